@@ -1,0 +1,72 @@
+import type { TableName } from '#core/table-name.ts';
+
+/** A checked configuration: every key has its value, every `${VAR}` is resolved. Built by config-load.ts from option-table.ts. */
+export interface Config {
+  readonly name: string;
+  /** The file it came from, for messages. */
+  readonly file: string;
+  readonly kafka: KafkaConfig;
+  readonly source: SourceConfig;
+  readonly outputs: readonly OutputConfig[];
+  readonly targets: readonly TargetConfig[];
+  readonly http: HttpConfig;
+  readonly epoch: EpochConfig;
+}
+
+export interface KafkaConfig {
+  readonly brokers: readonly string[];
+  readonly ssl: boolean;
+  readonly sasl: { readonly mechanism: string; readonly username: string; readonly password: string } | null;
+  readonly replicationFactor: number;
+}
+
+export interface SourceConfig {
+  readonly url: string;
+  /** Globs, `!` excludes, in order; `public.*`. */
+  readonly tables: readonly string[];
+  /** An owner-made publication's name, or the one that Restage makes. */
+  readonly publication: string;
+  readonly slot: string;
+  readonly snapshotWorkers: number;
+  readonly heartbeatMs: number;
+}
+
+export interface OutputConfig {
+  readonly name: string;
+  readonly version: number;
+  readonly rules: readonly RuleConfig[];
+}
+
+export interface RuleConfig {
+  readonly table: TableName;
+  /** `schema.table` at the target; null keeps the name. */
+  readonly rename: TableName | null;
+  readonly renameColumns: ReadonlyMap<string, string>;
+  readonly dropColumns: readonly string[];
+  /** CEL over the row's columns; null takes every row. */
+  readonly where: string | null;
+}
+
+export interface TargetConfig {
+  readonly name: string;
+  readonly url: string;
+  /** An output's name, or null for the raw topics. */
+  readonly output: string | null;
+  readonly schema: 'require' | 'create' | 'copy';
+  readonly loadWorkers: number;
+}
+
+export interface HttpConfig {
+  readonly host: string;
+  /** 0 takes any free port; services publish theirs in the control topic. */
+  readonly port: number;
+}
+
+export interface EpochConfig {
+  /** An epoch closes at the first commit past this many bytes of events … */
+  readonly bytes: number;
+  /** … or when its oldest event has waited this long. */
+  readonly lingerMs: number;
+  /** A transaction larger than this is cut into parts. */
+  readonly partBytes: number;
+}

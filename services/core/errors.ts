@@ -1,0 +1,85 @@
+/**
+ * Every error a user can meet. A code is stable: scripts and the reference page rely on it.
+ * `kind` decides what is done about it (error-policy.ts).
+ */
+export const ERROR_CODES = {
+  config_invalid: 'usage',
+  usage: 'usage',
+  source_unreachable: 'unreachable',
+  target_unreachable: 'unreachable',
+  kafka_unreachable: 'unreachable',
+  source_auth: 'person',
+  target_auth: 'person',
+  kafka_auth: 'person',
+  source_not_ready: 'person',
+  table_not_found: 'usage',
+  slot_missing: 'person',
+  slot_ahead: 'person',
+  slot_foreign: 'person',
+  slot_none_free: 'person',
+  publication_missing: 'person',
+  source_replaced: 'person',
+  identity_missing: 'person',
+  snapshot_lost: 'retry',
+  lease_lost: 'retry',
+  fenced: 'person',
+  kafka_fault: 'retry',
+  history_lost: 'person',
+  record_invalid: 'person',
+  record_too_large: 'person',
+  manifest_invalid: 'person',
+  state_foreign: 'person',
+  state_newer: 'person',
+  schema_missing: 'person',
+  schema_differs: 'person',
+  schema_tool: 'person',
+  target_not_empty: 'person',
+  load_overlap: 'person',
+  target_drift: 'person',
+  target_constraint: 'person',
+  ddl_unsupported: 'person',
+  rule_invalid: 'usage',
+  rule_failed: 'person',
+  transient: 'retry',
+  bug: 'person',
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+export type ErrorKind = (typeof ERROR_CODES)[ErrorCode];
+
+export interface ErrorDetails {
+  /** Where: table, key, LSN, topic/partition/offset, file and line. Never a password or a masked value (invariant 8). */
+  readonly where?: string;
+  /** What to do, as a sentence or a command. */
+  readonly fix?: string;
+  readonly cause?: unknown;
+}
+
+/** What, where and what to do about it (invariant 8). */
+export class RestageError extends Error {
+  override readonly name = 'RestageError';
+  readonly code: ErrorCode;
+  readonly where: string | undefined;
+  readonly fix: string | undefined;
+
+  constructor(code: ErrorCode, what: string, details: ErrorDetails = {}) {
+    super(what, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.where = details.where;
+    this.fix = details.fix;
+  }
+
+  get kind(): ErrorKind {
+    return ERROR_CODES[this.code];
+  }
+}
+
+/** One paragraph for a terminal or a log. */
+export function describeError(error: unknown): string {
+  if (error instanceof RestageError) {
+    const where = error.where === undefined ? '' : `\n  where: ${error.where}`;
+    const fix = error.fix === undefined ? '' : `\n  fix:   ${error.fix}`;
+    return `${error.code}: ${error.message}${where}${fix}`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}

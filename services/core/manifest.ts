@@ -1,0 +1,96 @@
+import { z } from 'zod';
+import { RestageError } from '#core/errors.ts';
+
+/** Version of the manifest's form; a newer Restage reads the older ones. */
+export const MANIFEST_FORMAT = 1;
+
+const lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
+const count = z.number().int().nonnegative();
+const table = z.object({ schema: z.string(), table: z.string() });
+
+const range = z.object({
+  topic: z.string(),
+  partition: count,
+  /** Offsets, decimal. In one Kafka transaction a range is contiguous: last = first + count − 1. */
+  first: z.string().regex(/^\d+$/),
+  last: z.string().regex(/^\d+$/),
+  count,
+});
+
+const control = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('barrier'), commit: lsn, ordinal: count, id: z.string() }),
+  z.object({
+    kind: z.literal('truncate'), commit: lsn, ordinal: count,
+    topics: z.array(z.string()), cascade: z.boolean(), restartIdentity: z.boolean(),
+  }),
+  z.object({ kind: z.literal('ddl'), commit: lsn, ordinal: count, statement: z.string() }),
+]);
+
+/**
+ * One record on `<prefix>.epochs`, written in the same Kafka transaction as the data it names (invariant 2).
+ * - intent, origin: the slot's birth. plan: tables and chunks of a load. chunk: rows of one chunk (perhaps in parts).
+ * - tableEnd: a table is loaded; `snapshot` is its snapshot's LSN. end: the load's last chunk is written.
+ * - stream: whole transactions, or a part of one. empty: only moves `through`.
+ */
+export const manifestSchema = z.object({
+  format: z.number().int(),
+  incarnation: z.string(),
+  kind: z.enum(['intent', 'origin', 'plan', 'chunk', 'tableEnd', 'end', 'stream', 'empty']),
+  epoch: count,
+  part: count,
+  last: z.boolean(),
+  firstCommit: lsn.nullable(),
+  lastCommit: lsn.nullable(),
+  /** Ordinal of the last event, so that a producer can go on in the middle of a transaction's parts. */
+  lastOrdinal: count,
+  /** Every transaction that committed before this LSN is in Kafka (invariant 1). */
+  through: lsn,
+  /** Commit time of the last transaction, microseconds since 1970, decimal; null where there is none. */
+  commitTime: z.string().regex(/^-?\d+$/).nullable(),
+  systemId: z.string(),
+  timeline: count,
+  load: count,
+  ranges: z.array(range),
+  control: z.array(control),
+  /** Offset on this topic of the current load's first plan, decimal; null before it. */
+  plan: z.string().regex(/^\d+$/).nullable(),
+  /** plan: the tables this load takes (all anew, whatever an earlier load had of them). */
+  tables: z.array(table.extend({ topic: z.string(), chunks: count, rows: z.number() })).optional(),
+  /** chunk and tableEnd: which. */
+  table: table.extend({ topic: z.string() }).optional(),
+  chunk: count.optional(),
+  rows: count.optional(),
+  /** origin and tableEnd: the snapshot's LSN: transactions that committed before it are in the snapshot. */
+  snapshot: lsn.optional(),
+  /** Shaped manifests: what they were made from. */
+  raw: z.object({ epoch: count, part: count, offset: z.string() }).optional(),
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;
+export type ManifestRange = z.infer<typeof range>;
+export type ControlEntry = z.infer<typeof control>;
+export type ManifestKind = Manifest['kind'];
+
+/** A manifest and its own offset on the `.epochs` topic. */
+export interface StoredManifest {
+  readonly offset: bigint;
+  readonly manifest: Manifest;
+}
+
+/** @throws RestageError manifest_invalid, or state_newer for a form that this version does not know. */
+export function parseManifest(bytes: Buffer, where: string): Manifest {
+  let json: unknown;
+  try {
+    json = JSON.parse(bytes.toString('utf8'));
+  } catch (cause) {
+    throw new RestageError('manifest_invalid', 'a manifest is not JSON', { where, cause });
+  }
+  const parsed = manifestSchema.safeParse(json);
+  if (parsed.success && parsed.data.format <= MANIFEST_FORMAT) return parsed.data;
+  if (parsed.success) {
+    throw new RestageError('state_newer', `a manifest has form ${parsed.data.format}, newer than this Restage reads`, {
+      where, fix: 'use the newer version of Restage that wrote it',
+    });
+  }
+  throw new RestageError('manifest_invalid', `a manifest is not of the known form: ${z.prettifyError(parsed.error)}`, { where });
+}

@@ -1,0 +1,57 @@
+/** What a service says about itself: kept by the service, read by its HTTP endpoints and written to `<name>.control`. */
+export interface ServiceStatus {
+  readonly service: 'producer' | 'transformer' | 'sink';
+  /** The sink's target or the transformer's output; '' for the producer. */
+  readonly instance: string;
+  state: ServiceState;
+  /** For people: what it is doing, or why it stopped. */
+  detail: string;
+  /** Stream position reached, text form; '' before the first. */
+  through: string;
+  epoch: number;
+  lagBytes: number;
+  lagSeconds: number;
+  /** Manifests not yet consumed times their events, 0 for the producer. */
+  lagEvents: number;
+  /** Bytes of WAL that the slot keeps (producer). */
+  retainedWalBytes: number;
+  events: Record<'insert' | 'update' | 'delete' | 'truncate' | 'snapshot', number>;
+  epochs: number;
+  lastEpochEvents: number;
+  lastEpochBytes: number;
+  /** Seconds the last epoch took to be written (producer, transformer) or applied (sink). */
+  lastEpochSeconds: number;
+  load: LoadStatus;
+}
+
+export type ServiceState = 'starting' | 'standby' | 'loading' | 'indexing' | 'streaming' | 'paused' | 'retrying' | 'draining' | 'stopped' | 'failed';
+
+export interface LoadStatus {
+  tables: number;
+  tablesDone: number;
+  chunks: number;
+  chunksDone: number;
+  rows: number;
+  isDone: boolean;
+}
+
+export function newStatus(service: ServiceStatus['service'], instance: string): ServiceStatus {
+  return {
+    service,
+    instance,
+    state: 'starting',
+    detail: '',
+    through: '',
+    epoch: 0,
+    lagBytes: 0,
+    lagSeconds: 0,
+    lagEvents: 0,
+    retainedWalBytes: 0,
+    events: { insert: 0, update: 0, delete: 0, truncate: 0, snapshot: 0 },
+    epochs: 0,
+    lastEpochEvents: 0,
+    lastEpochBytes: 0,
+    lastEpochSeconds: 0,
+    load: { tables: 0, tablesDone: 0, chunks: 0, chunksDone: 0, rows: 0, isDone: false },
+  };
+}

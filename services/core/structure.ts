@@ -1,0 +1,45 @@
+import { crc32 } from 'node:zlib';
+import type { TableName } from '#core/table-name.ts';
+
+/** How a column's value stands in JSON: everything but the first two is PostgreSQL's own text (invariant 5). */
+export type JsonForm = 'boolean' | 'integer' | 'text';
+
+export interface ColumnStructure {
+  readonly name: string;
+  /** For people, as format_type prints it: `numeric(10,2)`. Never put into SQL. */
+  readonly type: string;
+  readonly typeSchema: string;
+  /** pg_type.typname; an array's begins with `_`. */
+  readonly typeName: string;
+  /** Type modifiers without parentheses, `10,2`; '' for none. */
+  readonly modifiers: string;
+  readonly json: JsonForm;
+  readonly notNull: boolean;
+  readonly generated: boolean;
+  readonly identity: '' | 'always' | 'byDefault';
+  /** Labels in order where the type (or its element) is an enum, else null. */
+  readonly enumLabels: readonly string[] | null;
+}
+
+/** Which columns name a row in UPDATE and DELETE events (PostgreSQL: "Replica Identity"). */
+export interface RowIdentity {
+  readonly kind: 'primaryKey' | 'index' | 'full' | 'nothing';
+  /** The identity's columns; empty for `full` without a primary key and for `nothing`. */
+  readonly columns: readonly string[];
+  /** REPLICA IDENTITY FULL: the old row comes whole, also where a primary key gives the columns above. */
+  readonly isFull: boolean;
+}
+
+/** A table's shape at one moment; `topic` ties it to its events, so no reader ever parses a topic's name. */
+export interface TableStructure extends TableName {
+  readonly topic: string;
+  readonly columns: readonly ColumnStructure[];
+  readonly identity: RowIdentity;
+  readonly primaryKey: readonly string[];
+  readonly uniques: readonly (readonly string[])[];
+}
+
+/** The 32-bit version that events carry: a hash of the structure, so equal shapes have equal versions after any restart. */
+export function structureVersion(structure: TableStructure): number {
+  return crc32(JSON.stringify(structure)) >>> 0;
+}

@@ -1,0 +1,46 @@
+import { createHash } from 'node:crypto';
+import type { TableName } from '#core/table-name.ts';
+
+const LONGEST_TOPIC = 249;
+const RESERVED_SCHEMAS: ReadonlySet<string> = new Set(['epochs', 'schemas', 'control', 'dlq', 'shaped', 'state']);
+
+/** Topics of one stream of epochs: `<name>` for raw ones, `<name>.shaped.<output>.v<N>` for shaped ones. */
+export function shapedPrefix(name: string, output: string, version: number): string {
+  return `${name}.shaped.${output}.v${version}`;
+}
+
+export function epochsTopic(prefix: string): string {
+  return `${prefix}.epochs`;
+}
+
+export function schemasTopic(prefix: string): string {
+  return `${prefix}.schemas`;
+}
+
+export function controlTopic(name: string): string {
+  return `${name}.control`;
+}
+
+/**
+ * The topic of a table: `<prefix>.<schema>.<table>`. Characters that Kafka forbids become `-XX` (their UTF-8 bytes in
+ * hexadecimal), and `-` itself does, so the name reads back. Kafka holds names equal that differ only in `.` and
+ * `_`; so a schema's `_` is escaped too, and no two tables meet. Longer than 249: cut, with a hash.
+ */
+export function tableTopic(prefix: string, name: TableName): string {
+  const schema = RESERVED_SCHEMAS.has(name.schema)
+    ? `-${name.schema.charCodeAt(0).toString(16).toUpperCase()}${escape(name.schema.slice(1), /[A-Za-z0-9]/)}`
+    : escape(name.schema, /[A-Za-z0-9]/);
+  const topic = `${prefix}.${schema}.${escape(name.table, /[A-Za-z0-9_]/)}`;
+  if (topic.length <= LONGEST_TOPIC) return topic;
+  const hash = createHash('sha256').update(topic).digest('hex').slice(0, 24);
+  return `${topic.slice(0, LONGEST_TOPIC - hash.length - 2)}--${hash}`;
+}
+
+function escape(part: string, plain: RegExp): string {
+  let out = '';
+  for (const character of part) {
+    if (plain.test(character)) out += character;
+    else for (const byte of Buffer.from(character)) out += `-${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+  }
+  return out;
+}
