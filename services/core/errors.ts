@@ -41,6 +41,7 @@ export const ERROR_CODES = {
   rule_invalid: 'usage',
   rule_failed: 'person',
   transient: 'retry',
+  component_missing: 'unreachable',
   bug: 'person',
 } as const;
 

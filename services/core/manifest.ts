@@ -62,6 +62,8 @@ export const manifestSchema = z.object({
   rows: count.optional(),
   /** origin and tableEnd: the snapshot's LSN: transactions that committed before it are in the snapshot. */
   snapshot: lsn.optional(),
+  /** True from a load's `end` on: a restart need not look for unfinished tables. */
+  loaded: z.boolean().optional(),
   /** Shaped manifests: what they were made from. */
   raw: z.object({ epoch: count, part: count, offset: z.string() }).optional(),
 });

@@ -15,6 +15,8 @@ export interface BatchStamp {
   readonly baseSequence: number;
   readonly timestampMs: number;
   readonly compress: boolean;
+  /** Part of a transaction; true unless said otherwise. */
+  readonly transactional?: boolean;
 }
 
 const HEADER_BYTES = 61;
@@ -78,7 +80,7 @@ export class RecordBatchBuilder implements RecordBatch {
     batch.writeInt32BE(batch.length - 12, 8);
     batch.writeInt32BE(-1, 12);
     batch.writeInt8(2, 16);
-    batch.writeInt16BE(TRANSACTIONAL | (isCompressed ? GZIP : 0), 21);
+    batch.writeInt16BE((stamp.transactional === false ? 0 : TRANSACTIONAL) | (isCompressed ? GZIP : 0), 21);
     batch.writeInt32BE(this.#count - 1, 23);
     batch.writeBigInt64BE(timestamp, 27);
     batch.writeBigInt64BE(timestamp, 35);

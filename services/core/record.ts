@@ -37,14 +37,25 @@ export function streamHeaders(headers: EventHeaders): Buffer {
   return STREAM_TEMPLATE;
 }
 
-/** Snapshot rows: chunk and row number instead of `pos`. */
+/** Snapshot rows: `chunk` (4 bytes), `row` (8), `epoch` (8), `structure` (4). */
+const CHUNK_TEMPLATE = encodeHeaders([
+  ['chunk', Buffer.alloc(4)],
+  ['row', Buffer.alloc(8)],
+  ['epoch', Buffer.alloc(8)],
+  ['structure', Buffer.alloc(4)],
+]);
+const CHUNK_AT = 1 + 1 + 5 + 1;
+const ROW_AT = CHUNK_AT + 4 + 1 + 3 + 1;
+const CHUNK_EPOCH_AT = ROW_AT + 8 + 1 + 5 + 1;
+const CHUNK_STRUCTURE_AT = CHUNK_EPOCH_AT + 8 + 1 + 9 + 1;
+
+/** Snapshot rows have chunk and row number instead of `pos`. One buffer, reused, as streamHeaders. */
 export function chunkHeaders(chunk: number, row: number, epoch: number, structure: number): Buffer {
-  const numbers = [Buffer.alloc(4), Buffer.alloc(8), Buffer.alloc(8), Buffer.alloc(4)] as const;
-  numbers[0].writeUInt32BE(chunk);
-  numbers[1].writeBigUInt64BE(BigInt(row));
-  numbers[2].writeBigUInt64BE(BigInt(epoch));
-  numbers[3].writeUInt32BE(structure);
-  return encodeHeaders([['chunk', numbers[0]], ['row', numbers[1]], ['epoch', numbers[2]], ['structure', numbers[3]]]);
+  CHUNK_TEMPLATE.writeUInt32BE(chunk, CHUNK_AT);
+  CHUNK_TEMPLATE.writeBigUInt64BE(BigInt(row), ROW_AT);
+  CHUNK_TEMPLATE.writeBigUInt64BE(BigInt(epoch), CHUNK_EPOCH_AT);
+  CHUNK_TEMPLATE.writeUInt32BE(structure, CHUNK_STRUCTURE_AT);
+  return CHUNK_TEMPLATE;
 }
 
 /** null when the record is not a stream event of ours. */

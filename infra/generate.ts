@@ -1,0 +1,16 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { makeConfigReference } from '#core/option-reference.ts';
+import { makeConfigSchema } from '#core/option-schema.ts';
+
+/** Writes every file that is made from code. A test holds the committed files to what this writes. */
+const root = path.resolve(import.meta.dirname, '..');
+const files: Readonly<Record<string, string>> = {
+  'schemas/config.schema.json': `${JSON.stringify(makeConfigSchema(), null, 2)}\n`,
+  'docs/configuration.md': makeConfigReference(),
+};
+
+for (const [name, content] of Object.entries(files)) {
+  mkdirSync(path.dirname(path.join(root, name)), { recursive: true });
+  writeFileSync(path.join(root, name), content);
+}

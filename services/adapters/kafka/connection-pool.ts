@@ -1,0 +1,171 @@
+import { Connection, findCoordinatorV6, metadataV12 } from '@platformatic/kafka';
+import type { KafkaConfig } from '#core/config.ts';
+import { RestageError } from '#core/errors.ts';
+import type { Logger } from '#core/log.ts';
+import { isRetriable, kafkaError, protocolCode } from './kafka-error.ts';
+import { pause } from '#core/backoff.ts';
+
+/** What a connection is used for: a long poll must not stand in front of a produce or a fetch. */
+export type Channel = 'control' | 'write' | 'read' | 'poll';
+
+export interface TopicPlace {
+  readonly topic: string;
+  readonly leader: number;
+  readonly partitions: number;
+}
+
+export interface PoolOptions {
+  readonly clientId: string;
+  readonly logger: Logger;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+const COORDINATOR_ATTEMPTS = 100;
+const COORDINATOR_PAUSE_MS = 100;
+export const TRANSACTION_COORDINATOR = 1;
+export const GROUP_COORDINATOR = 0;
+
+/** Connections to brokers, one per broker and channel, made on demand; a broken one is forgotten. Requests are not retried here. */
+export class ConnectionPool {
+  readonly #config: KafkaConfig;
+  readonly #clientId: string;
+  readonly #logger: Logger;
+  readonly #connections = new Map<string, Promise<Connection>>();
+  readonly #topics = new Map<string, TopicPlace>();
+  readonly #brokers = new Map<number, { host: string; port: number }>();
+
+  constructor(config: KafkaConfig, options: PoolOptions) {
+    this.#config = config;
+    this.#clientId = options.clientId;
+    this.#logger = options.logger;
+  }
+
+  /** Runs a request on a broker's connection (`null`: any). @throws RestageError kafka_unreachable, kafka_auth, fenced, kafka_fault. */
+  async request<T>(broker: number | null, channel: Channel, send: (connection: Connection) => Promise<T>): Promise<T> {
+    const key = `${broker ?? 'any'}/${channel}`;
+    let opening = this.#connections.get(key);
+    if (opening === undefined) {
+      opening = this.#connect(broker);
+      this.#connections.set(key, opening);
+    }
+    try {
+      return await send(await opening);
+    } catch (error) {
+      if (protocolCode(error) === null) this.#forget(key, opening);
+      throw kafkaError(error, this.#config.brokers);
+    }
+  }
+
+  /** Where topics live; those that are not there are left out. */
+  async locate(topics: readonly string[]): Promise<Map<string, TopicPlace>> {
+    const unknown = topics.filter((topic) => !this.#topics.has(topic));
+    for (let from = 0; from < unknown.length; from += 500) await this.#refresh(unknown.slice(from, from + 500));
+    return new Map(topics.flatMap((topic) => {
+      const place = this.#topics.get(topic);
+      return place === undefined ? [] : [[topic, place] as const];
+    }));
+  }
+
+  /** @throws RestageError history_lost when the topic is not there. */
+  async leaderOf(topic: string): Promise<number> {
+    const place = (await this.locate([topic])).get(topic);
+    if (place !== undefined) return place.leader;
+    throw new RestageError('history_lost', 'a topic of this pipeline is not there', {
+      where: `topic ${topic}`, fix: 'if it was deleted, start the pipeline anew under another name',
+    });
+  }
+
+  /** After an error that says a leader moved. */
+  forgetTopic(topic: string): void {
+    this.#topics.delete(topic);
+  }
+
+  /** The broker that coordinates a transactional.id or a group; waits while the cluster is still electing it. */
+  async coordinator(kind: number, key: string): Promise<number> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const found = await this.request(null, 'control', (connection) => findCoordinatorV6.api.async(connection, kind, [key]));
+        const [first] = found.coordinators;
+        if (first === undefined) throw new RestageError('kafka_fault', 'Kafka names no coordinator', { where: key });
+        this.#brokers.set(first.nodeId, { host: first.host, port: first.port });
+        return first.nodeId;
+      } catch (error) {
+        if (!isRetriable(error) || attempt === COORDINATOR_ATTEMPTS) throw error;
+        await pause(COORDINATOR_PAUSE_MS);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    const all = [...this.#connections.values()];
+    this.#connections.clear();
+    await Promise.allSettled(all.map(async (opening) => (await opening).close()));
+  }
+
+  async #refresh(topics: readonly string[]): Promise<void> {
+    const metadata = await this.request(null, 'control', (connection) => metadataV12.api.async(connection, [...topics], false)).catch((error: unknown) => {
+      // The library rejects the whole answer for one missing topic; ask for each alone then.
+      if (topics.length > 1 && protocolCode(error) !== null) return null;
+      if (protocolCode(error) === 'UNKNOWN_TOPIC_OR_PARTITION' || protocolCode(error) === 'LEADER_NOT_AVAILABLE') return undefined;
+      throw error;
+    });
+    if (metadata === null) {
+      for (const topic of topics) await this.#refresh([topic]);
+      return;
+    }
+    if (metadata === undefined) return;
+    for (const { nodeId, host, port } of metadata.brokers) this.#brokers.set(nodeId, { host, port });
+    for (const topic of metadata.topics) {
+      const leader = topic.partitions.find((partition) => partition.partitionIndex === 0)?.leaderId ?? -1;
+      if (typeof topic.name === 'string' && leader >= 0) this.#topics.set(topic.name, { topic: topic.name, leader, partitions: topic.partitions.length });
+    }
+  }
+
+  async #connect(broker: number | null): Promise<Connection> {
+    const known = broker === null ? undefined : this.#brokers.get(broker);
+    const addresses = known === undefined ? this.#config.brokers.map(parseBroker) : [known];
+    let failure: unknown = null;
+    for (const { host, port } of addresses) {
+      const connection = new Connection(this.#clientId, {
+        connectTimeout: CONNECT_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS, maxInflights: 16,
+        ...(this.#config.ssl ? { tls: {}, tlsServerName: true } : {}),
+        ...(this.#config.sasl === null ? {} : { sasl: saslOptions(this.#config.sasl) }),
+      });
+      // A break between requests must not end the process: the next request reports it.
+      connection.on('error', (error) => this.#logger.debug({ error }, 'a Kafka connection broke'));
+      try {
+        await connection.connect(host, port);
+        return connection;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  #forget(key: string, opening: Promise<Connection>): void {
+    if (this.#connections.get(key) === opening) this.#connections.delete(key);
+    opening.then((connection) => connection.close()).catch(() => undefined);
+  }
+}
+
+export function createConnectionPool(config: KafkaConfig, options: PoolOptions): ConnectionPool {
+  return new ConnectionPool(config, options);
+}
+
+const SASL_MECHANISMS = ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] as const;
+
+function saslOptions(sasl: NonNullable<KafkaConfig['sasl']>): { mechanism: (typeof SASL_MECHANISMS)[number]; username: string; password: string } {
+  const mechanism = SASL_MECHANISMS.find((known) => known === sasl.mechanism.toUpperCase());
+  if (mechanism === undefined) {
+    throw new RestageError('config_invalid', `kafka.sasl.mechanism ${JSON.stringify(sasl.mechanism)} is not known`, { fix: `use one of ${SASL_MECHANISMS.join(', ')}` });
+  }
+  return { mechanism, username: sasl.username, password: sasl.password };
+}
+
+function parseBroker(address: string): { host: string; port: number } {
+  const match = /^\[?(.*?)\]?:(\d+)$/.exec(address);
+  if (match === null) throw new RestageError('config_invalid', `kafka.brokers: ${JSON.stringify(address)} is not host:port`);
+  return { host: match[1] ?? '', port: Number(match[2]) };
+}

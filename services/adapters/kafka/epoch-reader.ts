@@ -1,0 +1,62 @@
+import type { EpochReader } from '#core/epoch-reader.ts';
+import type { Logger } from '#core/log.ts';
+import { parseManifest, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
+import type { KafkaRecord } from '#core/record.ts';
+import { epochsTopic } from '#core/topic-names.ts';
+import { committedRecords } from './committed-records.ts';
+import type { ConnectionPool } from './connection-pool.ts';
+import { endOffset } from './offsets.ts';
+import { fetchBatches, historyLost } from './partition-reader.ts';
+
+export interface EpochReaderOptions {
+  readonly pool: ConnectionPool;
+  readonly prefix: string;
+  readonly logger: Logger;
+}
+
+const LONG_POLL_MS = 500;
+
+export function createKafkaEpochReader(options: EpochReaderOptions): EpochReader {
+  const topic = epochsTopic(options.prefix);
+  return {
+    manifests: (from, signal) => readManifests(options.pool, topic, from, signal),
+    read: (range, signal) => readRange(options.pool, range, signal),
+    end: () => endOffset(options.pool, topic, 'read_committed'),
+    close: () => Promise.resolve(),
+  };
+}
+
+async function* readManifests(pool: ConnectionPool, topic: string, from: bigint, signal: AbortSignal): AsyncGenerator<readonly StoredManifest[]> {
+  const query = { topic, partition: 0, isolation: 'read_committed', channel: 'poll', maxWaitMs: LONG_POLL_MS } as const;
+  let next = from;
+  while (!signal.aborted) {
+    const { batches, fetched } = await fetchBatches(pool, query, next);
+    const records = committedRecords(batches, fetched.aborted).filter((record) => record.offset >= next);
+    next = (batches.at(-1)?.lastOffset ?? next - 1n) + 1n;
+    const manifests = records.flatMap((record) => toManifest(record, topic));
+    if (manifests.length > 0) yield manifests;
+  }
+}
+
+function toManifest(record: KafkaRecord, topic: string): StoredManifest[] {
+  if (record.value === null) return [];
+  return [{ offset: record.offset, manifest: parseManifest(record.value, `topic ${topic}, partition 0, offset ${record.offset}`) }];
+}
+
+async function* readRange(pool: ConnectionPool, range: ManifestRange, signal: AbortSignal): AsyncGenerator<readonly KafkaRecord[]> {
+  const { topic, partition } = range;
+  const query = { topic, partition, isolation: 'read_uncommitted', channel: 'read', maxWaitMs: LONG_POLL_MS } as const;
+  const last = BigInt(range.last);
+  let next = BigInt(range.first);
+  while (next <= last && !signal.aborted) {
+    const { batches } = await fetchBatches(pool, query, next);
+    for (const batch of batches) {
+      if (next > last) break;
+      if (batch.lastOffset < next) continue;
+      if (batch.baseOffset > next || batch.isControl) throw historyLost(`topic ${topic}, partition ${partition}, offset ${next}`);
+      const first = next;
+      next = batch.lastOffset + 1n;
+      yield batch.records().filter((record) => record.offset >= first && record.offset <= last);
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import { RestageError } from '#core/errors.ts';
+
+/** Answers that say "not yet": the same request may go again (Kafka: "Protocol Guide", Error Codes). */
+const RETRIABLE: ReadonlySet<string> = new Set([
+  'CONCURRENT_TRANSACTIONS', 'COORDINATOR_LOAD_IN_PROGRESS', 'COORDINATOR_NOT_AVAILABLE', 'NOT_COORDINATOR', 'LEADER_NOT_AVAILABLE',
+  'NOT_LEADER_OR_FOLLOWER', 'REQUEST_TIMED_OUT', 'UNKNOWN_TOPIC_OR_PARTITION', 'FENCED_LEADER_EPOCH',
+]);
+const FENCED: ReadonlySet<string> = new Set(['PRODUCER_FENCED', 'INVALID_PRODUCER_EPOCH', 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED']);
+const AUTH: ReadonlySet<string> = new Set([
+  'SASL_AUTHENTICATION_FAILED', 'TOPIC_AUTHORIZATION_FAILED', 'CLUSTER_AUTHORIZATION_FAILED', 'GROUP_AUTHORIZATION_FAILED',
+]);
+
+/** Names of the codes that own parsers meet; the library names those of its own. */
+const NAMES: Readonly<Record<number, string>> = {
+  1: 'OFFSET_OUT_OF_RANGE', 3: 'UNKNOWN_TOPIC_OR_PARTITION', 5: 'LEADER_NOT_AVAILABLE', 6: 'NOT_LEADER_OR_FOLLOWER', 7: 'REQUEST_TIMED_OUT',
+  10: 'MESSAGE_TOO_LARGE', 29: 'TOPIC_AUTHORIZATION_FAILED', 45: 'OUT_OF_ORDER_SEQUENCE_NUMBER', 46: 'DUPLICATE_SEQUENCE_NUMBER',
+  47: 'INVALID_PRODUCER_EPOCH', 48: 'INVALID_TXN_STATE', 51: 'CONCURRENT_TRANSACTIONS', 59: 'UNKNOWN_PRODUCER_ID', 74: 'FENCED_LEADER_EPOCH', 90: 'PRODUCER_FENCED',
+};
+
+/** An error code in an answer that this adapter parses itself. */
+export class KafkaCodeError extends Error {
+  override readonly name = 'KafkaCodeError';
+  readonly apiId: string;
+
+  constructor(code: number, where: string) {
+    const apiId = NAMES[code] ?? `code ${code}`;
+    super(`Kafka answered ${apiId} for ${where}`);
+    this.apiId = apiId;
+  }
+}
+
+/** The protocol's name of an answer's first error, or null where no broker answered. */
+export function protocolCode(error: unknown): string | null {
+  if (error instanceof RestageError) return protocolCode(error.cause);
+  if (typeof error !== 'object' || error === null) return null;
+  if ('apiId' in error && typeof error.apiId === 'string') return error.apiId;
+  if ('errors' in error && Array.isArray(error.errors)) {
+    for (const inner of error.errors) {
+      const code = protocolCode(inner);
+      if (code !== null) return code;
+    }
+  }
+  return 'cause' in error ? protocolCode(error.cause) : null;
+}
+
+export function isRetriable(error: unknown): boolean {
+  const code = protocolCode(error);
+  return code !== null && RETRIABLE.has(code);
+}
+
+export function kafkaError(error: unknown, brokers: readonly string[]): RestageError {
+  if (error instanceof RestageError) return error;
+  const code = protocolCode(error);
+  const message = error instanceof Error ? error.message : String(error);
+  const where = `brokers ${brokers.join(', ')}`;
+  if (code === null) {
+    return new RestageError('kafka_unreachable', `cannot reach Kafka: ${message}`, { where, cause: error, fix: 'check kafka.brokers, and that the broker runs' });
+  }
+  if (FENCED.has(code)) {
+    return new RestageError('fenced', `another instance took over (${code})`, { where, cause: error, fix: 'look for a second instance of this service' });
+  }
+  if (AUTH.has(code)) return new RestageError('kafka_auth', `Kafka refused: ${code}`, { where, cause: error, fix: 'check kafka.sasl and the ACLs' });
+  if (code === 'MESSAGE_TOO_LARGE') {
+    return new RestageError('record_too_large', 'Kafka refused a batch as too large', {
+      where, cause: error, fix: "raise the broker's message.max.bytes, or the topic's max.message.bytes",
+    });
+  }
+  return new RestageError('kafka_fault', `Kafka answered ${code}: ${message}`, { where, cause: error });
+}

@@ -1,0 +1,47 @@
+import { RecordBatchBuilder } from '#core/record-batch.ts';
+import { encodeHeaders, type KafkaRecord } from '#core/record.ts';
+import { committedRecords } from './committed-records.ts';
+import type { ConnectionPool } from './connection-pool.ts';
+import { endOffset, startOffset } from './offsets.ts';
+import { fetchBatches } from './partition-reader.ts';
+import { produceBatches } from './produce.ts';
+
+const NO_HEADERS = encodeHeaders([]);
+const LONG_POLL_MS = 500;
+
+/** The latest value of each key, up to the end as it is now; a tombstone removes its key. */
+export async function readCompacted(pool: ConnectionPool, topic: string): Promise<Map<string, Buffer>> {
+  const values = new Map<string, Buffer>();
+  const end = await endOffset(pool, topic, 'read_committed');
+  for (let next = await startOffset(pool, topic); next < end; ) {
+    const { batches, fetched } = await fetchBatches(pool, { topic, partition: 0, isolation: 'read_committed', channel: 'read', maxWaitMs: 0 }, next);
+    for (const record of committedRecords(batches, fetched.aborted)) {
+      if (record.key === null) continue;
+      if (record.value === null) values.delete(record.key.toString('utf8'));
+      else values.set(record.key.toString('utf8'), record.value);
+    }
+    next = (batches.at(-1)?.lastOffset ?? end) + 1n;
+  }
+  return values;
+}
+
+/** Writes one record outside any transaction; at least once. Resolves when all replicas have it. */
+export async function appendRecord(pool: ConnectionPool, topic: string, key: string, value: string | null): Promise<void> {
+  const builder = new RecordBatchBuilder(1024);
+  builder.append(key, value, NO_HEADERS);
+  const batch = builder.seal({ producerId: -1n, producerEpoch: -1, baseSequence: -1, timestampMs: Date.now(), compress: false, transactional: false });
+  const leader = await pool.leaderOf(topic);
+  await pool.request(leader, 'control', (connection) => produceBatches(connection, null, [{ topic, partition: 0, batch }]));
+}
+
+/** Records from an offset on, as they come, until aborted. */
+export async function* follow(pool: ConnectionPool, topic: string, from: bigint, signal: AbortSignal): AsyncGenerator<readonly KafkaRecord[]> {
+  for (let next = from; !signal.aborted; ) {
+    const query = { topic, partition: 0, isolation: 'read_committed', channel: 'poll', maxWaitMs: LONG_POLL_MS } as const;
+    const { batches, fetched } = await fetchBatches(pool, query, next);
+    const first = next;
+    next = (batches.at(-1)?.lastOffset ?? next - 1n) + 1n;
+    const records = committedRecords(batches, fetched.aborted).filter((record) => record.offset >= first);
+    if (records.length > 0) yield records;
+  }
+}

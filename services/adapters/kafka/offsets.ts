@@ -1,0 +1,25 @@
+import { listOffsetsV7 } from '@platformatic/kafka';
+import type { ConnectionPool } from './connection-pool.ts';
+import type { Isolation } from './fetch.ts';
+
+const LATEST = -1n;
+const EARLIEST = -2n;
+
+/** The next offset to be written, or (read_committed) the last stable offset. */
+export function endOffset(pool: ConnectionPool, topic: string, isolation: Isolation): Promise<bigint> {
+  return listOffset(pool, topic, LATEST, isolation);
+}
+
+export function startOffset(pool: ConnectionPool, topic: string): Promise<bigint> {
+  return listOffset(pool, topic, EARLIEST, 'read_uncommitted');
+}
+
+async function listOffset(pool: ConnectionPool, topic: string, timestamp: bigint, isolation: Isolation): Promise<bigint> {
+  const leader = await pool.leaderOf(topic);
+  const answer = await pool.request(leader, 'control', (connection) =>
+    listOffsetsV7.api.async(connection, -1, isolation === 'read_committed' ? 1 : 0, [
+      { name: topic, partitions: [{ partitionIndex: 0, currentLeaderEpoch: -1, timestamp }] },
+    ]),
+  );
+  return answer.topics[0]?.partitions[0]?.offset ?? 0n;
+}

@@ -1,0 +1,135 @@
+import { gunzipSync } from 'node:zlib';
+import { RestageError } from '#core/errors.ts';
+import type { KafkaRecord } from '#core/record.ts';
+
+/** A batch's header (Kafka: "Message Format", Record Batch); records are decoded on demand. */
+export interface DecodedBatch {
+  readonly baseOffset: bigint;
+  readonly lastOffset: bigint;
+  readonly producerId: bigint;
+  readonly isTransactional: boolean;
+  readonly isControl: boolean;
+  records(): KafkaRecord[];
+}
+
+const HEADER_BYTES = 61;
+const LENGTH_AT = 8;
+const LARGEST_BATCH_BYTES = 512 * 1024 * 1024;
+const GZIP = 1;
+const NO_HEADERS: ReadonlyMap<string, Buffer> = new Map();
+
+/** Whole batches in a fetched run of bytes; a batch that was cut at the end is left out. @throws RestageError record_invalid. */
+export function decodeBatches(bytes: Buffer, where: string): DecodedBatch[] {
+  const batches: DecodedBatch[] = [];
+  for (let at = 0; at + HEADER_BYTES <= bytes.length; ) {
+    const length = bytes.readInt32BE(at + LENGTH_AT) + LENGTH_AT + 4;
+    if (length < HEADER_BYTES) throw new RestageError('record_invalid', 'a record batch is shorter than its header', { where });
+    if (at + length > bytes.length) break;
+    batches.push(decodeHeader(bytes.subarray(at, at + length), where));
+    at += length;
+  }
+  return batches;
+}
+
+/** The bytes of the first batch, when a fetch was too small for it: ask again with that much. */
+export function firstBatchBytes(bytes: Buffer): number {
+  return bytes.length < LENGTH_AT + 4 ? 0 : bytes.readInt32BE(LENGTH_AT) + LENGTH_AT + 4;
+}
+
+function decodeHeader(batch: Buffer, where: string): DecodedBatch {
+  const magic = batch.readInt8(16);
+  if (magic !== 2) throw new RestageError('record_invalid', `a record batch has format ${magic}, not 2`, { where });
+  const attributes = batch.readInt16BE(21);
+  const baseOffset = batch.readBigInt64BE(0);
+  return {
+    baseOffset,
+    lastOffset: baseOffset + BigInt(batch.readInt32BE(23)),
+    producerId: batch.readBigInt64BE(43),
+    isTransactional: (attributes & 0x10) !== 0,
+    isControl: (attributes & 0x20) !== 0,
+    records: () => decodeRecords(batch, attributes & 7, baseOffset, where),
+  };
+}
+
+function decodeRecords(batch: Buffer, compression: number, baseOffset: bigint, where: string): KafkaRecord[] {
+  const count = batch.readInt32BE(57);
+  const body = decompress(batch.subarray(HEADER_BYTES), compression, where);
+  const cursor = new Cursor(body);
+  const records = new Array<KafkaRecord>(count);
+  try {
+    for (let index = 0; index < count; index += 1) records[index] = decodeRecord(cursor, baseOffset);
+  } catch (cause) {
+    throw new RestageError('record_invalid', 'a record batch ends too early', { where, cause });
+  }
+  return records;
+}
+
+function decompress(body: Buffer, compression: number, where: string): Buffer {
+  if (compression === 0) return body;
+  if (compression !== GZIP) {
+    throw new RestageError('record_invalid', `a record batch is compressed with method ${compression}`, {
+      where, fix: 'Restage writes gzip; leave the topic\'s compression.type at producer',
+    });
+  }
+  try {
+    return gunzipSync(body, { maxOutputLength: LARGEST_BATCH_BYTES });
+  } catch (cause) {
+    throw new RestageError('record_invalid', 'a record batch does not decompress, or not within 512 MiB', { where, cause });
+  }
+}
+
+function decodeRecord(cursor: Cursor, baseOffset: bigint): KafkaRecord {
+  const end = cursor.varint() + cursor.at;
+  cursor.at += 1;
+  cursor.varint();
+  const offset = baseOffset + BigInt(cursor.varint());
+  const key = cursor.sized();
+  const value = cursor.sized();
+  const headers = decodeHeaders(cursor);
+  cursor.at = end;
+  return { offset, key, value, headers };
+}
+
+function decodeHeaders(cursor: Cursor): ReadonlyMap<string, Buffer> {
+  const count = cursor.varint();
+  if (count === 0) return NO_HEADERS;
+  const headers = new Map<string, Buffer>();
+  for (let index = 0; index < count; index += 1) {
+    const name = cursor.sized();
+    const value = cursor.sized();
+    if (name !== null && value !== null) headers.set(name.toString('latin1'), value);
+  }
+  return headers;
+}
+
+class Cursor {
+  at = 0;
+  readonly #bytes: Buffer;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  /** Zig-zag; timestamps beyond 2^53 do not occur. */
+  varint(): number {
+    let result = 0;
+    let scale = 1;
+    for (;;) {
+      const byte = this.#bytes[this.at];
+      if (byte === undefined) throw new RangeError('past the end');
+      this.at += 1;
+      result += (byte & 127) * scale;
+      if (byte < 128) break;
+      scale *= 128;
+    }
+    return result % 2 === 0 ? result / 2 : -(result + 1) / 2;
+  }
+
+  sized(): Buffer | null {
+    const length = this.varint();
+    if (length < 0) return null;
+    if (this.at + length > this.#bytes.length) throw new RangeError('past the end');
+    this.at += length;
+    return this.#bytes.subarray(this.at - length, this.at);
+  }
+}

@@ -1,0 +1,52 @@
+import { createTopicsV7 } from '@platformatic/kafka';
+import { pause } from '#core/backoff.ts';
+import { RestageError } from '#core/errors.ts';
+import type { ConnectionPool } from './connection-pool.ts';
+import { protocolCode } from './kafka-error.ts';
+
+export interface TopicOptions {
+  readonly replicationFactor: number;
+  /** Keeps the latest record of each key instead of all records. */
+  readonly compacted?: boolean;
+}
+
+const BATCH = 500;
+const TIMEOUT_MS = 30_000;
+const LEADER_POLL_MS = 50;
+const LEADER_LIMIT_MS = 30_000;
+const LARGEST_MESSAGE_BYTES = String(64 * 1024 * 1024);
+
+/** Makes the topics that are missing, with one partition and, but for compacted ones, unlimited retention: they are the history. */
+export async function ensureTopics(pool: ConnectionPool, names: readonly string[], options: TopicOptions): Promise<void> {
+  const known = await pool.locate(names);
+  const missing = names.filter((name) => !known.has(name));
+  for (let from = 0; from < missing.length; from += BATCH) await createTopics(pool, missing.slice(from, from + BATCH), options);
+  await waitForLeaders(pool, missing);
+}
+
+async function createTopics(pool: ConnectionPool, names: readonly string[], options: TopicOptions): Promise<void> {
+  const configs = [
+    { name: 'cleanup.policy', value: options.compacted === true ? 'compact' : 'delete' },
+    { name: 'retention.ms', value: '-1' },
+    { name: 'retention.bytes', value: '-1' },
+    { name: 'max.message.bytes', value: LARGEST_MESSAGE_BYTES },
+  ];
+  const topics = names.map((name) => ({ name, numPartitions: 1, replicationFactor: options.replicationFactor, assignments: [], configs }));
+  try {
+    await pool.request(null, 'control', (connection) => createTopicsV7.api.async(connection, topics, TIMEOUT_MS, false));
+  } catch (error) {
+    if (protocolCode(error) !== 'TOPIC_ALREADY_EXISTS') throw error;
+    // One that another service made meanwhile fails the answer for all: make the others one by one.
+    if (names.length > 1) for (const name of names) await createTopics(pool, [name], options);
+  }
+}
+
+async function waitForLeaders(pool: ConnectionPool, names: readonly string[]): Promise<void> {
+  const deadline = Date.now() + LEADER_LIMIT_MS;
+  for (let known = await pool.locate(names); known.size < names.length; known = await pool.locate(names)) {
+    if (Date.now() > deadline) {
+      throw new RestageError('kafka_fault', 'Kafka made topics but gives them no leader', { where: names.filter((name) => !known.has(name)).slice(0, 5).join(', ') });
+    }
+    await pause(LEADER_POLL_MS);
+  }
+}

@@ -1,0 +1,162 @@
+import type pg from 'pg';
+import { RestageError } from '#core/errors.ts';
+import type { ColumnStructure, JsonForm, RowIdentity, TableStructure } from '#core/structure.ts';
+import { formatTable, tableKey } from '#core/table-name.ts';
+import { tableTopic } from '#core/topic-names.ts';
+
+interface ColumnRow {
+  readonly schema: string;
+  readonly table: string;
+  readonly oid: string;
+  readonly replident: 'd' | 'n' | 'f' | 'i';
+  readonly name: string;
+  readonly type: string;
+  readonly type_schema: string;
+  readonly type_name: string;
+  readonly not_null: boolean;
+  readonly generated: string;
+  readonly identity: string;
+  readonly labels: string[] | null;
+}
+
+interface IndexRow {
+  readonly oid: string;
+  readonly is_primary: boolean;
+  readonly is_identity: boolean;
+  readonly columns: string[];
+}
+
+/** Every ordinary table of users, leaf partitions too; views, foreign and unlogged tables have no WAL. */
+const COLUMNS_SQL = `
+  SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, c.relreplident::text AS replident,
+         a.attname AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
+         tn.nspname AS type_schema, t.typname AS type_name, a.attnotnull AS not_null,
+         a.attgenerated::text AS generated, a.attidentity::text AS identity,
+         (SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e
+           WHERE e.enumtypid IN (t.oid, t.typelem)) AS labels
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
+   WHERE c.relkind = 'r' AND c.relpersistence = 'p'
+     AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'restage') AND n.nspname !~ '^pg_(toast|temp)'
+     AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+   ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C", a.attnum`;
+
+const INDEXES_SQL = `
+  SELECT i.indrelid::text AS oid, i.indisprimary AS is_primary, i.indisreplident AS is_identity,
+         (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n)
+            FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k(attnum, n)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+           WHERE k.n <= i.indnkeyatts) AS columns
+    FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+   WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND c.relkind = 'r'
+     AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)`;
+
+/** The structure of every user table, by name (or of the one with this OID); `prefix` makes their topics. */
+export async function readTables(client: pg.ClientBase, prefix: string, oid: number | null = null): Promise<TableStructure[]> {
+  const columns = (await client.query<ColumnRow>(COLUMNS_SQL, [oid])).rows;
+  const indexes = groupByOid((await client.query<IndexRow>(INDEXES_SQL, [oid])).rows);
+  const byTable = groupByOid(columns);
+  return [...byTable.values()].flatMap((rows) => {
+    const [first] = rows;
+    return first === undefined ? [] : [makeStructure(first, rows, indexes.get(first.oid) ?? [], prefix)];
+  });
+}
+
+/**
+ * The tables that the patterns choose: globs over `schema.table`, `!` excludes, the last match wins.
+ * @throws RestageError table_not_found when a pattern without `*` or `?` matches nothing, or when nothing is left.
+ */
+export function selectTables(all: readonly TableStructure[], patterns: readonly string[]): TableStructure[] {
+  if (patterns.length === 0) return [...all];
+  const chosen = new Map<string, boolean>();
+  const startsExcluding = patterns.every((pattern) => pattern.startsWith('!'));
+  for (const table of all) chosen.set(tableKey(table), startsExcluding);
+  for (const pattern of patterns) {
+    const isExclude = pattern.startsWith('!');
+    const expression = globToExpression(isExclude ? pattern.slice(1) : pattern);
+    const matches = all.filter((table) => expression.test(`${table.schema}.${table.table}`));
+    if (matches.length === 0 && !isExclude) {
+      throw new RestageError('table_not_found', `source.tables: no table matches ${JSON.stringify(pattern)}`, {
+        where: `known: ${all.slice(0, 8).map(formatTable).join(', ')}${all.length > 8 ? ', …' : ''}`,
+        fix: 'correct the pattern; it is matched against schema.table, with * and ?',
+      });
+    }
+    for (const table of matches) chosen.set(tableKey(table), !isExclude);
+  }
+  const tables = all.filter((table) => chosen.get(tableKey(table)) === true);
+  if (tables.length === 0) {
+    throw new RestageError('table_not_found', 'source.tables chooses no table', { fix: 'widen the patterns in source.tables' });
+  }
+  return tables;
+}
+
+function groupByOid<T extends { readonly oid: string }>(rows: readonly T[]): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const row of rows) {
+    const group = groups.get(row.oid);
+    if (group === undefined) groups.set(row.oid, [row]);
+    else group.push(row);
+  }
+  return groups;
+}
+
+function globToExpression(glob: string): RegExp {
+  const source = glob.replaceAll(/[.+^${}()|[\]\\]/g, String.raw`\$&`).replaceAll('*', '.*').replaceAll('?', '.');
+  return new RegExp(`^${source}$`, 'su');
+}
+
+function makeStructure(head: ColumnRow, rows: readonly ColumnRow[], indexes: readonly IndexRow[], prefix: string): TableStructure {
+  const name = { schema: head.schema, table: head.table };
+  const primaryKey = indexes.find((index) => index.is_primary)?.columns ?? [];
+  return {
+    ...name,
+    topic: tableTopic(prefix, name),
+    // A table without columns comes as one row of nulls from the outer join.
+    columns: rows.filter((row) => row.name !== null).map(makeColumn),
+    identity: makeIdentity(head.replident, primaryKey, indexes),
+    primaryKey,
+    uniques: indexes.filter((index) => !index.is_primary).map((index) => index.columns),
+  };
+}
+
+function makeColumn(row: ColumnRow): ColumnStructure {
+  return {
+    name: row.name,
+    type: row.type,
+    typeSchema: row.type_schema,
+    typeName: row.type_name,
+    modifiers: /\(([^()]*)\)/.exec(row.type)?.[1] ?? '',
+    json: jsonForm(row.type_schema, row.type_name),
+    notNull: row.not_null,
+    generated: row.generated !== '',
+    identity: row.identity === 'a' ? 'always' : row.identity === 'd' ? 'byDefault' : '',
+    enumLabels: row.labels,
+  };
+}
+
+function jsonForm(schema: string, type: string): JsonForm {
+  if (schema !== 'pg_catalog') return 'text';
+  if (type === 'bool') return 'boolean';
+  return type === 'int2' || type === 'int4' ? 'integer' : 'text';
+}
+
+function makeIdentity(replident: ColumnRow['replident'], primaryKey: readonly string[], indexes: readonly IndexRow[]): RowIdentity {
+  switch (replident) {
+    case 'f':
+      return { kind: 'full', columns: primaryKey, isFull: true };
+    case 'i': {
+      const columns = indexes.find((index) => index.is_identity)?.columns ?? [];
+      return { kind: columns.length === 0 ? 'nothing' : 'index', columns, isFull: false };
+    }
+    case 'n':
+      return { kind: 'nothing', columns: [], isFull: false };
+    case 'd':
+      return { kind: primaryKey.length === 0 ? 'nothing' : 'primaryKey', columns: primaryKey, isFull: false };
+  }
+}

@@ -1,0 +1,104 @@
+import pg from 'pg';
+import { RestageError } from '#core/errors.ts';
+
+export interface SessionOptions {
+  readonly url: string;
+  /** Which side it is, for error codes and messages. */
+  readonly purpose: 'source' | 'target';
+  /** application_name, so that people see who is connected. */
+  readonly application: string;
+  /** A walsender session: replication commands and simple queries only. */
+  readonly replication?: boolean;
+  /** Further settings, by their PostgreSQL names. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+/**
+ * What decides how values print and read back: the same on every connection, else the two sides differ (invariant 5).
+ * PostgreSQL: "Client Connection Defaults", "Date/Time Types", "Monetary Types".
+ */
+const PINNED_SETTINGS: Readonly<Record<string, string>> = {
+  datestyle: 'ISO',
+  intervalstyle: 'postgres',
+  timezone: 'UTC',
+  extra_float_digits: '3',
+  bytea_output: 'hex',
+  lc_monetary: 'C',
+  xmloption: 'content',
+  search_path: '',
+  standard_conforming_strings: 'on',
+  client_encoding: 'UTF8',
+};
+
+/** Long copies and waits are Restage's daily work: the server must not end them for their length. */
+const NO_TIMEOUTS: Readonly<Record<string, string>> = {
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+};
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/**
+ * Opens a session with every pinned setting given at start-up, where no later SET can come too late.
+ * @throws RestageError source_unreachable, source_auth, target_unreachable or target_auth.
+ */
+export async function connectPg(options: SessionOptions): Promise<pg.Client> {
+  const settings = { ...PINNED_SETTINGS, ...NO_TIMEOUTS, ...options.settings };
+  const startup = Object.entries(settings).map(([name, value]) => `-c ${name}=${escapeOption(value)}`).join(' ');
+  const client = new pg.Client({
+    ...parseUrl(options),
+    application_name: options.application,
+    options: startup,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    ...(options.replication === true ? { replication: 'database' } : {}),
+  });
+  // A connection that breaks between queries must not end the process: the next query reports it.
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+  } catch (cause) {
+    await client.end().catch(() => undefined);
+    throw connectError(options, cause);
+  }
+  return client;
+}
+
+/** host:port/database of a URL, for messages: never its password (invariant 8). */
+export function describeUrl(url: string): string {
+  try {
+    const parsed = new URL(url);
+    return `${parsed.hostname}:${parsed.port || '5432'}${parsed.pathname}`;
+  } catch {
+    return 'an address that is not a URL';
+  }
+}
+
+function parseUrl(options: SessionOptions): { connectionString: string } {
+  if (!/^postgres(ql)?:\/\//.test(options.url) || !URL.canParse(options.url)) {
+    throw new RestageError('config_invalid', `the ${options.purpose}'s url is not a postgresql:// URL`, {
+      fix: 'write it as postgresql://user:password@host:5432/database',
+    });
+  }
+  return { connectionString: options.url };
+}
+
+function connectError(options: SessionOptions, cause: unknown): RestageError {
+  const where = describeUrl(options.url);
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  const what = cause instanceof Error ? cause.message || code : String(cause);
+  if (code.startsWith('28') || code === '3D000' || code === '42501') {
+    return new RestageError(`${options.purpose}_auth`, `the ${options.purpose} refused the connection: ${what}`, {
+      where, cause, fix: `check user, password and database in the ${options.purpose}'s url, and pg_hba.conf on the server`,
+    });
+  }
+  return new RestageError(`${options.purpose}_unreachable`, `cannot reach the ${options.purpose}: ${what}`, {
+    where, cause, fix: 'check host and port, and that the server runs and accepts connections',
+  });
+}
+
+/** Start-up options split at spaces; a backslash escapes (PostgreSQL: "Connection Control Functions", options). */
+function escapeOption(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll(' ', '\\ ');
+}

@@ -1,0 +1,173 @@
+import { RestageError } from '#core/errors.ts';
+import { lsnOf, type Lsn } from '#core/lsn.ts';
+import type { OldTuple, PgoutputMessage, RelationColumn } from '#adapters/postgres/source/pgoutput-message.ts';
+import { UNCHANGED, type Tuple, type TupleValue } from '#core/tuple.ts';
+
+/** Microseconds from 1970-01-01 to 2000-01-01, PostgreSQL's epoch. */
+const POSTGRES_EPOCH_US = 946_684_800_000_000n;
+const IDENTITIES = ['d', 'n', 'f', 'i'] as const;
+
+/**
+ * One message of the pgoutput plug-in, protocol 2 with streaming off: transactions arrive whole, in commit order.
+ * Source: PostgreSQL, "Logical Replication Message Formats".
+ * @throws RestageError record_invalid on bytes that are no such message.
+ */
+export function decodePgoutput(frame: Buffer): PgoutputMessage {
+  const reader = new FrameReader(frame);
+  try {
+    return decodeBy(String.fromCharCode(reader.uint8()), reader);
+  } catch (cause) {
+    if (cause instanceof RestageError) throw cause;
+    throw new RestageError('record_invalid', 'the source sent a replication message that ends too early', { cause });
+  }
+}
+
+function decodeBy(tag: string, reader: FrameReader): PgoutputMessage {
+  switch (tag) {
+    case 'I': {
+      const relation = reader.uint32();
+      reader.skip(1);
+      return { tag: 'insert', relation, after: reader.tuple() };
+    }
+    case 'U':
+      return decodeUpdate(reader);
+    case 'D':
+      return { tag: 'delete', relation: reader.uint32(), before: reader.oldTuple(reader.char()) };
+    case 'B':
+      return { tag: 'begin', commit: reader.lsn(), commitTime: reader.time(), xid: reader.uint32() };
+    case 'C':
+      reader.skip(1);
+      return { tag: 'commit', commit: reader.lsn(), end: reader.lsn() };
+    case 'R':
+      return decodeRelation(reader);
+    case 'T':
+      return decodeTruncate(reader);
+    case 'M':
+      return decodeLogicalMessage(reader);
+    case 'O':
+    case 'Y':
+      return { tag: 'other' };
+    default:
+      throw new RestageError('record_invalid', `the source sent an unknown replication message ${JSON.stringify(tag)}`, {
+        fix: 'check that the slot uses the plug-in pgoutput of PostgreSQL 14 to 18',
+      });
+  }
+}
+
+function decodeUpdate(reader: FrameReader): PgoutputMessage {
+  const relation = reader.uint32();
+  const kind = reader.char();
+  if (kind === 'N') return { tag: 'update', relation, before: null, after: reader.tuple() };
+  const before = reader.oldTuple(kind);
+  reader.skip(1);
+  return { tag: 'update', relation, before, after: reader.tuple() };
+}
+
+function decodeRelation(reader: FrameReader): PgoutputMessage {
+  const oid = reader.uint32();
+  const schema = reader.text();
+  const table = reader.text();
+  const identity = IDENTITIES.find((known) => known === reader.peekChar()) ?? 'd';
+  reader.skip(1);
+  const columns: RelationColumn[] = [];
+  for (let left = reader.uint16(); left > 0; left -= 1) {
+    const isKey = (reader.uint8() & 1) === 1;
+    const name = reader.text();
+    columns.push({ isKey, name, typeOid: reader.uint32() });
+    reader.skip(4);
+  }
+  // An empty schema name stands for pg_catalog.
+  return { tag: 'relation', relation: { oid, schema: schema === '' ? 'pg_catalog' : schema, table, replicaIdentity: identity, columns } };
+}
+
+function decodeTruncate(reader: FrameReader): PgoutputMessage {
+  const count = reader.uint32();
+  const flags = reader.uint8();
+  const relations = Array.from({ length: count }, () => reader.uint32());
+  return { tag: 'truncate', relations, cascade: (flags & 1) !== 0, restartIdentity: (flags & 2) !== 0 };
+}
+
+function decodeLogicalMessage(reader: FrameReader): PgoutputMessage {
+  const isTransactional = (reader.uint8() & 1) === 1;
+  reader.skip(8);
+  const prefix = reader.text();
+  return { tag: 'message', isTransactional, prefix, content: reader.sized() };
+}
+
+class FrameReader {
+  readonly #frame: Buffer;
+  #at = 0;
+
+  constructor(frame: Buffer) {
+    this.#frame = frame;
+  }
+
+  skip(bytes: number): void {
+    this.#at += bytes;
+  }
+
+  uint8(): number {
+    return this.#frame.readUInt8(this.#at++);
+  }
+
+  peekChar(): string {
+    return String.fromCharCode(this.#frame.readUInt8(this.#at));
+  }
+
+  char(): string {
+    return String.fromCharCode(this.uint8());
+  }
+
+  uint16(): number {
+    this.#at += 2;
+    return this.#frame.readUInt16BE(this.#at - 2);
+  }
+
+  uint32(): number {
+    this.#at += 4;
+    return this.#frame.readUInt32BE(this.#at - 4);
+  }
+
+  lsn(): Lsn {
+    this.#at += 8;
+    return lsnOf(this.#frame.readBigUInt64BE(this.#at - 8));
+  }
+
+  time(): bigint {
+    this.#at += 8;
+    return this.#frame.readBigInt64BE(this.#at - 8) + POSTGRES_EPOCH_US;
+  }
+
+  text(): string {
+    const end = this.#frame.indexOf(0, this.#at);
+    if (end < 0) throw new RangeError('unterminated string');
+    const text = this.#frame.toString('utf8', this.#at, end);
+    this.#at = end + 1;
+    return text;
+  }
+
+  sized(): string {
+    const length = this.uint32();
+    if (this.#at + length > this.#frame.length) throw new RangeError('value past the end');
+    this.#at += length;
+    return this.#frame.toString('utf8', this.#at - length, this.#at);
+  }
+
+  oldTuple(kind: string): OldTuple {
+    if (kind !== 'K' && kind !== 'O') throw new RangeError(`old tuple of kind ${kind}`);
+    return { kind: kind === 'K' ? 'key' : 'full', values: this.tuple() };
+  }
+
+  tuple(): Tuple {
+    const count = this.uint16();
+    const values = new Array<TupleValue>(count);
+    for (let index = 0; index < count; index += 1) {
+      const kind = this.uint8();
+      if (kind === 0x74) values[index] = this.sized();
+      else if (kind === 0x6e) values[index] = null;
+      else if (kind === 0x75) values[index] = UNCHANGED;
+      else throw new RangeError(`tuple value of kind ${kind}`);
+    }
+    return values;
+  }
+}

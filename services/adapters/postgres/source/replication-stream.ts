@@ -1,0 +1,126 @@
+import { once } from 'node:events';
+import type { Duplex, DuplexOptions } from 'node:stream';
+import type pg from 'pg';
+import { both } from 'pg-copy-streams';
+import { lsnOf, formatLsn, type Lsn } from '#core/lsn.ts';
+import { quoteIdentifier, quoteLiteral } from '#core/table-name.ts';
+
+declare module 'pg-copy-streams' {
+  /** The published types leave it out. */
+  function both(command: string, options: DuplexOptions & { alignOnCopyDataFrame: boolean }): Duplex & pg.Submittable;
+}
+
+/** A frame of the streaming replication protocol (PostgreSQL: "Streaming Replication Protocol"). */
+export type ReplicationFrame =
+  | { readonly kind: 'data'; readonly lsn: Lsn; readonly payload: Buffer }
+  /** Everything before `walEnd` has been decoded and sent, when no transaction is being sent. */
+  | { readonly kind: 'keepalive'; readonly walEnd: Lsn };
+
+/** The server ends a walsender that is silent for wal_sender_timeout, 60 s unless set; 10 s is the least in use. */
+const STATUS_INTERVAL_MS = 3_000;
+const FRAMES_PER_CHUNK = 256;
+const READ_AHEAD_FRAMES = 64;
+const POSTGRES_EPOCH_US = 946_684_800_000_000n;
+
+/**
+ * A slot's stream. Order: as the server sends, which is commit order. Back-pressure: nothing is read that is not asked for,
+ * so a slow reader slows the walsender (invariant 6). Acknowledgement: only `confirm` moves the slot (invariant 1).
+ */
+export class ReplicationStream {
+  readonly #client: pg.Client;
+  readonly #duplex: Duplex;
+  readonly #timer: NodeJS.Timeout;
+  #confirmed: Lsn;
+  #failure: unknown = null;
+
+  constructor(client: pg.Client, slot: string, publication: string, from: Lsn) {
+    this.#client = client;
+    this.#confirmed = from;
+    const options = [
+      `proto_version '2'`, `publication_names ${quoteLiteral(quoteIdentifier(publication))}`, `messages 'true'`, `streaming 'off'`,
+    ];
+    const command = `START_REPLICATION SLOT ${quoteIdentifier(slot)} LOGICAL ${formatLsn(from)} (${options.join(', ')})`;
+    const stream = both(command, {
+      alignOnCopyDataFrame: true, readableObjectMode: true, readableHighWaterMark: READ_AHEAD_FRAMES,
+    });
+    this.#duplex = client.query(stream);
+    this.#duplex.on('error', (error) => (this.#failure ??= error));
+    client.on('end', () => {
+      this.#failure ??= Object.assign(new Error('Connection terminated: the source closed the replication stream'), { code: '08006' });
+      this.#duplex.destroy();
+    });
+    this.#timer = setInterval(() => this.#sendStatus(), STATUS_INTERVAL_MS);
+  }
+
+  /** What the server was told it may forget. */
+  get confirmed(): Lsn {
+    return this.#confirmed;
+  }
+
+  /** Frames in arrays as they arrive; ends when aborted. Rejects when the connection or the server fails. */
+  async *frames(signal: AbortSignal): AsyncGenerator<readonly ReplicationFrame[]> {
+    while (!signal.aborted) {
+      const chunk = this.#readChunk();
+      if (chunk.length > 0) yield chunk;
+      else await this.#waitReadable(signal);
+    }
+  }
+
+  /** Lets the server forget what lies before `lsn`. Call only with a committed manifest's `through` (invariant 1). */
+  confirm(lsn: Lsn): void {
+    if (lsn <= this.#confirmed) return;
+    this.#confirmed = lsn;
+    this.#sendStatus();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#sendStatus();
+    await this.#client.end().catch(() => undefined);
+  }
+
+  #readChunk(): ReplicationFrame[] {
+    const frames: ReplicationFrame[] = [];
+    while (frames.length < FRAMES_PER_CHUNK) {
+      const bytes: unknown = this.#duplex.read();
+      if (!Buffer.isBuffer(bytes)) break;
+      const frame = this.#decode(bytes);
+      if (frame !== null) frames.push(frame);
+    }
+    return frames;
+  }
+
+  #decode(bytes: Buffer): ReplicationFrame | null {
+    const kind = bytes[0];
+    if (kind === 0x77) return { kind: 'data', lsn: lsnOf(bytes.readBigUInt64BE(1)), payload: bytes.subarray(25) };
+    if (kind !== 0x6b) return null;
+    if (bytes[17] === 1) this.#sendStatus();
+    return { kind: 'keepalive', walEnd: lsnOf(bytes.readBigUInt64BE(1)) };
+  }
+
+  async #waitReadable(signal: AbortSignal): Promise<void> {
+    if (this.#failure !== null) throw this.#failure;
+    if (this.#duplex.readableEnded || this.#duplex.destroyed) throw new Error('Connection terminated: the replication stream ended');
+    const settled = new AbortController();
+    const stop = AbortSignal.any([signal, settled.signal]);
+    const waits = ['readable', 'end', 'close', 'error'].map((event) => once(this.#duplex, event, { signal: stop }));
+    try {
+      await Promise.race(waits);
+    } catch (error) {
+      if (!signal.aborted) throw this.#failure ?? error;
+    } finally {
+      settled.abort();
+      await Promise.allSettled(waits);
+    }
+  }
+
+  /** Standby status update: written, flushed and applied are the same here. */
+  #sendStatus(): void {
+    if (this.#duplex.destroyed || this.#failure !== null) return;
+    const update = Buffer.alloc(34);
+    update[0] = 0x72;
+    for (const offset of [1, 9, 17]) update.writeBigUInt64BE(this.#confirmed, offset);
+    update.writeBigInt64BE(BigInt(Date.now()) * 1000n - POSTGRES_EPOCH_US, 25);
+    this.#duplex.write(update);
+  }
+}

@@ -1,0 +1,27 @@
+import type pg from 'pg';
+import { parseLsn, type Lsn } from '#core/lsn.ts';
+
+export interface SourceIdentity {
+  /** Names the cluster; a restored copy has the same. */
+  readonly systemId: string;
+  readonly timeline: number;
+  readonly database: string;
+  readonly position: Lsn;
+}
+
+/** IDENTIFY_SYSTEM, over a replication connection (PostgreSQL: "Streaming Replication Protocol"). */
+export async function identifySource(replication: pg.Client): Promise<SourceIdentity> {
+  const [row] = (await replication.query<{ systemid: string; timeline: number; xlogpos: string; dbname: string }>('IDENTIFY_SYSTEM')).rows;
+  if (row === undefined) throw new Error('IDENTIFY_SYSTEM returned nothing');
+  return { systemId: row.systemid, timeline: Number(row.timeline), database: row.dbname, position: parseLsn(row.xlogpos) };
+}
+
+/** The WAL position now: everything that has committed lies before it. On a stand-by, the last replayed one. */
+export async function currentLsn(client: pg.ClientBase): Promise<Lsn> {
+  const [row] = (
+    await client.query<{ lsn: string }>(
+      `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text AS lsn`,
+    )
+  ).rows;
+  return parseLsn(row?.lsn ?? '0/0');
+}

@@ -1,0 +1,31 @@
+import type pg from 'pg';
+import type { TargetConfig } from '#core/config.ts';
+import type { TargetSchema } from '#core/target-schema.ts';
+import { connectPg } from '../session.ts';
+import { SchemaBuild } from './schema-build.ts';
+import { SchemaCopy } from './schema-copy.ts';
+import { SchemaCreate } from './schema-create.ts';
+import { SchemaRequire } from './schema-require.ts';
+import type { TableChange } from './table-change.ts';
+
+export interface TargetSchemaOptions {
+  readonly pipeline: string;
+  readonly target: TargetConfig;
+  /** The rules of the target's output, in their order; empty for raw topics. */
+  readonly changes: readonly TableChange[];
+}
+
+/** The way that the configuration chose (`targets[].schema`). */
+export function openTargetSchema(options: TargetSchemaOptions): TargetSchema {
+  const { pipeline, target, changes } = options;
+  const connect = (): Promise<pg.Client> => connectPg({ url: target.url, purpose: 'target', application: `restage ${pipeline} schema` });
+  const build = new SchemaBuild({ pipeline, workers: target.loadWorkers, connect });
+  switch (target.schema) {
+    case 'copy':
+      return new SchemaCopy({ pipeline, changes, connect }, build);
+    case 'create':
+      return new SchemaCreate({ pipeline, connect }, build);
+    case 'require':
+      return new SchemaRequire({ pipeline, connect }, build);
+  }
+}

@@ -1,0 +1,116 @@
+import type pg from 'pg';
+import { quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
+
+/** When a statement runs, in this order. */
+export const BUILD_PHASES = ['index', 'key', 'foreignKey', 'validate', 'trigger', 'refresh'] as const;
+export type BuildPhase = (typeof BUILD_PHASES)[number];
+
+/** One statement of the structure that waits for its time, as the journal keeps it. */
+export interface BuildStep {
+  readonly phase: BuildPhase;
+  readonly table: TableName;
+  /** The index, constraint, trigger or rule that it makes; '' when it makes none and may run twice. */
+  readonly name: string;
+  readonly sql: string;
+}
+
+export interface JournalledStep extends BuildStep {
+  readonly step: string;
+}
+
+const PRE_DATA = 'schema:pre-data';
+
+/** What was done to a target's structure: `restage.journal`, written in the transaction of the work itself (invariant 2). */
+export class SchemaJournal {
+  readonly #client: pg.ClientBase;
+  readonly #pipeline: string;
+
+  constructor(client: pg.ClientBase, pipeline: string) {
+    this.#client = client;
+    this.#pipeline = pipeline;
+  }
+
+  async create(): Promise<void> {
+    const exists = await this.#client.query("SELECT FROM pg_namespace WHERE nspname = 'restage'");
+    if (exists.rowCount === 0) await this.#client.query('CREATE SCHEMA IF NOT EXISTS restage');
+    await this.#client.query(`
+      CREATE TABLE IF NOT EXISTS restage.journal (
+        pipeline text NOT NULL, step text NOT NULL, started_at timestamptz, finished_at timestamptz, detail jsonb,
+        PRIMARY KEY (pipeline, step))`);
+  }
+
+  async isPreDataDone(): Promise<boolean> {
+    const done = await this.#client.query(
+      'SELECT FROM restage.journal WHERE pipeline = $1 AND step = $2 AND finished_at IS NOT NULL', [this.#pipeline, PRE_DATA],
+    );
+    return done.rowCount === 1;
+  }
+
+  /** Pre-data is done, and these steps are what is left to do; in the caller's transaction. */
+  async finishPreData(steps: readonly BuildStep[], detail: object): Promise<void> {
+    await this.#client.query(
+      `INSERT INTO restage.journal (pipeline, step, started_at, finished_at, detail)
+       VALUES ($1, $2, transaction_timestamp(), clock_timestamp(), $3::text::jsonb)`,
+      [this.#pipeline, PRE_DATA, JSON.stringify(detail)],
+    );
+    const names = steps.map((step, index) => `schema:${step.phase}:${String(index).padStart(6, '0')}`);
+    await this.#client.query(
+      `INSERT INTO restage.journal (pipeline, step, detail)
+       SELECT $1, s.step, s.detail::jsonb FROM pg_catalog.unnest($2::text[], $3::text[]) AS s(step, detail)`,
+      [this.#pipeline, names, steps.map((step) => JSON.stringify(step))],
+    );
+  }
+
+  /** Steps of a phase that are not done, in their order. */
+  async open(phase: BuildPhase): Promise<JournalledStep[]> {
+    const { rows } = await this.#client.query<{ step: string; detail: string }>(
+      `SELECT step, detail::text AS detail FROM restage.journal
+        WHERE pipeline = $1 AND detail->>'phase' = $2 AND step LIKE 'schema:%' AND finished_at IS NULL ORDER BY step COLLATE "C"`,
+      [this.#pipeline, phase],
+    );
+    return rows.map((row) => ({ ...(JSON.parse(row.detail) as BuildStep), step: row.step }));
+  }
+
+  /** Tables that postLoad analyses: all that pre-data brought. */
+  async tables(): Promise<TableName[]> {
+    const { rows } = await this.#client.query<{ detail: string }>(
+      'SELECT detail::text AS detail FROM restage.journal WHERE pipeline = $1 AND step = $2', [this.#pipeline, PRE_DATA],
+    );
+    const [row] = rows;
+    return row === undefined ? [] : ((JSON.parse(row.detail) as { tables?: TableName[] }).tables ?? []);
+  }
+}
+
+/** Runs one step and journals it in the same transaction; a thing that is there already, by whomever, is not made again. */
+export async function runStep(client: pg.ClientBase, pipeline: string, step: JournalledStep): Promise<void> {
+  await client.query('BEGIN');
+  try {
+    const startedAt = (await client.query<{ at: string }>('SELECT clock_timestamp()::text AS at')).rows[0]?.at;
+    if (!(await isThere(client, step))) await client.query(step.sql);
+    await client.query(
+      'UPDATE restage.journal SET started_at = $3, finished_at = clock_timestamp() WHERE pipeline = $1 AND step = $2',
+      [pipeline, step.step, startedAt],
+    );
+    await client.query('COMMIT');
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+}
+
+async function isThere(client: pg.ClientBase, step: BuildStep): Promise<boolean> {
+  if (step.name === '') return false;
+  if (step.phase === 'index') {
+    const index = await client.query('SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid', [
+      `${quoteIdentifier(step.table.schema)}.${quoteIdentifier(step.name)}`,
+    ]);
+    return index.rowCount === 1;
+  }
+  const found = await client.query(
+    `SELECT FROM pg_constraint WHERE conrelid = to_regclass($1) AND conname = $2 AND $3 <> 'trigger'
+     UNION ALL SELECT FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2 AND $3 = 'trigger'
+     UNION ALL SELECT FROM pg_rewrite WHERE ev_class = to_regclass($1) AND rulename = $2 AND $3 = 'trigger'`,
+    [quoteTable(step.table), step.name, step.phase],
+  );
+  return (found.rowCount ?? 0) > 0;
+}

@@ -1,0 +1,47 @@
+import type pg from 'pg';
+import type { TableStructure } from '#core/structure.ts';
+import type { TargetSchema } from '#core/target-schema.ts';
+import type { SchemaBuild } from './schema-build.ts';
+import { SchemaJournal } from './schema-journal.ts';
+import { requireEmpty, requireFitting } from './target-tables.ts';
+
+export interface SchemaRequireOptions {
+  readonly pipeline: string;
+  readonly connect: () => Promise<pg.Client>;
+}
+
+/** `schema: require`: somebody else made the tables. They must fit, and be empty when the load begins; nothing is altered. */
+export class SchemaRequire implements TargetSchema {
+  readonly #options: SchemaRequireOptions;
+  readonly #build: SchemaBuild;
+
+  constructor(options: SchemaRequireOptions, build: SchemaBuild) {
+    this.#options = options;
+    this.#build = build;
+  }
+
+  async preData(tables: TableStructure[]): Promise<void> {
+    const client = await this.#options.connect();
+    try {
+      const journal = new SchemaJournal(client, this.#options.pipeline);
+      await journal.create();
+      await requireFitting(client, tables);
+      if (await journal.isPreDataDone()) return;
+      await requireEmpty(client, tables);
+      await client.query('BEGIN');
+      await journal.finishPreData([], { how: 'require', tables: tables.map(({ schema, table }) => ({ schema, table })) });
+      await client.query('COMMIT');
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** No step is journalled, so only ANALYZE runs. */
+  postLoad(): Promise<void> {
+    return this.#build.postLoad();
+  }
+
+  whenCaughtUp(): Promise<void> {
+    return this.#build.whenCaughtUp();
+  }
+}

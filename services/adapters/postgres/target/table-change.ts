@@ -1,0 +1,67 @@
+import type pg from 'pg';
+import type { TableStructure } from '#core/structure.ts';
+import { quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
+
+/** How a table's structure differs between source and target; a rule of an output is one. */
+export interface TableChange {
+  readonly table: TableName;
+  /** null keeps the name. */
+  readonly rename: TableName | null;
+  readonly renameColumns: ReadonlyMap<string, string>;
+  readonly dropColumns: readonly string[];
+}
+
+/** A table's structure after the changes, in the order given. Keys that lose a column are gone, as PostgreSQL drops them. */
+export function changeStructure(table: TableStructure, changes: readonly TableChange[]): TableStructure {
+  let changed = table;
+  for (const change of changes) {
+    if (tableKey(change.table) !== tableKey(table)) continue;
+    const dropped = new Set(change.dropColumns);
+    const name = (column: string): string => change.renameColumns.get(column) ?? column;
+    const keep = (columns: readonly string[]): readonly string[] => (columns.some((column) => dropped.has(column)) ? [] : columns.map(name));
+    changed = {
+      ...changed,
+      ...(change.rename ?? {}),
+      columns: changed.columns.filter((column) => !dropped.has(column.name)).map((column) => ({ ...column, name: name(column.name) })),
+      primaryKey: keep(changed.primaryKey),
+      uniques: changed.uniques.map(keep).filter((columns) => columns.length > 0),
+      identity: { ...changed.identity, columns: keep(changed.identity.columns) },
+    };
+  }
+  return changed;
+}
+
+/**
+ * Alters freshly restored tables into their shape at the target; PostgreSQL itself rewrites every key, index, foreign key,
+ * trigger, rule and view that names them. Every rename goes by a name that nobody uses, so that two may swap theirs.
+ */
+export async function applyTableChanges(client: pg.ClientBase, changes: readonly TableChange[]): Promise<void> {
+  const moves: { readonly from: TableName; readonly to: TableName }[] = [];
+  for (const change of changes) {
+    const table = quoteTable(change.table);
+    for (const column of change.dropColumns) await client.query(`ALTER TABLE ${table} DROP COLUMN ${quoteIdentifier(column)} CASCADE`);
+    const renames = [...change.renameColumns];
+    for (const [index, [from]] of renames.entries()) await renameColumn(client, table, from, `restage rename ${index}`);
+    for (const [index, [, to]] of renames.entries()) await renameColumn(client, table, `restage rename ${index}`, to);
+    if (change.rename !== null && tableKey(change.rename) !== tableKey(change.table)) moves.push({ from: change.table, to: change.rename });
+  }
+  for (const [index, { from }] of moves.entries()) await client.query(`ALTER TABLE ${quoteTable(from)} RENAME TO "restage rename ${index}"`);
+  for (const [index, { from, to }] of moves.entries()) {
+    await ensureSchema(client, to.schema);
+    const between = `restage rename ${index}`;
+    if (from.schema !== to.schema) {
+      await client.query(`ALTER TABLE ${quoteTable({ schema: from.schema, table: between })} SET SCHEMA ${quoteIdentifier(to.schema)}`);
+    }
+    await client.query(`ALTER TABLE ${quoteTable({ schema: to.schema, table: between })} RENAME TO ${quoteIdentifier(to.table)}`);
+  }
+}
+
+/** CREATE SCHEMA IF NOT EXISTS wants the right to create also where there is nothing to do. */
+export async function ensureSchema(client: pg.ClientBase, schema: string): Promise<void> {
+  const exists = await client.query('SELECT FROM pg_namespace WHERE nspname = $1', [schema]);
+  if (exists.rowCount === 0) await client.query(`CREATE SCHEMA ${quoteIdentifier(schema)}`);
+}
+
+async function renameColumn(client: pg.ClientBase, table: string, from: string, to: string): Promise<void> {
+  await client.query(`ALTER TABLE ${table} RENAME COLUMN ${quoteIdentifier(from)} TO ${quoteIdentifier(to)}`);
+}

@@ -1,0 +1,15 @@
+import type { Command } from 'commander';
+import { readConfig } from './config-file.ts';
+import type { CliEnvironment } from './environment.ts';
+
+export function registerCheck(program: Command, cli: CliEnvironment): void {
+  program.command('check')
+    .description('preflight of source, Kafka and targets: findings with evidence and the exact fix; 1 when something blocks')
+    .requiredOption('-c, --config <file>', 'configuration file')
+    .option('--json', 'one JSON document on standard output', false)
+    .action(async (options: { config: string; json: boolean }) => {
+      const config = await readConfig(options.config, cli.env);
+      const { runCheck } = await import('./check/check-command.ts');
+      cli.setExitCode(await runCheck(config, { json: options.json }));
+    });
+}

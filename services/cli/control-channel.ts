@@ -1,0 +1,109 @@
+import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { appendRecord, readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { pause } from '#core/backoff.ts';
+import {
+  desiredKey, STATUS_INTERVAL_MS, statusKey, type DesiredState, type PauseGate, type StatusRecord,
+} from '#core/control.ts';
+import type { Logger } from '#core/log.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import { controlTopic } from '#core/topic-names.ts';
+import { z } from 'zod';
+
+const desiredSchema = z.object({ state: z.enum(['run', 'paused']) });
+const READ_INTERVAL_MS = 1_000;
+
+export interface ControlChannelOptions {
+  readonly name: string;
+  readonly pool: ConnectionPool;
+  readonly status: ServiceStatus;
+  /** Base URL of the service's HTTP endpoints; '' for none. */
+  readonly address: string;
+  readonly logger: Logger;
+}
+
+/**
+ * A service's side of `<name>.control`: says how it is every 2 s, and obeys the desired state, which outlives it.
+ * A Kafka that is away is not this channel's to report twice: it goes on trying, and the service's own loop says so.
+ */
+export class ControlChannel implements PauseGate {
+  readonly #options: ControlChannelOptions;
+  readonly #topic: string;
+  readonly #closing = new AbortController();
+  readonly #resumed = new EventTarget();
+  #isPaused = false;
+  #loops: Promise<unknown> = Promise.resolve();
+
+  constructor(options: ControlChannelOptions) {
+    this.#options = options;
+    this.#topic = controlTopic(options.name);
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** Reads the desired state before any work is done, then keeps both directions going. */
+  async open(): Promise<void> {
+    await this.#obey();
+    this.#loops = Promise.all([
+      this.#repeat(STATUS_INTERVAL_MS, () => this.#say()),
+      this.#repeat(READ_INTERVAL_MS, () => this.#obey()),
+    ]);
+  }
+
+  async whenRunning(signal: AbortSignal): Promise<void> {
+    while (this.#isPaused && !signal.aborted) {
+      await new Promise<void>((resolve) => {
+        const wake = (): void => {
+          this.#resumed.removeEventListener('resume', wake);
+          signal.removeEventListener('abort', wake);
+          resolve();
+        };
+        this.#resumed.addEventListener('resume', wake);
+        signal.addEventListener('abort', wake);
+      });
+    }
+  }
+
+  /** Says a last word, so that `status` shows how it ended. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#loops;
+    await this.#say().catch((error: unknown) => this.#options.logger.debug({ err: error }, 'the last status was not written'));
+  }
+
+  async #say(): Promise<void> {
+    const { status, address, pool } = this.#options;
+    const record: StatusRecord = { status, address, pid: process.pid, at: Date.now() };
+    await appendRecord(pool, this.#topic, statusKey(status.service, status.instance), JSON.stringify(record));
+  }
+
+  async #obey(): Promise<void> {
+    const { pool, status, logger } = this.#options;
+    const records = await readCompacted(pool, this.#topic);
+    const desired = readDesired(records.get(desiredKey(status.service, status.instance)));
+    if ((desired === 'paused') === this.#isPaused) return;
+    this.#isPaused = desired === 'paused';
+    logger.info({ service: status.service, instance: status.instance }, this.#isPaused ? 'paused' : 'resumed');
+    if (!this.#isPaused) this.#resumed.dispatchEvent(new Event('resume'));
+  }
+
+  async #repeat(everyMs: number, step: () => Promise<void>): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      await step().catch((error: unknown) => this.#options.logger.debug({ err: error }, 'the control topic is out of reach'));
+      await pause(everyMs, signal);
+    }
+  }
+}
+
+/** A record that is not of the known form is as none: a service runs unless told otherwise. */
+function readDesired(value: Buffer | string | null | undefined): DesiredState {
+  if (value === null || value === undefined) return 'run';
+  try {
+    const parsed = desiredSchema.safeParse(JSON.parse(value.toString()));
+    return parsed.success ? parsed.data.state : 'run';
+  } catch {
+    return 'run';
+  }
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { projectRoot } from '#infra/project-root.ts';
+import type { CliEnvironment } from './environment.ts';
+import { makeProgram, runProgram } from './program.ts';
+
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(name, () => {
+    // Whoever asks twice does not want to wait; every instant is safe to stop at (invariant 7).
+    if (stop.signal.aborted) process.exit(1);
+    stop.abort();
+  });
+}
+
+const cli: CliEnvironment = {
+  env: process.env,
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+  isTerminal: process.stderr.isTTY,
+  self: [process.execPath, ...process.execArgv, import.meta.filename],
+  signal: stop.signal,
+  setExitCode: (code) => {
+    process.exitCode = code;
+  },
+};
+
+await runProgram(makeProgram(cli, readVersion()), process.argv.slice(2), cli);
+// Results may still be on their way into a pipe; what else is open (sockets, timers) must not keep a finished command alive.
+process.stdout.write('', () => process.exit());
+
+function readVersion(): string {
+  const content: unknown = JSON.parse(readFileSync(path.join(projectRoot(), 'package.json'), 'utf8'));
+  return typeof content === 'object' && content !== null && 'version' in content ? String(content.version) : '';
+}

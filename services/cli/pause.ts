@@ -1,0 +1,46 @@
+import type { Command } from 'commander';
+import type { Config } from '#core/config.ts';
+import { desiredKey, type DesiredState } from '#core/control.ts';
+import { controlTopic } from '#core/topic-names.ts';
+import { findTarget, readConfig } from './config-file.ts';
+import type { CliEnvironment } from './environment.ts';
+
+/** `pause` and `resume`: the desired state of every service, or of one target's sink, obeyed also after a restart. */
+export function registerPause(program: Command, cli: CliEnvironment): void {
+  register(program, cli, 'pause', 'paused', 'holds services without losing their position');
+  register(program, cli, 'resume', 'run', 'lets held services continue');
+}
+
+function register(program: Command, cli: CliEnvironment, name: string, state: DesiredState, description: string): void {
+  program.command(name)
+    .description(description)
+    .requiredOption('-c, --config <file>', 'configuration file')
+    .option('--target <name>', 'only the sink of this target')
+    .action(async (options: { config: string; target?: string }) => {
+      const config = await readConfig(options.config, cli.env);
+      const keys = options.target === undefined ? allKeys(config) : [desiredKey('sink', findTarget(config, options.target).name)];
+      await writeDesired(config, keys, state);
+      cli.out(`${state === 'paused' ? 'paused' : 'running'}: ${keys.map((key) => key.replace(/^desired\//, '').replace(/\/$/, '')).join(', ')}\n`);
+    });
+}
+
+async function writeDesired(config: Config, keys: readonly string[], state: DesiredState): Promise<void> {
+  const { createConnectionPool } = await import('#adapters/kafka/connection-pool.ts');
+  const { appendRecord } = await import('#adapters/kafka/keyed-topic.ts');
+  const { ensureTopics } = await import('#adapters/kafka/topics.ts');
+  const pool = createConnectionPool(config.kafka);
+  try {
+    await ensureTopics(pool, [{ name: controlTopic(config.name), partitions: 1, compact: true }], config.kafka.replicationFactor);
+    for (const key of keys) await appendRecord(pool, controlTopic(config.name), key, JSON.stringify({ state }));
+  } finally {
+    await pool.close();
+  }
+}
+
+function allKeys(config: Config): string[] {
+  return [
+    desiredKey('producer', ''),
+    ...config.outputs.map((output) => desiredKey('transformer', output.name)),
+    ...config.targets.map((target) => desiredKey('sink', target.name)),
+  ];
+}

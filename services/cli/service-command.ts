@@ -1,0 +1,118 @@
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { ensureTopics } from '#adapters/kafka/topics.ts';
+import { backoffMs, pause } from '#core/backoff.ts';
+import type { Config } from '#core/config.ts';
+import type { ServiceContext } from '#core/control.ts';
+import { describeError } from '#core/errors.ts';
+import { exitCodeOf, reactTo, type ExitCode } from '#core/error-policy.ts';
+import type { Logger } from '#core/log.ts';
+import { newStatus, type ServiceStatus } from '#core/status.ts';
+import { controlTopic } from '#core/topic-names.ts';
+import { startHttp } from '../dashboard/http-server.ts';
+import { ControlChannel } from './control-channel.ts';
+import type { CliEnvironment } from './environment.ts';
+
+const DRAIN_MS = 10_000;
+
+/** One loop: a producer, one output's transformer, or one target's sink. */
+export interface ServiceLoop {
+  readonly service: ServiceStatus['service'];
+  readonly instance: string;
+  /** Runs until drained or failed; called again after an error that may pass. */
+  readonly main: (context: ServiceContext) => Promise<void>;
+}
+
+/**
+ * Runs loops side by side until the first signal, then drains; all stop when one fails for good.
+ * An exit code other than 0 was logged with its reason.
+ */
+export async function runService(config: Config, loops: readonly ServiceLoop[], logger: Logger, cli: CliEnvironment): Promise<ExitCode> {
+  const pool = createConnectionPool(config.kafka);
+  const failure = new AbortController();
+  const signal = AbortSignal.any([cli.signal, failure.signal]);
+  const disarm = forceExitAfterDrain(signal, logger);
+  try {
+    await ensureTopics(pool, [{ name: controlTopic(config.name), partitions: 1, compact: true }], config.kafka.replicationFactor);
+    const codes = await Promise.all(
+      loops.map(async (loop, index) => {
+        const own = index === 0 ? config : { ...config, http: { ...config.http, port: 0 } };
+        const code = await runLoop(own, loop, { pool, logger: logger.child({ service: loop.service, instance: loop.instance }), signal });
+        if (code !== 0) failure.abort();
+        return code;
+      }),
+    );
+    return codes.find((code) => code !== 0) ?? 0;
+  } finally {
+    disarm();
+    await pool.close();
+  }
+}
+
+interface LoopTools {
+  readonly pool: ReturnType<typeof createConnectionPool>;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+}
+
+async function runLoop(config: Config, loop: ServiceLoop, tools: LoopTools): Promise<ExitCode> {
+  const { pool, logger, signal } = tools;
+  const status = newStatus(loop.service, loop.instance);
+  const http = await startHttp({ status, config, logger });
+  const channel = new ControlChannel({ name: config.name, pool, status, address: http.address, logger });
+  try {
+    await channel.open();
+    logger.info({ address: http.address }, 'started');
+    const code = await repeatMain(loop, { logger, status, signal, gate: channel });
+    status.state = code === 0 ? 'stopped' : 'failed';
+    return code;
+  } finally {
+    await channel.close();
+    await http.close();
+  }
+}
+
+/** Goes round again after what may pass; what was out of reach from the start is said instead (exit 3), it may be a wrong address. */
+async function repeatMain(loop: ServiceLoop, context: ServiceContext): Promise<ExitCode> {
+  const { logger, status, signal } = context;
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      await loop.main(context);
+      return 0;
+    } catch (error) {
+      if (signal.aborted && reactTo(error).do === 'retry') return 0;
+      const reaction = reactTo(error);
+      const exitCode = exitCodeOf(error);
+      const isFirstContact = status.state === 'starting' && exitCode === 3;
+      status.detail = describeError(error);
+      if (reaction.do === 'stop' || isFirstContact) {
+        logger.error({ err: error, exitCode }, describeError(error));
+        return exitCode;
+      }
+      if (status.state === 'streaming') attempt = 0;
+      status.state = 'retrying';
+      const waitMs = backoffMs(attempt);
+      logger.warn({ err: error, waitMs }, `again in ${waitMs} ms: ${describeError(error)}`);
+      await pause(waitMs, signal);
+      if (signal.aborted) return 0;
+    }
+  }
+}
+
+/** A drain that hangs must not keep a stop from happening; to be killed is safe at every instant (invariant 7). */
+function forceExitAfterDrain(signal: AbortSignal, logger: Logger): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  const arm = (): void => {
+    logger.info('draining');
+    timer = setTimeout(() => {
+      logger.warn(`not drained after ${DRAIN_MS / 1_000} s: stopping as it is`);
+      process.exit(1);
+    }, DRAIN_MS);
+    timer.unref();
+  };
+  if (signal.aborted) arm();
+  else signal.addEventListener('abort', arm, { once: true });
+  return () => {
+    signal.removeEventListener('abort', arm);
+    clearTimeout(timer);
+  };
+}

@@ -1,0 +1,130 @@
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import { STATUS_STALE_MS, statusKey, type StatusRecord } from '#core/control.ts';
+import { describeError } from '#core/errors.ts';
+import { parseLsn } from '#core/lsn.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import { controlTopic } from '#core/topic-names.ts';
+import { hideUrlPasswords } from './logger.ts';
+import { readSourceFigures, type SourceFigures } from './source-figures.ts';
+import { connectTarget, readCheckpoint, type Checkpoint } from './target-checkpoint.ts';
+
+/** What `status --json` prints. */
+export interface PipelineStatus {
+  readonly name: string;
+  readonly services: readonly ServiceLine[];
+  readonly targets: readonly TargetLine[];
+  /** null when it could not be asked. */
+  readonly source: SourceFigures | null;
+  /** What could not be asked, and why. */
+  readonly problems: readonly string[];
+}
+
+export interface ServiceLine {
+  readonly service: ServiceStatus['service'];
+  readonly instance: string;
+  /** The service's own word; `down` when it has been silent for 10 s. */
+  readonly state: ServiceStatus['state'] | 'down';
+  readonly detail: string;
+  readonly through: string;
+  readonly lagBytes: number;
+  readonly lagEvents: number;
+  readonly lagSeconds: number;
+  readonly address: string;
+  readonly pid: number | null;
+  /** Seconds since it was last heard; null for never. */
+  readonly silentSeconds: number | null;
+  readonly events: ServiceStatus['events'] | null;
+  readonly load: ServiceStatus['load'] | null;
+}
+
+export interface TargetLine {
+  readonly name: string;
+  readonly through: string | null;
+  readonly isLoadDone: boolean;
+  /** WAL between the source's end and the target's position; null while one of them is unknown. */
+  readonly lagBytes: number | null;
+}
+
+/** Asks every part; one that is out of reach becomes a problem and does not hide the others. */
+export async function collectStatus(config: Config, now: () => number = Date.now): Promise<PipelineStatus> {
+  const problems: string[] = [];
+  const ask = async <T>(work: Promise<T>): Promise<T | null> => {
+    try {
+      return await work;
+    } catch (error) {
+      problems.push(hideUrlPasswords(describeError(error)));
+      return null;
+    }
+  };
+  const [records, source, ...checkpoints] = await Promise.all([
+    ask(readRecords(config)), ask(readSourceFigures(config)), ...config.targets.map((target) => ask(askTarget(config, target))),
+  ]);
+  const targets = config.targets.map((target, index) => targetLine(target, checkpoints[index] ?? null, source));
+  return { name: config.name, services: listLines(config, records ?? new Map(), now()), targets, source, problems };
+}
+
+async function readRecords(config: Config): Promise<Map<string, StatusRecord>> {
+  const pool = createConnectionPool(config.kafka);
+  try {
+    const found = await readCompacted(pool, controlTopic(config.name));
+    const records = new Map<string, StatusRecord>();
+    for (const [key, value] of found) {
+      if (key.startsWith('status/')) records.set(key, JSON.parse(value.toString()) as StatusRecord);
+    }
+    return records;
+  } finally {
+    await pool.close();
+  }
+}
+
+async function askTarget(config: Config, target: TargetConfig): Promise<Checkpoint | null> {
+  const client = await connectTarget(config, target);
+  try {
+    return await readCheckpoint(client, config.name);
+  } finally {
+    await client.end();
+  }
+}
+
+function listLines(config: Config, records: ReadonlyMap<string, StatusRecord>, now: number): ServiceLine[] {
+  return [
+    serviceLine('producer', '', records, now),
+    ...config.outputs.map((output) => serviceLine('transformer', output.name, records, now)),
+    ...config.targets.map((target) => serviceLine('sink', target.name, records, now)),
+  ];
+}
+
+export function serviceLine(
+  service: ServiceStatus['service'], instance: string, records: ReadonlyMap<string, StatusRecord>, now: number,
+): ServiceLine {
+  const record = records.get(statusKey(service, instance));
+  if (record === undefined) {
+    return {
+      service, instance, state: 'down', detail: 'never heard', through: '', lagBytes: 0, lagEvents: 0, lagSeconds: 0,
+      address: '', pid: null, silentSeconds: null, events: null, load: null,
+    };
+  }
+  const { status } = record;
+  const silentMs = Math.max(0, now - record.at);
+  const isSilent = silentMs > STATUS_STALE_MS;
+  const silence = `last heard ${Math.round(silentMs / 1_000)} s ago as ${status.state}${status.detail === '' ? '' : `: ${status.detail}`}`;
+  return {
+    service, instance,
+    state: isSilent ? 'down' : status.state,
+    detail: isSilent ? silence : status.detail,
+    through: status.through, lagBytes: status.lagBytes, lagEvents: status.lagEvents, lagSeconds: status.lagSeconds,
+    address: record.address, pid: record.pid, silentSeconds: silentMs / 1_000, events: status.events, load: status.load,
+  };
+}
+
+function targetLine(target: TargetConfig, checkpoint: Checkpoint | null, source: SourceFigures | null): TargetLine {
+  const lag = checkpoint === null || source === null ? null : parseLsn(source.current) - parseLsn(checkpoint.through);
+  return {
+    name: target.name,
+    through: checkpoint?.through ?? null,
+    isLoadDone: checkpoint?.isLoadDone ?? false,
+    lagBytes: lag === null ? null : Math.max(0, Number(lag)),
+  };
+}

@@ -1,0 +1,82 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { backoffMs, pause } from '#core/backoff.ts';
+import type { ExitCode } from '#core/error-policy.ts';
+import type { Logger } from '#core/log.ts';
+
+const HEALTHY_MS = 30_000;
+
+export interface ChildService {
+  /** For people: `producer`, `sink new`. */
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Keeps child processes alive until the signal, or until one of them stops for a person; then drains all of them. */
+export class Supervisor {
+  readonly #command: readonly string[];
+  readonly #logger: Logger;
+  readonly #writeLine: (line: string) => void;
+  readonly #stop = new AbortController();
+
+  /** `command`: program and arguments before each child's own. */
+  constructor(command: readonly string[], logger: Logger, writeLine: (line: string) => void) {
+    this.#command = command;
+    this.#logger = logger;
+    this.#writeLine = writeLine;
+  }
+
+  /** 0 when all were drained by the signal or done by themselves, else the code of the one that failed. */
+  async run(services: readonly ChildService[], signal: AbortSignal): Promise<ExitCode> {
+    const both = AbortSignal.any([signal, this.#stop.signal]);
+    const codes = await Promise.all(services.map((service) => this.#keepAlive(service, both)));
+    return codes.find((code) => code !== 0) ?? 0;
+  }
+
+  async #keepAlive(service: ChildService, signal: AbortSignal): Promise<ExitCode> {
+    for (let attempt = 0; !signal.aborted; attempt += 1) {
+      const startedAt = Date.now();
+      const end = await this.#runOnce(service, signal);
+      if (end === 0 || signal.aborted) return 0;
+      if (end === 2 || end === 4) {
+        this.#logger.error({ child: service.name, exitCode: end }, `${service.name} needs a person: stopping all`);
+        this.#stop.abort();
+        return end;
+      }
+      if (Date.now() - startedAt > HEALTHY_MS) attempt = 0;
+      const waitMs = backoffMs(attempt + 3);
+      this.#logger.warn({ child: service.name, end, waitMs }, `${service.name} ended (${end}): again in ${waitMs} ms`);
+      await pause(waitMs, signal);
+    }
+    return 0;
+  }
+
+  /** Exit code, or the name of the signal that ended it. */
+  #runOnce(service: ChildService, signal: AbortSignal): Promise<number | string> {
+    const [program = process.execPath, ...before] = this.#command;
+    // A group of its own: Ctrl-C reaches the supervisor alone, which drains each child once.
+    const child = spawn(program, [...before, ...service.args], { env: service.env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    this.#logger.info({ child: service.name, pid: child.pid }, `${service.name} started`);
+    this.#copyLines(service.name, child.stdout);
+    this.#copyLines(service.name, child.stderr);
+    const drain = (): void => {
+      child.kill('SIGTERM');
+    };
+    signal.addEventListener('abort', drain, { once: true });
+    return waitForEnd(child).finally(() => signal.removeEventListener('abort', drain));
+  }
+
+  #copyLines(name: string, stream: Readable): void {
+    // A JSON line names its service itself and stays parseable.
+    createInterface({ input: stream }).on('line', (line) => this.#writeLine(line.startsWith('{') ? line : `${name} | ${line}`));
+  }
+}
+
+function waitForEnd(child: ChildProcess): Promise<number | string> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, killedBy) => resolve(code ?? killedBy ?? 1));
+  });
+}

@@ -1,0 +1,92 @@
+import { InvalidArgumentError, type Command } from 'commander';
+import { backoffMs, pause } from '#core/backoff.ts';
+import { reactTo } from '#core/error-policy.ts';
+import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import { findTarget, readConfig } from './config-file.ts';
+import type { CliEnvironment } from './environment.ts';
+import { markCurrentLsn } from './source-figures.ts';
+import { connectTarget, readCheckpoint, type Checkpoint } from './target-checkpoint.ts';
+
+const POLL_MS = 50;
+const DEFAULT_TIMEOUT_S = 600;
+
+interface WaitOptions {
+  readonly config: string;
+  readonly target: string;
+  readonly lsn: Lsn | 'current';
+  readonly timeout: number;
+  readonly json: boolean;
+}
+
+export function registerWait(program: Command, cli: CliEnvironment): void {
+  program.command('wait')
+    .description('returns when the load is done and the target has passed an LSN of the source; 1 on time-out')
+    .requiredOption('-c, --config <file>', 'configuration file')
+    .requiredOption('--target <name>', 'which target')
+    .option('--lsn <lsn>', 'an LSN of the source, or "current": past all that is committed now', readLsn, 'current' as const)
+    .option('--timeout <seconds>', 'how long to wait', readSeconds, DEFAULT_TIMEOUT_S)
+    .option('--json', 'one JSON document on standard output', false)
+    .action(async (options: WaitOptions) => {
+      const config = await readConfig(options.config, cli.env);
+      const target = findTarget(config, options.target);
+      const lsn = options.lsn === 'current' ? await markCurrentLsn(config) : options.lsn;
+      const timeout = AbortSignal.any([cli.signal, AbortSignal.timeout(options.timeout * 1_000)]);
+      const startedAt = Date.now();
+      const { isReached, checkpoint } = await waitForLsn(config, target, lsn, timeout);
+      const seconds = (Date.now() - startedAt) / 1_000;
+      const where = checkpoint === null ? 'has no position yet' : `is at ${checkpoint.through}, load ${checkpoint.isLoadDone ? 'done' : 'not done'}`;
+      if (options.json) {
+        cli.out(`${JSON.stringify({
+          target: target.name, lsn: formatLsn(lsn), reached: isReached, through: checkpoint?.through ?? null,
+          loadDone: checkpoint?.isLoadDone ?? false, seconds,
+        })}\n`);
+      } else if (isReached) cli.out(`${target.name} ${where}, past ${formatLsn(lsn)}, after ${seconds.toFixed(1)} s\n`);
+      else cli.err(`not reached after ${seconds.toFixed(1)} s: ${target.name} ${where}, wanted ${formatLsn(lsn)}\n`);
+      cli.setExitCode(isReached ? 0 : 1);
+    });
+}
+
+interface WaitResult {
+  readonly isReached: boolean;
+  readonly checkpoint: Checkpoint | null;
+}
+
+/** A target that is away for a while is waited for as well; the time-out bounds both. */
+export async function waitForLsn(config: Config, target: TargetConfig, lsn: Lsn, timeout: AbortSignal): Promise<WaitResult> {
+  let checkpoint: Checkpoint | null = null;
+  for (let attempt = 0; !timeout.aborted; attempt += 1) {
+    try {
+      const client = await connectTarget(config, target);
+      try {
+        while (!timeout.aborted) {
+          checkpoint = await readCheckpoint(client, config.name);
+          if (checkpoint !== null && checkpoint.isLoadDone && parseLsn(checkpoint.through) >= lsn) return { isReached: true, checkpoint };
+          await pause(POLL_MS, timeout);
+        }
+      } finally {
+        await client.end().catch(() => undefined);
+      }
+    } catch (error) {
+      if (reactTo(error).do === 'stop') throw error;
+      await pause(backoffMs(attempt), timeout);
+    }
+  }
+  return { isReached: false, checkpoint };
+}
+
+function readLsn(text: string): Lsn | 'current' {
+  if (text === 'current') return text;
+  try {
+    return parseLsn(text);
+  } catch {
+    throw new InvalidArgumentError('write it as X/Y, both hexadecimal, or "current".');
+  }
+}
+
+/** The longest a timer can run is 2^31 - 1 ms. */
+function readSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds > 0 && seconds < 2_147_483)) throw new InvalidArgumentError('a number of seconds above 0 is needed.');
+  return seconds;
+}

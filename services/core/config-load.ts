@@ -1,0 +1,178 @@
+import type { Environment } from '#core/config-expand.ts';
+import { parseConfig, type ParsedConfig } from '#core/config-parse.ts';
+import type { Config, KafkaConfig, OutputConfig, RuleConfig, TargetConfig } from '#core/config.ts';
+import { RestageError } from '#core/errors.ts';
+import { nearest } from '#core/nearest.ts';
+import { OPTIONS, type OptionPath, type OptionValue } from '#core/option-table.ts';
+import type { TableName } from '#core/table-name.ts';
+
+/**
+ * A configuration from its text. `file` is for messages; nothing is read from disk.
+ * @throws RestageError config_invalid with every problem, each as `file:line:column: what`; never a value.
+ */
+export function loadConfig(text: string, file: string, env: Environment): Config {
+  const parsed = parseConfig(text, file, env);
+  const reader = new OptionReader(parsed);
+  const outputs = readOutputs(reader);
+  const targets = readTargets(reader, outputs);
+  const kafka = readKafka(reader);
+  if (parsed.problems.length > 0) throw invalid(parsed.problems, file);
+  const name = reader.get('name');
+  const ownName = `restage_${name.replaceAll('-', '_')}`;
+  return {
+    name,
+    file,
+    kafka,
+    source: {
+      url: reader.get('source.postgres.url'),
+      tables: reader.get('source.tables'),
+      publication: reader.get('source.publication') ?? ownName,
+      slot: reader.get('source.slot') ?? ownName,
+      snapshotWorkers: reader.get('source.snapshotWorkers'),
+      heartbeatMs: reader.get('source.heartbeatMs'),
+    },
+    outputs,
+    targets,
+    http: { host: reader.get('http.host'), port: reader.get('http.port') },
+    epoch: {
+      bytes: reader.get('epoch.bytes'),
+      lingerMs: reader.get('epoch.lingerMs'),
+      partBytes: reader.get('epoch.partBytes'),
+    },
+  };
+}
+
+/** `schema.table`, split at the first dot outside double quotes; `""` in quotes is one quote. null when it is not that. */
+export function parseTableName(text: string): TableName | null {
+  const part = '("(?:[^"\\u0000]|"")+"|[^".\\u0000][^"\\u0000]*?)';
+  const match = new RegExp(`^${part}\\.${part}$`, 'su').exec(text);
+  if (match === null) return null;
+  const [, schema = '', table = ''] = match;
+  return { schema: unquote(schema), table: unquote(table) };
+}
+
+/** Reads checked values by their path in the table, with defaults in. */
+class OptionReader {
+  readonly #parsed: ParsedConfig;
+
+  constructor(parsed: ParsedConfig) {
+    this.#parsed = parsed;
+  }
+
+  /** `indexes` stand for the path's `[]`, in order. A value that had a problem reads as its default. */
+  get<P extends OptionPath>(path: P, ...indexes: readonly number[]): OptionValue<P> {
+    const value = this.#parsed.values.get(concrete(path, indexes));
+    if (value !== undefined) return value as OptionValue<P>;
+    return OPTIONS.find((option) => option.path === path)?.default as OptionValue<P>;
+  }
+
+  count(path: 'transform.outputs[]' | 'transform.outputs[].rules[]' | 'targets[]', ...indexes: readonly number[]): number {
+    const open = concrete(path.slice(0, -2), indexes);
+    return this.#parsed.counts.get(`${open}[]`) ?? 0;
+  }
+
+  report(path: OptionPath, indexes: readonly number[], what: string): void {
+    const at = concrete(path, indexes);
+    this.#parsed.problems.push(`${this.#parsed.places.get(at) ?? at}: ${at}: ${what}`);
+  }
+}
+
+function readKafka(reader: OptionReader): KafkaConfig {
+  const mechanism = reader.get('kafka.sasl.mechanism');
+  const username = reader.get('kafka.sasl.username');
+  const password = reader.get('kafka.sasl.password');
+  const isComplete = mechanism !== null && username !== null && password !== null;
+  if (!isComplete && (mechanism !== null || username !== null || password !== null)) {
+    reader.report('kafka.sasl.mechanism', [], 'kafka.sasl needs mechanism, username and password together');
+  }
+  return {
+    brokers: reader.get('kafka.brokers'),
+    ssl: reader.get('kafka.ssl'),
+    sasl: isComplete ? { mechanism, username, password } : null,
+    replicationFactor: reader.get('kafka.topics.replicationFactor'),
+  };
+}
+
+function readOutputs(reader: OptionReader): OutputConfig[] {
+  const outputs: OutputConfig[] = [];
+  for (let at = 0; at < reader.count('transform.outputs[]'); at += 1) {
+    const name = reader.get('transform.outputs[].name', at);
+    if (name !== undefined && outputs.some((output) => output.name === name)) {
+      reader.report('transform.outputs[].name', [at], `a second output named "${name}"`);
+    }
+    outputs.push({ name, version: reader.get('transform.outputs[].version', at), rules: readRules(reader, at) });
+  }
+  return outputs;
+}
+
+function readRules(reader: OptionReader, output: number): RuleConfig[] {
+  const rules: RuleConfig[] = [];
+  for (let at = 0; at < reader.count('transform.outputs[].rules[]', output); at += 1) {
+    const rename = reader.get('transform.outputs[].rules[].rename', output, at);
+    rules.push({
+      table: readTable(reader, 'transform.outputs[].rules[].table', output, at),
+      rename: rename === null ? null : readTable(reader, 'transform.outputs[].rules[].rename', output, at),
+      renameColumns: reader.get('transform.outputs[].rules[].columns.rename.*', output, at) ?? new Map(),
+      dropColumns: reader.get('transform.outputs[].rules[].columns.drop', output, at),
+      where: reader.get('transform.outputs[].rules[].where', output, at),
+    });
+  }
+  return rules;
+}
+
+function readTable(
+  reader: OptionReader, path: 'transform.outputs[].rules[].table' | 'transform.outputs[].rules[].rename', output: number, rule: number,
+): TableName {
+  const text = reader.get(path, output, rule) ?? '';
+  const name = parseTableName(text);
+  if (name === null && text !== '') reader.report(path, [output, rule], 'write it as schema.table, parts with a dot in double quotes');
+  return name ?? { schema: '', table: '' };
+}
+
+function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): TargetConfig[] {
+  const targets: TargetConfig[] = [];
+  for (let at = 0; at < reader.count('targets[]'); at += 1) {
+    const name = reader.get('targets[].name', at);
+    if (name !== undefined && targets.some((target) => target.name === name)) {
+      reader.report('targets[].name', [at], `a second target named "${name}"`);
+    }
+    targets.push({
+      name,
+      url: reader.get('targets[].postgres.url', at),
+      output: readTargetOutput(reader, at, outputs.map((output) => output.name)),
+      schema: reader.get('targets[].schema', at),
+      loadWorkers: reader.get('targets[].loadWorkers', at),
+    });
+  }
+  return targets;
+}
+
+function readTargetOutput(reader: OptionReader, at: number, outputs: readonly string[]): string | null {
+  const [only] = outputs;
+  const output = reader.get('targets[].output', at);
+  if (output === null) {
+    if (outputs.length > 1) reader.report('targets[].output', [at], `say which of the outputs: ${outputs.join(', ')}`);
+    return only ?? null;
+  }
+  if (!outputs.includes(output)) {
+    const close = nearest(output, outputs);
+    const hint = close === null ? `outputs: ${outputs.join(', ') || 'none'}` : `did you mean "${close}"?`;
+    reader.report('targets[].output', [at], `no output is named "${output}"; ${hint}`);
+  }
+  return output;
+}
+
+function concrete(path: string, indexes: readonly number[]): string {
+  let next = 0;
+  return path.replaceAll('[]', () => `[${indexes[next++] ?? 0}]`);
+}
+
+function unquote(part: string): string {
+  return part.startsWith('"') ? part.slice(1, -1).replaceAll('""', '"') : part;
+}
+
+function invalid(problems: readonly string[], file: string): RestageError {
+  const [only] = problems;
+  const what = problems.length === 1 && only !== undefined ? only : `${problems.length} problems:\n  - ${problems.join('\n  - ')}`;
+  return new RestageError('config_invalid', what, { where: file, fix: 'correct the configuration; docs/configuration.md lists every key' });
+}

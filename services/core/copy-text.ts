@@ -1,0 +1,59 @@
+const BACKSLASH = 0x5c;
+const ESCAPES: Readonly<Record<number, number>> = { 0x62: 8, 0x66: 12, 0x6e: 10, 0x72: 13, 0x74: 9, 0x76: 11 };
+
+/**
+ * Rows of COPY's text format (PostgreSQL: "COPY", File Formats, Text Format): one line a row, tabs between, `\N` for
+ * NULL. Feed it chunks cut anywhere; it keeps an unfinished line for the next.
+ */
+export class CopyTextSplitter {
+  #rest: Buffer = Buffer.alloc(0);
+
+  /** The rows that end in this chunk. */
+  split(chunk: Buffer): (string | null)[][] {
+    const data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    const rows: (string | null)[][] = [];
+    let from = 0;
+    for (let end = data.indexOf(10, from); end >= 0; end = data.indexOf(10, from)) {
+      rows.push(splitLine(data, from, end));
+      from = end + 1;
+    }
+    this.#rest = data.subarray(from);
+    return rows;
+  }
+
+  /** Bytes of an unfinished line: 0 at a proper end. */
+  get pending(): number {
+    return this.#rest.length;
+  }
+}
+
+function splitLine(data: Buffer, from: number, end: number): (string | null)[] {
+  const line = data.toString('latin1', from, end);
+  const hasEscapes = line.includes('\\');
+  const fields: (string | null)[] = [];
+  let start = from;
+  for (;;) {
+    let tab = data.indexOf(9, start);
+    if (tab < 0 || tab > end) tab = end;
+    fields.push(hasEscapes ? unescapeField(data, start, tab) : data.toString('utf8', start, tab));
+    if (tab === end) return fields;
+    start = tab + 1;
+  }
+}
+
+function unescapeField(data: Buffer, from: number, end: number): string | null {
+  if (end - from === 2 && data[from] === BACKSLASH && data[from + 1] === 0x4e) return null;
+  const first = data.indexOf(BACKSLASH, from);
+  if (first < 0 || first >= end) return data.toString('utf8', from, end);
+  const plain = Buffer.allocUnsafe(end - from);
+  let at = 0;
+  for (let index = from; index < end; index += 1) {
+    const byte = data[index]!; // index < end <= length
+    if (byte === BACKSLASH && index + 1 < end) {
+      index += 1;
+      const escaped = data[index]!; // checked above
+      plain[at++] = ESCAPES[escaped] ?? escaped;
+    } else plain[at++] = byte;
+  }
+  return plain.toString('utf8', 0, at);
+}

@@ -1,0 +1,122 @@
+import { formatLsn, type Lsn } from '#core/lsn.ts';
+import type { ColumnStructure, TableStructure } from '#core/structure.ts';
+import { UNCHANGED, type Tuple } from '#core/tuple.ts';
+
+/** What every event of a transaction shares. */
+export interface TransactionFacts {
+  readonly commit: Lsn;
+  readonly xid: number;
+  /** Microseconds since 1970. */
+  readonly commitTime: bigint;
+}
+
+export interface EventFacts {
+  readonly lsn: Lsn;
+  readonly ordinal: number;
+  /** 1, 2, … among the transaction's events of this table. */
+  readonly tableOrdinal: number;
+  readonly processedMs: number;
+}
+
+const NEEDS_ESCAPE = /["\\\u0000-\u001f]/;
+
+/** Writes Debezium's envelope (profile `lossless`) for one table, without an object per event. */
+export class EventEncoder {
+  readonly structure: TableStructure;
+  readonly #columns: readonly ColumnStructure[];
+  readonly #prefixes: readonly string[];
+  readonly #keyIndexes: readonly number[];
+  readonly #sourceHead: string;
+  readonly #sourceName: string;
+  #facts: TransactionFacts | null = null;
+  #sourceTail = '';
+  #transactionHead = '';
+  #sourceStart = '';
+
+  /** `columns`: those that values come for, in their order; generated columns are left out by the caller. */
+  constructor(structure: TableStructure, columns: readonly ColumnStructure[], pipeline: string, database: string, version: string) {
+    this.structure = structure;
+    this.#columns = columns;
+    this.#prefixes = columns.map((column) => `${JSON.stringify(column.name)}:`);
+    this.#keyIndexes = structure.identity.columns.map((name) => columns.findIndex((column) => column.name === name));
+    this.#sourceHead = `{"version":${JSON.stringify(version)},"connector":"restage","name":${JSON.stringify(pipeline)}`;
+    this.#sourceName = `,"db":${JSON.stringify(database)}`;
+    this.#sourceTail = `,"schema":${JSON.stringify(structure.schema)},"table":${JSON.stringify(structure.table)}`;
+  }
+
+  /** The key's JSON, or null where the table has no identity. */
+  key(values: Tuple): string | null {
+    if (this.#keyIndexes.length === 0) return null;
+    let json = '{';
+    for (const index of this.#keyIndexes) {
+      if (json.length > 1) json += ',';
+      const value = values[index];
+      // An unchanged identity column's value stands in the old key, which callers give then.
+      json += this.#prefixes[index]! + this.#cell(index, typeof value === 'string' ? value : null); // every column has a prefix
+    }
+    return `${json}}`;
+  }
+
+  /** Whether two images name the same row. */
+  isSameKey(a: Tuple, b: Tuple): boolean {
+    return this.#keyIndexes.every((index) => a[index] === b[index]);
+  }
+
+  /** The columns that are there, as a JSON object. */
+  row(values: Tuple): string {
+    let json = '{';
+    for (let index = 0; index < this.#columns.length; index += 1) {
+      const value = values[index];
+      if (value === UNCHANGED || value === undefined) continue;
+      if (json.length > 1) json += ',';
+      json += this.#prefixes[index]! + this.#cell(index, value); // same length
+    }
+    return `${json}}`;
+  }
+
+  /** A change of the stream. `before` and `after` are JSON from `row`, or `null`. */
+  change(op: 'c' | 'u' | 'd', before: string, after: string, transaction: TransactionFacts, event: EventFacts): string {
+    this.#prepare(transaction);
+    const { ordinal, tableOrdinal, processedMs } = event;
+    return (
+      `{"before":${before},"after":${after},"source":${this.#sourceStart}${event.lsn}\\"]"${this.#sourceTail},"txId":${transaction.xid},` +
+      `"lsn":${event.lsn},"xmin":null,"origin":null},"transaction":${this.#transactionHead}${ordinal},"data_collection_order":` +
+      `${tableOrdinal}},"op":"${op}",${clock(processedMs)}}`
+    );
+  }
+
+  /** A row of the snapshot, whose LSN stands for when it was read. */
+  snapshotRow(after: string, snapshot: Lsn, processedMs: number): string {
+    return (
+      `{"before":null,"after":${after},"source":${this.#sourceHead},${clock(processedMs)},"snapshot":"true"${this.#sourceName},` +
+      `"sequence":"[null,\\"${snapshot}\\"]"${this.#sourceTail},"txId":null,"lsn":${snapshot},"xmin":null,"origin":null},` +
+      `"transaction":null,"op":"r",${clock(processedMs)}}`
+    );
+  }
+
+  #prepare(facts: TransactionFacts): void {
+    if (this.#facts === facts) return;
+    this.#facts = facts;
+    const micros = facts.commitTime;
+    this.#sourceStart =
+      `${this.#sourceHead},"ts_ms":${micros / 1000n},"ts_us":${micros},"ts_ns":${micros * 1000n},"snapshot":"false"` +
+      `${this.#sourceName},"sequence":"[\\"${facts.commit}\\",\\"`;
+    this.#transactionHead = `{"id":"${facts.xid}:${formatLsn(facts.commit)}","total_order":`;
+  }
+
+  #cell(index: number, value: string | null): string {
+    if (value === null) return 'null';
+    switch (this.#columns[index]?.json) {
+      case 'integer':
+        return value;
+      case 'boolean':
+        return value === 't' ? 'true' : 'false';
+      default:
+        return NEEDS_ESCAPE.test(value) ? JSON.stringify(value) : `"${value}"`;
+    }
+  }
+}
+
+function clock(ms: number): string {
+  return `"ts_ms":${ms},"ts_us":${ms}000,"ts_ns":${ms}000000`;
+}

@@ -1,0 +1,167 @@
+import { z } from 'zod';
+
+/** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */
+export interface Option {
+  /** Dotted path; `[]` stands for a list's items, `*` for the keys that the user chooses. */
+  readonly path: string;
+  readonly type: z.ZodType;
+  /** undefined: required; null: none, or made from other options (`derived` says how). */
+  readonly default: unknown;
+  readonly derived?: string;
+  /** The variable that takes the place of the file's value; null inside lists. */
+  readonly env: string | null;
+  readonly about: string;
+  readonly example: string;
+}
+
+const text = z.string().min(1);
+const port = z.number().int().min(0).max(65_535);
+const workers = z.number().int().min(1).max(64);
+const bytes = z.number().int().min(1_024).max(268_435_456);
+const partName = z.string().regex(/^[a-z][a-z0-9_-]{0,39}$/, 'a name is a lower-case letter, then up to 39 of a-z, 0-9, _ and -');
+/** PostgreSQL: "CREATE_REPLICATION_SLOT": lower-case letters, digits and underscores; 63 bytes at most. */
+const slotName = z.string().regex(/^[a-z0-9_]{1,63}$/, 'a slot name is up to 63 of a-z, 0-9 and _');
+const postgresUrl = z.string().regex(/^postgres(ql)?:\/\//, 'write it as postgresql://user:password@host:5432/database');
+const broker = z.string().regex(/^.+:\d{1,5}$/, 'a broker is host:port');
+const mechanism = z.enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']);
+
+export const OPTIONS = [
+  {
+    path: 'name', type: partName, default: undefined, env: 'RESTAGE_NAME', example: 'shop',
+    about: 'The pipeline: prefix of its topics, slot, publication and groups. Never changes in a pipeline\'s life.',
+  },
+  {
+    path: 'kafka.brokers', type: z.array(broker).min(1), default: undefined, env: 'RESTAGE_KAFKA_BROKERS', example: '["127.0.0.1:9092"]',
+    about: 'Bootstrap brokers. In the environment: separated by commas.',
+  },
+  {
+    path: 'kafka.ssl', type: z.boolean(), default: false, env: 'RESTAGE_KAFKA_SSL', example: 'true',
+    about: 'Talk TLS to the brokers.',
+  },
+  {
+    path: 'kafka.sasl.mechanism', type: mechanism, default: null, env: 'RESTAGE_KAFKA_SASL_MECHANISM', example: 'SCRAM-SHA-512',
+    about: 'How to authenticate; needs username and password.',
+  },
+  {
+    path: 'kafka.sasl.username', type: text, default: null, env: 'RESTAGE_KAFKA_SASL_USERNAME', example: 'restage',
+    about: 'User at the brokers.',
+  },
+  {
+    path: 'kafka.sasl.password', type: text, default: null, env: 'RESTAGE_KAFKA_SASL_PASSWORD', example: '"${KAFKA_PASSWORD}"',
+    about: 'Password at the brokers; best taken from the environment.',
+  },
+  {
+    path: 'kafka.topics.replicationFactor', type: z.number().int().min(1).max(15), default: 1,
+    env: 'RESTAGE_KAFKA_REPLICATION_FACTOR', example: '3',
+    about: 'Copies of each topic that Restage makes. Three for anything that may not be lost.',
+  },
+  {
+    path: 'source.postgres.url', type: postgresUrl, default: undefined, env: 'RESTAGE_SOURCE_URL', example: '"${SOURCE_URL}"',
+    about: 'The database to read; a role with LOGIN, REPLICATION and SELECT on the tables.',
+  },
+  {
+    path: 'source.tables', type: z.array(text), default: ['*'], derived: 'every user table', env: 'RESTAGE_SOURCE_TABLES',
+    example: '["public.*", "!public.audit_*"]',
+    about: 'Globs over `schema.table` with `*` and `?`; `!` excludes; the last match decides.',
+  },
+  {
+    path: 'source.publication', type: z.string().min(1).max(63), default: null, derived: '`restage_<name>`, with `-` written as `_`',
+    env: 'RESTAGE_SOURCE_PUBLICATION', example: 'restage_shop',
+    about: 'The publication to read: one that its owner made, or the one that Restage makes.',
+  },
+  {
+    path: 'source.slot', type: slotName, default: null, derived: '`restage_<name>`, with `-` written as `_`',
+    env: 'RESTAGE_SOURCE_SLOT', example: 'restage_shop',
+    about: 'The logical replication slot.',
+  },
+  {
+    path: 'source.snapshotWorkers', type: workers, default: 2, env: 'RESTAGE_SOURCE_SNAPSHOT_WORKERS', example: '4',
+    about: 'Sessions that read the initial load side by side.',
+  },
+  {
+    path: 'source.heartbeatMs', type: z.number().int().min(100).max(600_000), default: 10_000, env: 'RESTAGE_SOURCE_HEARTBEAT_MS',
+    example: '10000',
+    about: 'At rest, the position is written to Kafka and confirmed to the slot this often. Milliseconds.',
+  },
+  {
+    path: 'transform.outputs[].name', type: partName, default: undefined, env: null, example: 'main',
+    about: 'The output: part of its topics\' names, `<name>.shaped.<output>.v<version>.…`.',
+  },
+  {
+    path: 'transform.outputs[].version', type: z.number().int().min(1).max(9_999), default: 1, env: null, example: '2',
+    about: 'Raise it when rules change: the new version is made from history beside the old one.',
+  },
+  {
+    path: 'transform.outputs[].rules[].table', type: text, default: undefined, env: null, example: 'public.old_orders',
+    about: 'The source table, `schema.table`; parts with a dot in double quotes. Tables without a rule pass unchanged.',
+  },
+  {
+    path: 'transform.outputs[].rules[].rename', type: text, default: null, env: null, example: 'public.orders',
+    about: 'The table\'s name at the target, `schema.table`.',
+  },
+  {
+    path: 'transform.outputs[].rules[].columns.rename.*', type: text, default: null, env: null, example: '{ cust: customer_id }',
+    about: 'Columns to rename: old name to new name.',
+  },
+  {
+    path: 'transform.outputs[].rules[].columns.drop', type: z.array(text), default: [], env: null, example: '[internal_note]',
+    about: 'Columns to leave out.',
+  },
+  {
+    path: 'transform.outputs[].rules[].where', type: text, default: null, env: null, example: '"amount >= 0"',
+    about: 'CEL over the row\'s columns: rows for which it is true pass. Columns outside the identity need REPLICA IDENTITY FULL.',
+  },
+  {
+    path: 'targets[].name', type: partName, default: undefined, env: null, example: 'new',
+    about: 'The target, as commands name it with `--target`.',
+  },
+  {
+    path: 'targets[].postgres.url', type: postgresUrl, default: undefined, env: null, example: '"${TARGET_URL}"',
+    about: 'The database to write.',
+  },
+  {
+    path: 'targets[].output', type: partName, default: null, derived: 'the only output, or the raw topics when there is none',
+    env: null, example: 'main',
+    about: 'Which output it takes.',
+  },
+  {
+    path: 'targets[].schema', type: z.enum(['require', 'create', 'copy']), default: 'copy', env: null, example: 'require',
+    about: 'Where tables come from: there already, made from the captured structure, or copied by pg_dump.',
+  },
+  {
+    path: 'targets[].loadWorkers', type: workers, default: 2, env: null, example: '4',
+    about: 'Sessions that write the initial load side by side.',
+  },
+  {
+    path: 'http.host', type: text, default: '127.0.0.1', env: 'RESTAGE_HTTP_HOST', example: '127.0.0.1',
+    about: 'Address of each service\'s HTTP endpoints: health, metrics, status.',
+  },
+  {
+    path: 'http.port', type: port, default: 0, env: 'RESTAGE_HTTP_PORT', example: '8080',
+    about: 'Their port; 0 takes any free one, which `restage status` prints. Under `restage run` services need 0.',
+  },
+  {
+    path: 'epoch.bytes', type: bytes, default: 4_194_304, env: 'RESTAGE_EPOCH_BYTES', example: '4194304',
+    about: 'An epoch closes at the first commit past this many bytes of events.',
+  },
+  {
+    path: 'epoch.lingerMs', type: z.number().int().min(0).max(10_000), default: 20, env: 'RESTAGE_EPOCH_LINGER_MS', example: '20',
+    about: 'An epoch closes when its oldest event has waited this long. Milliseconds.',
+  },
+  {
+    path: 'epoch.partBytes', type: bytes, default: 16_777_216, env: 'RESTAGE_EPOCH_PART_BYTES', example: '16777216',
+    about: 'A transaction with more bytes of events than this is written in parts.',
+  },
+] as const satisfies readonly Option[];
+
+type OptionRow = (typeof OPTIONS)[number];
+export type OptionPath = OptionRow['path'];
+type RowOf<P extends OptionPath> = Extract<OptionRow, { path: P }>;
+type Given<P extends OptionPath> = z.output<RowOf<P>['type']>;
+/** What an option holds once defaults are in: null where it may be absent; a map where the user chooses the keys. */
+export type OptionValue<P extends OptionPath> =
+  | (P extends `${string}.*` ? ReadonlyMap<string, Given<P>> : Given<P>)
+  | (RowOf<P>['default'] extends null ? null : never);
+
+/** Lists that must have an entry; others may be left out. */
+export const REQUIRED_LISTS: ReadonlySet<string> = new Set(['targets[]']);

@@ -1,0 +1,40 @@
+import { OPTIONS, type Option } from '#core/option-table.ts';
+
+/** The option table as a tree: what may stand where in the file. */
+export type OptionNode =
+  | { readonly kind: 'object'; readonly path: string; readonly keys: Map<string, OptionNode> }
+  | { readonly kind: 'list'; readonly path: string; readonly item: OptionNode }
+  | { readonly kind: 'map'; readonly path: string; readonly option: Option }
+  | { readonly kind: 'leaf'; readonly path: string; readonly option: Option };
+
+export type ObjectNode = Extract<OptionNode, { kind: 'object' }>;
+
+/** Paths of lists end in `[]`, of maps in `*`, as in the table. */
+export function buildOptionTree(options: readonly Option[] = OPTIONS): ObjectNode {
+  const root: ObjectNode = { kind: 'object', path: '', keys: new Map() };
+  for (const option of options) insert(root, option.path.split('.'), option);
+  return root;
+}
+
+function insert(parent: ObjectNode, segments: readonly string[], option: Option): void {
+  const [segment = '', ...rest] = segments;
+  const isList = segment.endsWith('[]');
+  const key = isList ? segment.slice(0, -2) : segment;
+  const path = parent.path === '' ? segment : `${parent.path}.${segment}`;
+  if (rest.length === 0) {
+    parent.keys.set(key, { kind: 'leaf', path, option });
+    return;
+  }
+  if (rest[0] === '*') {
+    parent.keys.set(key, { kind: 'map', path: `${path}.*`, option });
+    return;
+  }
+  let node = parent.keys.get(key);
+  if (node === undefined) {
+    const item: ObjectNode = { kind: 'object', path, keys: new Map() };
+    node = isList ? { kind: 'list', path, item } : item;
+    parent.keys.set(key, node);
+  }
+  const next = node.kind === 'list' ? node.item : node;
+  if (next.kind === 'object') insert(next, rest, option);
+}

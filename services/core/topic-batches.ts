@@ -1,0 +1,54 @@
+import type { PartitionRecords } from '#core/epoch-writer.ts';
+import { RestageError } from '#core/errors.ts';
+import { RecordBatchBuilder } from '#core/record-batch.ts';
+
+const FIRST_BYTES = 4096;
+/** A batch is decoded whole by its readers, so it stays small; one record may be larger. */
+const BATCH_BYTES = 1_000_000;
+/** Under the topics' max.message.bytes, 64 MiB, with room for the batch's own header. */
+const LARGEST_RECORD_BYTES = 60 * 1024 * 1024;
+
+/** The records of one Kafka transaction as they are encoded: per topic, in order. Partition 0: `ordering: transaction` has one. */
+export class TopicBatches {
+  readonly #topics = new Map<string, RecordBatchBuilder[]>();
+  #bytes = 0;
+  #count = 0;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** @throws RestageError record_too_large: a row is never skipped. */
+  append(topic: string, key: string | null, value: string | null, headers: Buffer): void {
+    const builder = this.#builderFor(topic);
+    const before = builder.bytes;
+    builder.append(key, value, headers);
+    const added = builder.bytes - before;
+    if (added > LARGEST_RECORD_BYTES) {
+      throw new RestageError('record_too_large', `a row takes ${added} bytes, more than a Kafka record of this pipeline may`, {
+        where: `topic ${topic}, key ${key === null ? 'none' : key.slice(0, 200)}`,
+        fix: 'leave the table out of source.tables, or make its values smaller',
+      });
+    }
+    this.#bytes += added;
+    this.#count += 1;
+  }
+
+  finish(): PartitionRecords[] {
+    return [...this.#topics].map(([topic, batches]) => ({ topic, partition: 0, batches }));
+  }
+
+  #builderFor(topic: string): RecordBatchBuilder {
+    const known = this.#topics.get(topic);
+    const newest = known?.at(-1);
+    if (newest !== undefined && newest.bytes < BATCH_BYTES) return newest;
+    const builder = new RecordBatchBuilder(FIRST_BYTES);
+    if (known === undefined) this.#topics.set(topic, [builder]);
+    else known.push(builder);
+    return builder;
+  }
+}

@@ -1,0 +1,46 @@
+import { decodePgoutput } from '#adapters/postgres/source/pgoutput-decoder.ts';
+import type { ReplicationFrame, ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
+import type { BoundedQueue } from '#core/bounded-queue.ts';
+import type { EpochConfig } from '#core/config.ts';
+import type { PauseGate } from '#core/control.ts';
+import type { Notifier } from '#core/notifier.ts';
+import type { ChangeAssembler } from './change-assembler.ts';
+import type { RelationBook } from './relation-book.ts';
+import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
+
+export interface CaptureOptions {
+  readonly stream: ReplicationStream;
+  readonly book: RelationBook;
+  readonly assembler: ChangeAssembler;
+  readonly epochs: StreamEpochs;
+  readonly parts: BoundedQueue<StreamPart>;
+  readonly notifier: Notifier;
+  readonly limits: EpochConfig;
+  readonly gate: PauseGate;
+}
+
+/** Frames in, epochs out. Waits when two parts wait to be written, which stops the reading of the stream (invariant 6). */
+export async function capture(options: CaptureOptions, signal: AbortSignal): Promise<void> {
+  for await (const frames of options.stream.frames(signal)) {
+    if (options.gate.isPaused) await options.gate.whenRunning(signal);
+    for (const frame of frames) {
+      const wait = takeFrame(options, frame);
+      if (wait !== undefined) await wait;
+    }
+    options.notifier.notify();
+  }
+}
+
+/** Returns a promise only where there is something to wait for. */
+function takeFrame(options: CaptureOptions, frame: ReplicationFrame): Promise<void> | undefined {
+  const { epochs, parts, limits } = options;
+  if (frame.kind === 'keepalive') {
+    epochs.reach(frame.walEnd);
+    return undefined;
+  }
+  const message = decodePgoutput(frame.payload);
+  if (message.tag === 'relation') return options.book.learn(message.relation);
+  options.assembler.accept(message, frame.lsn);
+  const isFull = epochs.isAtBoundary ? epochs.bytes >= limits.bytes : epochs.bytes >= limits.partBytes;
+  return isFull && epochs.hasContent ? parts.put(epochs.take()) : undefined;
+}

@@ -1,0 +1,172 @@
+import type { OldTuple, PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
+import { RestageError } from '#core/errors.ts';
+import type { TransactionFacts } from '#core/event-encoder.ts';
+import { formatLsn, type Lsn } from '#core/lsn.ts';
+import type { Position } from '#core/position.ts';
+import { encodeHeaders } from '#core/record.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import { UNCHANGED, type Tuple } from '#core/tuple.ts';
+import type { CapturedTable, RelationBook } from './relation-book.ts';
+import type { StreamEpochs } from './stream-epochs.ts';
+
+/** pg_logical_emit_message prefixes of ours; other applications' messages are theirs. */
+export const MESSAGE_PREFIX = 'restage';
+export const HEARTBEAT_PREFIX = 'restage.heartbeat';
+
+const NO_HEADERS = encodeHeaders([]);
+
+export interface AssemblerOptions {
+  readonly book: RelationBook;
+  readonly epochs: StreamEpochs;
+  readonly schemasTopic: string;
+  /** `topic:version` of the structures that Kafka has; new ones are added. */
+  readonly writtenStructures: Set<string>;
+  /** Makes 64 bits of the stream's 32 (a recent 64-bit xid of the source). */
+  readonly recentXid: bigint;
+  readonly status: ServiceStatus;
+  readonly clock: () => number;
+}
+
+interface OpenTransaction extends TransactionFacts {
+  readonly xid64: bigint;
+  /** Counts every row message before any filter, so that positions are the same after a restart. */
+  ordinal: number;
+  readonly tableOrdinals: Map<CapturedTable, number>;
+}
+
+/** Turns messages into events of the current epoch. Synchronous: relations are learnt by the caller before. */
+export class ChangeAssembler {
+  readonly #options: AssemblerOptions;
+  #transaction: OpenTransaction | null = null;
+
+  constructor(options: AssemblerOptions) {
+    this.#options = options;
+  }
+
+  accept(message: Exclude<PgoutputMessage, { tag: 'relation' }>, lsn: Lsn): void {
+    switch (message.tag) {
+      case 'begin':
+        this.#transaction = {
+          commit: message.commit, xid: message.xid, commitTime: message.commitTime,
+          xid64: extendXid(message.xid, this.#options.recentXid), ordinal: 0, tableOrdinals: new Map(),
+        };
+        this.#options.epochs.begin(message.commit, message.commitTime);
+        return;
+      case 'commit':
+        this.#transaction = null;
+        this.#options.epochs.commit(message.end);
+        return;
+      case 'insert':
+        return this.#change(message.relation, lsn, (table, event) => this.#write(table, 'c', 'null', message.after, message.after, event));
+      case 'update':
+        return this.#change(message.relation, lsn, (table, event) => this.#update(table, message.before, message.after, event));
+      case 'delete':
+        return this.#change(message.relation, lsn, (table, event) => this.#delete(table, message.before, event));
+      case 'truncate':
+        return this.#truncate(message);
+      case 'message':
+        return this.#logicalMessage(message);
+      case 'other':
+        return;
+    }
+  }
+
+  #change(relation: number, lsn: Lsn, write: (table: CapturedTable, event: EventPlace) => void): void {
+    const { transaction, position } = this.#next();
+    const table = this.#options.book.get(relation);
+    if (table === null) return;
+    const tableOrdinal = (transaction.tableOrdinals.get(table) ?? 0) + 1;
+    transaction.tableOrdinals.set(table, tableOrdinal);
+    if (!this.#options.epochs.isNew(position)) return;
+    this.#introduce(table);
+    write(table, { transaction, position, lsn, tableOrdinal });
+  }
+
+  #update(table: CapturedTable, before: OldTuple | null, after: Tuple, event: EventPlace): void {
+    const { encoder } = table;
+    if (before === null) return this.#write(table, 'u', 'null', after, after, event);
+    // An unchanged, toasted identity column comes in the old tuple only.
+    const key = after.map((value, index) => (value === UNCHANGED ? (before.values[index] ?? null) : value));
+    if (before.kind === 'full') return this.#write(table, 'u', encoder.row(before.values), after, key, event);
+    const isSame = encoder.isSameKey(before.values, key);
+    this.#write(table, 'u', isSame ? 'null' : (encoder.key(before.values) ?? 'null'), after, key, event);
+  }
+
+  #delete(table: CapturedTable, before: OldTuple, event: EventPlace): void {
+    const { encoder } = table;
+    const image = before.kind === 'full' ? encoder.row(before.values) : (encoder.key(before.values) ?? 'null');
+    const key = encoder.key(before.values);
+    this.#append(table, key, encoder.change('d', image, 'null', event.transaction, this.#facts(event)), event);
+    if (key !== null) this.#append(table, key, null, event);
+    this.#options.status.events.delete += 1;
+  }
+
+  #write(table: CapturedTable, op: 'c' | 'u', before: string, after: Tuple, key: Tuple, event: EventPlace): void {
+    const { encoder } = table;
+    const value = encoder.change(op, before, encoder.row(after), event.transaction, this.#facts(event));
+    this.#append(table, encoder.key(key), value, event);
+    this.#options.status.events[op === 'c' ? 'insert' : 'update'] += 1;
+  }
+
+  #append(table: CapturedTable, key: string | null, value: string | null, event: EventPlace): void {
+    const { epochs, clock } = this.#options;
+    epochs.append(table.structure.topic, key, value, event.position, event.transaction.xid64, table.record.version, clock());
+  }
+
+  #truncate(message: Extract<PgoutputMessage, { tag: 'truncate' }>): void {
+    const { position } = this.#next();
+    const tables = message.relations.flatMap((relation) => this.#options.book.get(relation) ?? []);
+    if (tables.length === 0 || !this.#options.epochs.isNew(position)) return;
+    for (const table of tables) this.#introduce(table);
+    this.#options.epochs.appendControl(
+      {
+        kind: 'truncate', commit: formatLsn(position.commit), ordinal: position.ordinal,
+        topics: tables.map((table) => table.structure.topic), cascade: message.cascade, restartIdentity: message.restartIdentity,
+      },
+      position, this.#options.clock(),
+    );
+    this.#options.status.events.truncate += 1;
+  }
+
+  #logicalMessage(message: Extract<PgoutputMessage, { tag: 'message' }>): void {
+    if (!message.isTransactional) return;
+    const { position } = this.#next();
+    if (message.prefix !== MESSAGE_PREFIX || !this.#options.epochs.isNew(position)) return;
+    this.#options.epochs.appendControl(
+      { kind: 'barrier', commit: formatLsn(position.commit), ordinal: position.ordinal, id: message.content }, position, this.#options.clock(),
+    );
+  }
+
+  #next(): { transaction: OpenTransaction; position: Position } {
+    const transaction = this.#transaction;
+    if (transaction === null) throw new RestageError('record_invalid', 'the source sent a change outside a transaction');
+    transaction.ordinal += 1;
+    return { transaction, position: { commit: transaction.commit, ordinal: transaction.ordinal } };
+  }
+
+  #introduce(table: CapturedTable): void {
+    const { writtenStructures, epochs, schemasTopic } = this.#options;
+    const id = `${table.structure.topic}:${table.record.version}`;
+    if (writtenStructures.has(id)) return;
+    writtenStructures.add(id);
+    epochs.appendStructure(schemasTopic, table.record.key, table.record.value, NO_HEADERS);
+  }
+
+  #facts(event: EventPlace): { lsn: Lsn; ordinal: number; tableOrdinal: number; processedMs: number } {
+    return { lsn: event.lsn, ordinal: event.position.ordinal, tableOrdinal: event.tableOrdinal, processedMs: this.#options.clock() };
+  }
+}
+
+interface EventPlace {
+  readonly transaction: OpenTransaction;
+  readonly position: Position;
+  readonly lsn: Lsn;
+  readonly tableOrdinal: number;
+}
+
+/** The 64-bit xid nearest to a recent one that ends in these 32 bits (PostgreSQL: "Transactions and Identifiers"). */
+export function extendXid(xid: number, recent: bigint): bigint {
+  const base = (recent & ~0xffffffffn) | BigInt(xid >>> 0);
+  if (base - recent > 0x7fffffffn && base >= 0x100000000n) return base - 0x100000000n;
+  return recent - base > 0x7fffffffn ? base + 0x100000000n : base;
+}

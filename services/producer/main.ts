@@ -1,0 +1,60 @@
+import { createAdvisoryLease } from '#adapters/postgres/advisory-lease.ts';
+import { connectPg } from '#adapters/postgres/session.ts';
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
+import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
+import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { ensureTopics } from '#adapters/kafka/topics.ts';
+import type { Config } from '#core/config.ts';
+import type { ServiceContext } from '#core/control.ts';
+import { RestageError } from '#core/errors.ts';
+import { parseStructureRecord, structureId } from '#core/structure-record.ts';
+import { supervise } from '#core/supervise.ts';
+import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
+import { VERSION } from '#core/version.ts';
+import { produce } from './producer.ts';
+
+const TRANSACTION_TIMEOUT_MS = 60_000;
+
+/** The producer: source → `<name>.*`. One active instance holds the lease in the source; others wait as stand-by. */
+export async function main(config: Config, context: ServiceContext): Promise<void> {
+  const { logger, status, signal, gate } = context;
+  const application = `restage ${config.name} producer`;
+  const { url } = config.source;
+  const connect = (settings: Record<string, string> = {}) => connectPg({ url, purpose: 'source', application, settings });
+  const pool = createConnectionPool(config.kafka, { clientId: application, logger });
+  const lease = createAdvisoryLease({ connect: () => connectPg({ url, purpose: 'source', application: `${application} lease` }), name: `${config.name}.producer`, logger });
+  const prefix = config.name;
+  try {
+    await supervise({ status, logger, signal, clock: Date.now }, async () => {
+      await lease.acquire(signal, () => (status.state = 'standby'));
+      const held = AbortSignal.any([signal, lease.lost]);
+      const writer = createKafkaEpochWriter({ pool, prefix, transactionalId: `${prefix}.producer`, transactionTimeoutMs: TRANSACTION_TIMEOUT_MS, logger });
+      const reader = createKafkaEpochReader({ pool, prefix, logger });
+      try {
+        await produce(
+          {
+            config, version: VERSION, application, writer, reader, connect, gate, status, logger, clock: Date.now,
+            connectReplication: () => connectPg({ url, purpose: 'source', application, replication: true }),
+            ensureTopics: async (tables) => {
+              const { replicationFactor } = config.kafka;
+              await ensureTopics(pool, [epochsTopic(prefix), ...tables.map((table) => table.topic)], { replicationFactor });
+              await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
+            },
+            readStructures: async () => {
+              const records = await readCompacted(pool, schemasTopic(prefix));
+              return new Set([...records.values()].map((value) => structureId(parseStructureRecord(value))));
+            },
+          },
+          held,
+        );
+      } finally {
+        await Promise.all([writer.close(), reader.close()]);
+      }
+      if (lease.lost.aborted && !signal.aborted) throw new RestageError('lease_lost', 'the producer lost its lease in the source');
+    });
+  } finally {
+    await lease.release();
+    await pool.close();
+  }
+}

@@ -1,0 +1,200 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { ensurePublication } from '#adapters/postgres/source/publication.ts';
+import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
+import { createSlot, readSlot } from '#adapters/postgres/source/slot.ts';
+import { currentLsn, identifySource } from '#adapters/postgres/source/source-identity.ts';
+import { pause } from '#core/backoff.ts';
+import { BoundedQueue } from '#core/bounded-queue.ts';
+import type { Config } from '#core/config.ts';
+import type { PauseGate } from '#core/control.ts';
+import type { EpochReader } from '#core/epoch-reader.ts';
+import type { EpochWriter } from '#core/epoch-writer.ts';
+import type { Logger } from '#core/log.ts';
+import { Notifier } from '#core/notifier.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { schemasTopic } from '#core/topic-names.ts';
+import { ensureSlot, type BornSlot } from './birth.ts';
+import { capture } from './capture.ts';
+import { ChangeAssembler, HEARTBEAT_PREFIX } from './change-assembler.ts';
+import type { LoadItem } from './load-item.ts';
+import { loadTables, type LoadSnapshot } from './loader.ts';
+import { ManifestBook } from './manifest-book.ts';
+import { Publisher } from './publisher.ts';
+import { RelationBook } from './relation-book.ts';
+import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
+import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
+import { findUnfinished } from './unfinished-load.ts';
+
+/** What one attempt of the producer needs; everything that talks to the outside is handed in. */
+export interface ProducerParts {
+  readonly config: Config;
+  readonly version: string;
+  readonly application: string;
+  readonly writer: EpochWriter;
+  readonly reader: EpochReader;
+  readonly connect: (settings?: Record<string, string>) => Promise<pg.Client>;
+  readonly connectReplication: () => Promise<pg.Client>;
+  readonly ensureTopics: (tables: readonly TableStructure[]) => Promise<void>;
+  /** `topic:version` of every structure in Kafka. */
+  readonly readStructures: () => Promise<Set<string>>;
+  readonly status: ServiceStatus;
+  readonly gate: PauseGate;
+  readonly logger: Logger;
+  readonly clock: () => number;
+}
+
+const PARTS_WAITING = 2;
+const LOAD_ITEMS_WAITING = 4;
+const FIGURES_INTERVAL_MS = 2_000;
+
+/**
+ * One attempt, by the holder of the lease: opens the writer, goes on where the last manifest says, and runs capture, load
+ * and publisher until aborted (then what is complete is written and confirmed) or until one of them fails (then all end).
+ */
+export async function produce(parts: ProducerParts, signal: AbortSignal): Promise<void> {
+  const closers: (() => Promise<unknown>)[] = [];
+  try {
+    await new ProducerRun(parts, closers).run(signal);
+  } finally {
+    for (const close of closers.toReversed()) await close().catch((error: unknown) => parts.logger.debug({ error }, 'closing failed'));
+  }
+}
+
+class ProducerRun {
+  readonly #parts: ProducerParts;
+  readonly #closers: (() => Promise<unknown>)[];
+
+  constructor(parts: ProducerParts, closers: (() => Promise<unknown>)[]) {
+    this.#parts = parts;
+    this.#closers = closers;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { config, writer, status, logger, clock, version } = this.#parts;
+    const client = await this.#open(this.#parts.connect());
+    await requireLogicalWal(client);
+    const chosen = selectTables(await readTables(client, config.name), config.source.tables);
+    await requireIdentities(client, chosen);
+    await this.#parts.ensureTopics(chosen);
+    await writer.open();
+    const last = await writer.last();
+    const replication = await this.#open(this.#parts.connectReplication());
+    const identity = await identifySource(replication);
+    requireSameSource(identity, last?.manifest ?? null);
+    const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
+    if (await ensurePublication(client, config.source.publication, chosen)) logger.info({ publication: config.source.publication }, 'publication made');
+    const born = await this.#ensureSlot(client, manifests);
+    const written = await this.#parts.readStructures();
+    const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen);
+    const book = new RelationBook({ client, prefix: config.name, database: identity.database, version, chosen });
+    const epochs = new StreamEpochs(manifests.resume());
+    const notifier = new Notifier();
+    const partQueue = new BoundedQueue<StreamPart>(PARTS_WAITING, () => notifier.notify());
+    const loadQueue = new BoundedQueue<LoadItem>(LOAD_ITEMS_WAITING, () => notifier.notify());
+    const stream = new ReplicationStream(replication, config.source.slot, config.source.publication, manifests.through);
+    this.#closers.push(() => stream.close());
+    const assembler = new ChangeAssembler({
+      book, epochs, schemasTopic: schemasTopic(config.name), writtenStructures: written, recentXid: await recentXid(client), status, clock,
+    });
+    const publisher = new Publisher({
+      writer, book: manifests, epochs, parts: partQueue, load: loadQueue, notifier, limits: config.epoch,
+      heartbeatMs: config.source.heartbeatMs, confirm: (through) => stream.confirm(through), status, clock,
+    });
+    status.state = unfinished.length === 0 ? 'streaming' : 'loading';
+    status.load.isDone = unfinished.length === 0;
+    const ended = new AbortController();
+    const either = AbortSignal.any([signal, ended.signal]);
+    const tasks = [
+      capture({ stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate }, either),
+      this.#load(born, unfinished, book, manifests.load + 1, loadQueue, either),
+      this.#watch(stream, epochs, either),
+    ];
+    await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
+  }
+
+  async #ensureSlot(client: pg.Client, book: ManifestBook): Promise<BornSlot | null> {
+    const { config, writer, application, connectReplication } = this.#parts;
+    const born = await ensureSlot({ client, connectReplication, source: config.source, application, writer, book });
+    if (born !== null) this.#closers.push(() => born.keeper.end());
+    return born;
+  }
+
+  async #load(
+    born: BornSlot | null, tables: readonly TableStructure[], book: RelationBook, load: number, queue: BoundedQueue<LoadItem>, signal: AbortSignal,
+  ): Promise<void> {
+    if (tables.length === 0) return;
+    const { config, logger, clock } = this.#parts;
+    const takeSnapshot = (): Promise<LoadSnapshot> => this.#takeSnapshot();
+    const snapshot = born === null ? await takeSnapshot() : { name: born.snapshot, lsn: born.consistentPoint };
+    await loadTables(
+      {
+        connect: () => this.#parts.connect({ row_security: 'off' }), takeSnapshot, book, queue, schemasTopic: schemasTopic(config.name),
+        workers: config.source.snapshotWorkers, partBytes: config.epoch.partBytes / 4, logger, clock, signal,
+      },
+      tables, load, snapshot,
+    );
+    if (born !== null) await born.keeper.end();
+  }
+
+  /** A snapshot of its own slot, so that "seen by it" is exactly "committed before its consistent point". */
+  async #takeSnapshot(): Promise<LoadSnapshot> {
+    const keeper = await this.#open(this.#parts.connectReplication());
+    const name = `${this.#parts.config.source.slot.slice(0, 40)}_load_${randomUUID().slice(0, 8)}`;
+    const slot = await createSlot(keeper, name, 'temporary');
+    return { name: slot.snapshot, lsn: slot.consistentPoint };
+  }
+
+  /** Figures for status, and the heartbeat: an idle database's slot moves only when its WAL does. */
+  async #watch(stream: ReplicationStream, epochs: StreamEpochs, signal: AbortSignal): Promise<void> {
+    const { config, status, clock } = this.#parts;
+    const client = await this.#open(this.#parts.connect());
+    let beatAt = clock();
+    let reached = epochs.reached;
+    while (!signal.aborted) {
+      await pause(FIGURES_INTERVAL_MS, signal);
+      const slot = await readSlot(client, config.source.slot);
+      status.retainedWalBytes = slot?.retainedBytes ?? 0;
+      status.lagBytes = Math.max(0, Number((await currentLsn(client)) - stream.confirmed));
+      if (clock() - beatAt < config.source.heartbeatMs) continue;
+      beatAt = clock();
+      const isIdle = epochs.reached === reached && !epochs.hasContent;
+      reached = epochs.reached;
+      if (isIdle) await emitHeartbeat(client);
+    }
+  }
+
+  async #open(opening: Promise<pg.Client>): Promise<pg.Client> {
+    const client = await opening;
+    this.#closers.push(() => client.end());
+    return client;
+  }
+}
+
+async function emitHeartbeat(client: pg.Client): Promise<void> {
+  await client.query(`SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, $1, '') END`, [HEARTBEAT_PREFIX]);
+}
+
+async function recentXid(client: pg.Client): Promise<bigint> {
+  const [row] = (await client.query<{ xmax: string }>('SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS xmax')).rows;
+  return BigInt(row?.xmax ?? '0');
+}
+
+/** The first failure ends the others; the publisher ends last, so that a drain writes what is complete. */
+async function runTogether(
+  tasks: readonly Promise<void>[], publisher: Promise<void>, ended: AbortController, queues: readonly Pick<BoundedQueue<unknown>, 'close'>[],
+): Promise<void> {
+  let failure: { readonly error: unknown } | null = null;
+  const fail = (error: unknown): void => {
+    failure ??= { error };
+    ended.abort();
+    for (const queue of queues) queue.close(error);
+  };
+  const guarded = [...tasks, publisher].map((task) => task.catch(fail));
+  await guarded.at(-1);
+  for (const queue of queues) queue.close(new Error('the producer ended'));
+  await Promise.all(guarded);
+  if (failure !== null) throw (failure as { readonly error: unknown }).error;
+}

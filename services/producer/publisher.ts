@@ -1,0 +1,160 @@
+import type { BoundedQueue } from '#core/bounded-queue.ts';
+import type { EpochConfig } from '#core/config.ts';
+import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
+import { formatLsn, type Lsn } from '#core/lsn.ts';
+import type { Notifier } from '#core/notifier.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import type { LoadItem } from './load-item.ts';
+import type { ManifestBook } from './manifest-book.ts';
+import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
+
+export interface PublisherOptions {
+  readonly writer: EpochWriter;
+  readonly book: ManifestBook;
+  readonly epochs: StreamEpochs;
+  readonly parts: BoundedQueue<StreamPart>;
+  readonly load: BoundedQueue<LoadItem>;
+  readonly notifier: Notifier;
+  readonly limits: EpochConfig;
+  readonly heartbeatMs: number;
+  /** Tells the source what it may forget: after the manifest is committed, never before (invariant 1). */
+  readonly confirm: (through: Lsn) => void;
+  readonly status: ServiceStatus;
+  readonly clock: () => number;
+}
+
+const LONGEST_WAIT_MS = 1_000;
+
+/**
+ * The one loop that writes to Kafka: stream epochs and load items in turn, so that neither starves the other, and the
+ * parts of one epoch without anything between. Returns when aborted and what was complete is written.
+ */
+export class Publisher {
+  readonly #options: PublisherOptions;
+  #isMidEpoch: boolean;
+  #isLoadsTurn = false;
+  #wroteAt: number;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+    this.#isMidEpoch = !options.book.resume().last;
+    this.#wroteAt = options.clock();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { load, notifier } = this.#options;
+    for (;;) {
+      const hasPart = this.#hasPart(signal.aborted);
+      if (load.length > 0 && !this.#isMidEpoch && (this.#isLoadsTurn || !hasPart) && !signal.aborted) await this.#writeLoadItem();
+      else if (hasPart) await this.#writePart();
+      else if (signal.aborted) return;
+      else if (this.#isEmptyDue()) await this.#writeEmpty();
+      else await notifier.wait(this.#waitMs(), signal);
+    }
+  }
+
+  #hasPart(isDraining: boolean): boolean {
+    const { parts, epochs, limits, clock } = this.#options;
+    if (parts.length > 0) return true;
+    if (!epochs.isAtBoundary || !epochs.hasContent) return false;
+    return isDraining || epochs.hasBarrier || epochs.bytes >= limits.bytes || clock() - epochs.openedAt >= limits.lingerMs;
+  }
+
+  #isEmptyDue(): boolean {
+    const { epochs, book, heartbeatMs, clock } = this.#options;
+    const isBehind = epochs.isAtBoundary && !epochs.hasContent && epochs.reached > book.through && book.last?.kind !== 'intent';
+    return isBehind && !this.#isMidEpoch && clock() - this.#wroteAt >= heartbeatMs;
+  }
+
+  #waitMs(): number {
+    const { epochs, limits, clock } = this.#options;
+    if (!epochs.hasContent) return LONGEST_WAIT_MS;
+    return Math.max(1, limits.lingerMs - (clock() - epochs.openedAt));
+  }
+
+  async #writePart(): Promise<void> {
+    const { parts, epochs, book, confirm, status } = this.#options;
+    const part = parts.take() ?? epochs.take();
+    const seconds = await this.#write(book.stream(part), part.data);
+    this.#isMidEpoch = !part.last;
+    this.#isLoadsTurn = true;
+    if (part.last) confirm(part.through);
+    status.epoch = part.epoch;
+    status.epochs += part.last ? 1 : 0;
+    status.lastEpochEvents = part.events;
+    status.lastEpochBytes = part.bytes;
+    status.lastEpochSeconds = seconds;
+  }
+
+  /** With no data the manifest is committed first and its LSN confirmed then (invariant 1). */
+  async #writeEmpty(): Promise<void> {
+    const { epochs, book, confirm } = this.#options;
+    const { reached } = epochs;
+    await this.#write(book.draft('empty', { through: formatLsn(reached) }), []);
+    confirm(reached);
+  }
+
+  async #writeLoadItem(): Promise<void> {
+    const { load, book, status } = this.#options;
+    const item = load.take();
+    this.#isLoadsTurn = false;
+    if (item === undefined) return;
+    await this.#write(loadDraft(book, item), 'data' in item ? item.data : []);
+    noteProgress(status, item);
+  }
+
+  async #write(draft: ManifestDraft, data: StreamPart['data']): Promise<number> {
+    const { writer, book, status, clock } = this.#options;
+    const startedAt = clock();
+    book.note(await writer.write(draft, data));
+    this.#wroteAt = clock();
+    status.through = draft.through;
+    status.lagSeconds = draft.commitTime === null ? 0 : Math.max(0, this.#wroteAt / 1000 - Number(draft.commitTime) / 1e6);
+    return (this.#wroteAt - startedAt) / 1000;
+  }
+}
+
+function loadDraft(book: ManifestBook, item: LoadItem): ManifestDraft {
+  switch (item.kind) {
+    case 'plan': {
+      const tables = item.tables.map(({ structure, chunks, rows }) => ({ ...nameOf(structure), chunks, rows }));
+      return book.draft('plan', { load: item.load, tables, snapshot: formatLsn(item.snapshot), loaded: false });
+    }
+    case 'chunk':
+      return book.draft('chunk', {
+        load: item.load, table: nameOf(item.table), chunk: item.chunk, part: item.part, last: item.last, rows: item.rows,
+      });
+    case 'tableEnd':
+      return book.draft('tableEnd', { load: item.load, table: nameOf(item.table), snapshot: formatLsn(item.snapshot) });
+    case 'end':
+      return book.draft('end', { load: item.load, loaded: true });
+  }
+}
+
+function nameOf(structure: { schema: string; table: string; topic: string }): { schema: string; table: string; topic: string } {
+  return { schema: structure.schema, table: structure.table, topic: structure.topic };
+}
+
+function noteProgress(status: ServiceStatus, item: LoadItem): void {
+  const { load } = status;
+  switch (item.kind) {
+    case 'plan':
+      load.tables = item.tables.length;
+      load.tablesDone = 0;
+      load.chunks = item.tables.reduce((sum, table) => sum + table.chunks, 0);
+      load.chunksDone = 0;
+      status.state = 'loading';
+      return;
+    case 'chunk':
+      load.chunksDone += item.last ? 1 : 0;
+      load.rows += item.rows;
+      status.events.snapshot += item.rows;
+      return;
+    case 'tableEnd':
+      load.tablesDone += 1;
+      return;
+    case 'end':
+      load.isDone = true;
+      status.state = 'streaming';
+  }
+}

@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import { lsnOf } from '#core/lsn.ts';
+import { StreamEpochs, type StreamResume } from './stream-epochs.ts';
+
+const fresh: StreamResume = { epoch: 4, part: 1, last: true, through: lsnOf(100n), written: null };
+
+describe('StreamEpochs', () => {
+  it('gathers whole transactions into one epoch that ends at the last commit', () => {
+    const epochs = new StreamEpochs(fresh);
+    transaction(epochs, 110n, 2, 120n);
+    transaction(epochs, 130n, 1, 140n);
+    const part = epochs.take();
+    expect(part).toMatchObject({ epoch: 5, part: 1, last: true, firstCommit: 110n, lastCommit: 130n, lastOrdinal: 1, through: 140n, events: 3 });
+    expect(epochs.hasContent).toBe(false);
+  });
+
+  it('keeps through where it was until the last part, and goes on at the ordinal after a restart', () => {
+    const epochs = new StreamEpochs(fresh);
+    epochs.begin(lsnOf(110n), 1n);
+    append(epochs, 110n, 1);
+    append(epochs, 110n, 2);
+    const first = epochs.take();
+    expect(first).toMatchObject({ part: 1, last: false, through: 100n, lastOrdinal: 2 });
+
+    const again = new StreamEpochs({ epoch: 5, part: 1, last: false, through: lsnOf(100n), written: { commit: lsnOf(110n), ordinal: 2 } });
+    again.begin(lsnOf(110n), 1n);
+    expect(again.isNew({ commit: lsnOf(110n), ordinal: 2 })).toBe(false);
+    expect(again.isNew({ commit: lsnOf(110n), ordinal: 3 })).toBe(true);
+    append(again, 110n, 3);
+    again.commit(lsnOf(150n));
+    expect(again.take()).toMatchObject({ epoch: 5, part: 2, last: true, through: 150n, lastOrdinal: 3 });
+  });
+
+  it('ends an epoch whose parts were all written before the restart', () => {
+    const epochs = new StreamEpochs({ epoch: 5, part: 1, last: false, through: lsnOf(100n), written: { commit: lsnOf(110n), ordinal: 2 } });
+    epochs.begin(lsnOf(110n), 1n);
+    expect(epochs.hasContent).toBe(false);
+    epochs.commit(lsnOf(150n));
+    expect(epochs.hasContent).toBe(true);
+    expect(epochs.take()).toMatchObject({ epoch: 5, part: 2, last: true, through: 150n, lastCommit: 110n, lastOrdinal: 2, events: 0 });
+  });
+
+  it('moves on keep-alives only between transactions', () => {
+    const epochs = new StreamEpochs(fresh);
+    epochs.begin(lsnOf(110n), 1n);
+    epochs.reach(lsnOf(500n));
+    expect(epochs.reached).toBe(100n);
+    epochs.commit(lsnOf(120n));
+    epochs.reach(lsnOf(500n));
+    expect(epochs.reached).toBe(500n);
+    expect(epochs.hasContent).toBe(false);
+  });
+});
+
+function transaction(epochs: StreamEpochs, commit: bigint, events: number, end: bigint): void {
+  epochs.begin(lsnOf(commit), 1n);
+  for (let ordinal = 1; ordinal <= events; ordinal += 1) append(epochs, commit, ordinal);
+  epochs.commit(lsnOf(end));
+}
+
+function append(epochs: StreamEpochs, commit: bigint, ordinal: number): void {
+  epochs.append('t', '{}', '{}', { commit: lsnOf(commit), ordinal }, 1n, 1, 1);
+}

@@ -1,0 +1,157 @@
+import type { PartitionRecords } from '#core/epoch-writer.ts';
+import { maxLsn, type Lsn } from '#core/lsn.ts';
+import type { ControlEntry } from '#core/manifest.ts';
+import { comparePositions, type Position } from '#core/position.ts';
+import { streamHeaders } from '#core/record.ts';
+import { TopicBatches } from '#core/topic-batches.ts';
+
+/** One Kafka transaction's worth of the stream: a whole epoch, or a part of one. */
+export interface StreamPart {
+  readonly epoch: number;
+  readonly part: number;
+  readonly last: boolean;
+  readonly firstCommit: Lsn;
+  readonly lastCommit: Lsn;
+  readonly lastOrdinal: number;
+  readonly through: Lsn;
+  readonly commitTime: bigint;
+  readonly control: readonly ControlEntry[];
+  readonly data: readonly PartitionRecords[];
+  readonly events: number;
+  readonly bytes: number;
+}
+
+/** Where the stream stands in Kafka: what the last manifest says. */
+export interface StreamResume {
+  readonly epoch: number;
+  readonly part: number;
+  readonly last: boolean;
+  readonly through: Lsn;
+  /** The last event in Kafka, when the last manifest is a part that is not the last. */
+  readonly written: Position | null;
+}
+
+/**
+ * Gathers whole transactions into epochs, as a pure state machine: begin, append …, commit, take.
+ * An epoch may be taken at a commit; a transaction that grows past a part's size is taken in parts (`last` false).
+ */
+export class StreamEpochs {
+  #batches = new TopicBatches();
+  #control: ControlEntry[] = [];
+  #epoch: number;
+  #part: number;
+  #through: Lsn;
+  #reached: Lsn;
+  readonly #written: Position | null;
+  #commit: Lsn | null = null;
+  #firstCommit: Lsn | null = null;
+  #position: Position | null = null;
+  #commitTime = 0n;
+  #openedAt = 0;
+  #events = 0;
+
+  constructor(resume: StreamResume) {
+    this.#epoch = resume.last ? resume.epoch + 1 : resume.epoch;
+    this.#part = resume.last ? 1 : resume.part + 1;
+    this.#through = resume.through;
+    this.#reached = resume.through;
+    this.#written = resume.written;
+  }
+
+  get bytes(): number {
+    return this.#batches.bytes;
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Between transactions. */
+  get isAtBoundary(): boolean {
+    return this.#commit === null;
+  }
+
+  /** Something to write: events, control entries, or the end of an epoch whose parts are written. */
+  get hasContent(): boolean {
+    return this.#batches.count > 0 || this.#control.length > 0 || (this.#part > 1 && this.#commit === null);
+  }
+
+  get hasBarrier(): boolean {
+    return this.#control.some((entry) => entry.kind === 'barrier');
+  }
+
+  /** Milliseconds (the caller's clock) when the oldest event came in. */
+  get openedAt(): number {
+    return this.#openedAt;
+  }
+
+  /** The LSN up to which nothing is missing, when there is no content. */
+  get reached(): Lsn {
+    return this.#reached;
+  }
+
+  begin(commit: Lsn, commitTime: bigint): void {
+    this.#commit = commit;
+    this.#firstCommit ??= commit;
+    this.#commitTime = commitTime;
+  }
+
+  /** False for an event that an earlier life of the producer has written already (parts of one transaction). */
+  isNew(position: Position): boolean {
+    return this.#written === null || comparePositions(position, this.#written) > 0;
+  }
+
+  append(topic: string, key: string | null, value: string | null, position: Position, xid: bigint, structure: number, now: number): void {
+    this.#note(position, now);
+    this.#events += value === null ? 0 : 1;
+    this.#batches.append(topic, key, value, streamHeaders({ position, xid, epoch: this.#epoch, structure }));
+  }
+
+  /** A structure, in the transaction that first uses it. */
+  appendStructure(topic: string, key: string, value: string, headers: Buffer): void {
+    this.#batches.append(topic, key, value, headers);
+  }
+
+  appendControl(entry: ControlEntry, position: Position, now: number): void {
+    this.#note(position, now);
+    this.#control.push(entry);
+  }
+
+  /** `end`: the LSN after the commit record. */
+  commit(end: Lsn): void {
+    this.#commit = null;
+    this.#reached = maxLsn(this.#reached, end);
+    if (!this.hasContent) this.#firstCommit = null;
+  }
+
+  /** A keep-alive: nothing before `walEnd` is still to come. Between transactions only. */
+  reach(walEnd: Lsn): void {
+    if (this.isAtBoundary) this.#reached = maxLsn(this.#reached, walEnd);
+  }
+
+  /** At a boundary: the epoch, ended. Else: a part of it. Call only with content. */
+  take(): StreamPart {
+    const last = this.isAtBoundary;
+    if (last) this.#through = this.#reached;
+    const position = this.#position ?? this.#written ?? { commit: this.#through, ordinal: 0 };
+    const part: StreamPart = {
+      epoch: this.#epoch, part: this.#part, last,
+      firstCommit: this.#firstCommit ?? position.commit, lastCommit: position.commit, lastOrdinal: position.ordinal,
+      through: this.#through, commitTime: this.#commitTime, control: this.#control, data: this.#batches.finish(),
+      events: this.#events, bytes: this.#batches.bytes,
+    };
+    this.#epoch += last ? 1 : 0;
+    this.#part = last ? 1 : this.#part + 1;
+    this.#batches = new TopicBatches();
+    this.#control = [];
+    this.#events = 0;
+    this.#firstCommit = last ? null : this.#firstCommit;
+    this.#openedAt = 0;
+    return part;
+  }
+
+  #note(position: Position, now: number): void {
+    this.#position = position;
+    if (this.#openedAt === 0) this.#openedAt = now;
+  }
+}

@@ -1,0 +1,77 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { until } from './until.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+export interface CliResult {
+  /** null when a signal ended it. */
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A running `restage`: a real child process from the sources. `await using` kills it with its children. */
+export interface CliProcess extends AsyncDisposable {
+  readonly pid: number;
+  stdout(): string;
+  stderr(): string;
+  /** Waits until either stream matches. Fails at once when it exits before. */
+  output(pattern: RegExp, timeoutMs?: number): Promise<RegExpExecArray>;
+  kill(signal: NodeJS.Signals): void;
+  result(timeoutMs?: number): Promise<CliResult>;
+}
+
+/** `restage …args` to its end. */
+export async function runCli(args: readonly string[], env: NodeJS.ProcessEnv = {}, timeoutMs = 90_000): Promise<CliResult> {
+  await using cli = startCli(args, env);
+  return await cli.result(timeoutMs);
+}
+
+/** `restage …args`, left running. */
+export function startCli(args: readonly string[], env: NodeJS.ProcessEnv = {}): CliProcess {
+  const child = spawn(process.execPath, ['--conditions=source', '--import', 'tsx', 'services/cli/main.ts', ...args], {
+    cwd: ROOT,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  const text = { stdout: '', stderr: '' };
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text.stdout += chunk));
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (text.stderr += chunk));
+  let end: Omit<CliResult, 'stdout' | 'stderr'> | null = null;
+  child.once('close', (code, signal) => (end = { code, signal }));
+  const command = `restage ${args.join(' ')}`;
+  return {
+    pid: child.pid ?? 0,
+    stdout: () => text.stdout,
+    stderr: () => text.stderr,
+    async output(pattern, timeoutMs = 60_000) {
+      const found = await until(() => pattern.exec(text.stdout) ?? pattern.exec(text.stderr) ?? (end === null ? null : 'ended'), {
+        what: `${command} printing ${pattern}`,
+        timeoutMs,
+      });
+      if (typeof found === 'string') throw new Error(`${command} ended without printing ${pattern}:\n${text.stdout}${text.stderr}`);
+      return found;
+    },
+    kill: (signal) => void child.kill(signal),
+    async result(timeoutMs = 60_000) {
+      const { code, signal } = await until(() => end, { what: `${command} to end; so far:\n${text.stdout}${text.stderr}`, timeoutMs });
+      return { code, signal, ...text };
+    },
+    async [Symbol.asyncDispose]() {
+      if (end === null) killGroup(child);
+      await until(() => end, { what: `${command} to end after SIGKILL` });
+    },
+  };
+}
+
+function killGroup(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // It ended in between.
+  }
+}

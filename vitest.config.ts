@@ -1,0 +1,31 @@
+import { defineConfig } from 'vitest/config';
+
+/** Sources run as they are: `#core/x.ts` means services/core/x.ts, not dist. */
+const alias = [
+  { find: /^#(core|adapters)\//, replacement: `${import.meta.dirname}/services/$1/` },
+  { find: /^#infra\//, replacement: `${import.meta.dirname}/infra/` },
+];
+
+export default defineConfig({
+  resolve: { alias },
+  test: {
+    projects: [
+      {
+        extends: true,
+        test: { name: 'unit', include: ['services/**/*.test.ts', 'infra/**/*.test.ts', 'test/unit/**/*.test.ts', 'test/property/**/*.test.ts'] },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'system',
+          include: ['test/integration/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/chaos/**/*.test.ts'],
+          globalSetup: ['test/harness/global-setup.ts'],
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
