@@ -12,7 +12,15 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['services/**/*.test.ts', 'infra/**/*.test.ts', 'test/unit/**/*.test.ts', 'test/property/**/*.test.ts'] },
+        test: {
+          name: 'unit',
+          include: [
+            'services/**/*.test.ts',
+            'infra/**/*.test.ts',
+            'test/unit/**/*.test.ts',
+            'test/property/**/*.test.ts',
+          ],
+        },
       },
       {
         extends: true,

@@ -18,7 +18,10 @@ export function dataFolder(root: string): string {
   mkdirSync(other, { recursive: true });
   const stat = lstatSync(other);
   if (!stat.isDirectory() || stat.uid !== process.getuid?.()) {
-    throw new RestageError('component_missing', 'the temporary data folder belongs to somebody else', { where: other, fix: `remove ${other}` });
+    throw new RestageError('component_missing', 'the temporary data folder belongs to somebody else', {
+      where: other,
+      fix: `remove ${other}`,
+    });
   }
   chmodSync(other, 0o711);
   return other;

@@ -10,7 +10,14 @@ import { givenKafka, givenPostgres } from '#infra/providers/given-addresses.ts';
 import { javaKafka } from '#infra/providers/java-kafka.ts';
 import { machinePostgres } from '#infra/providers/machine-postgres.ts';
 import {
-  chooseProvider, type KafkaServer, type PostgresServer, type Provider, type RegistryServer, type Say, type Server, type ServerOptions,
+  chooseProvider,
+  type KafkaServer,
+  type PostgresServer,
+  type Provider,
+  type RegistryServer,
+  type Say,
+  type Server,
+  type ServerOptions,
 } from '#infra/providers/provider.ts';
 
 export interface InfrastructureOptions {
@@ -56,7 +63,8 @@ export class Infrastructure {
   static async open(options: InfrastructureOptions): Promise<Infrastructure> {
     const root = projectRoot();
     const infrastructure = new Infrastructure(options, root, dataFolder(root));
-    for (const name of await infrastructure.processes.cleanUp()) options.say(`ended a server that an earlier run left: ${name}`);
+    for (const name of await infrastructure.processes.cleanUp())
+      options.say(`ended a server that an earlier run left: ${name}`);
     mkdirSync(infrastructure.dir, { recursive: true });
     return infrastructure;
   }
@@ -65,13 +73,19 @@ export class Infrastructure {
     const machine = machinePostgres(this.processes, choice.major);
     const embedded = embeddedPostgres(this.processes, this.#root, this.#folder);
     const providers = {
-      any: [this.#given, machine, embedded, dockerPostgres()], machine: [machine], embedded: [embedded],
+      any: [this.#given, machine, embedded, dockerPostgres()],
+      machine: [machine],
+      embedded: [embedded],
     }[choice.from ?? 'any'];
     return this.#start(`PostgreSQL ${choice.name}`, choice.name, providers, choice.port);
   }
 
   async startKafka(port?: number): Promise<KafkaServer> {
-    const providers = [givenKafka(this.#options.env ?? process.env), javaKafka(this.processes, this.#root), dockerKafka()];
+    const providers = [
+      givenKafka(this.#options.env ?? process.env),
+      javaKafka(this.processes, this.#root),
+      dockerKafka(),
+    ];
     return this.#start('Kafka', 'kafka', providers, port);
   }
 
@@ -86,7 +100,12 @@ export class Infrastructure {
     await this.processes.stopAll();
   }
 
-  async #start<S extends Server>(what: string, name: string, providers: readonly Provider<S>[], port: number | undefined): Promise<S> {
+  async #start<S extends Server>(
+    what: string,
+    name: string,
+    providers: readonly Provider<S>[],
+    port: number | undefined,
+  ): Promise<S> {
     const { say, durable, isTemporary, outlivesUs } = this.#options;
     const provider = await chooseProvider(what, providers, say);
     const options: ServerOptions = {

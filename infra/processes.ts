@@ -91,7 +91,10 @@ export class ServerProcesses {
     child.unref();
     const server = child.pid === undefined ? null : identifyProcess(child.pid);
     if (server === null) {
-      throw new RestageError('component_missing', `${options.name} did not start`, { where: options.command, fix: readTail(options.logFile) });
+      throw new RestageError('component_missing', `${options.name} did not start`, {
+        where: options.command,
+        fix: readTail(options.logFile),
+      });
     }
     const record: ServerRecord = {
       name: options.name,
@@ -128,7 +131,7 @@ export class ServerProcesses {
   }
 
   async stopAll(): Promise<void> {
-    for (const [path, record] of [...this.#records].reverse()) {
+    for (const [path, record] of [...this.#records].toReversed()) {
       await endServer(record);
       discard(path, record);
       this.#records.delete(path);
@@ -150,7 +153,11 @@ export class ServerProcesses {
 
 /** Turns Ctrl-C, SIGTERM and a closed terminal into an exit, at which servers are ended. For programs without a drain of their own. */
 export function exitOnSignals(): void {
-  for (const [name, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]] as const) {
+  for (const [name, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+    ['SIGHUP', 1],
+  ] as const) {
     process.once(name, () => process.exit(128 + number));
   }
 }

@@ -20,7 +20,11 @@ export function unprivilegedUser(): SystemUser | null {
 /** Whether `user` can come to a file or folder: every folder above it counts. */
 export function canReach(user: SystemUser | null, path: string): boolean {
   if (user === null) return true;
-  const { status } = spawnSync('/bin/sh', ['-c', 'test -x "$1"', 'sh', path], { uid: user.uid, gid: user.gid, cwd: '/' });
+  const { status } = spawnSync('/bin/sh', ['-c', 'test -x "$1"', 'sh', path], {
+    uid: user.uid,
+    gid: user.gid,
+    cwd: '/',
+  });
   return status === 0;
 }
 

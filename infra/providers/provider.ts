@@ -55,7 +55,11 @@ export type Say = (line: string) => void;
  * The first provider whose probe succeeds, said aloud.
  * @throws RestageError component_missing with every provider's reason.
  */
-export async function chooseProvider<S extends Server>(what: string, providers: readonly Provider<S>[], say: Say): Promise<Provider<S>> {
+export async function chooseProvider<S extends Server>(
+  what: string,
+  providers: readonly Provider<S>[],
+  say: Say,
+): Promise<Provider<S>> {
   const reasons: string[] = [];
   for (const provider of providers) {
     const reason = await provider.probe();
@@ -67,6 +71,6 @@ export async function chooseProvider<S extends Server>(what: string, providers: 
   }
   throw new RestageError('component_missing', `no way to start ${what} here`, {
     where: reasons.join('; '),
-    fix: 'install PostgreSQL (Debian: apt-get install -y postgresql; macOS: brew install postgresql), or run npm start for Kafka\'s jars',
+    fix: "install PostgreSQL (Debian: apt-get install -y postgresql; macOS: brew install postgresql), or run npm start for Kafka's jars",
   });
 }

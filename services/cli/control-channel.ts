@@ -1,5 +1,7 @@
+import { z } from 'zod';
 import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
-import { appendRecord, readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { appendRecord, follow, readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { endOffset } from '#adapters/kafka/offsets.ts';
 import { pause } from '#core/backoff.ts';
 import {
   desiredKey, STATUS_INTERVAL_MS, statusKey, type DesiredState, type PauseGate, type StatusRecord,
@@ -7,10 +9,9 @@ import {
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
-import { z } from 'zod';
 
 const desiredSchema = z.object({ state: z.enum(['run', 'paused']) });
-const READ_INTERVAL_MS = 1_000;
+const RETRY_INTERVAL_MS = 1_000;
 
 export interface ControlChannelOptions {
   readonly name: string;
@@ -30,12 +31,15 @@ export class ControlChannel implements PauseGate {
   readonly #topic: string;
   readonly #closing = new AbortController();
   readonly #resumed = new EventTarget();
+  readonly #key: string;
+  #next = 0n;
   #isPaused = false;
   #loops: Promise<unknown> = Promise.resolve();
 
   constructor(options: ControlChannelOptions) {
     this.#options = options;
     this.#topic = controlTopic(options.name);
+    this.#key = desiredKey(options.status.service, options.status.instance);
   }
 
   get isPaused(): boolean {
@@ -44,10 +48,12 @@ export class ControlChannel implements PauseGate {
 
   /** Reads the desired state before any work is done, then keeps both directions going. */
   async open(): Promise<void> {
-    await this.#obey();
+    const { pool } = this.#options;
+    this.#next = await endOffset(pool, this.#topic, 'read_committed');
+    this.#obey((await readCompacted(pool, this.#topic)).get(this.#key));
     this.#loops = Promise.all([
       this.#repeat(STATUS_INTERVAL_MS, () => this.#say()),
-      this.#repeat(READ_INTERVAL_MS, () => this.#obey()),
+      this.#repeat(RETRY_INTERVAL_MS, () => this.#listen()),
     ]);
   }
 
@@ -78,13 +84,20 @@ export class ControlChannel implements PauseGate {
     await appendRecord(pool, this.#topic, statusKey(status.service, status.instance), JSON.stringify(record));
   }
 
-  async #obey(): Promise<void> {
-    const { pool, status, logger } = this.#options;
-    const records = await readCompacted(pool, this.#topic);
-    const desired = readDesired(records.get(desiredKey(status.service, status.instance)));
+  async #listen(): Promise<void> {
+    for await (const records of follow(this.#options.pool, this.#topic, this.#next, this.#closing.signal)) {
+      for (const record of records) {
+        if (record.key?.toString('utf8') === this.#key) this.#obey(record.value);
+        this.#next = record.offset + 1n;
+      }
+    }
+  }
+
+  #obey(value: Buffer | null | undefined): void {
+    const desired = readDesired(value);
     if ((desired === 'paused') === this.#isPaused) return;
     this.#isPaused = desired === 'paused';
-    logger.info({ service: status.service, instance: status.instance }, this.#isPaused ? 'paused' : 'resumed');
+    this.#options.logger.info(this.#isPaused ? 'paused' : 'resumed');
     if (!this.#isPaused) this.#resumed.dispatchEvent(new Event('resume'));
   }
 
@@ -98,10 +111,10 @@ export class ControlChannel implements PauseGate {
 }
 
 /** A record that is not of the known form is as none: a service runs unless told otherwise. */
-function readDesired(value: Buffer | string | null | undefined): DesiredState {
+function readDesired(value: Buffer | null | undefined): DesiredState {
   if (value === null || value === undefined) return 'run';
   try {
-    const parsed = desiredSchema.safeParse(JSON.parse(value.toString()));
+    const parsed = desiredSchema.safeParse(JSON.parse(value.toString('utf8')));
     return parsed.success ? parsed.data.state : 'run';
   } catch {
     return 'run';

@@ -1,9 +1,11 @@
 import type { Command } from 'commander';
 import type { Config } from '#core/config.ts';
 import { desiredKey, type DesiredState } from '#core/control.ts';
+import type { Logger } from '#core/log.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { findTarget, readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
+import { makeLogger } from './logger.ts';
 
 /** `pause` and `resume`: the desired state of every service, or of one target's sink, obeyed also after a restart. */
 export function registerPause(program: Command, cli: CliEnvironment): void {
@@ -19,18 +21,17 @@ function register(program: Command, cli: CliEnvironment, name: string, state: De
     .action(async (options: { config: string; target?: string }) => {
       const config = await readConfig(options.config, cli.env);
       const keys = options.target === undefined ? allKeys(config) : [desiredKey('sink', findTarget(config, options.target).name)];
-      await writeDesired(config, keys, state);
+      await writeDesired(config, keys, state, makeLogger(cli.env, cli.isTerminal));
       cli.out(`${state === 'paused' ? 'paused' : 'running'}: ${keys.map((key) => key.replace(/^desired\//, '').replace(/\/$/, '')).join(', ')}\n`);
     });
 }
 
-async function writeDesired(config: Config, keys: readonly string[], state: DesiredState): Promise<void> {
-  const { createConnectionPool } = await import('#adapters/kafka/connection-pool.ts');
+async function writeDesired(config: Config, keys: readonly string[], state: DesiredState, logger: Logger): Promise<void> {
   const { appendRecord } = await import('#adapters/kafka/keyed-topic.ts');
-  const { ensureTopics } = await import('#adapters/kafka/topics.ts');
-  const pool = createConnectionPool(config.kafka);
+  const { ensureControlTopic, openControlPool } = await import('./control-topic.ts');
+  const pool = openControlPool(config, logger);
   try {
-    await ensureTopics(pool, [{ name: controlTopic(config.name), partitions: 1, compact: true }], config.kafka.replicationFactor);
+    await ensureControlTopic(config, pool);
     for (const key of keys) await appendRecord(pool, controlTopic(config.name), key, JSON.stringify({ state }));
   } finally {
     await pool.close();

@@ -1,5 +1,4 @@
-import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
-import { ensureTopics } from '#adapters/kafka/topics.ts';
+import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { backoffMs, pause } from '#core/backoff.ts';
 import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
@@ -7,10 +6,11 @@ import { describeError } from '#core/errors.ts';
 import { exitCodeOf, reactTo, type ExitCode } from '#core/error-policy.ts';
 import type { Logger } from '#core/log.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
-import { controlTopic } from '#core/topic-names.ts';
 import { startHttp } from '../dashboard/http-server.ts';
 import { ControlChannel } from './control-channel.ts';
+import { ensureControlTopic, openControlPool } from './control-topic.ts';
 import type { CliEnvironment } from './environment.ts';
+import { collectStatus } from './status-report.ts';
 
 const DRAIN_MS = 10_000;
 
@@ -27,21 +27,27 @@ export interface ServiceLoop {
  * An exit code other than 0 was logged with its reason.
  */
 export async function runService(config: Config, loops: readonly ServiceLoop[], logger: Logger, cli: CliEnvironment): Promise<ExitCode> {
-  const pool = createConnectionPool(config.kafka);
+  const pool = openControlPool(config, logger);
   const failure = new AbortController();
   const signal = AbortSignal.any([cli.signal, failure.signal]);
   const disarm = forceExitAfterDrain(signal, logger);
   try {
-    await ensureTopics(pool, [{ name: controlTopic(config.name), partitions: 1, compact: true }], config.kafka.replicationFactor);
-    const codes = await Promise.all(
-      loops.map(async (loop, index) => {
-        const own = index === 0 ? config : { ...config, http: { ...config.http, port: 0 } };
-        const code = await runLoop(own, loop, { pool, logger: logger.child({ service: loop.service, instance: loop.instance }), signal });
+    await ensureControlTopic(config, pool);
+    const statuses = loops.map((loop) => newStatus(loop.service, loop.instance));
+    const http = await startHttp({
+      status: statuses, ...config.http, logger, clock: Date.now, overview: () => collectStatus(config, logger),
+    });
+    try {
+      const codes = await Promise.all(loops.map(async (loop, index) => {
+        const tools = { pool, address: http.address, logger: logger.child({ service: loop.service, instance: loop.instance }), signal };
+        const code = await runLoop(config.name, loop, statuses[index] ?? newStatus(loop.service, loop.instance), tools);
         if (code !== 0) failure.abort();
         return code;
-      }),
-    );
-    return codes.find((code) => code !== 0) ?? 0;
+      }));
+      return codes.find((code) => code !== 0) ?? 0;
+    } finally {
+      await http.close();
+    }
   } finally {
     disarm();
     await pool.close();
@@ -49,25 +55,23 @@ export async function runService(config: Config, loops: readonly ServiceLoop[], 
 }
 
 interface LoopTools {
-  readonly pool: ReturnType<typeof createConnectionPool>;
+  readonly pool: ConnectionPool;
+  readonly address: string;
   readonly logger: Logger;
   readonly signal: AbortSignal;
 }
 
-async function runLoop(config: Config, loop: ServiceLoop, tools: LoopTools): Promise<ExitCode> {
-  const { pool, logger, signal } = tools;
-  const status = newStatus(loop.service, loop.instance);
-  const http = await startHttp({ status, config, logger });
-  const channel = new ControlChannel({ name: config.name, pool, status, address: http.address, logger });
+async function runLoop(name: string, loop: ServiceLoop, status: ServiceStatus, tools: LoopTools): Promise<ExitCode> {
+  const { pool, address, logger, signal } = tools;
+  const channel = new ControlChannel({ name, pool, status, address, logger });
   try {
     await channel.open();
-    logger.info({ address: http.address }, 'started');
+    logger.info({ address }, 'started');
     const code = await repeatMain(loop, { logger, status, signal, gate: channel });
     status.state = code === 0 ? 'stopped' : 'failed';
     return code;
   } finally {
     await channel.close();
-    await http.close();
   }
 }
 

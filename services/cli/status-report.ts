@@ -1,11 +1,12 @@
-import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import { STATUS_STALE_MS, statusKey, type StatusRecord } from '#core/control.ts';
 import { describeError } from '#core/errors.ts';
+import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
+import { openControlPool } from './control-topic.ts';
 import { hideUrlPasswords } from './logger.ts';
 import { readSourceFigures, type SourceFigures } from './source-figures.ts';
 import { connectTarget, readCheckpoint, type Checkpoint } from './target-checkpoint.ts';
@@ -48,7 +49,7 @@ export interface TargetLine {
 }
 
 /** Asks every part; one that is out of reach becomes a problem and does not hide the others. */
-export async function collectStatus(config: Config, now: () => number = Date.now): Promise<PipelineStatus> {
+export async function collectStatus(config: Config, logger: Logger, now: () => number = Date.now): Promise<PipelineStatus> {
   const problems: string[] = [];
   const ask = async <T>(work: Promise<T>): Promise<T | null> => {
     try {
@@ -59,17 +60,19 @@ export async function collectStatus(config: Config, now: () => number = Date.now
     }
   };
   const [records, source, ...checkpoints] = await Promise.all([
-    ask(readRecords(config)), ask(readSourceFigures(config)), ...config.targets.map((target) => ask(askTarget(config, target))),
+    ask(readRecords(config, logger)), ask(readSourceFigures(config)), ...config.targets.map((target) => ask(askTarget(config, target))),
   ]);
   const targets = config.targets.map((target, index) => targetLine(target, checkpoints[index] ?? null, source));
   return { name: config.name, services: listLines(config, records ?? new Map(), now()), targets, source, problems };
 }
 
-async function readRecords(config: Config): Promise<Map<string, StatusRecord>> {
-  const pool = createConnectionPool(config.kafka);
+async function readRecords(config: Config, logger: Logger): Promise<Map<string, StatusRecord>> {
+  const pool = openControlPool(config, logger);
   try {
-    const found = await readCompacted(pool, controlTopic(config.name));
     const records = new Map<string, StatusRecord>();
+    const topic = controlTopic(config.name);
+    if (!(await pool.locate([topic])).has(topic)) return records;
+    const found = await readCompacted(pool, topic);
     for (const [key, value] of found) {
       if (key.startsWith('status/')) records.set(key, JSON.parse(value.toString()) as StatusRecord);
     }

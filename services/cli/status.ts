@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
+import { makeLogger } from './logger.ts';
 import type { PipelineStatus } from './status-report.ts';
 import { formatColumns } from './table-text.ts';
 
@@ -12,7 +13,7 @@ export function registerStatus(program: Command, cli: CliEnvironment): void {
     .action(async (options: { config: string; json: boolean }) => {
       const config = await readConfig(options.config, cli.env);
       const { collectStatus } = await import('./status-report.ts');
-      const report = await collectStatus(config);
+      const report = await collectStatus(config, makeLogger(cli.env, cli.isTerminal));
       cli.out(options.json ? `${JSON.stringify(report)}\n` : formatStatus(report));
       cli.setExitCode(report.problems.length === 0 ? 0 : 3);
     });

@@ -58,7 +58,7 @@ export class Supervisor {
     const [program = process.execPath, ...before] = this.#command;
     // A group of its own: Ctrl-C reaches the supervisor alone, which drains each child once.
     const child = spawn(program, [...before, ...service.args], { env: service.env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
-    this.#logger.info({ child: service.name, pid: child.pid }, `${service.name} started`);
+    this.#logger.info({ child: service.name, childPid: child.pid }, `${service.name} started`);
     this.#copyLines(service.name, child.stdout);
     this.#copyLines(service.name, child.stderr);
     const drain = (): void => {

@@ -138,7 +138,7 @@ export const OPTIONS = [
   },
   {
     path: 'http.port', type: port, default: 0, env: 'RESTAGE_HTTP_PORT', example: '8080',
-    about: 'Their port; 0 takes any free one, which `restage status` prints. Under `restage run` services need 0.',
+    about: 'Their port; 0 takes any free one, which `restage status` prints. Under `restage run` the producer takes it, the others any free one.',
   },
   {
     path: 'epoch.bytes', type: bytes, default: 4_194_304, env: 'RESTAGE_EPOCH_BYTES', example: '4194304',

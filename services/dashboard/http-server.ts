@@ -42,16 +42,16 @@ const SAFE_HEADERS = {
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const { host, port } = options;
   const server = await buildHttp(options);
+  let listening: string;
   try {
-    await server.listen({ host, port });
+    listening = await server.listen({ host, port });
   } catch (cause) {
     await server.close();
     throw new RestageError('usage', `cannot listen: ${cause instanceof Error ? cause.message : String(cause)}`, {
       where: `http.host ${host}, http.port ${port}`, fix: 'give a free port as http.port (0 takes any)', cause,
     });
   }
-  const [bound] = server.addresses();
-  return { address: `http://${bracketed(host)}:${bound?.port ?? port}`, close: () => server.close() };
+  return { address: `http://${bracketed(host)}:${new URL(listening).port || '80'}`, close: () => server.close() };
 }
 
 /** The server without a port of its own, as tests use it. */

@@ -24,7 +24,11 @@ export interface CliProcess extends AsyncDisposable {
 }
 
 /** `restage …args` to its end. */
-export async function runCli(args: readonly string[], env: NodeJS.ProcessEnv = {}, timeoutMs = 90_000): Promise<CliResult> {
+export async function runCli(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  timeoutMs = 90_000,
+): Promise<CliResult> {
   await using cli = startCli(args, env);
   return await cli.result(timeoutMs);
 }
@@ -48,16 +52,23 @@ export function startCli(args: readonly string[], env: NodeJS.ProcessEnv = {}): 
     stdout: () => text.stdout,
     stderr: () => text.stderr,
     async output(pattern, timeoutMs = 60_000) {
-      const found = await until(() => pattern.exec(text.stdout) ?? pattern.exec(text.stderr) ?? (end === null ? null : 'ended'), {
-        what: `${command} printing ${pattern}`,
-        timeoutMs,
-      });
-      if (typeof found === 'string') throw new Error(`${command} ended without printing ${pattern}:\n${text.stdout}${text.stderr}`);
+      const found = await until(
+        () => pattern.exec(text.stdout) ?? pattern.exec(text.stderr) ?? (end === null ? null : 'ended'),
+        {
+          what: `${command} printing ${pattern}`,
+          timeoutMs,
+        },
+      );
+      if (typeof found === 'string')
+        throw new Error(`${command} ended without printing ${pattern}:\n${text.stdout}${text.stderr}`);
       return found;
     },
     kill: (signal) => void child.kill(signal),
     async result(timeoutMs = 60_000) {
-      const { code, signal } = await until(() => end, { what: `${command} to end; so far:\n${text.stdout}${text.stderr}`, timeoutMs });
+      const { code, signal } = await until(() => end, {
+        what: `${command} to end; so far:\n${text.stdout}${text.stderr}`,
+        timeoutMs,
+      });
       return { code, signal, ...text };
     },
     async [Symbol.asyncDispose]() {

@@ -46,7 +46,10 @@ async function dropDatabase(server: string, name: string): Promise<void> {
     await until(
       async () => {
         await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [name]);
-        await admin.query('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1 AND NOT active', [name]);
+        await admin.query(
+          'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1 AND NOT active',
+          [name],
+        );
         const left = await admin.query('SELECT 1 FROM pg_replication_slots WHERE database = $1', [name]);
         return left.rowCount === 0;
       },

@@ -10,7 +10,10 @@ const GIVEN = ['RESTAGE_TEST_KAFKA', 'RESTAGE_TEST_PG15', 'RESTAGE_TEST_PG18'] a
 export default async function setUp(): Promise<() => Promise<void>> {
   if (GIVEN.every((name) => (process.env[name] ?? '') !== '')) return async () => undefined;
   exitOnSignals();
-  const infrastructure = await Infrastructure.open({ say: (line) => process.stderr.write(`${line}\n`), durable: false });
+  const infrastructure = await Infrastructure.open({
+    say: (line) => process.stderr.write(`${line}\n`),
+    durable: false,
+  });
   const [kafka, pg15, pg18] = await Promise.all([
     infrastructure.startKafka(),
     infrastructure.startPostgres({ name: 'pg15', from: 'machine', major: 15 }),

@@ -20,7 +20,8 @@ export async function until<T>(
   for (;;) {
     try {
       const value = await condition();
-      if (value !== false && value !== null && value !== undefined) return value as Exclude<T, false | null | undefined>;
+      if (value !== false && value !== null && value !== undefined)
+        return value as Exclude<T, false | null | undefined>;
       last = undefined;
     } catch (error) {
       last = error;

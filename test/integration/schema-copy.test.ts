@@ -72,7 +72,7 @@ async function names(sql: string): Promise<string[]> {
 const INDEXES = "SELECT indexname AS name FROM pg_indexes WHERE schemaname IN ('shop', 'sales') ORDER BY indexname COLLATE \"C\"";
 const CONSTRAINTS = `SELECT conrelid::regclass || ': ' || pg_get_constraintdef(oid) AS name FROM pg_constraint
   WHERE contype IN ('p', 'u', 'f') AND conparentid = 0 AND connamespace::regnamespace::text IN ('shop', 'sales') ORDER BY 1`;
-const TRIGGERS = 'SELECT tgname || tgenabled AS name FROM pg_trigger WHERE NOT tgisinternal';
+const TRIGGERS = 'SELECT tgname::text || tgenabled::text AS name FROM pg_trigger WHERE NOT tgisinternal';
 
 beforeAll(async () => {
   if (server === undefined) return;

@@ -43,7 +43,7 @@ const ENABLE = { O: null, D: 'DISABLE', R: 'ENABLE REPLICA', A: 'ENABLE ALWAYS' 
 const WITH_TABLES = `
   WITH chosen AS (
     SELECT DISTINCT coalesce(a.relid, c.oid) AS oid
-      FROM pg_catalog.unnest($1::text[], $2::text[]) AS t(schema, name)
+      FROM unnest($1::text[], $2::text[]) AS t(schema, name)
       JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
       JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
       LEFT JOIN LATERAL pg_catalog.pg_partition_ancestors(c.oid) AS a(relid) ON true)`;

@@ -56,7 +56,7 @@ export class SchemaJournal {
     const names = steps.map((step, index) => `schema:${step.phase}:${String(index).padStart(6, '0')}`);
     await this.#client.query(
       `INSERT INTO restage.journal (pipeline, step, detail)
-       SELECT $1, s.step, s.detail::jsonb FROM pg_catalog.unnest($2::text[], $3::text[]) AS s(step, detail)`,
+       SELECT $1, s.step, s.detail::jsonb FROM unnest($2::text[], $3::text[]) AS s(step, detail)`,
       [this.#pipeline, names, steps.map((step) => JSON.stringify(step))],
     );
   }

@@ -8,7 +8,7 @@ import { readTables } from '../catalog.ts';
 /** Which of the tables are in the target. */
 export async function presentTables(client: pg.ClientBase, tables: readonly TableName[]): Promise<TableName[]> {
   const { rows } = await client.query<TableName>(
-    `SELECT t.schema, t.name AS table FROM pg_catalog.unnest($1::text[], $2::text[]) AS t(schema, name)
+    `SELECT t.schema, t.name AS table FROM unnest($1::text[], $2::text[]) AS t(schema, name)
        JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name`,
     [tables.map((table) => table.schema), tables.map((table) => table.table)],

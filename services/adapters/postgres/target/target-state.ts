@@ -1,0 +1,141 @@
+import type pg from 'pg';
+import { RestageError } from '#core/errors.ts';
+import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
+
+/** Version of the state's form in a target. */
+const STATE_FORMAT = 1;
+
+/** A pipeline's position in a target. */
+export interface Checkpoint {
+  readonly incarnation: string;
+  /** 1: chunks, 2: stream. */
+  readonly pass: 1 | 2;
+  /** Offset on `.epochs` of the first plan. */
+  readonly planOffset: bigint;
+  /** Offset of the next manifest to consume in pass 2. */
+  readonly nextOffset: bigint;
+  readonly through: Lsn;
+  readonly isLoadDone: boolean;
+}
+
+export interface TableLoad {
+  readonly load: number;
+  /** Changes that committed before it are in the table's snapshot; null until the table's last chunk. */
+  readonly snapshot: Lsn | null;
+}
+
+const STATEMENTS = [
+  'CREATE SCHEMA IF NOT EXISTS restage',
+  `CREATE TABLE IF NOT EXISTS restage.checkpoint (
+     pipeline text PRIMARY KEY, format int NOT NULL, incarnation text NOT NULL, pass int NOT NULL, plan_offset bigint NOT NULL,
+     next_offset bigint NOT NULL, epoch bigint NOT NULL, commit_lsn pg_lsn, through pg_lsn NOT NULL, load_done boolean NOT NULL,
+     lease_token uuid NOT NULL, updated_at timestamptz NOT NULL DEFAULT clock_timestamp())`,
+  `CREATE TABLE IF NOT EXISTS restage.chunk_ledger (
+     pipeline text, topic text, load int, chunk int, part int, rows bigint NOT NULL, PRIMARY KEY (pipeline, topic, load, chunk, part))`,
+  `CREATE TABLE IF NOT EXISTS restage.table_load (
+     pipeline text, topic text, load int NOT NULL, snapshot pg_lsn, PRIMARY KEY (pipeline, topic))`,
+];
+
+/** Restage's own tables in a target. Every write is made in the transaction of the data it covers (invariant 2). */
+export class TargetState {
+  readonly #pipeline: string;
+  readonly #token: string;
+
+  /** `token` names this holder of the lease; every apply compares it. */
+  constructor(pipeline: string, token: string) {
+    this.#pipeline = pipeline;
+    this.#token = token;
+  }
+
+  /** Makes the tables where they are missing; needs CREATE on the database once. */
+  async prepare(client: pg.ClientBase): Promise<void> {
+    const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.table_load')`);
+    if (known.rowCount === 1) return;
+    const hasSchema = (await client.query(`SELECT FROM pg_namespace WHERE nspname = 'restage'`)).rowCount === 1;
+    for (const statement of hasSchema ? STATEMENTS.slice(1) : STATEMENTS) await client.query(statement);
+  }
+
+  /** Takes the row over for this holder. @throws RestageError state_newer. */
+  async open(client: pg.ClientBase): Promise<Checkpoint | null> {
+    const { rows } = await client.query<{
+      format: number; incarnation: string; pass: number; plan_offset: string; next_offset: string; through: string; load_done: boolean;
+    }>(
+      `UPDATE restage.checkpoint SET lease_token = $2 WHERE pipeline = $1
+       RETURNING format, incarnation, pass, plan_offset::text, next_offset::text, through::text, load_done`,
+      [this.#pipeline, this.#token],
+    );
+    const [row] = rows;
+    if (row === undefined) return null;
+    if (row.format > STATE_FORMAT) {
+      throw new RestageError('state_newer', `the target's state has form ${row.format}, newer than this Restage reads`, {
+        where: 'restage.checkpoint', fix: 'use the newer version of Restage that wrote it',
+      });
+    }
+    return {
+      incarnation: row.incarnation, pass: row.pass === 1 ? 1 : 2, planOffset: BigInt(row.plan_offset), nextOffset: BigInt(row.next_offset),
+      through: parseLsn(row.through), isLoadDone: row.load_done,
+    };
+  }
+
+  async begin(client: pg.ClientBase, incarnation: string, planOffset: bigint, through: Lsn): Promise<void> {
+    await client.query(
+      `INSERT INTO restage.checkpoint (pipeline, format, incarnation, pass, plan_offset, next_offset, epoch, through, load_done, lease_token)
+       VALUES ($1, $2, $3, 1, $4, $4, 0, $5, false, $6)`,
+      [this.#pipeline, STATE_FORMAT, incarnation, String(planOffset), formatLsn(through), this.#token],
+    );
+  }
+
+  /** First in every apply's transaction: whoever lost the lease changes nothing. @throws RestageError lease_lost. */
+  async guard(client: pg.ClientBase, lock: 'UPDATE' | 'SHARE'): Promise<void> {
+    const { rows } = await client.query<{ ours: boolean }>(
+      `SELECT lease_token = $2 AS ours FROM restage.checkpoint WHERE pipeline = $1 FOR ${lock}`, [this.#pipeline, this.#token],
+    );
+    if (rows[0]?.ours !== true) throw new RestageError('lease_lost', 'another sink took this target over', { where: 'restage.checkpoint' });
+  }
+
+  async moveTo(client: pg.ClientBase, position: { epoch: number; commit: Lsn | null; through: Lsn; nextOffset: bigint }): Promise<void> {
+    await client.query(
+      `UPDATE restage.checkpoint SET epoch = $2, commit_lsn = coalesce($3, commit_lsn), through = $4, next_offset = $5, updated_at = clock_timestamp()
+        WHERE pipeline = $1`,
+      [this.#pipeline, position.epoch, position.commit === null ? null : formatLsn(position.commit), formatLsn(position.through), String(position.nextOffset)],
+    );
+  }
+
+  async startStream(client: pg.ClientBase, nextOffset: bigint): Promise<void> {
+    await client.query('UPDATE restage.checkpoint SET pass = 2, next_offset = $2 WHERE pipeline = $1', [this.#pipeline, String(nextOffset)]);
+  }
+
+  async finishLoad(client: pg.ClientBase): Promise<void> {
+    await client.query('UPDATE restage.checkpoint SET load_done = true WHERE pipeline = $1', [this.#pipeline]);
+  }
+
+  async tableLoads(client: pg.ClientBase): Promise<Map<string, TableLoad>> {
+    const { rows } = await client.query<{ topic: string; load: number; snapshot: string | null }>(
+      'SELECT topic, load, snapshot::text AS snapshot FROM restage.table_load WHERE pipeline = $1', [this.#pipeline],
+    );
+    return new Map(rows.map((row) => [row.topic, { load: row.load, snapshot: row.snapshot === null ? null : parseLsn(row.snapshot) }]));
+  }
+
+  /** A table is to be loaded by this load; what an earlier load noted of it is forgotten. */
+  async planTable(client: pg.ClientBase, topic: string, load: number): Promise<void> {
+    await client.query('DELETE FROM restage.chunk_ledger WHERE pipeline = $1 AND topic = $2', [this.#pipeline, topic]);
+    await client.query(
+      `INSERT INTO restage.table_load (pipeline, topic, load) VALUES ($1, $2, $3)
+       ON CONFLICT (pipeline, topic) DO UPDATE SET load = excluded.load, snapshot = NULL`,
+      [this.#pipeline, topic, load],
+    );
+  }
+
+  async endTable(client: pg.ClientBase, topic: string, snapshot: Lsn): Promise<void> {
+    await client.query('UPDATE restage.table_load SET snapshot = $3 WHERE pipeline = $1 AND topic = $2', [this.#pipeline, topic, formatLsn(snapshot)]);
+  }
+
+  /** False when this part is applied already. */
+  async noteChunk(client: pg.ClientBase, part: { topic: string; load: number; chunk: number; part: number; rows: number }): Promise<boolean> {
+    const done = await client.query(
+      'INSERT INTO restage.chunk_ledger VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING',
+      [this.#pipeline, part.topic, part.load, part.chunk, part.part, part.rows],
+    );
+    return done.rowCount === 1;
+  }
+}

@@ -1,0 +1,77 @@
+import type pg from 'pg';
+import { RestageError } from '#core/errors.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { formatTable, quoteTable } from '#core/table-name.ts';
+
+export interface TargetColumn {
+  readonly name: string;
+  /** For a cast: format_type with typmod −1, since NULL turns bit into bit(1). */
+  readonly cast: string;
+  /** GENERATED ALWAYS AS IDENTITY: an UPDATE may not set it. */
+  readonly isAlwaysIdentity: boolean;
+}
+
+/** A table as the target's own catalog has it; every name and cast in SQL comes from here. */
+export interface TargetTable {
+  readonly structure: TableStructure;
+  readonly sql: string;
+  readonly columns: ReadonlyMap<string, TargetColumn>;
+  readonly identity: readonly string[];
+  /** Equal keys have equal text, and no trigger wants every step. */
+  readonly isFoldable: boolean;
+}
+
+/** Types whose equality is that of their text under the pinned settings. */
+const TEXT_EQUAL_TYPES: ReadonlySet<string> = new Set([
+  'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'uuid', 'bytea', 'date', 'timestamp', 'timestamptz', 'name', 'char',
+]);
+
+const SQL = `
+  SELECT a.attname AS name, format_type(a.atttypid, -1) AS cast, a.attidentity = 'a' AS always, a.attgenerated <> '' AS generated,
+         t.typname AS type, t.typtype::text AS kind, coalesce(l.collisdeterministic, true) AS deterministic,
+         EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgenabled IN ('R', 'A') AND NOT g.tgisinternal) AS watched
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_collation l ON l.oid = a.attcollation
+   WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')`;
+
+interface CatalogRow {
+  readonly name: string;
+  readonly cast: string;
+  readonly always: boolean;
+  readonly generated: boolean;
+  readonly type: string;
+  readonly kind: string;
+  readonly deterministic: boolean;
+  readonly watched: boolean;
+}
+
+/** Matches a captured structure with the target. @throws RestageError schema_missing or schema_differs. */
+export async function readTargetTable(client: pg.ClientBase, structure: TableStructure): Promise<TargetTable> {
+  const { rows } = await client.query<CatalogRow>(SQL, [structure.schema, structure.table]);
+  if (rows.length === 0 && structure.columns.length > 0) {
+    throw new RestageError('schema_missing', 'a table is missing in the target', {
+      where: formatTable(structure), fix: 'set schema: copy or schema: create for this target, or make the table',
+    });
+  }
+  const missing = structure.columns.filter((column) => !column.generated && !rows.some((row) => row.name === column.name));
+  if (missing.length > 0) {
+    throw new RestageError('schema_differs', 'a table in the target lacks columns that the source has', {
+      where: `${formatTable(structure)}: ${missing.map((column) => column.name).join(', ')}`, fix: 'add the columns to the target\'s table',
+    });
+  }
+  const { identity } = structure;
+  const isTextEqual = identity.columns.every((name) => rows.some((row) => row.name === name && isTextEqualColumn(row)));
+  return {
+    structure,
+    sql: quoteTable(structure),
+    columns: new Map(rows.filter((row) => !row.generated).map((row) => [row.name, { name: row.name, cast: row.cast, isAlwaysIdentity: row.always }])),
+    identity: identity.columns,
+    isFoldable: identity.columns.length > 0 && isTextEqual && !rows.some((row) => row.watched),
+  };
+}
+
+function isTextEqualColumn(row: CatalogRow): boolean {
+  return (row.kind === 'e' || TEXT_EQUAL_TYPES.has(row.type)) && row.deterministic;
+}

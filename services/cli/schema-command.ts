@@ -1,0 +1,61 @@
+import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { connectPg } from '#adapters/postgres/session.ts';
+import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
+import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
+import { changeStructure } from '#adapters/postgres/target/table-change.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import type { ExitCode } from '#core/error-policy.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { findTarget } from './config-file.ts';
+
+export interface SchemaCopyArguments {
+  readonly target: string;
+  readonly section: 'pre-data' | 'post-data';
+}
+
+/**
+ * `restage schema copy`: tables before their rows, or keys, indexes, foreign keys and triggers after them, whatever
+ * `targets[].schema` says. Both go on where an earlier call stopped.
+ */
+export async function runSchemaCopy(config: Config, args: SchemaCopyArguments): Promise<ExitCode> {
+  const target = findTarget(config, args.target);
+  const changes = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
+  const schema = openTargetSchema({ pipeline: config.name, target: { ...target, schema: 'copy' }, changes });
+  if (args.section === 'post-data') {
+    await schema.postLoad();
+    await schema.whenCaughtUp();
+    return 0;
+  }
+  const tables = await readChosen(config);
+  await storeStructure(config, target, tables);
+  await schema.preData(tables.map((table) => changeStructure(table, changes)));
+  return 0;
+}
+
+/** Dumps the structure into one target, once. Returns what could not come along; null when it is there already. */
+export async function storeStructure(config: Config, target: TargetConfig, tables: readonly TableStructure[]): Promise<readonly string[] | null> {
+  const client = await connectPg({ url: target.url, purpose: 'target', application: `restage ${config.name} schema` });
+  try {
+    const result = await storeArchive({ sourceUrl: config.source.url, targetClient: client, tables, pipeline: config.name });
+    return result?.leftOut ?? null;
+  } finally {
+    await client.end();
+  }
+}
+
+/** What `run` does before it starts the sinks: the structure for every target with `schema: copy`. */
+export async function storeStructures(config: Config): Promise<void> {
+  const targets = config.targets.filter((target) => target.schema === 'copy');
+  if (targets.length === 0) return;
+  const tables = await readChosen(config);
+  for (const target of targets) await storeStructure(config, target, tables);
+}
+
+async function readChosen(config: Config): Promise<TableStructure[]> {
+  const client = await connectPg({ url: config.source.url, purpose: 'source', application: `restage ${config.name} schema` });
+  try {
+    return selectTables(await readTables(client, config.name), config.source.tables);
+  } finally {
+    await client.end();
+  }
+}

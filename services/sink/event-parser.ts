@@ -1,0 +1,76 @@
+import type { Image, RowChange } from '#core/change.ts';
+import { cellText, type Cell, type Row } from '#core/envelope.ts';
+import { RestageError } from '#core/errors.ts';
+import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
+import type { TableStructure } from '#core/structure.ts';
+
+interface ParsedEnvelope {
+  readonly before?: Row | null;
+  readonly after?: Row | null;
+  readonly op?: unknown;
+}
+
+/** A stream event as a change; null for a tombstone. @throws RestageError record_invalid. */
+export function parseChange(record: KafkaRecord, structure: TableStructure): RowChange | null {
+  if (record.value === null) return null;
+  const headers = readStreamHeaders(record);
+  if (headers === null) throw invalid(record, structure, 'it lacks the headers of a stream event');
+  const { before, after, op } = parseEnvelope(record, structure);
+  const { position } = headers;
+  const identity = structure.identity.columns;
+  switch (op) {
+    case 'c':
+      return { kind: 'insert', position, after: imageOf(after, record, structure) };
+    case 'u': {
+      const image = imageOf(after, record, structure);
+      const old = before === null || before === undefined ? null : imageOf(before, record, structure);
+      return { kind: 'update', position, key: pick(old ?? image, identity), before: structure.identity.isFull ? old : null, after: image };
+    }
+    case 'd': {
+      const old = imageOf(before, record, structure);
+      return { kind: 'delete', position, key: pick(old, identity), before: structure.identity.isFull ? old : null };
+    }
+    default:
+      throw invalid(record, structure, `op ${JSON.stringify(op)} is not c, u or d`);
+  }
+}
+
+/** A snapshot row's values in the order of `columns`. @throws RestageError record_invalid. */
+export function parseSnapshotRow(record: KafkaRecord, structure: TableStructure, columns: readonly string[]): (string | null)[] {
+  const { after, op } = parseEnvelope(record, structure);
+  if (op !== 'r' || after === null || typeof after !== 'object') throw invalid(record, structure, 'it is no snapshot row');
+  return columns.map((name) => {
+    if (!Object.hasOwn(after, name)) throw invalid(record, structure, `column ${name} is missing`);
+    return cellText(after[name] ?? null);
+  });
+}
+
+function parseEnvelope(record: KafkaRecord, structure: TableStructure): ParsedEnvelope {
+  try {
+    const parsed: unknown = JSON.parse((record.value ?? Buffer.alloc(0)).toString('utf8'));
+    if (typeof parsed === 'object' && parsed !== null) return parsed;
+  } catch (cause) {
+    throw invalid(record, structure, 'its value is not JSON', cause);
+  }
+  throw invalid(record, structure, 'its value is not an object');
+}
+
+function imageOf(row: Row | null | undefined, record: KafkaRecord, structure: TableStructure): Image {
+  if (row === null || row === undefined || typeof row !== 'object') throw invalid(record, structure, 'an image of the row is missing');
+  return new Map(Object.entries(row).map(([name, cell]) => [name, textOf(cell, record, structure)]));
+}
+
+function textOf(cell: Cell, record: KafkaRecord, structure: TableStructure): string | null {
+  if (typeof cell === 'object' && cell !== null) throw invalid(record, structure, 'a value is an object or an array');
+  return cellText(cell);
+}
+
+function pick(image: Image, columns: readonly string[]): Image {
+  return new Map(columns.map((name) => [name, image.get(name) ?? null]));
+}
+
+function invalid(record: KafkaRecord, structure: TableStructure, why: string, cause?: unknown): RestageError {
+  return new RestageError('record_invalid', `an event cannot be read: ${why}`, {
+    where: `topic ${structure.topic}, offset ${record.offset}`, ...(cause === undefined ? {} : { cause }), fix: 'somebody else writes to this topic, or it is damaged',
+  });
+}

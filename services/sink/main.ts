@@ -1,0 +1,50 @@
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
+import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { ensureTopics } from '#adapters/kafka/topics.ts';
+import { createAdvisoryLease } from '#adapters/postgres/advisory-lease.ts';
+import { connectPg } from '#adapters/postgres/session.ts';
+import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
+import type { Config } from '#core/config.ts';
+import type { ServiceContext } from '#core/control.ts';
+import { RestageError } from '#core/errors.ts';
+import { supervise } from '#core/supervise.ts';
+import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
+import { sink } from './sink.ts';
+
+/** A sink: topics → one target. One active instance holds the lease in the target; others wait as stand-by. */
+export async function main(config: Config, targetName: string, context: ServiceContext): Promise<void> {
+  const { logger, status, signal, gate } = context;
+  const target = config.targets.find((known) => known.name === targetName);
+  if (target === undefined) throw new RestageError('usage', `there is no target ${JSON.stringify(targetName)}`, { where: config.file });
+  const output = config.outputs.find((known) => known.name === target.output);
+  const prefix = output === undefined ? config.name : shapedPrefix(config.name, output.name, output.version);
+  const application = `restage ${config.name} sink ${target.name}`;
+  const connect = () => connectPg({ url: target.url, purpose: 'target', application });
+  const pool = createConnectionPool(config.kafka, { clientId: application, logger });
+  const lease = createAdvisoryLease({
+    connect: () => connectPg({ url: target.url, purpose: 'target', application: `${application} lease` }), name: `${config.name}.sink.${target.name}`, logger,
+  });
+  try {
+    await supervise({ status, logger, signal, clock: Date.now }, async () => {
+      await lease.acquire(signal, () => (status.state = 'standby'));
+      const held = AbortSignal.any([signal, lease.lost]);
+      const { replicationFactor } = config.kafka;
+      await ensureTopics(pool, [epochsTopic(prefix)], { replicationFactor });
+      await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
+      const reader = createKafkaEpochReader({ pool, prefix, logger });
+      const schema = openTargetSchema({ pipeline: config.name, target, changes: output?.rules ?? [] });
+      await sink(
+        {
+          pipeline: config.name, target, reader, schemasTopic: schemasTopic(prefix), connect, schema, status, gate, logger, clock: Date.now,
+          readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
+        },
+        held,
+      );
+      if (lease.lost.aborted && !signal.aborted) throw new RestageError('lease_lost', 'the sink lost its lease in the target');
+    });
+  } finally {
+    await lease.release();
+    await pool.close();
+  }
+}

@@ -1,0 +1,116 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { TargetState, type Checkpoint } from '#adapters/postgres/target/target-state.ts';
+import type { TargetConfig } from '#core/config.ts';
+import type { PauseGate } from '#core/control.ts';
+import type { EpochReader } from '#core/epoch-reader.ts';
+import { RestageError } from '#core/errors.ts';
+import type { Logger } from '#core/log.ts';
+import { parseLsn } from '#core/lsn.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import type { TargetSchema } from '#core/target-schema.ts';
+import { runLoadPass } from './load-pass.ts';
+import { StreamPass } from './stream-pass.ts';
+import { StructureBook } from './structure-book.ts';
+
+/** What one attempt of a sink needs; everything that talks to the outside is handed in. */
+export interface SinkParts {
+  readonly pipeline: string;
+  readonly target: TargetConfig;
+  readonly reader: EpochReader;
+  readonly schemasTopic: string;
+  readonly readStructures: () => Promise<Iterable<Buffer>>;
+  readonly connect: () => Promise<pg.Client>;
+  readonly schema: TargetSchema;
+  readonly status: ServiceStatus;
+  readonly gate: PauseGate;
+  readonly logger: Logger;
+  readonly clock: () => number;
+}
+
+const REFUSED = '42501';
+
+/** One attempt, by the holder of the lease: goes on where the checkpoint says, until aborted or until something fails. */
+export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void> {
+  const client = await connectApply(parts);
+  try {
+    const state = new TargetState(parts.pipeline, randomUUID());
+    await state.prepare(client);
+    const structures = new StructureBook(parts.reader, parts.schemasTopic, await parts.readStructures());
+    const whenRunning = (): Promise<void> => whileRunning(parts, signal);
+    const checkpoint = (await state.open(client)) ?? (await findPlan(parts, state, client, signal));
+    if (checkpoint === null) return;
+    if (checkpoint.pass === 1) {
+      const { reader, schema, status, target } = parts;
+      const connect = (): Promise<pg.Client> => connectApply(parts);
+      const options = { reader, structures, state, schema, client, connect, workers: target.loadWorkers, status, whenRunning };
+      if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
+      status.state = 'indexing';
+      await schema.postLoad();
+      await state.startStream(client, checkpoint.planOffset);
+    }
+    await stream(parts, state, structures, client, checkpoint, whenRunning, signal);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function stream(
+  parts: SinkParts, state: TargetState, structures: StructureBook, client: pg.Client, checkpoint: Checkpoint, whenRunning: () => Promise<void>, signal: AbortSignal,
+): Promise<void> {
+  const { reader, schema, status, clock, logger } = parts;
+  status.state = 'streaming';
+  status.load.isDone = checkpoint.isLoadDone;
+  const pass = new StreamPass({
+    reader, structures, state, client, loads: await state.tableLoads(client), status, whenRunning, clock, isLoadDone: checkpoint.isLoadDone,
+    onCaughtUp: async () => {
+      await schema.whenCaughtUp();
+      await state.finishLoad(client);
+      status.load.isDone = true;
+      logger.info('the initial load is done');
+    },
+  });
+  await pass.run(checkpoint.pass === 1 ? checkpoint.planOffset : checkpoint.nextOffset, checkpoint.through, signal);
+}
+
+/** Waits for the pipeline's first plan; null when aborted before. @throws RestageError state_foreign later, by checkIncarnation. */
+async function findPlan(parts: SinkParts, state: TargetState, client: pg.Client, signal: AbortSignal): Promise<Checkpoint | null> {
+  parts.status.detail = 'waits for the producer to plan the initial load';
+  for await (const manifests of parts.reader.manifests(0n, signal)) {
+    const plan = manifests.find(({ manifest }) => manifest.kind === 'plan');
+    if (plan === undefined) continue;
+    const through = parseLsn(plan.manifest.through);
+    await state.begin(client, plan.manifest.incarnation, plan.offset, through);
+    parts.status.detail = '';
+    return { incarnation: plan.manifest.incarnation, pass: 1, planOffset: plan.offset, nextOffset: plan.offset, through, isLoadDone: false };
+  }
+  return null;
+}
+
+async function whileRunning(parts: SinkParts, signal: AbortSignal): Promise<void> {
+  if (!parts.gate.isPaused) return;
+  const before = parts.status.state;
+  parts.status.state = 'paused';
+  await parts.gate.whenRunning(signal);
+  parts.status.state = before;
+}
+
+/** Triggers and foreign keys do not fire in a replica session; where the role may not have one, the schema's order stands in for it. */
+async function connectApply(parts: SinkParts): Promise<pg.Client> {
+  const client = await parts.connect();
+  try {
+    await client.query('SET session_replication_role = replica');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === REFUSED)) throw error;
+    parts.logger.debug('the role may not set session_replication_role: keys are met by deferral');
+  }
+  return client;
+}
+
+/** @throws RestageError state_foreign when a checkpoint is of another life of the pipeline. */
+export function checkIncarnation(checkpoint: Checkpoint, incarnation: string): void {
+  if (checkpoint.incarnation === incarnation) return;
+  throw new RestageError('state_foreign', "the target's state belongs to another life of this pipeline", {
+    where: `restage.checkpoint has incarnation ${checkpoint.incarnation}, Kafka ${incarnation}`, fix: 'use an empty target, or another pipeline name',
+  });
+}

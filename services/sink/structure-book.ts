@@ -1,0 +1,69 @@
+import type pg from 'pg';
+import { readTargetTable, type TargetTable } from '#adapters/postgres/target/target-table.ts';
+import type { EpochReader } from '#core/epoch-reader.ts';
+import { RestageError } from '#core/errors.ts';
+import type { Manifest, ManifestRange } from '#core/manifest.ts';
+import { parseStructureRecord, structureId } from '#core/structure-record.ts';
+import type { TableStructure } from '#core/structure.ts';
+
+/** Structures by topic and version, from the schemas topic and the manifests; and the target's tables that they fit. */
+export class StructureBook {
+  readonly #reader: EpochReader;
+  readonly #schemasTopic: string;
+  readonly #structures = new Map<string, TableStructure>();
+  readonly #newest = new Map<string, TableStructure>();
+  readonly #tables = new Map<string, TargetTable>();
+
+  constructor(reader: EpochReader, schemasTopic: string, records: Iterable<Buffer>) {
+    this.#reader = reader;
+    this.#schemasTopic = schemasTopic;
+    for (const value of records) this.#add(value);
+  }
+
+  /** Takes in the structures that a manifest brings. */
+  async learn(manifest: Manifest, signal: AbortSignal): Promise<TableStructure[]> {
+    const learnt: TableStructure[] = [];
+    for (const range of manifest.ranges) {
+      if (range.topic !== this.#schemasTopic) continue;
+      for await (const records of this.#reader.read(range, signal)) {
+        for (const record of records) if (record.value !== null) learnt.push(this.#add(record.value));
+      }
+    }
+    return learnt;
+  }
+
+  /** The ranges of a manifest that hold events. */
+  eventRanges(manifest: Manifest): ManifestRange[] {
+    return manifest.ranges.filter((range) => range.topic !== this.#schemasTopic);
+  }
+
+  /** @throws RestageError record_invalid when no structure of this topic and version was announced. */
+  structure(topic: string, version: number): TableStructure {
+    const structure = this.#structures.get(structureId({ version, structure: { topic } }));
+    if (structure !== undefined) return structure;
+    throw new RestageError('record_invalid', `an event's structure ${version} was never announced`, { where: `topic ${topic}` });
+  }
+
+  newest(topic: string): TableStructure {
+    const structure = this.#newest.get(topic);
+    if (structure !== undefined) return structure;
+    throw new RestageError('record_invalid', 'no structure of this topic was ever announced', { where: `topic ${topic}` });
+  }
+
+  /** The target's table for a structure, read from its catalog once. */
+  async table(client: pg.ClientBase, structure: TableStructure, version: number): Promise<TargetTable> {
+    const id = structureId({ version, structure });
+    const known = this.#tables.get(id);
+    if (known !== undefined) return known;
+    const table = await readTargetTable(client, structure);
+    this.#tables.set(id, table);
+    return table;
+  }
+
+  #add(value: Buffer): TableStructure {
+    const record = parseStructureRecord(value);
+    this.#structures.set(structureId(record), record.structure);
+    this.#newest.set(record.structure.topic, record.structure);
+    return record.structure;
+  }
+}
