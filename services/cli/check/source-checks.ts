@@ -1,13 +1,10 @@
-import { connectPg } from '#adapters/postgres/session.ts';
 import { publicationSql } from '#adapters/postgres/source/publication.ts';
-import { createSlot, readSlot } from '#adapters/postgres/source/slot.ts';
-import { identifySource } from '#adapters/postgres/source/source-identity.ts';
-import { RestageError } from '#core/errors.ts';
+import { readSlot } from '#adapters/postgres/source/slot.ts';
 import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 import { readSetting, type CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
+import { probeReplication } from './replication-probe.ts';
 
-const PROBE_SECONDS = 10;
 const SLOTS_NEEDED = 2;
 
 /** The server that changes are captured from: can it decode, may we, and will it last. */
@@ -22,7 +19,6 @@ export const SOURCE_CHECKS: readonly Check[] = [
   { id: 'source.slot_limit', severity: 'warn', run: checkSlotLimit },
   { id: 'source.long_transactions', severity: 'warn', run: checkLongTransactions },
   { id: 'source.prepared_transactions', severity: 'block', run: checkPrepared },
-  { id: 'source.ddl_capture', severity: 'info', run: suggestDdlTrigger },
 ];
 
 async function checkWalLevel({ source }: CheckContext): Promise<Finding[]> {
@@ -60,32 +56,6 @@ async function checkReplicationRole({ source, sourceRole }: CheckContext): Promi
     what: 'the role may not replicate', evidence: `role ${sourceRole} has no REPLICATION attribute`,
     fix: `ALTER ROLE ${quoteIdentifier(sourceRole)} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO ${quoteIdentifier(sourceRole)};`,
   }];
-}
-
-/** The real thing: a walsender session through whatever stands between, and a temporary slot, which waits for open transactions. */
-async function probeReplication({ config, source }: CheckContext): Promise<Finding[]> {
-  try {
-    const replication = await connectPg({
-      url: config.source.url, purpose: 'source', application: `restage ${config.name} check`, replication: true,
-      settings: { statement_timeout: `${PROBE_SECONDS}s` },
-    });
-    try {
-      await identifySource(replication);
-      if ((await readSetting(source, 'wal_level')) !== 'logical') return [];
-      await createSlot(replication, `restage_check_${process.pid}`, 'temporary');
-      return [];
-    } finally {
-      await replication.end();
-    }
-  } catch (error) {
-    const isTimeout = error instanceof Error && 'code' in error && error.code === '57014';
-    return [{
-      what: isTimeout ? `a probe slot was not ready within ${PROBE_SECONDS} s` : 'a replication connection or a probe slot failed',
-      evidence: error instanceof Error ? error.message : String(error),
-      fix: isTimeout ? 'end the transactions named by source.long_transactions; slot creation waits for every one that runs'
-        : ((error instanceof RestageError ? error.fix : undefined) ?? 'connect to the server itself, not to a pooler, and allow the role in pg_hba.conf'),
-    }];
-  }
 }
 
 async function checkSlotName({ source, config }: CheckContext): Promise<Finding[]> {
@@ -193,17 +163,5 @@ async function checkPrepared({ source }: CheckContext): Promise<Finding[]> {
   return rows.length === 0 ? [] : [{
     what: 'prepared transactions are open: making a slot waits for them', evidence: listSome(rows.map((row) => row.gid)),
     fix: rows.map((row) => `COMMIT PREPARED ${row.quoted}; -- or ROLLBACK PREPARED ${row.quoted};`).join('\n'),
-  }];
-}
-
-async function suggestDdlTrigger({ source, config }: CheckContext): Promise<Finding[]> {
-  const exists = await source.query("SELECT FROM pg_event_trigger WHERE evtname LIKE 'restage%'");
-  return (exists.rowCount ?? 0) > 0 ? [] : [{
-    what: 'structure changes are seen at the next row of a table only', evidence: 'no event trigger reports DDL',
-    fix: [
-      'CREATE FUNCTION public.restage_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN',
-      `  PERFORM pg_catalog.pg_logical_emit_message(true, 'restage.${config.name.replaceAll("'", "''")}.ddl', pg_catalog.current_query());`,
-      'END $$; CREATE EVENT TRIGGER restage_ddl ON ddl_command_end EXECUTE FUNCTION public.restage_ddl(); -- as a superuser, optional',
-    ].join('\n'),
   }];
 }

@@ -1,0 +1,51 @@
+import type { Config } from '#core/config.ts';
+import type { ExitCode } from '#core/error-policy.ts';
+import { RestageError } from '#core/errors.ts';
+import { hideUrlPasswords } from '../logger.ts';
+import { withCheckContext, type CheckContext } from './check-context.ts';
+import { formatFindings, formatFindingsJson, type CheckedFinding } from './check-printer.ts';
+import type { Check } from './finding.ts';
+import { KAFKA_CHECKS } from './kafka-checks.ts';
+import { RULE_CHECKS } from './rule-checks.ts';
+import { SCOPE_CHECKS } from './scope-checks.ts';
+import { SOURCE_CHECKS } from './source-checks.ts';
+import { TARGET_CHECKS } from './target-checks.ts';
+
+/** Every check, in the order they run. */
+export const CHECKS: readonly Check[] = [...SOURCE_CHECKS, ...SCOPE_CHECKS, ...KAFKA_CHECKS, ...RULE_CHECKS, ...TARGET_CHECKS];
+
+export interface CheckOptions {
+  readonly json: boolean;
+  /** Where the report goes; standard output by default. */
+  readonly out?: (text: string) => void;
+}
+
+/**
+ * `restage check`: 0 without blocking findings, 1 with. Changes nothing at the source, in Kafka or in targets.
+ * @throws RestageError when source or a target cannot be reached at all.
+ */
+export async function runCheck(config: Config, options: CheckOptions): Promise<ExitCode> {
+  const findings = await withCheckContext(config, collectFindings);
+  const out = options.out ?? ((text: string) => void process.stdout.write(text));
+  out((options.json ? formatFindingsJson : formatFindings)(findings, CHECKS.length));
+  return findings.some((finding) => finding.severity === 'block') ? 1 : 0;
+}
+
+/** One after another: they share a session per server. A check that fails is a finding of its own, and the rest run. */
+export async function collectFindings(context: CheckContext): Promise<CheckedFinding[]> {
+  const all: CheckedFinding[] = [];
+  for (const check of CHECKS) {
+    try {
+      for (const finding of await check.run(context)) {
+        all.push({ id: check.id, severity: finding.severity ?? check.severity, what: finding.what, evidence: hideUrlPasswords(finding.evidence), fix: finding.fix });
+      }
+    } catch (error) {
+      all.push({
+        id: check.id, severity: check.severity, what: 'this check could not run',
+        evidence: hideUrlPasswords(error instanceof Error ? error.message : String(error)),
+        fix: (error instanceof RestageError ? error.fix : undefined) ?? 'see the message, and run the check again',
+      });
+    }
+  }
+  return all;
+}

@@ -1,0 +1,146 @@
+import { formatTable, quoteIdentifier, quoteLiteral, quoteTable, type TableName } from '#core/table-name.ts';
+import type { CheckContext } from './check-context.ts';
+import { listSome, type Check, type Finding } from './finding.ts';
+
+const WIDE_COLUMNS = 30;
+
+/** The chosen tables: may we read them, do their changes name their rows, what stays outside. */
+export const SCOPE_CHECKS: readonly Check[] = [
+  { id: 'scope.select', severity: 'block', run: checkSelect },
+  { id: 'scope.sequences', severity: 'warn', run: checkSequences },
+  { id: 'scope.row_security', severity: 'block', run: checkRowSecurity },
+  { id: 'scope.replica_identity', severity: 'block', run: checkIdentity },
+  { id: 'scope.identity_full', severity: 'warn', run: checkFull },
+  { id: 'scope.keyless', severity: 'warn', run: checkKeyless },
+  { id: 'scope.unlogged', severity: 'warn', run: checkUnlogged },
+  { id: 'scope.large_objects', severity: 'warn', run: checkLargeObjects },
+  { id: 'scope.foreign_keys', severity: 'warn', run: checkForeignKeys },
+];
+
+/** The chosen tables with their catalog rows: `c`, `n`. */
+const CHOSEN = `FROM unnest($1::text[], $2::text[]) AS t(schema, name)
+  JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name`;
+
+function namesOf(tables: readonly TableName[]): [string[], string[]] {
+  return [tables.map((table) => table.schema), tables.map((table) => table.table)];
+}
+
+async function checkSelect({ source, sourceRole, tables }: CheckContext): Promise<Finding[]> {
+  const { rows } = await source.query<TableName & { usage: boolean; readable: boolean }>(
+    `SELECT t.schema, t.name AS table, has_schema_privilege(n.oid, 'usage') AS usage, has_table_privilege(c.oid, 'select') AS readable ${CHOSEN}`,
+    namesOf(tables),
+  );
+  const role = quoteIdentifier(sourceRole);
+  const schemas = [...new Set(rows.filter((row) => !row.usage).map((row) => row.schema))];
+  const unreadable = rows.filter((row) => !row.readable);
+  const findings: Finding[] = [];
+  if (schemas.length > 0) {
+    findings.push({
+      what: 'the role may not look into schemas of chosen tables', evidence: listSome(schemas),
+      fix: `GRANT USAGE ON SCHEMA ${schemas.map(quoteIdentifier).join(', ')} TO ${role};`,
+    });
+  }
+  if (unreadable.length > 0) {
+    findings.push({
+      what: `the role may not read ${unreadable.length} of ${rows.length} chosen tables`, evidence: listSome(unreadable.map(formatTable)),
+      fix: `GRANT SELECT ON ${unreadable.map(quoteTable).join(', ')} TO ${role};`,
+    });
+  }
+  return findings;
+}
+
+async function checkSequences({ source, sourceRole, tables }: CheckContext): Promise<Finding[]> {
+  const { rows } = await source.query<TableName>(
+    `SELECT DISTINCT sn.nspname AS schema, s.relname AS table ${CHOSEN}
+       JOIN pg_depend d ON d.refobjid = c.oid AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+       JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_namespace sn ON sn.oid = s.relnamespace
+      WHERE NOT has_sequence_privilege(s.oid, 'select')`,
+    namesOf(tables),
+  );
+  return rows.length === 0 ? [] : [{
+    what: 'the role may not read sequences of chosen tables, so their values cannot be carried over', evidence: listSome(rows.map(formatTable)),
+    fix: `GRANT SELECT ON SEQUENCE ${rows.map(quoteTable).join(', ')} TO ${quoteIdentifier(sourceRole)};`,
+  }];
+}
+
+async function checkRowSecurity({ source, sourceRole, tables }: CheckContext): Promise<Finding[]> {
+  const { rows } = await source.query<TableName>(
+    `SELECT t.schema, t.name AS table ${CHOSEN} WHERE row_security_active(c.oid)`, namesOf(tables),
+  );
+  return rows.length === 0 ? [] : [{
+    what: 'row security hides rows of chosen tables from the role: the copy would lack them', evidence: listSome(rows.map(formatTable)),
+    fix: `ALTER ROLE ${quoteIdentifier(sourceRole)} BYPASSRLS;`,
+  }];
+}
+
+async function checkIdentity({ source, tables }: CheckContext): Promise<Finding[]> {
+  const nameless = tables.filter((table) => table.identity.kind === 'nothing');
+  if (nameless.length === 0) return [];
+  // Tables that only ever get rows do no harm, but nothing promises that they stay so.
+  const { rows } = await source.query<TableName & { changes: string }>(
+    `SELECT t.schema, t.name AS table, coalesce(s.n_tup_upd + s.n_tup_del, 0)::text AS changes ${CHOSEN}
+       LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid`,
+    namesOf(nameless),
+  );
+  return [{
+    what: 'an UPDATE or DELETE on these published tables will be refused at the source: they have no usable replica identity',
+    evidence: listSome(rows.map((row) => `${formatTable(row)} (${row.changes} updates and deletes so far)`)),
+    fix: nameless.map((table) => (table.primaryKey.length > 0
+      ? `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY DEFAULT;`
+      : `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY FULL; -- or give it a primary key`)).join('\n'),
+  }];
+}
+
+async function checkFull({ tables }: CheckContext): Promise<Finding[]> {
+  const wide = tables.filter((table) => table.identity.isFull && table.primaryKey.length > 0 && table.columns.length >= WIDE_COLUMNS);
+  return wide.length === 0 ? [] : [{
+    what: 'REPLICA IDENTITY FULL writes every old row of wide tables into the WAL',
+    evidence: listSome(wide.map((table) => `${formatTable(table)} (${table.columns.length} columns)`)),
+    fix: wide.map((table) => `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY DEFAULT; -- unless a rule's where needs the old row`).join('\n'),
+  }];
+}
+
+async function checkKeyless({ tables }: CheckContext): Promise<Finding[]> {
+  const keyless = tables.filter((table) => table.primaryKey.length === 0 && table.identity.kind !== 'index');
+  return keyless.length === 0 ? [] : [{
+    what: 'tables without a key are applied row by row, each change searching the whole table', evidence: listSome(keyless.map(formatTable)),
+    fix: keyless.map((table) => `give ${formatTable(table)} a primary key over the columns that name a row`).join('\n'),
+  }];
+}
+
+/** The catalog reader leaves unlogged tables out, so these are looked for in the schemas of the chosen ones. */
+async function checkUnlogged({ source, tables }: CheckContext): Promise<Finding[]> {
+  const { rows } = await source.query<TableName>(
+    `SELECT n.nspname AS schema, c.relname AS table FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname = ANY ($1::text[]) ORDER BY 1, 2`,
+    [[...new Set(tables.map((table) => table.schema))]],
+  );
+  return rows.length === 0 ? [] : [{
+    what: 'unlogged tables write no WAL: they are not captured', evidence: listSome(rows.map(formatTable)),
+    fix: rows.map((row) => `ALTER TABLE ${quoteTable(row)} SET LOGGED;`).join('\n'),
+  }];
+}
+
+async function checkLargeObjects({ source }: CheckContext): Promise<Finding[]> {
+  const [row] = (await source.query<{ n: string }>('SELECT count(*)::text AS n FROM pg_largeobject_metadata')).rows;
+  return row === undefined || row.n === '0' ? [] : [{
+    what: 'large objects are never decoded: they stay behind', evidence: `${row.n} large objects`,
+    fix: 'move them into bytea columns, or copy them at cutover with pg_dump --large-objects',
+  }];
+}
+
+async function checkForeignKeys({ source, tables }: CheckContext): Promise<Finding[]> {
+  const { rows } = await source.query<TableName & { name: string; other: string }>(
+    `SELECT t.schema, t.name AS table, con.conname AS name, format('%I.%I', fn.nspname, f.relname) AS other ${CHOSEN}
+       JOIN pg_constraint con ON con.conrelid = c.oid AND con.contype = 'f' AND con.conparentid = 0
+       JOIN pg_class f ON f.oid = con.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
+      WHERE f.relkind = 'r' AND NOT EXISTS (SELECT FROM unnest($1::text[], $2::text[]) AS o(schema, name) WHERE o.schema = fn.nspname AND o.name = f.relname)
+      ORDER BY 1, 2, 3`,
+    namesOf(tables),
+  );
+  return rows.length === 0 ? [] : [{
+    what: 'foreign keys point to tables that were not chosen: the target goes without these keys',
+    evidence: listSome(rows.map((row) => `${formatTable(row)}: ${row.name} to ${row.other}`)),
+    fix: `add to source.tables: ${[...new Set(rows.map((row) => row.other))].join(', ')}`,
+  }];
+}

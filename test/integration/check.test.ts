@@ -1,0 +1,124 @@
+import type pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { connectPg } from '#adapters/postgres/session.ts';
+import type { Config, RuleConfig } from '#core/config.ts';
+import { runCheck } from '../../services/cli/check/check-command.ts';
+
+const server = process.env['RESTAGE_TEST_PG15'];
+const SOURCE = 'restage_check_source';
+const TARGET = 'restage_check_target';
+const ROLE = 'restage_check_role';
+
+const SOURCE_SQL = `
+  CREATE TABLE public.orders (id int PRIMARY KEY, amount numeric(10,2));
+  CREATE TABLE public.log (line text);
+  CREATE TABLE public.secret (id serial PRIMARY KEY);
+  CREATE TABLE public.lines (id int PRIMARY KEY, item int);
+  CREATE TABLE public.items (id int PRIMARY KEY);
+  ALTER TABLE public.lines ADD FOREIGN KEY (item) REFERENCES public.items;
+  CREATE UNLOGGED TABLE public.scratch (id int);
+  ALTER TABLE public.secret ENABLE ROW LEVEL SECURITY;
+`;
+
+interface Report {
+  readonly ok: boolean;
+  readonly findings: readonly { readonly id: string; readonly severity: string; readonly evidence: string; readonly fix: string }[];
+}
+
+let admin: pg.Client;
+
+function urlOf(database: string, role?: string): string {
+  const url = new URL(server ?? 'postgresql://127.0.0.1');
+  url.pathname = `/${database}`;
+  if (role !== undefined) {
+    url.username = role;
+    url.password = 'check';
+  }
+  return url.toString();
+}
+
+function configOf(sourceUrl: string, targetUrl: string, tables: readonly string[], rules: readonly RuleConfig[] = []): Config {
+  return {
+    name: 'checked', file: 'test', outputs: [{ name: 'main', version: 1, rules }], http: { host: '127.0.0.1', port: 0 },
+    epoch: { bytes: 1, lingerMs: 1, partBytes: 1 },
+    kafka: { brokers: ['127.0.0.1:1'], ssl: false, sasl: null, replicationFactor: 1 },
+    source: { url: sourceUrl, tables, publication: 'checked', slot: 'checked', snapshotWorkers: 1, heartbeatMs: 1 },
+    targets: [{ name: 'new', url: targetUrl, output: 'main', schema: 'require', loadWorkers: 1 }],
+  };
+}
+
+async function check(config: Config): Promise<{ code: number; report: Report; of: (id: string) => Report['findings'][number] | undefined }> {
+  let text = '';
+  const code = await runCheck(config, { json: true, out: (more) => (text += more) });
+  const report = JSON.parse(text) as Report;
+  return { code, report, of: (id) => report.findings.find((finding) => finding.id === id) };
+}
+
+async function run(database: string, sql: string): Promise<void> {
+  const client = await connectPg({ url: urlOf(database), purpose: 'source', application: 'test' });
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+async function clean(): Promise<void> {
+  for (const database of [SOURCE, TARGET]) await admin.query(`DROP DATABASE IF EXISTS ${database} WITH (FORCE)`);
+  await admin.query(`DROP ROLE IF EXISTS ${ROLE}`);
+}
+
+beforeAll(async () => {
+  if (server === undefined) return;
+  admin = await connectPg({ url: server, purpose: 'source', application: 'test' });
+  await clean();
+  for (const database of [SOURCE, TARGET]) await admin.query(`CREATE DATABASE ${database}`);
+  await admin.query(`CREATE ROLE ${ROLE} LOGIN PASSWORD 'check'`);
+  await run(SOURCE, SOURCE_SQL);
+  await run(SOURCE, `GRANT USAGE ON SCHEMA public TO ${ROLE}; GRANT SELECT ON public.orders, public.secret TO ${ROLE}`);
+});
+
+afterAll(async () => {
+  if (server === undefined) return;
+  await clean();
+  await admin.end();
+});
+
+test.skipIf(server === undefined)('a role without rights gets every grant to ask for', async () => {
+  const { code, report, of } = await check(configOf(urlOf(SOURCE, ROLE), urlOf(TARGET, ROLE), ['public.orders', 'public.log', 'public.secret']));
+  expect(code).toBe(1);
+  expect(report.ok).toBe(false);
+  expect(of('source.replication_role')?.fix).toContain(`ALTER ROLE "${ROLE}" REPLICATION`);
+  expect(of('source.replication_connection')?.severity).toBe('block');
+  expect(of('scope.select')?.fix).toBe(`GRANT SELECT ON "public"."log" TO "${ROLE}";`);
+  expect(of('scope.sequences')?.fix).toContain('"public"."secret_id_seq"');
+  expect(of('scope.row_security')?.evidence).toBe('public.secret');
+  expect(of('scope.replica_identity')?.evidence).toContain('public.log');
+  expect(of('source.publication')?.fix).toContain('CREATE PUBLICATION "checked" FOR TABLE ONLY "public"."log"');
+  expect(of('target.create')?.fix).toContain('GRANT CREATE ON DATABASE');
+  expect(of('target.replication_role')?.fix).toContain(`GRANT SET ON PARAMETER session_replication_role TO "${ROLE}"`);
+  expect(report.findings.filter((finding) => finding.evidence.includes('could not run'))).toEqual([]);
+  expect(JSON.stringify(report)).not.toContain(':check@');
+});
+
+test.skipIf(server === undefined)('names what stays outside, what the target lacks and what a rule needs', async () => {
+  const rule: RuleConfig = {
+    table: { schema: 'public', table: 'orders' }, rename: null, renameColumns: new Map(), dropColumns: ['nothing'], where: 'amount >= 0',
+  };
+  const { of } = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders', 'public.lines'], [rule]));
+  expect(of('scope.foreign_keys')?.fix).toBe('add to source.tables: public.items');
+  expect(of('scope.unlogged')?.fix).toBe('ALTER TABLE "public"."scratch" SET LOGGED;');
+  expect(of('rules.where')?.fix).toBe('ALTER TABLE "public"."orders" REPLICA IDENTITY FULL;');
+  expect(of('rules.names')?.evidence).toContain('nothing');
+  expect(of('target.tables')?.evidence).toContain('public.orders');
+  expect(of('kafka.topics')?.evidence).toContain('127.0.0.1:1');
+});
+
+test.skipIf(server === undefined)('finds nothing to block in a source and target that are ready', async () => {
+  await run(TARGET, 'CREATE TABLE public.orders (id int PRIMARY KEY, amount numeric(10,2))');
+  const { report } = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders']));
+  expect(report.findings.filter((finding) => finding.severity === 'block').map((finding) => finding.id)).toEqual(['kafka.topics']);
+  await run(TARGET, 'INSERT INTO public.orders VALUES (1, 1)');
+  const { of } = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders']));
+  expect(of('target.tables')?.fix).toContain('TRUNCATE public.orders');
+});
