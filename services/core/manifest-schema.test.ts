@@ -12,18 +12,46 @@ function committed(name: string): string {
 }
 
 const manifest: Manifest = {
-  format: 1, incarnation: 'a', kind: 'stream', epoch: 1, part: 1, last: true, firstCommit: '0/A', lastCommit: '0/B', lastOrdinal: 3,
-  through: '0/C', commitTime: '1', systemId: '1', timeline: 1, load: 1, control: [], plan: null,
+  format: 1,
+  incarnation: 'a',
+  kind: 'stream',
+  epoch: 1,
+  part: 1,
+  last: true,
+  firstCommit: '0/A',
+  lastCommit: '0/B',
+  lastOrdinal: 3,
+  through: '0/C',
+  commitTime: '1',
+  systemId: '1',
+  timeline: 1,
+  load: 1,
+  control: [],
+  plan: null,
   ranges: [{ topic: 'shop.public.t', partition: 0, first: '0', last: '2', count: 3 }],
 };
 
 const structure: TableStructure = {
-  schema: 'public', table: 't', topic: 'shop.public.t', primaryKey: ['id'], uniques: [],
+  schema: 'public',
+  table: 't',
+  topic: 'shop.public.t',
+  primaryKey: ['id'],
+  uniques: [],
   identity: { kind: 'primaryKey', columns: ['id'], isFull: false },
-  columns: [{
-    name: 'id', type: 'integer', typeSchema: 'pg_catalog', typeName: 'int4', modifiers: '', json: 'integer', notNull: true,
-    generated: false, identity: '', enumLabels: null,
-  }],
+  columns: [
+    {
+      name: 'id',
+      type: 'integer',
+      typeSchema: 'pg_catalog',
+      typeName: 'int4',
+      modifiers: '',
+      json: 'integer',
+      notNull: true,
+      generated: false,
+      identity: '',
+      enumLabels: null,
+    },
+  ],
 };
 
 test('the committed schema of the manifest is current, takes one and refuses a damaged one', () => {
@@ -34,10 +62,17 @@ test('the committed schema of the manifest is current, takes one and refuses a d
 });
 
 test('the schema of the envelope takes what the encoder writes', () => {
-  const validate = new Ajv2020({ allErrors: true, allowUnionTypes: true }).compile(JSON.parse(committed('envelope.schema.json')) as object);
+  const validate = new Ajv2020({ allErrors: true, allowUnionTypes: true }).compile(
+    JSON.parse(committed('envelope.schema.json')) as object,
+  );
   const encoder = new EventEncoder(structure, structure.columns, 'shop', 'db', '0.1.0');
   const facts = { commit: lsnOf(256n), xid: 7, commitTime: 1_700_000_000_000_000n };
-  const change = encoder.change('u', 'null', encoder.row(['1']), facts, { lsn: lsnOf(200n), ordinal: 1, tableOrdinal: 1, processedMs: 5 });
+  const change = encoder.change('u', 'null', encoder.row(['1']), facts, {
+    lsn: lsnOf(200n),
+    ordinal: 1,
+    tableOrdinal: 1,
+    processedMs: 5,
+  });
   for (const json of [change, encoder.snapshotRow(encoder.row(['1']), lsnOf(9n), 5)]) {
     expect(validate(JSON.parse(json)), JSON.stringify(validate.errors)).toBe(true);
   }

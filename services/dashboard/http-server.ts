@@ -48,7 +48,9 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   } catch (cause) {
     await server.close();
     throw new RestageError('usage', `cannot listen: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      where: `http.host ${host}, http.port ${port}`, fix: 'give a free port as http.port (0 takes any)', cause,
+      where: `http.host ${host}, http.port ${port}`,
+      fix: 'give a free port as http.port (0 takes any)',
+      cause,
     });
   }
   return { address: `http://${bracketed(host)}:${new URL(listening).port || '80'}`, close: () => server.close() };
@@ -60,7 +62,8 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   const server = Fastify({ exposeHeadRoutes: false, forceCloseConnections: true, bodyLimit: 1024 });
   server.addHook('onRequest', async (request, reply) => {
     reply.headers(SAFE_HEADERS);
-    if (!isOwnHost(request.headers.host, host)) return reply.code(403).send({ error: 'the Host header names another server' });
+    if (!isOwnHost(request.headers.host, host))
+      return reply.code(403).send({ error: 'the Host header names another server' });
     if (request.method !== 'GET') return reply.code(405).header('allow', 'GET').send({ error: 'only GET' });
     return undefined;
   });
@@ -96,11 +99,11 @@ function shared(ask: () => Promise<unknown>, clock: () => number): () => Promise
   return async () => {
     if (answer !== null && clock() < freshUntil) return answer;
     freshUntil = Number.POSITIVE_INFINITY;
-    answer = ask().then(
-      (overview) => ({ at: clock(), overview }),
-    ).finally(() => {
-      freshUntil = clock() + OVERVIEW_MS;
-    });
+    answer = ask()
+      .then((overview) => ({ at: clock(), overview }))
+      .finally(() => {
+        freshUntil = clock() + OVERVIEW_MS;
+      });
     return answer;
   };
 }

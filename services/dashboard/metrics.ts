@@ -12,7 +12,11 @@ const GAUGES: readonly (readonly [string, string, StatusNumber])[] = [
   ['restage_epoch', 'Number of the last epoch', (status) => status.epoch],
   ['restage_last_epoch_events', 'Events of the last epoch', (status) => status.lastEpochEvents],
   ['restage_last_epoch_bytes', 'Bytes of the last epoch', (status) => status.lastEpochBytes],
-  ['restage_last_epoch_seconds', 'Seconds the last epoch took to be written or applied', (status) => status.lastEpochSeconds],
+  [
+    'restage_last_epoch_seconds',
+    'Seconds the last epoch took to be written or applied',
+    (status) => status.lastEpochSeconds,
+  ],
   ['restage_slot_retained_wal_bytes', 'WAL bytes that the slot keeps (producer)', (status) => status.retainedWalBytes],
   ['restage_load_tables', 'Tables of the initial load', (status) => status.load.tables],
   ['restage_load_tables_done', 'Tables loaded', (status) => status.load.tablesDone],
@@ -23,7 +27,16 @@ const GAUGES: readonly (readonly [string, string, StatusNumber])[] = [
 ];
 
 const STATES: readonly ServiceStatus['state'][] = [
-  'starting', 'standby', 'loading', 'indexing', 'streaming', 'paused', 'retrying', 'draining', 'stopped', 'failed',
+  'starting',
+  'standby',
+  'loading',
+  'indexing',
+  'streaming',
+  'paused',
+  'retrying',
+  'draining',
+  'stopped',
+  'failed',
 ];
 
 /** A registry of its own for each server, so that two servers in one process never share a number. */
@@ -32,14 +45,20 @@ export function makeMetrics(statuses: readonly ServiceStatus[]): Registry {
   const registers = [registry];
   for (const [name, help, read] of GAUGES) {
     new Gauge({
-      name, help, registers, labelNames: LABELS,
+      name,
+      help,
+      registers,
+      labelNames: LABELS,
       collect() {
         for (const status of statuses) this.set(labelsOf(status), read(status));
       },
     });
   }
   new Gauge({
-    name: 'restage_state', help: '1 for the state the service is in, 0 for the others', registers, labelNames: [...LABELS, 'state'],
+    name: 'restage_state',
+    help: '1 for the state the service is in, 0 for the others',
+    registers,
+    labelNames: [...LABELS, 'state'],
     collect() {
       for (const status of statuses) {
         for (const state of STATES) this.set({ ...labelsOf(status), state }, status.state === state ? 1 : 0);
@@ -53,16 +72,23 @@ export function makeMetrics(statuses: readonly ServiceStatus[]): Registry {
 
 function addCounters(registers: Registry[], statuses: readonly ServiceStatus[]): void {
   new Counter({
-    name: 'restage_events_total', help: 'Events written or applied since the process started', registers, labelNames: [...LABELS, 'operation'],
+    name: 'restage_events_total',
+    help: 'Events written or applied since the process started',
+    registers,
+    labelNames: [...LABELS, 'operation'],
     collect() {
       this.reset();
       for (const status of statuses) {
-        for (const [operation, count] of Object.entries(status.events)) this.inc({ ...labelsOf(status), operation }, count);
+        for (const [operation, count] of Object.entries(status.events))
+          this.inc({ ...labelsOf(status), operation }, count);
       }
     },
   });
   new Counter({
-    name: 'restage_epochs_total', help: 'Epochs written or applied since the process started', registers, labelNames: LABELS,
+    name: 'restage_epochs_total',
+    help: 'Epochs written or applied since the process started',
+    registers,
+    labelNames: LABELS,
     collect() {
       this.reset();
       for (const status of statuses) this.inc(labelsOf(status), status.epochs);
@@ -72,7 +98,10 @@ function addCounters(registers: Registry[], statuses: readonly ServiceStatus[]):
 
 function addMemory(registers: Registry[]): void {
   new Gauge({
-    name: 'restage_process_memory_bytes', help: 'Memory of this process by area', registers, labelNames: ['area'],
+    name: 'restage_process_memory_bytes',
+    help: 'Memory of this process by area',
+    registers,
+    labelNames: ['area'],
     collect() {
       const { rss, heapUsed, external } = process.memoryUsage();
       this.set({ area: 'resident' }, rss);

@@ -4,7 +4,12 @@ const READY: ReadonlySet<ServiceState> = new Set(['standby', 'loading', 'indexin
 
 export interface Readiness {
   readonly isReady: boolean;
-  readonly services: readonly { readonly service: string; readonly instance: string; readonly state: ServiceState; readonly detail: string }[];
+  readonly services: readonly {
+    readonly service: string;
+    readonly instance: string;
+    readonly state: ServiceState;
+    readonly detail: string;
+  }[];
 }
 
 /** Ready when every service is at work, held on purpose, or waits as stand-by (invariant 7). */

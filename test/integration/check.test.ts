@@ -5,6 +5,7 @@ import type { Config, RuleConfig } from '#core/config.ts';
 import { runCheck } from '../../services/cli/check/check-command.ts';
 
 const server = process.env['RESTAGE_TEST_PG15'];
+const brokers = process.env['RESTAGE_TEST_KAFKA'] ?? '';
 const SOURCE = 'restage_check_source';
 const TARGET = 'restage_check_target';
 const ROLE = 'restage_check_role';
@@ -22,7 +23,7 @@ const SOURCE_SQL = `
 
 interface Report {
   readonly ok: boolean;
-  readonly findings: readonly { readonly id: string; readonly severity: string; readonly evidence: string; readonly fix: string }[];
+  readonly findings: readonly { readonly id: string; readonly severity: string; readonly what: string; readonly evidence: string; readonly fix: string }[];
 }
 
 let admin: pg.Client;
@@ -97,7 +98,7 @@ test.skipIf(server === undefined)('a role without rights gets every grant to ask
   expect(of('source.publication')?.fix).toContain('CREATE PUBLICATION "checked" FOR TABLE ONLY "public"."log"');
   expect(of('target.create')?.fix).toContain('GRANT CREATE ON DATABASE');
   expect(of('target.replication_role')?.fix).toContain(`GRANT SET ON PARAMETER session_replication_role TO "${ROLE}"`);
-  expect(report.findings.filter((finding) => finding.evidence.includes('could not run'))).toEqual([]);
+  expect(report.findings.filter((finding) => finding.what.includes('could not run'))).toEqual([]);
   expect(JSON.stringify(report)).not.toContain(':check@');
 });
 
@@ -116,8 +117,10 @@ test.skipIf(server === undefined)('names what stays outside, what the target lac
 
 test.skipIf(server === undefined)('finds nothing to block in a source and target that are ready', async () => {
   await run(TARGET, 'CREATE TABLE public.orders (id int PRIMARY KEY, amount numeric(10,2))');
-  const { report } = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders']));
-  expect(report.findings.filter((finding) => finding.severity === 'block').map((finding) => finding.id)).toEqual(['kafka.topics']);
+  const config = configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders']);
+  const { code, report } = await check(brokers === '' ? config : { ...config, kafka: { ...config.kafka, brokers: [brokers] } });
+  expect(code).toBe(brokers === '' ? 1 : 0);
+  expect(report.findings.filter((finding) => finding.severity === 'block').map((finding) => finding.id)).toEqual(brokers === '' ? ['kafka.topics'] : []);
   await run(TARGET, 'INSERT INTO public.orders VALUES (1, 1)');
   const { of } = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders']));
   expect(of('target.tables')?.fix).toContain('TRUNCATE public.orders');

@@ -6,7 +6,7 @@ import { isRetriable, kafkaError, protocolCode } from './kafka-error.ts';
 import { pause } from '#core/backoff.ts';
 
 /** What a connection is used for: a long poll must not stand in front of a produce or a fetch. */
-export type Channel = 'control' | 'write' | 'read' | 'poll';
+export type Channel = 'control' | 'write' | 'read' | 'poll' | 'group';
 
 export interface TopicPlace {
   readonly topic: string;

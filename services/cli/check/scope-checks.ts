@@ -1,4 +1,4 @@
-import { formatTable, quoteIdentifier, quoteLiteral, quoteTable, type TableName } from '#core/table-name.ts';
+import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
 import type { CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
 
@@ -54,7 +54,7 @@ async function checkSequences({ source, sourceRole, tables }: CheckContext): Pro
     `SELECT DISTINCT sn.nspname AS schema, s.relname AS table ${CHOSEN}
        JOIN pg_depend d ON d.refobjid = c.oid AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
        JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_namespace sn ON sn.oid = s.relnamespace
-      WHERE NOT has_sequence_privilege(s.oid, 'select')`,
+      WHERE NOT has_table_privilege(s.oid, 'select')`,
     namesOf(tables),
   );
   return rows.length === 0 ? [] : [{

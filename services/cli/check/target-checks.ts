@@ -51,7 +51,7 @@ async function checkEncoding({ client }: CheckedTarget): Promise<Finding[]> {
   const encoding = await readSetting(client, 'server_encoding');
   return encoding === 'UTF8' ? [] : [{
     what: 'the target cannot hold every character', evidence: `server_encoding = ${encoding}`,
-    fix: "create the target database with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+    fix: "make the target database anew with ENCODING 'UTF8' TEMPLATE template0",
   }];
 }
 

@@ -4,8 +4,17 @@ const POLL_MS = 1_000;
 const STALE_MS = 5_000;
 const SAMPLES = 60;
 const TONES = {
-  streaming: 'good', loading: 'busy', indexing: 'busy', starting: 'busy', standby: 'idle', paused: 'warn', retrying: 'warn',
-  draining: 'warn', stopped: 'idle', failed: 'bad', down: 'bad',
+  streaming: 'good',
+  loading: 'busy',
+  indexing: 'busy',
+  starting: 'busy',
+  standby: 'idle',
+  paused: 'warn',
+  retrying: 'warn',
+  draining: 'warn',
+  stopped: 'idle',
+  failed: 'bad',
+  down: 'bad',
 };
 
 /** Events per second of each service, newest last. */
@@ -46,7 +55,9 @@ function newestRate(line) {
 function sparkline(line) {
   const points = rates.get(keyOf(line)) ?? [];
   const top = Math.max(1, ...points);
-  const path = points.map((value, at) => `${at === 0 ? 'M' : 'L'}${SAMPLES - points.length + at} ${30 - (value / top) * 28}`).join(' ');
+  const path = points
+    .map((value, at) => `${at === 0 ? 'M' : 'L'}${SAMPLES - points.length + at} ${30 - (value / top) * 28}`)
+    .join(' ');
   const space = 'http://www.w3.org/2000/svg';
   const svg = document.createElementNS(space, 'svg');
   svg.setAttribute('class', 'spark');
@@ -62,7 +73,8 @@ function sparkline(line) {
 
 function facts(pairs) {
   const list = element('dl');
-  for (const [name, value] of pairs) if (value !== undefined && value !== '') list.append(element('dt', {}, name), element('dd', {}, value));
+  for (const [name, value] of pairs)
+    if (value !== undefined && value !== '') list.append(element('dt', {}, name), element('dd', {}, value));
   return list;
 }
 
@@ -76,15 +88,24 @@ function serviceBox(line) {
   if (load && !load.isDone && load.chunks > 0) {
     const label = `initial load: ${load.chunksDone} of ${load.chunks} chunks`;
     parts.push(element('progress', { max: load.chunks, value: load.chunksDone, 'aria-label': label }));
-    parts.push(facts([['chunks', `${count(load.chunksDone)} / ${count(load.chunks)}`], ['tables', `${count(load.tablesDone)} / ${count(load.tables)}`], ['rows', count(load.rows)]]));
+    parts.push(
+      facts([
+        ['chunks', `${count(load.chunksDone)} / ${count(load.chunks)}`],
+        ['tables', `${count(load.tablesDone)} / ${count(load.tables)}`],
+        ['rows', count(load.rows)],
+      ]),
+    );
   }
-  parts.push(facts([
-    ['position', line.through || '–'],
-    ['lag', `${bytes(line.lagBytes)}, ${seconds(line.lagSeconds)}`],
-    ['waiting', line.lagEvents > 0 ? `${count(line.lagEvents)} events` : undefined],
-    ['rate', rate(newestRate(line))],
-    ['events', count(totalOf(line))],
-  ]), sparkline(line));
+  parts.push(
+    facts([
+      ['position', line.through || '–'],
+      ['lag', `${bytes(line.lagBytes)}, ${seconds(line.lagSeconds)}`],
+      ['waiting', line.lagEvents > 0 ? `${count(line.lagEvents)} events` : undefined],
+      ['rate', rate(newestRate(line))],
+      ['events', count(totalOf(line))],
+    ]),
+    sparkline(line),
+  );
   if (line.detail) parts.push(element('p', { class: 'detail' }, line.detail));
   return box(line.service, line.instance || line.service, toneOf(line), ...parts);
 }
@@ -92,21 +113,38 @@ function serviceBox(line) {
 function sourceBox(overview, producer) {
   const slot = overview.source?.slot;
   const isLost = slot?.walStatus === 'lost' || slot?.walStatus === 'unreserved';
-  return box('source', 'PostgreSQL', isLost ? 'bad' : overview.source ? 'good' : 'idle', facts([
-    ['end of WAL', overview.source?.current],
-    ['slot', slot ? `${slot.isActive ? 'active' : 'inactive'}${isLost ? `, ${slot.walStatus}` : ''}` : overview.source ? 'none' : undefined],
-    ['confirmed', slot?.confirmed ?? undefined],
-    ['keeps WAL', bytes(slot?.retainedBytes ?? producer?.retainedWalBytes ?? 0)],
-  ]));
+  return box(
+    'source',
+    'PostgreSQL',
+    isLost ? 'bad' : overview.source ? 'good' : 'idle',
+    facts([
+      ['end of WAL', overview.source?.current],
+      [
+        'slot',
+        slot
+          ? `${slot.isActive ? 'active' : 'inactive'}${isLost ? `, ${slot.walStatus}` : ''}`
+          : overview.source
+            ? 'none'
+            : undefined,
+      ],
+      ['confirmed', slot?.confirmed ?? undefined],
+      ['keeps WAL', bytes(slot?.retainedBytes ?? producer?.retainedWalBytes ?? 0)],
+    ]),
+  );
 }
 
 function targetBox(target) {
   const loaded = target.isLoadDone;
-  return box('target', target.name, target.through === null ? 'idle' : loaded ? 'good' : 'busy', facts([
-    ['position', target.through ?? '–'],
-    ['load', loaded ? 'done' : 'not done'],
-    ['lag', target.lagBytes === null || target.lagBytes === undefined ? 'unknown' : bytes(target.lagBytes)],
-  ]));
+  return box(
+    'target',
+    target.name,
+    target.through === null ? 'idle' : loaded ? 'good' : 'busy',
+    facts([
+      ['position', target.through ?? '–'],
+      ['load', loaded ? 'done' : 'not done'],
+      ['lag', target.lagBytes === null || target.lagBytes === undefined ? 'unknown' : bytes(target.lagBytes)],
+    ]),
+  );
 }
 
 function kafkaBox(title, topics) {
@@ -119,41 +157,75 @@ function drawFlow(overview, lines) {
   const transformers = of('transformer');
   const stages = [{ boxes: [sourceBox(overview, producer)], from: undefined, slim: true }];
   if (producer) stages.push({ boxes: [serviceBox(producer)], from: producer });
-  stages.push({ boxes: [kafkaBox('raw topics', overview.name ? `${overview.name}.epochs` : '')], from: producer, slim: true });
+  stages.push({
+    boxes: [kafkaBox('raw topics', overview.name ? `${overview.name}.epochs` : '')],
+    from: producer,
+    slim: true,
+  });
   if (transformers.length > 0) {
     stages.push({ boxes: transformers.map(serviceBox), from: transformers[0] });
-    stages.push({ boxes: transformers.map((line) => kafkaBox('shaped topics', line.instance)), from: transformers[0], slim: true });
+    stages.push({
+      boxes: transformers.map((line) => kafkaBox('shaped topics', line.instance)),
+      from: transformers[0],
+      slim: true,
+    });
   }
   const sinks = of('sink');
   stages.push({ boxes: sinks.map(serviceBox), from: sinks[0] });
-  const targets = overview.targets ?? sinks.map((line) => ({ name: line.instance, through: line.through || null, isLoadDone: line.load?.isDone, lagBytes: line.lagBytes }));
+  const targets =
+    overview.targets ??
+    sinks.map((line) => ({
+      name: line.instance,
+      through: line.through || null,
+      isLoadDone: line.load?.isDone,
+      lagBytes: line.lagBytes,
+    }));
   stages.push({ boxes: targets.map(targetBox), from: sinks[0], slim: true });
   const flow = document.getElementById('flow');
   flow.replaceChildren();
   for (const { boxes, from, slim } of stages.filter((stage) => stage.boxes.length > 0)) {
     const isLive = newestRate(from) > 0;
-    if (flow.childElementCount > 0) flow.append(element('div', { class: `link${isLive ? ' live' : ''}`, 'aria-hidden': 'true' }));
+    if (flow.childElementCount > 0)
+      flow.append(element('div', { class: `link${isLive ? ' live' : ''}`, 'aria-hidden': 'true' }));
     flow.append(element('div', { class: `stage${slim ? ' slim' : ''}` }, ...boxes));
   }
 }
 
 function drawSummary(overview, lines) {
-  const worst = ['failed', 'down', 'retrying', 'paused', 'draining', 'stopped', 'starting', 'indexing', 'loading'].find((state) => lines.some((line) => line.state === state));
+  const worst = ['failed', 'down', 'retrying', 'paused', 'draining', 'stopped', 'starting', 'indexing', 'loading'].find(
+    (state) => lines.some((line) => line.state === state),
+  );
   const sinks = lines.filter((line) => line.service === 'sink');
   const applied = sinks.reduce((sum, line) => sum + newestRate(line), 0);
   const produced = newestRate(lines.find((line) => line.service === 'producer'));
   const largest = (read) => Math.max(0, ...lines.map(read));
   const figures = [
-    [worst ?? 'streaming', 'pipeline'], [rate(produced), 'captured'], [rate(applied), 'applied'],
-    [seconds(largest((line) => line.lagSeconds ?? 0)), 'largest lag'], [bytes(largest((line) => line.lagBytes ?? 0)), 'largest lag in WAL'],
+    [worst ?? 'streaming', 'pipeline'],
+    [rate(produced), 'captured'],
+    [rate(applied), 'applied'],
+    [seconds(largest((line) => line.lagSeconds ?? 0)), 'largest lag'],
+    [bytes(largest((line) => line.lagBytes ?? 0)), 'largest lag in WAL'],
   ];
-  document.getElementById('summary').replaceChildren(
-    ...figures.map(([value, name]) => element('div', { class: 'figure' }, element('b', {}, value), element('span', {}, name))),
-  );
+  document
+    .getElementById('summary')
+    .replaceChildren(
+      ...figures.map(([value, name]) =>
+        element('div', { class: 'figure' }, element('b', {}, value), element('span', {}, name)),
+      ),
+    );
+}
+
+/** A sink cannot see the source's end; its target's line can. */
+function withTargetLag(line, overview) {
+  if (line.service !== 'sink') return line;
+  const target = overview.targets?.find((found) => found.name === line.instance);
+  return { ...line, lagBytes: target?.lagBytes ?? line.lagBytes };
 }
 
 function draw({ at, overview }) {
-  const lines = (overview.services ?? []).map((record) => (record.status ? { ...record, ...record.status } : record));
+  const lines = (overview.services ?? []).map((record) =>
+    withTargetLag(record.status ? { ...record, ...record.status } : record, overview),
+  );
   sample(lines, at);
   document.getElementById('name').textContent = overview.name ?? '';
   document.title = overview.name ? `${overview.name} – Restage` : 'Restage';
@@ -172,7 +244,8 @@ function drawFreshness() {
   chip.textContent = answeredAt === 0 ? 'connecting' : isStale ? 'stale' : 'live';
   const banner = document.getElementById('stale');
   banner.hidden = !isStale || (answeredAt === 0 && problem === '');
-  banner.textContent = answeredAt === 0 ? `No data yet: ${problem}` : `Stale: these figures are ${seconds(age / 1_000)} old. ${problem}`;
+  banner.textContent =
+    answeredAt === 0 ? `No data yet: ${problem}` : `Stale: these figures are ${seconds(age / 1_000)} old. ${problem}`;
   document.body.classList.toggle('is-stale', answeredAt !== 0 && isStale);
 }
 

@@ -112,12 +112,15 @@ async function createTable(client: pg.ClientBase, table: TableStructure): Promis
 
 function keySteps(table: TableStructure): BuildStep[] {
   const name = { schema: table.schema, table: table.table };
-  const columns = (list: readonly string[]): string => list.map(quoteIdentifier).join(', ');
   const steps: BuildStep[] = table.uniques.map((unique) => ({
-    phase: 'index', table: name, name: '', sql: `CREATE UNIQUE INDEX ON ${quoteTable(table)} (${columns(unique)})`,
+    phase: 'index', table: name, name: '', sql: `CREATE UNIQUE INDEX ON ${quoteTable(table)} (${columnList(unique)})`,
   }));
   if (table.primaryKey.length > 0) {
-    steps.push({ phase: 'key', table: name, name: '', sql: `ALTER TABLE ${quoteTable(table)} ADD PRIMARY KEY (${columns(table.primaryKey)})` });
+    steps.push({ phase: 'key', table: name, name: '', sql: `ALTER TABLE ${quoteTable(table)} ADD PRIMARY KEY (${columnList(table.primaryKey)})` });
   }
   return steps;
+}
+
+function columnList(columns: readonly string[]): string {
+  return columns.map(quoteIdentifier).join(', ');
 }

@@ -21,7 +21,7 @@ export function changeStructure(table: TableStructure, changes: readonly TableCh
     const keep = (columns: readonly string[]): readonly string[] => (columns.some((column) => dropped.has(column)) ? [] : columns.map(name));
     changed = {
       ...changed,
-      ...(change.rename ?? {}),
+      ...change.rename,
       columns: changed.columns.filter((column) => !dropped.has(column.name)).map((column) => ({ ...column, name: name(column.name) })),
       primaryKey: keep(changed.primaryKey),
       uniques: changed.uniques.map(keep).filter((columns) => columns.length > 0),

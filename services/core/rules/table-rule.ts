@@ -1,0 +1,154 @@
+import type { Image } from '#core/change.ts';
+import { cellText, type Row } from '#core/envelope.ts';
+import type { RuleConfig } from '#core/config.ts';
+import { RestageError } from '#core/errors.ts';
+import { nearest } from '#core/nearest.ts';
+import { compileWhere, type Where } from '#core/rules/where.ts';
+import { structureVersion, type TableStructure } from '#core/structure.ts';
+import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
+import { tableTopic } from '#core/topic-names.ts';
+
+/** A row event as a rule sees it: parsed images, `undefined` images never. */
+export interface RowEvent {
+  readonly op: 'c' | 'u' | 'd' | 'r';
+  readonly before: Row | null;
+  readonly after: Row | null;
+}
+
+/** A table's way through an output's rules: select → where → drop → rename. Later rules may give more than one event. */
+export interface TableRule {
+  readonly shaped: TableStructure;
+  readonly version: number;
+  /** Key and value pass byte for byte. */
+  readonly isUnchanged: boolean;
+  /** None when the row is filtered out; an update that crosses the filter becomes an insert or a delete. */
+  apply(event: RowEvent): readonly RowEvent[];
+}
+
+/** @throws RestageError rule_invalid naming rule, table and column. */
+export function compileTable(structure: TableStructure, rules: readonly RuleConfig[], shapedPrefix: string): TableRule {
+  const rule = rules.find((candidate) => tableKey(candidate.table) === tableKey(structure));
+  const shaped = shapeStructure(structure, rule ?? null, shapedPrefix);
+  const version = structureVersion(shaped);
+  if (rule === undefined) return { shaped, version, isUnchanged: true, apply: (event) => [event] };
+  const where = rule.where === null ? null : requireImages(compileWhere(rule.where, structure), structure, rule.where);
+  const reshape = makeReshape(rule);
+  const isUnchanged = where === null && rule.renameColumns.size === 0 && rule.dropColumns.length === 0;
+  const apply = (event: RowEvent): readonly RowEvent[] => {
+    const passed = where === null ? event : filterEvent(event, where, structure);
+    return passed === null ? [] : [{ op: passed.op, before: reshape(passed.before), after: reshape(passed.after) }];
+  };
+  return { shaped, version, isUnchanged, apply };
+}
+
+/** Problems that need all tables at once. @throws RestageError rule_invalid. */
+export function requireSoundRules(rules: readonly RuleConfig[], structures: readonly TableStructure[], shapedPrefix: string): void {
+  const known = new Set(structures.map(tableKey));
+  for (const rule of rules) {
+    if (known.has(tableKey(rule.table))) continue;
+    const near = nearest(formatTable(rule.table), structures.map(formatTable));
+    throw new RestageError('rule_invalid', `a rule names a table that is not captured: ${formatTable(rule.table)}`, near === null ? {} : { fix: `did you mean ${near}?` });
+  }
+  const seen = new Map<string, TableName>();
+  for (const structure of structures) {
+    const { shaped } = compileTable(structure, rules, shapedPrefix);
+    const other = seen.get(tableKey(shaped));
+    if (other !== undefined) {
+      throw new RestageError('rule_invalid', `two tables get the name ${formatTable(shaped)}: ${formatTable(other)} and ${formatTable(structure)}`);
+    }
+    seen.set(tableKey(shaped), structure);
+  }
+}
+
+function shapeStructure(structure: TableStructure, rule: RuleConfig | null, shapedPrefix: string): TableStructure {
+  const name = rule?.rename ?? { schema: structure.schema, table: structure.table };
+  const topic = tableTopic(shapedPrefix, name);
+  if (rule === null) return { ...structure, topic };
+  requireColumns(structure, rule);
+  const dropped = new Set(rule.dropColumns);
+  const rename = (column: string): string => rule.renameColumns.get(column) ?? column;
+  const keep = (columns: readonly string[]): string[] => (columns.some((column) => dropped.has(column)) ? [] : columns.map(rename));
+  return {
+    ...structure,
+    ...name,
+    topic,
+    columns: structure.columns.filter((column) => !dropped.has(column.name)).map((column) => ({ ...column, name: rename(column.name) })),
+    identity: { ...structure.identity, columns: structure.identity.columns.map(rename) },
+    primaryKey: keep(structure.primaryKey),
+    uniques: structure.uniques.map(keep).filter((columns) => columns.length > 0),
+  };
+}
+
+function requireColumns(structure: TableStructure, rule: RuleConfig): void {
+  const names = structure.columns.map((column) => column.name);
+  const fail = (what: string, fix?: string): never => {
+    throw new RestageError('rule_invalid', what, { where: `rule for ${formatTable(structure)}`, ...(fix === undefined ? {} : { fix }) });
+  };
+  for (const column of [...rule.dropColumns, ...rule.renameColumns.keys()]) {
+    const near = nearest(column, names);
+    if (!names.includes(column)) fail(`column ${column} is not in the table`, near === null ? undefined : `did you mean ${near}?`);
+  }
+  for (const column of rule.dropColumns) {
+    if (structure.identity.columns.includes(column)) fail(`column ${column} is part of the row's identity and cannot be dropped`);
+  }
+  const after = names.filter((column) => !rule.dropColumns.includes(column)).map((column) => rule.renameColumns.get(column) ?? column);
+  const twice = after.find((column, index) => after.indexOf(column) !== index);
+  if (twice !== undefined) fail(`two columns get the name ${twice}`);
+}
+
+/** Old and new image both decide, so the source must send the columns of both. */
+function requireImages(where: Where, structure: TableStructure, expression: string): Where {
+  const isKeyOnly = where.columns.every((column) => structure.identity.columns.includes(column));
+  if (isKeyOnly || structure.identity.isFull) return where;
+  throw new RestageError('rule_invalid', 'the expression needs old values that the source does not send', {
+    where: `rule for ${formatTable(structure)}, where: ${expression}`,
+    fix: `ALTER TABLE ${formatTable(structure)} REPLICA IDENTITY FULL;`,
+  });
+}
+
+function filterEvent(event: RowEvent, where: Where, structure: TableStructure): RowEvent | null {
+  const { before, after } = event;
+  if (event.op !== 'u' || after === null) {
+    const row = after ?? before;
+    return row !== null && where.passes(imageOf(row)) ? event : null;
+  }
+  // Without an old image only the key decides, and the key is as it was.
+  const old = before ?? after;
+  const whole = before === null ? after : mergeRows(before, after);
+  const was = where.passes(imageOf(old));
+  const is = where.passes(imageOf(whole));
+  if (was && is) return event;
+  if (was) return { op: 'd', before: structure.identity.isFull ? old : pick(old, structure.identity.columns), after: null };
+  // An unchanged TOAST value is not in the new image; the old one has it.
+  return is ? { op: 'c', before: null, after: whole } : null;
+}
+
+export function imageOf(row: Row): Image {
+  return new Map(Object.entries(row).map(([name, cell]) => [name, cellText(cell)]));
+}
+
+function mergeRows(before: Row, after: Row): Row {
+  return fromEntries([...Object.entries(before).filter(([name]) => !Object.hasOwn(after, name)), ...Object.entries(after)]);
+}
+
+function pick(row: Row, columns: readonly string[]): Row {
+  return fromEntries(Object.entries(row).filter(([name]) => columns.includes(name)));
+}
+
+function makeReshape(rule: RuleConfig): <R extends Row | null>(row: R) => Row | null {
+  const dropped = new Set(rule.dropColumns);
+  return (row) =>
+    row === null
+      ? null
+      : fromEntries(Object.entries(row).filter(([name]) => !dropped.has(name)).map(([name, cell]) => [rule.renameColumns.get(name) ?? name, cell]));
+}
+
+/** Own properties even for `__proto__`, which Object.fromEntries defines as one. */
+function fromEntries(entries: readonly (readonly [string, Row[string]])[]): Row {
+  return Object.fromEntries(entries) as Row;
+}
+
+/** A source row as the rules shape it, for verify; null when it is filtered out. */
+export function shapeRow(rule: TableRule, row: Row): Row | null {
+  return rule.apply({ op: 'r', before: null, after: row })[0]?.after ?? null;
+}

@@ -1,0 +1,33 @@
+import type { Row } from '#core/envelope.ts';
+import { RestageError } from '#core/errors.ts';
+import type { RowEvent } from '#core/rules/table-rule.ts';
+
+/** An envelope taken apart without touching what follows the images: its times have more digits than a JavaScript number. */
+export interface EnvelopeText {
+  readonly event: RowEvent;
+  /** From `,"source":` on. */
+  readonly tail: string;
+}
+
+const SOURCE = ',"source":{';
+const OP = '"op":"';
+
+/** Images are flat, so an object under the name "source" is the envelope's own. @throws RestageError record_invalid. */
+export function splitEnvelope(value: Buffer, where: string): EnvelopeText {
+  const text = value.toString('utf8');
+  const at = text.indexOf(SOURCE);
+  const op = text[text.lastIndexOf(OP) + OP.length];
+  if (at < 0 || (op !== 'c' && op !== 'u' && op !== 'd' && op !== 'r')) throw new RestageError('record_invalid', 'a record is no row event', { where });
+  try {
+    const { before, after } = JSON.parse(`${text.slice(0, at)}}`) as { before: Row | null; after: Row | null };
+    return { event: { op, before, after }, tail: text.slice(at) };
+  } catch (cause) {
+    throw new RestageError('record_invalid', 'an event is not JSON', { where, cause });
+  }
+}
+
+export function joinEnvelope(event: RowEvent, tail: string): string {
+  const at = tail.lastIndexOf(OP) + OP.length;
+  const images = `{"before":${JSON.stringify(event.before)},"after":${JSON.stringify(event.after)}`;
+  return `${images}${tail.slice(0, at)}${event.op}${tail.slice(at + 1)}`;
+}

@@ -1,0 +1,128 @@
+import type { RuleConfig } from '#core/config.ts';
+import type { Row } from '#core/envelope.ts';
+import type { EpochReader } from '#core/epoch-reader.ts';
+import { RestageError } from '#core/errors.ts';
+import type { Manifest, ManifestRange } from '#core/manifest.ts';
+import { chunkHeaders, encodeHeaders, readStreamHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
+import { compileTable, type TableRule } from '#core/rules/table-rule.ts';
+import { parseStructureRecord, structureId, structureRecord } from '#core/structure-record.ts';
+import type { TableStructure } from '#core/structure.ts';
+import type { TopicBatches } from '#core/topic-batches.ts';
+import { joinEnvelope, splitEnvelope } from './envelope-text.ts';
+
+export interface EventShaperOptions {
+  readonly reader: EpochReader;
+  readonly rules: readonly RuleConfig[];
+  readonly rawSchemasTopic: string;
+  readonly shapedPrefix: string;
+  readonly shapedSchemasTopic: string;
+  /** Ids of the shaped structures that Kafka has. */
+  readonly written: Set<string>;
+}
+
+const NO_HEADERS = encodeHeaders([]);
+
+/** Records in, shaped records out: knows every raw structure and the rule that its events go through. */
+export class EventShaper {
+  readonly #options: EventShaperOptions;
+  readonly #rules = new Map<string, TableRule>();
+  readonly #newest = new Map<string, { readonly raw: TableStructure; readonly rule: TableRule }>();
+
+  constructor(options: EventShaperOptions, structures: Iterable<Buffer>) {
+    this.#options = options;
+    for (const value of structures) this.#add(value);
+  }
+
+  get structures(): TableStructure[] {
+    return [...this.#newest.values()].map(({ raw }) => raw);
+  }
+
+  /** Takes in a manifest's structures. */
+  async learn(manifest: Manifest, signal: AbortSignal): Promise<void> {
+    for (const range of manifest.ranges) {
+      if (range.topic !== this.#options.rawSchemasTopic) continue;
+      for await (const records of this.#options.reader.read(range, signal)) for (const { value } of records) if (value !== null) this.#add(value);
+    }
+  }
+
+  /** @throws RestageError record_invalid for a topic without structure. */
+  shaped(topic: string): TableStructure {
+    const known = this.#newest.get(topic);
+    if (known === undefined) throw new RestageError('record_invalid', 'a manifest names a topic without structure', { where: `topic ${topic}` });
+    return known.rule.shaped;
+  }
+
+  /** The table's shaped structure goes into the transaction that first uses it. */
+  introduce(topic: string, version: number, out: TopicBatches): TableRule {
+    const rule = this.#rules.get(structureId({ version, structure: { topic } }));
+    if (rule === undefined) throw new RestageError('record_invalid', `structure ${version} was never announced`, { where: `topic ${topic}` });
+    const id = structureId({ version: rule.version, structure: rule.shaped });
+    if (this.#options.written.has(id)) return rule;
+    this.#options.written.add(id);
+    const record = structureRecord(rule.shaped);
+    out.append(this.#options.shapedSchemasTopic, record.key, record.value, NO_HEADERS);
+    return rule;
+  }
+
+  introduceNewest(topic: string, out: TopicBatches): TableStructure {
+    const known = this.#newest.get(topic);
+    if (known === undefined) throw new RestageError('record_invalid', 'a plan names a topic without structure', { where: `topic ${topic}` });
+    this.introduce(topic, structureRecord(known.raw).version, out);
+    return known.rule.shaped;
+  }
+
+  /** Shapes one record; returns how many rows it gave (a tombstone none: it follows its delete). */
+  shape(record: KafkaRecord, range: ManifestRange, out: TopicBatches): number {
+    if (record.value === null) return 0;
+    const where = `topic ${range.topic}, partition ${range.partition}, offset ${record.offset}`;
+    const headers = readStreamHeaders(record);
+    const version = headers?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
+    const rule = this.introduce(range.topic, version, out);
+    const shapedHeaders = headers === null ? this.#chunkHeaders(record, rule, where) : streamHeaders({ ...headers, structure: rule.version });
+    const key = record.key?.toString('utf8') ?? null;
+    const { topic } = rule.shaped;
+    if (rule.isUnchanged) {
+      const value = record.value.toString('utf8');
+      out.append(topic, key, value, shapedHeaders);
+      if (key !== null && value[value.lastIndexOf('"op":"') + 6] === 'd') out.append(topic, key, null, shapedHeaders);
+      return 1;
+    }
+    const { event, tail } = splitEnvelope(record.value, where);
+    const shaped = rule.apply(event);
+    for (const one of shaped) {
+      const shapedKey = key === null ? null : keyOf(rule, one.after ?? one.before, key, where);
+      out.append(topic, shapedKey, joinEnvelope(one, tail), shapedHeaders);
+      if (one.op === 'd' && shapedKey !== null) out.append(topic, shapedKey, null, shapedHeaders);
+    }
+    return shaped.length;
+  }
+
+  #chunkHeaders(record: KafkaRecord, rule: TableRule, where: string): Buffer {
+    const chunk = record.headers.get('chunk');
+    const row = record.headers.get('row');
+    if (chunk?.length !== 4 || row?.length !== 8) throw new RestageError('record_invalid', 'a record lacks the headers of an event', { where });
+    return chunkHeaders(chunk.readUInt32BE(), Number(row.readBigUInt64BE()), 0, rule.version);
+  }
+
+  #add(value: Buffer): void {
+    const { version, structure } = parseStructureRecord(value);
+    const rule = compileTable(structure, this.#options.rules, this.#options.shapedPrefix);
+    this.#rules.set(structureId({ version, structure }), rule);
+    this.#newest.set(structure.topic, { raw: structure, rule });
+  }
+}
+
+/** The identity's columns of the shaped image; where a toasted key is not in it, the raw key's values in the same order. */
+function keyOf(rule: TableRule, row: Row | null, rawKey: string, where: string): string {
+  const { columns } = rule.shaped.identity;
+  const cells = row === null || !columns.every((column) => Object.hasOwn(row, column)) ? Object.values(parseKey(rawKey, where)) : columns.map((column) => row[column]);
+  return `{${columns.map((column, index) => `${JSON.stringify(column)}:${JSON.stringify(cells[index] ?? null)}`).join(',')}}`;
+}
+
+function parseKey(key: string, where: string): Row {
+  try {
+    return JSON.parse(key) as Row;
+  } catch (cause) {
+    throw new RestageError('record_invalid', "an event's key is not JSON", { where, cause });
+  }
+}

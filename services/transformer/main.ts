@@ -1,0 +1,61 @@
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
+import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
+import { createGroupLease } from '#adapters/kafka/group-lease.ts';
+import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { ensureTopics } from '#adapters/kafka/topics.ts';
+import type { Config } from '#core/config.ts';
+import type { ServiceContext } from '#core/control.ts';
+import { RestageError } from '#core/errors.ts';
+import { parseStructureRecord, structureId } from '#core/structure-record.ts';
+import { supervise } from '#core/supervise.ts';
+import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
+import { EventShaper } from './event-shaper.ts';
+import { transform } from './transformer.ts';
+
+const TRANSACTION_TIMEOUT_MS = 60_000;
+
+/** The transformer of one output: `<name>.*` → `<name>.shaped.<output>.v<N>.*`, one active instance by group membership. */
+export async function main(config: Config, outputName: string, context: ServiceContext): Promise<void> {
+  const { logger, status, signal, gate } = context;
+  const output = config.outputs.find((known) => known.name === outputName);
+  if (output === undefined) throw new RestageError('usage', `there is no output ${JSON.stringify(outputName)}`, { where: config.file });
+  const raw = config.name;
+  const shaped = shapedPrefix(raw, output.name, output.version);
+  const id = `${raw}.transformer.${output.name}.v${output.version}`;
+  const pool = createConnectionPool(config.kafka, { clientId: id, logger });
+  const lease = createGroupLease({ pool, group: id, logger });
+  const { replicationFactor } = config.kafka;
+  try {
+    await supervise({ status, logger, signal, clock: Date.now }, async () => {
+      await ensureTopics(pool, [epochsTopic(raw), epochsTopic(shaped)], { replicationFactor });
+      await ensureTopics(pool, [schemasTopic(raw), schemasTopic(shaped)], { replicationFactor, compacted: true });
+      await lease.acquire(signal, () => (status.state = 'standby'));
+      const held = AbortSignal.any([signal, lease.lost]);
+      const writer = createKafkaEpochWriter({ pool, prefix: shaped, transactionalId: id, transactionTimeoutMs: TRANSACTION_TIMEOUT_MS, logger });
+      const reader = createKafkaEpochReader({ pool, prefix: raw, logger });
+      try {
+        await transform(
+          {
+            output, shapedPrefix: shaped, rawSchemasTopic: schemasTopic(raw), reader, writer, status, gate, clock: Date.now,
+            ensureTopics: (topics) => ensureTopics(pool, topics, { replicationFactor }),
+            makeShaper: async () => {
+              const written = [...(await readCompacted(pool, schemasTopic(shaped))).values()].map((value) => structureId(parseStructureRecord(value)));
+              const options = {
+                reader, rules: output.rules, rawSchemasTopic: schemasTopic(raw), shapedPrefix: shaped, shapedSchemasTopic: schemasTopic(shaped), written: new Set(written),
+              };
+              return new EventShaper(options, (await readCompacted(pool, schemasTopic(raw))).values());
+            },
+          },
+          held,
+        );
+      } finally {
+        await Promise.all([writer.close(), reader.close()]);
+      }
+      if (lease.lost.aborted && !signal.aborted) throw new RestageError('lease_lost', 'the transformer lost its lease');
+    });
+  } finally {
+    await lease.release();
+    await pool.close();
+  }
+}

@@ -1,0 +1,179 @@
+import type { OutputConfig } from '#core/config.ts';
+import type { PauseGate } from '#core/control.ts';
+import type { EpochReader } from '#core/epoch-reader.ts';
+import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
+import { parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
+import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
+import { readStreamHeaders } from '#core/record.ts';
+import { requireSoundRules } from '#core/rules/table-rule.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import { TopicBatches } from '#core/topic-batches.ts';
+import type { EventShaper } from './event-shaper.ts';
+
+export interface TransformerParts {
+  readonly output: OutputConfig;
+  readonly shapedPrefix: string;
+  readonly rawSchemasTopic: string;
+  readonly reader: EpochReader;
+  readonly writer: EpochWriter;
+  readonly makeShaper: () => Promise<EventShaper>;
+  readonly ensureTopics: (topics: readonly string[]) => Promise<void>;
+  readonly status: ServiceStatus;
+  readonly gate: PauseGate;
+  readonly clock: () => number;
+}
+
+/** One attempt, by the holder of the lease: raw manifests in, one shaped manifest each, which says what it was made from. */
+export async function transform(parts: TransformerParts, signal: AbortSignal): Promise<void> {
+  await parts.writer.open();
+  const last = await parts.writer.last();
+  await new TransformerRun(parts, await parts.makeShaper(), last).run(signal);
+}
+
+class TransformerRun {
+  readonly #parts: TransformerParts;
+  readonly #shaper: EventShaper;
+  readonly #snapshots = new Map<string, Lsn>();
+  readonly #topics = new Set<string>();
+  #last: StoredManifest | null;
+  #plan: string | null;
+
+  constructor(parts: TransformerParts, shaper: EventShaper, last: StoredManifest | null) {
+    this.#parts = parts;
+    this.#shaper = shaper;
+    this.#last = last;
+    this.#plan = last?.manifest.plan ?? (last?.manifest.kind === 'plan' ? String(last.offset) : null);
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { status } = this.#parts;
+    const plan = await this.#findPlan(signal);
+    if (plan === null) return;
+    const consumed = this.#last?.manifest.raw;
+    const kind = this.#last?.manifest.kind;
+    const isStreaming = kind === 'stream' || kind === 'empty';
+    status.state = 'loading';
+    // Chunks first, stepping over the stream; what was passed on by an earlier life only teaches the snapshots.
+    const isLoaded = await this.#pass(plan, signal, (stored) => this.#takeLoad(stored, consumed !== undefined && (isStreaming || stored.offset <= BigInt(consumed.offset))));
+    if (!isLoaded) return;
+    status.state = 'streaming';
+    status.load.isDone = true;
+    const from = isStreaming && consumed !== undefined ? BigInt(consumed.offset) + 1n : plan;
+    await this.#pass(from, signal, (stored) => this.#takeStream(stored, signal));
+  }
+
+  /** Where the raw history's first plan stands; null when aborted before there is one. */
+  async #findPlan(signal: AbortSignal): Promise<bigint | null> {
+    for await (const manifests of this.#parts.reader.manifests(0n, signal)) {
+      const plan = manifests.find(({ manifest }) => manifest.kind === 'plan');
+      if (plan !== undefined) return plan.offset;
+    }
+    return null;
+  }
+
+  /** Feeds manifests until `take` says that its pass is over (true) or a drain is asked for (false). */
+  async #pass(from: bigint, signal: AbortSignal, take: (stored: StoredManifest) => Promise<boolean>): Promise<boolean> {
+    for await (const manifests of this.#parts.reader.manifests(from, signal)) {
+      for (const stored of manifests) {
+        if (this.#parts.gate.isPaused) await this.#parts.gate.whenRunning(signal);
+        if (signal.aborted) return false;
+        if (await take(stored)) return true;
+      }
+    }
+    return false;
+  }
+
+  async #takeLoad(stored: StoredManifest, isPassedOn: boolean): Promise<boolean> {
+    const { manifest } = stored;
+    const signal = new AbortController().signal;
+    await this.#shaper.learn(manifest, signal);
+    if (manifest.kind === 'tableEnd' && manifest.table !== undefined && manifest.snapshot !== undefined) {
+      this.#snapshots.set(manifest.table.topic, parseLsn(manifest.snapshot));
+    }
+    const isLoadKind = manifest.kind === 'plan' || manifest.kind === 'chunk' || manifest.kind === 'tableEnd' || manifest.kind === 'end';
+    if (isLoadKind && !isPassedOn) await this.#forward(stored, signal);
+    return manifest.kind === 'end';
+  }
+
+  async #takeStream(stored: StoredManifest, signal: AbortSignal): Promise<boolean> {
+    const { manifest } = stored;
+    await this.#shaper.learn(manifest, signal);
+    if (manifest.kind === 'stream' || manifest.kind === 'empty') await this.#forward(stored, signal);
+    return false;
+  }
+
+  async #forward(stored: StoredManifest, signal: AbortSignal): Promise<void> {
+    const { writer, status, clock, ensureTopics } = this.#parts;
+    const startedAt = clock();
+    const out = new TopicBatches();
+    if (stored.manifest.kind === 'plan') this.#introducePlan(stored.manifest, out);
+    const rows = await this.#shapeRanges(stored.manifest, out, signal);
+    if (signal.aborted) return;
+    const data = out.finish();
+    const unseen = data.map(({ topic }) => topic).filter((topic) => !this.#topics.has(topic));
+    if (unseen.length > 0) await ensureTopics(unseen);
+    for (const topic of unseen) this.#topics.add(topic);
+    const written = await writer.write(this.#draft(stored, rows), data);
+    this.#last = written;
+    if (written.manifest.kind === 'plan') this.#plan ??= String(written.offset);
+    noteWritten(status, written.manifest, rows, out.bytes, (clock() - startedAt) / 1000, clock());
+  }
+
+  #introducePlan(manifest: Manifest, out: TopicBatches): void {
+    requireSoundRules(this.#parts.output.rules, this.#shaper.structures, this.#parts.shapedPrefix);
+    for (const { topic } of manifest.tables ?? []) this.#shaper.introduceNewest(topic, out);
+  }
+
+  async #shapeRanges(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<number> {
+    let rows = 0;
+    for (const range of manifest.ranges) {
+      if (range.topic === this.#parts.rawSchemasTopic) continue;
+      const snapshot = manifest.kind === 'stream' ? (this.#snapshots.get(range.topic) ?? LSN_ZERO) : LSN_ZERO;
+      for await (const records of this.#parts.reader.read(range, signal)) {
+        for (const record of records) {
+          const headers = readStreamHeaders(record);
+          // The table's snapshot has it already.
+          if (headers !== null && headers.position.commit < snapshot) continue;
+          rows += this.#shaper.shape(record, range, out);
+        }
+      }
+    }
+    return rows;
+  }
+
+  #draft({ manifest, offset }: StoredManifest, rows: number): ManifestDraft {
+    const { ranges: _ranges, format: _format, tables, table, rows: _rows, ...rest } = manifest;
+    return {
+      ...rest,
+      control: manifest.control.flatMap((entry) => this.#shapeControl(entry)),
+      plan: this.#plan,
+      ...(tables === undefined ? {} : { tables: tables.map((one) => ({ ...one, ...this.#nameOf(one.topic) })) }),
+      ...(table === undefined ? {} : { table: this.#nameOf(table.topic) }),
+      ...(manifest.kind === 'chunk' ? { rows } : {}),
+      raw: { epoch: manifest.epoch, part: manifest.part, offset: String(offset) },
+    };
+  }
+
+  #shapeControl(entry: ControlEntry): ControlEntry[] {
+    if (entry.kind !== 'truncate') return [entry];
+    const topics = entry.topics.filter((topic) => parseLsn(entry.commit) >= (this.#snapshots.get(topic) ?? LSN_ZERO));
+    return topics.length === 0 ? [] : [{ ...entry, topics: topics.map((topic) => this.#shaper.shaped(topic).topic) }];
+  }
+
+  #nameOf(topic: string): { schema: string; table: string; topic: string } {
+    const shaped = this.#shaper.shaped(topic);
+    return { schema: shaped.schema, table: shaped.table, topic: shaped.topic };
+  }
+}
+
+function noteWritten(status: ServiceStatus, manifest: Manifest, rows: number, bytes: number, seconds: number, now: number): void {
+  status.through = manifest.through;
+  status.epoch = manifest.epoch;
+  status.epochs += manifest.kind === 'stream' && manifest.last ? 1 : 0;
+  status.lastEpochEvents = rows;
+  status.lastEpochBytes = bytes;
+  status.lastEpochSeconds = seconds;
+  status.lagSeconds = manifest.commitTime === null ? 0 : Math.max(0, now / 1000 - Number(manifest.commitTime) / 1e6);
+  if (manifest.kind === 'chunk') status.events.snapshot += rows;
+  if (manifest.kind === 'chunk') status.load.rows += rows;
+}
