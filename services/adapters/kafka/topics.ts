@@ -2,7 +2,8 @@ import { createTopicsV7 } from '@platformatic/kafka';
 import { pause } from '#core/backoff.ts';
 import { RestageError } from '#core/errors.ts';
 import type { ConnectionPool } from './connection-pool.ts';
-import { protocolCode } from './kafka-error.ts';
+import { isRetriable, protocolCode } from './kafka-error.ts';
+import { endOffset } from './offsets.ts';
 
 export interface TopicOptions {
   readonly replicationFactor: number;
@@ -41,12 +42,32 @@ async function createTopics(pool: ConnectionPool, names: readonly string[], opti
   }
 }
 
+/** A leader in the metadata may not lead yet: only an answered request shows that it does. */
 async function waitForLeaders(pool: ConnectionPool, names: readonly string[]): Promise<void> {
   const deadline = Date.now() + LEADER_LIMIT_MS;
   for (let known = await pool.locate(names); known.size < names.length; known = await pool.locate(names)) {
-    if (Date.now() > deadline) {
-      throw new RestageError('kafka_fault', 'Kafka made topics but gives them no leader', { where: names.filter((name) => !known.has(name)).slice(0, 5).join(', ') });
-    }
+    if (Date.now() > deadline) throw leaderless(names.filter((name) => !known.has(name)));
     await pause(LEADER_POLL_MS);
   }
+  for (const name of names) {
+    while (!(await leads(pool, name))) {
+      if (Date.now() > deadline) throw leaderless([name]);
+      pool.forgetTopic(name);
+      await pause(LEADER_POLL_MS);
+    }
+  }
+}
+
+async function leads(pool: ConnectionPool, name: string): Promise<boolean> {
+  try {
+    await endOffset(pool, name, 'read_uncommitted');
+    return true;
+  } catch (error) {
+    if (isRetriable(error) || protocolCode(error) === null) return false;
+    throw error;
+  }
+}
+
+function leaderless(names: readonly string[]): RestageError {
+  return new RestageError('kafka_fault', 'Kafka made topics but gives them no leader', { where: names.slice(0, 5).join(', ') });
 }
