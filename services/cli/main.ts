@@ -5,12 +5,20 @@ import { projectRoot } from '#infra/project-root.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeProgram, runProgram } from './program.ts';
 
+/** A terminal's Ctrl-C comes once from it and once more from each launcher (npx, a supervisor) that hands it on. */
+const SAME_REQUEST_MS = 2_000;
+
 const stop = new AbortController();
+let askedAt = 0;
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
   process.on(name, () => {
-    // Whoever asks twice does not want to wait; every instant is safe to stop at (invariant 7).
-    if (stop.signal.aborted) process.exit(1);
-    stop.abort();
+    if (!stop.signal.aborted) {
+      askedAt = performance.now();
+      stop.abort();
+      return;
+    }
+    // Whoever asks again does not want to wait; every instant is safe to stop at (invariant 7).
+    if (performance.now() - askedAt > SAME_REQUEST_MS) process.exit(1);
   });
 }
 

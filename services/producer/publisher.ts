@@ -54,7 +54,9 @@ export class Publisher {
   }
 
   #hasPart(isDraining: boolean): boolean {
-    const { parts, epochs, limits, clock } = this.#options;
+    const { parts, epochs, limits, clock, book } = this.#options;
+    // Readers begin at the first plan: what stood before it on `.epochs` would be lost to them (invariant 3).
+    if ((book.last?.plan ?? null) === null) return false;
     if (parts.length > 0) return true;
     if (!epochs.isAtBoundary || !epochs.hasContent) return false;
     return isDraining || epochs.hasBarrier || epochs.bytes >= limits.bytes || clock() - epochs.openedAt >= limits.lingerMs;
@@ -62,7 +64,8 @@ export class Publisher {
 
   #isEmptyDue(): boolean {
     const { epochs, book, heartbeatMs, clock } = this.#options;
-    const isBehind = epochs.isAtBoundary && !epochs.hasContent && epochs.reached > book.through && book.last?.kind !== 'intent';
+    if ((book.last?.plan ?? null) === null) return false;
+    const isBehind = epochs.isAtBoundary && !epochs.hasContent && epochs.reached > book.through;
     return isBehind && !this.#isMidEpoch && clock() - this.#wroteAt >= heartbeatMs;
   }
 

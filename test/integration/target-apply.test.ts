@@ -126,9 +126,12 @@ describe('the order of the source', () => {
     const column = name === 'item' ? 'big' : 'note';
     await apply([[name, [insert({ id: '1', name: 'a', [column]: 'A' }), insert({ id: '2', name: 'b', [column]: 'B' })]]]);
     await apply([[name, [update({ id: '2' }, { id: '3', name: 'b' }), update({ id: '1' }, { id: '2', name: 'a', [column]: 'A2' })]]]);
-    await apply([[name, [update({ id: '3' }, { id: '4', [column]: 'B2' }), update({ id: '2' }, { id: '3', name: 'a3' })]]]);
+    await apply([[name, [insert({ id: '9', name: 'c', [column]: 'C' })]]]);
+    await apply([[name, [
+      update({ id: '9' }, { id: '10', name: 'c3' }), update({ id: '3' }, { id: '4', [column]: 'B2' }), update({ id: '2' }, { id: '3', name: 'a3' }),
+    ]]]);
     expect(await rows(`SELECT id, name, ${column} AS more FROM public.${name} ORDER BY id`)).toEqual([
-      { id: '3', name: 'a3', more: 'A2' }, { id: '4', name: 'b', more: 'B2' },
+      { id: '3', name: 'a3', more: 'A2' }, { id: '4', name: 'b', more: 'B2' }, { id: '10', name: 'c3', more: 'C' },
     ]);
   });
 
@@ -189,7 +192,8 @@ describe('TRUNCATE', () => {
 
   it('never reaches a table that the source did not name', async () => {
     await apply([['parent', [insert({ id: '1' })]], ['child', [insert({ id: '1', parent: '1' })]]]);
-    await apply([], [truncation(next(), ['parent'])]);
+    await expect(apply([], [truncation(next(), ['parent'])])).rejects.toMatchObject({ code: 'target_constraint', where: 'public.parent' });
+    await apply([], [truncation(next(), ['parent'], true)]);
     expect(await rows('SELECT (SELECT count(*) FROM public.parent) AS parents, (SELECT count(*) FROM public.child) AS children')).toEqual([{ parents: '0', children: '1' }]);
   });
 });
@@ -216,7 +220,7 @@ describe('a target that differs', () => {
 
   it('names the table, constraint and key of a row that the target refuses', async () => {
     await expect(apply([['checked', [insert({ id: '1', n: '1' }), insert({ id: '2', n: '-5' })]]])).rejects.toMatchObject({
-      code: 'target_constraint', where: expect.stringMatching(/checked.*checked_n_check.*id=2/),
+      code: 'target_constraint', where: expect.stringMatching(/checked_n_check.*public\.checked.*id=2/),
     });
   });
 });
@@ -266,8 +270,8 @@ function removeWhole(before: Cells): RowChange {
   return { kind: 'delete', position: next(), key: new Map(), before: image(before) };
 }
 
-function truncation(position: Position, names: readonly string[]): Truncation {
-  return { position, tables: names.map(tableNamed) };
+function truncation(position: Position, names: readonly string[], isPartial = false): Truncation {
+  return { position, tables: names.map(tableNamed), isPartial };
 }
 
 function image(cells: Cells): Image {

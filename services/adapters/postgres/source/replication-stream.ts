@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import type { Duplex, DuplexOptions } from 'node:stream';
 import type pg from 'pg';
 import { both } from 'pg-copy-streams';
@@ -20,6 +19,7 @@ export type ReplicationFrame =
 const STATUS_INTERVAL_MS = 3_000;
 const FRAMES_PER_CHUNK = 256;
 const READ_AHEAD_FRAMES = 64;
+const WAKING_EVENTS = ['readable', 'end', 'close', 'error'] as const;
 const POSTGRES_EPOCH_US = 946_684_800_000_000n;
 
 /**
@@ -101,17 +101,16 @@ export class ReplicationStream {
   async #waitReadable(signal: AbortSignal): Promise<void> {
     if (this.#failure !== null) throw this.#failure;
     if (this.#duplex.readableEnded || this.#duplex.destroyed) throw new Error('Connection terminated: the replication stream ended');
-    const settled = new AbortController();
-    const stop = AbortSignal.any([signal, settled.signal]);
-    const waits = ['readable', 'end', 'close', 'error'].map((event) => once(this.#duplex, event, { signal: stop }));
-    try {
-      await Promise.race(waits);
-    } catch (error) {
-      if (!signal.aborted) throw this.#failure ?? error;
-    } finally {
-      settled.abort();
-      await Promise.allSettled(waits);
-    }
+    await new Promise<void>((resolve) => {
+      const wake = (): void => {
+        for (const event of WAKING_EVENTS) this.#duplex.off(event, wake);
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      for (const event of WAKING_EVENTS) this.#duplex.on(event, wake);
+      signal.addEventListener('abort', wake);
+    });
+    if (this.#failure !== null && !signal.aborted) throw this.#failure;
   }
 
   /** Standby status update: written, flushed and applied are the same here. */

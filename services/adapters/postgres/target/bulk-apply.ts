@@ -16,7 +16,12 @@ export async function applyFolded(client: pg.ClientBase, table: TargetTable, fol
   if (folded.deletes.length > 0) await bulkDelete(client, table, folded.deletes, mismatch);
   for (const group of groupByColumns(folded.renames)) await bulkUpdate(client, table, group, true, mismatch);
   for (const group of groupByColumns(folded.updates)) await bulkUpdate(client, table, group, false, mismatch);
-  for (const group of groupImages(folded.inserts)) await bulkInsert(client, table, group);
+  await insertRows(client, table, folded.inserts);
+}
+
+/** Rows that nothing stands between. Their order among each other is kept where they name the same columns. */
+export async function insertRows(client: pg.ClientBase, table: TargetTable, rows: readonly Image[]): Promise<void> {
+  for (const group of groupImages(rows)) await bulkInsert(client, table, group);
 }
 
 /** An array constant that the server's array_in reads back (PostgreSQL: "Array Input and Output Syntax"). */
@@ -52,6 +57,10 @@ async function bulkUpdate(client: pg.ClientBase, table: TargetTable, updates: re
 
 async function bulkInsert(client: pg.ClientBase, table: TargetTable, rows: readonly Image[]): Promise<void> {
   const names = [...(rows[0]?.keys() ?? [])].filter((name) => table.columns.has(name));
+  if (names.length === 0) {
+    await client.query(`INSERT INTO ${table.sql} SELECT FROM generate_series(1, $1)`, [rows.length]);
+    return;
+  }
   if (rows.length >= COPY_FROM_ROWS) {
     await copyRows(client, table.sql, names, rows.map((row) => names.map((name) => row.get(name) ?? null)));
     return;

@@ -19,7 +19,7 @@ export async function applyRow(client: pg.ClientBase, table: TargetTable, change
     if (set.length === 0) return;
     statement.text = `UPDATE ${table.sql} AS t SET ${set.map(([name, value]) => `${quoteIdentifier(name)} = ${statement.bind(value)}`).join(', ')} WHERE `;
   }
-  statement.text += table.identity.length > 0 ? byKey(table, change.key, statement) : byWholeRow(table, change.before ?? change.key, statement);
+  statement.text += table.identity.length > 0 ? byKey(table, change.key, statement) : byWholeRow(table, change, statement, mismatch);
   const done = await client.query(statement.text, statement.values);
   if (done.rowCount !== 1) throw mismatchError(mismatch, table, change.key, `${done.rowCount ?? 0} rows instead of one`);
 }
@@ -46,11 +46,21 @@ function byKey(table: TargetTable, key: Image, statement: Statement): string {
   return table.identity.map((name) => `t.${quoteIdentifier(name)} = ${statement.bind(key.get(name) ?? null)}`).join(' AND ');
 }
 
-/** Exactly one of the equal rows; text tells rows apart where a type has no equality (json, point). */
-function byWholeRow(table: TargetTable, before: Image, statement: Statement): string {
-  const same = [...before].filter(([name]) => table.columns.has(name))
-    .map(([name, value]) => `o.${quoteIdentifier(name)}::text IS NOT DISTINCT FROM ${statement.bind(value)}::text`).join(' AND ');
-  return `t.ctid = (SELECT o.ctid FROM ${table.sql} AS o WHERE ${same === '' ? 'true' : same} LIMIT 1)`;
+/**
+ * Exactly one of the equal rows. Text tells them apart where a type has no equality (json, point), and it is the output function's,
+ * as in the event, which format() calls: a cast to text prints bool, inet and char(n) otherwise (PostgreSQL: "CREATE CAST", Notes).
+ */
+function byWholeRow(table: TargetTable, change: Exclude<RowChange, { kind: 'insert' }>, statement: Statement, mismatch: ErrorCode): string {
+  const cells = [...(change.before ?? change.key)].filter(([name]) => table.columns.has(name));
+  if (cells.length === 0) throw mismatchError(mismatch, table, undefined, 'the change of a table without identity names no row');
+  const same = cells.map(([name, value]) => sameText(`o.${quoteIdentifier(name)}`, value, statement)).join(' AND ');
+  return `t.ctid = (SELECT o.ctid FROM ${table.sql} AS o WHERE ${same} LIMIT 1)`;
+}
+
+/** IS NULL would hold for a composite of NULLs as well, and format() prints NULL as an empty string. */
+function sameText(column: string, value: string | null, statement: Statement): string {
+  if (value === null) return `${column} IS NOT DISTINCT FROM NULL`;
+  return `(${column} IS DISTINCT FROM NULL AND format('%s', ${column}) COLLATE "C" = ${statement.bind(value)})`;
 }
 
 class Statement {

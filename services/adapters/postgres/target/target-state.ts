@@ -90,7 +90,7 @@ export class TargetState {
     const { rows } = await client.query<{ ours: boolean }>(
       `SELECT lease_token = $2 AS ours FROM restage.checkpoint WHERE pipeline = $1 FOR ${lock}`, [this.#pipeline, this.#token],
     );
-    if (rows[0]?.ours !== true) throw new RestageError('lease_lost', 'another sink took this target over', { where: 'restage.checkpoint' });
+    if (rows[0]?.ours !== true) throw takenOver();
   }
 
   async moveTo(client: pg.ClientBase, position: { epoch: number; commit: Lsn | null; through: Lsn; nextOffset: bigint }): Promise<void> {
@@ -101,12 +101,18 @@ export class TargetState {
     );
   }
 
+  /** @throws RestageError lease_lost. */
   async startStream(client: pg.ClientBase, nextOffset: bigint): Promise<void> {
-    await client.query('UPDATE restage.checkpoint SET pass = 2, next_offset = $2 WHERE pipeline = $1', [this.#pipeline, String(nextOffset)]);
+    const done = await client.query(
+      'UPDATE restage.checkpoint SET pass = 2, next_offset = $3 WHERE pipeline = $1 AND lease_token = $2', [this.#pipeline, this.#token, String(nextOffset)],
+    );
+    if (done.rowCount !== 1) throw takenOver();
   }
 
+  /** @throws RestageError lease_lost. */
   async finishLoad(client: pg.ClientBase): Promise<void> {
-    await client.query('UPDATE restage.checkpoint SET load_done = true WHERE pipeline = $1', [this.#pipeline]);
+    const done = await client.query('UPDATE restage.checkpoint SET load_done = true WHERE pipeline = $1 AND lease_token = $2', [this.#pipeline, this.#token]);
+    if (done.rowCount !== 1) throw takenOver();
   }
 
   async tableLoads(client: pg.ClientBase): Promise<Map<string, TableLoad>> {
@@ -130,6 +136,15 @@ export class TargetState {
     await client.query('UPDATE restage.table_load SET snapshot = $3 WHERE pipeline = $1 AND topic = $2', [this.#pipeline, topic, formatLsn(snapshot)]);
   }
 
+  /** Says for people that tables were emptied to be loaded again; in the transaction that does it. */
+  async noteRetake(client: pg.ClientBase, load: number, topics: readonly string[]): Promise<void> {
+    await client.query(
+      `INSERT INTO restage.journal (pipeline, step, started_at, finished_at, detail)
+       VALUES ($1, $2, transaction_timestamp(), clock_timestamp(), $3::text::jsonb) ON CONFLICT DO NOTHING`,
+      [this.#pipeline, `load:${load}:retake`, JSON.stringify({ topics })],
+    );
+  }
+
   /** False when this part is applied already. */
   async noteChunk(client: pg.ClientBase, part: { topic: string; load: number; chunk: number; part: number; rows: number }): Promise<boolean> {
     const done = await client.query(
@@ -138,4 +153,8 @@ export class TargetState {
     );
     return done.rowCount === 1;
   }
+}
+
+function takenOver(): RestageError {
+  return new RestageError('lease_lost', 'another sink took this target over', { where: 'restage.checkpoint' });
 }

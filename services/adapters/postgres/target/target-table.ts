@@ -19,6 +19,8 @@ export interface TargetTable {
   readonly identity: readonly string[];
   /** Equal keys have equal text, and no trigger wants every step. */
   readonly isFoldable: boolean;
+  /** A replica or always trigger fires on what the sink writes: it gets every change by itself, in order. */
+  readonly isWatched: boolean;
 }
 
 /** Types whose equality is that of their text under the pinned settings. */
@@ -28,7 +30,7 @@ const TEXT_EQUAL_TYPES: ReadonlySet<string> = new Set([
 
 const SQL = `
   SELECT a.attname AS name, format_type(a.atttypid, -1) AS cast, a.attidentity = 'a' AS always, a.attgenerated <> '' AS generated,
-         t.typname AS type, t.typtype::text AS kind, coalesce(l.collisdeterministic, true) AS deterministic,
+         t.typname AS type, t.typtype::text AS kind, t.typnamespace = 'pg_catalog'::regnamespace AS built_in, coalesce(l.collisdeterministic, true) AS deterministic,
          EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgenabled IN ('R', 'A') AND NOT g.tgisinternal) AS watched
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -43,6 +45,7 @@ interface CatalogRow {
   readonly generated: boolean;
   readonly type: string;
   readonly kind: string;
+  readonly built_in: boolean;
   readonly deterministic: boolean;
   readonly watched: boolean;
 }
@@ -55,23 +58,25 @@ export async function readTargetTable(client: pg.ClientBase, structure: TableStr
       where: formatTable(structure), fix: 'set schema: copy or schema: create for this target, or make the table',
     });
   }
-  const missing = structure.columns.filter((column) => !column.generated && !rows.some((row) => row.name === column.name));
+  const missing = structure.columns.filter((column) => !column.generated && !rows.some((row) => row.name === column.name && !row.generated));
   if (missing.length > 0) {
-    throw new RestageError('schema_differs', 'a table in the target lacks columns that the source has', {
-      where: `${formatTable(structure)}: ${missing.map((column) => column.name).join(', ')}`, fix: 'add the columns to the target\'s table',
+    throw new RestageError('schema_differs', 'a table in the target lacks columns that the source has, or computes them itself', {
+      where: `${formatTable(structure)}: ${missing.map((column) => column.name).join(', ')}`, fix: 'add them to the target\'s table as plain columns',
     });
   }
   const { identity } = structure;
+  const isWatched = rows.some((row) => row.watched);
   const isTextEqual = identity.columns.every((name) => rows.some((row) => row.name === name && isTextEqualColumn(row)));
   return {
     structure,
     sql: quoteTable(structure),
     columns: new Map(rows.filter((row) => !row.generated).map((row) => [row.name, { name: row.name, cast: row.cast, isAlwaysIdentity: row.always }])),
     identity: identity.columns,
-    isFoldable: identity.columns.length > 0 && isTextEqual && !rows.some((row) => row.watched),
+    isFoldable: identity.columns.length > 0 && isTextEqual && !isWatched,
+    isWatched,
   };
 }
 
 function isTextEqualColumn(row: CatalogRow): boolean {
-  return (row.kind === 'e' || TEXT_EQUAL_TYPES.has(row.type)) && row.deterministic;
+  return (row.kind === 'e' || (row.built_in && TEXT_EQUAL_TYPES.has(row.type))) && row.deterministic;
 }

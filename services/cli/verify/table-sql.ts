@@ -1,0 +1,77 @@
+import type { RowFilter, TableSide } from './table-pair.ts';
+
+/*
+ * Rows are hashed as records of their columns: record output takes each type's own output function, which is what the pipeline
+ * carries, writes NULL as nothing and '' as "", and quotes what it has to; so NULL, '' and 'NULL' differ, and 1.10 and 1.1 too
+ * (PostgreSQL: "Composite Types", input and output syntax). md5 sees bytes, so collations play no part.
+ */
+
+/** md5 of the row's compared columns. */
+export function rowMd5(side: TableSide): string {
+  return `pg_catalog.md5(ROW(${side.columns.join(', ')})::text)`;
+}
+
+/** The number of a row's chunk: by the identity's text, or by the whole row where there is none. */
+export function chunkNumber(side: TableSide, chunks: number): string {
+  const by = side.key.length === 0 ? side.columns : side.key.map(({ sql }) => sql);
+  return `('x' || pg_catalog.left(pg_catalog.md5(ROW(${by.join(', ')})::text), 3))::bit(12)::int & ${chunks - 1}`;
+}
+
+/** Rows and sum of hashes per chunk, of the pages from $1 on and before $2. */
+export function digestSql(side: TableSide, chunks: number): string {
+  return `
+    SELECT chunk, pg_catalog.count(*)::text AS rows, pg_catalog.sum(hash)::text AS sum
+      FROM (SELECT ${chunkNumber(side, chunks)} AS chunk, ('x' || pg_catalog.left(${rowMd5(side)}, 16))::bit(64)::bigint AS hash
+              FROM ${side.sql} WHERE ctid >= $1::tid AND ctid < $2::tid) AS hashed
+     GROUP BY chunk`;
+}
+
+/** Every row of the chunks in $1, or of all: chunk, md5, the identity's texts, what the filter reads. */
+export function rowsSql(side: TableSide, chunks: number, filter: RowFilter | null, isAll: boolean): string {
+  const chunk = chunkNumber(side, chunks);
+  return `
+    SELECT ${chunk} AS chunk, ${rowMd5(side)} AS md5, ${keyTexts(side)} AS key, ${filterTexts(filter)} AS filter
+      FROM ${side.sql} ${isAll ? '' : `WHERE (${chunk}) = ANY ($1::int[])`}`;
+}
+
+/**
+ * One statement that reads rows by their identity, each with its version, together with a position: the snapshot is taken
+ * first, so what the position's expression gives is from after it. $1 …: the identity's columns, one array each.
+ */
+export function lookUpSql(side: TableSide, filter: RowFilter | null, position: string): string {
+  const { key } = side;
+  const wanted = key.map((_, index) => `k${index}`);
+  const match = key.map(({ sql, cast }, index) => `t.${sql} = w.k${index}::${cast}`).join(' AND ');
+  const arrays = key.map((_, index) => `$${index + 1}::text[]`).join(', ');
+  return `
+    SELECT (${position})::text AS position, w.n::int AS n, found.xmin, found.hashes, found.filter
+      FROM ROWS FROM (pg_catalog.unnest(${arrays})) WITH ORDINALITY AS w(${wanted.join(', ')}, n)
+      LEFT JOIN LATERAL (SELECT t.xmin::text AS xmin, ${columnMd5s(side)} AS hashes, ${filterTexts(filter)} AS filter
+                           FROM ${side.sql} AS t WHERE ${match}) AS found ON true`;
+}
+
+/** The same for a table without identity: $1 holds rows' md5s; a version is who wrote the equal rows, its hash their number. */
+export function countSql(side: TableSide, filter: RowFilter | null, position: string): string {
+  const among = filter === null ? '' : `, ${filterTexts(filter)} AS filter`;
+  return `
+    SELECT (${position})::text AS position, w.n::int AS n, found.xmin, ARRAY[found.rows::text] AS hashes, ${filter === null ? 'NULL::text[]' : 'found.filter'} AS filter
+      FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS w(md5, n)
+      LEFT JOIN (SELECT md5, pg_catalog.count(*) AS rows, pg_catalog.string_agg(xmin, ' ' ORDER BY xmin) AS xmin${filter === null ? '' : ', pg_catalog.min(filter) AS filter'}
+                   FROM (SELECT ${rowMd5(side)} AS md5, xmin::text AS xmin${among} FROM ${side.sql}) AS hashed
+                  WHERE md5 = ANY ($1::text[]) GROUP BY md5) AS found ON found.md5 = w.md5`;
+}
+
+function keyTexts(side: TableSide): string {
+  return side.key.length === 0 ? 'NULL::text[]' : `ARRAY[${side.key.map(({ sql }) => `${sql}::text`).join(', ')}]`;
+}
+
+function columnMd5s(side: TableSide): string {
+  const hashes = side.columns.map((column) => `CASE WHEN t.${column} IS NOT DISTINCT FROM NULL THEN NULL ELSE pg_catalog.md5(ROW(t.${column})::text) END`);
+  return `ARRAY[${hashes.join(', ')}]::text[]`;
+}
+
+/** As the pipeline's events have them: boolean output is t or f, where a cast to text says true or false. */
+function filterTexts(filter: RowFilter | null): string {
+  if (filter === null) return 'NULL::text[]';
+  return `ARRAY[${filter.columns.map((column) => `CASE WHEN ${column} IS NOT NULL THEN pg_catalog.format('%s', ${column}) END`).join(', ')}]`;
+}
