@@ -3,8 +3,11 @@ import { readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 
 export function registerCheck(program: Command, cli: CliEnvironment): void {
-  program.command('check')
-    .description('preflight of source, Kafka and targets: findings with evidence and the exact fix; 1 when something blocks')
+  program
+    .command('check')
+    .description(
+      'preflight of source, Kafka and targets: findings with evidence and the exact fix; 1 when something blocks',
+    )
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--json', 'one JSON document on standard output', false)
     .action(async (options: { config: string; json: boolean }) => {

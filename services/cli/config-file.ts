@@ -11,8 +11,15 @@ export async function readConfig(file: string, env: Environment): Promise<Config
   try {
     text = await readFile(file, 'utf8');
   } catch (cause) {
-    const why = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT' ? 'there is no such file' : 'it cannot be read';
-    throw new RestageError('config_invalid', `no configuration: ${why}`, { where: file, fix: 'give its path with -c FILE', cause });
+    const why =
+      cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
+        ? 'there is no such file'
+        : 'it cannot be read';
+    throw new RestageError('config_invalid', `no configuration: ${why}`, {
+      where: file,
+      fix: 'give its path with -c FILE',
+      cause,
+    });
   }
   return loadConfig(text, file, env);
 }
@@ -21,7 +28,12 @@ export async function readConfig(file: string, env: Environment): Promise<Config
 export function findTarget(config: Config, name: string): TargetConfig {
   const target = config.targets.find((candidate) => candidate.name === name);
   if (target !== undefined) return target;
-  throw unknownName('target', name, config.targets.map((candidate) => candidate.name), config.file);
+  throw unknownName(
+    'target',
+    name,
+    config.targets.map((candidate) => candidate.name),
+    config.file,
+  );
 }
 
 /** @throws RestageError usage when the configuration has no such output. */

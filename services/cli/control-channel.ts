@@ -4,7 +4,12 @@ import { appendRecord, follow, readCompacted } from '#adapters/kafka/keyed-topic
 import { endOffset } from '#adapters/kafka/offsets.ts';
 import { pause } from '#core/backoff.ts';
 import {
-  desiredKey, STATUS_INTERVAL_MS, statusKey, type DesiredState, type PauseGate, type StatusRecord,
+  desiredKey,
+  STATUS_INTERVAL_MS,
+  statusKey,
+  type DesiredState,
+  type PauseGate,
+  type StatusRecord,
 } from '#core/control.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -75,7 +80,9 @@ export class ControlChannel implements PauseGate {
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#loops;
-    await this.#say().catch((error: unknown) => this.#options.logger.debug({ err: error }, 'the last status was not written'));
+    await this.#say().catch((error: unknown) =>
+      this.#options.logger.debug({ err: error }, 'the last status was not written'),
+    );
   }
 
   async #say(): Promise<void> {
@@ -104,7 +111,9 @@ export class ControlChannel implements PauseGate {
   async #repeat(everyMs: number, step: () => Promise<void>): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
-      await step().catch((error: unknown) => this.#options.logger.debug({ err: error }, 'the control topic is out of reach'));
+      await step().catch((error: unknown) =>
+        this.#options.logger.debug({ err: error }, 'the control topic is out of reach'),
+      );
       await pause(everyMs, signal);
     }
   }

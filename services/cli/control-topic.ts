@@ -11,5 +11,8 @@ export function openControlPool(config: Config, logger: Logger): ConnectionPool 
 
 /** Makes `<name>.control` when it is missing. */
 export async function ensureControlTopic(config: Config, pool: ConnectionPool): Promise<void> {
-  await ensureTopics(pool, [controlTopic(config.name)], { replicationFactor: config.kafka.replicationFactor, compacted: true });
+  await ensureTopics(pool, [controlTopic(config.name)], {
+    replicationFactor: config.kafka.replicationFactor,
+    compacted: true,
+  });
 }

@@ -13,17 +13,31 @@ const DEFAULT_ORDERS = 260_000;
 const ORDERS_PER_CUSTOMER = 4;
 
 export function registerDemo(program: Command, cli: CliEnvironment): void {
-  program.command('demo')
+  program
+    .command('demo')
     .description('embedded Kafka and two PostgreSQL servers, a live migration between them, and its verdict')
     .option('--json', 'one JSON document on standard output', false)
     .option('--orders <n>', 'size of the sample: orders, each with about 4.3 rows', positive, DEFAULT_ORDERS)
     .option('--seconds <n>', 'how long to follow the stream after the load', positive, 10)
-    .addOption(new Option('--sabotage <kind>', 'spoil the target before the proof, which must find it').choices(SABOTAGES))
+    .addOption(
+      new Option('--sabotage <kind>', 'spoil the target before the proof, which must find it').choices(SABOTAGES),
+    )
     .action(async (flags: DemoFlags) => {
       const { runDemo } = await import('./demo/demo-command.ts');
       const size = { orders: flags.orders, customers: Math.ceil(flags.orders / ORDERS_PER_CUSTOMER) };
       const { self, out, err, signal } = cli;
-      cli.setExitCode(await runDemo({ json: flags.json, signal, self, out, err, size, streamSeconds: flags.seconds, sabotage: flags.sabotage ?? null }));
+      cli.setExitCode(
+        await runDemo({
+          json: flags.json,
+          signal,
+          self,
+          out,
+          err,
+          size,
+          streamSeconds: flags.seconds,
+          sabotage: flags.sabotage ?? null,
+        }),
+      );
     });
 }
 

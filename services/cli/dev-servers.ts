@@ -42,7 +42,11 @@ export async function startDevServers(options: DevOptions, say: Say): Promise<De
     }
     const started = [kafka, ...(registry === null ? [] : [registry]), ...postgres];
     const state: DevState = {
-      addresses: { kafka: kafka.brokers, registry: registry?.url ?? null, postgres: postgres.map((server) => server.url) },
+      addresses: {
+        kafka: kafka.brokers,
+        registry: registry?.url ?? null,
+        postgres: postgres.map((server) => server.url),
+      },
       servers: await findIdentities(new Set(started.map((server) => server.port))),
     };
     await writeFile(stateFile(dir), `${JSON.stringify(state, null, 2)}\n`);

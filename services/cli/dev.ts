@@ -10,7 +10,8 @@ interface UpOptions {
 
 export function registerDev(program: Command, cli: CliEnvironment): void {
   const dev = program.command('dev').description('servers for development, on 127.0.0.1, with throw-away data');
-  dev.command('up')
+  dev
+    .command('up')
     .description('starts an embedded Kafka and more on request; prints addresses')
     .option('--dir <folder>', 'where their data goes')
     .option('--registry', 'a schema registry too', false)
@@ -21,17 +22,26 @@ export function registerDev(program: Command, cli: CliEnvironment): void {
       const wanted = { dir: options.dir, hasRegistry: options.registry, postgres: options.postgres };
       const { addresses } = await startDevServers(wanted, (line) => cli.err(`${line}\n`));
       const registry = addresses.registry === null ? [] : [`registry  ${addresses.registry}`];
-      const lines = [`kafka     ${addresses.kafka}`, ...registry, ...addresses.postgres.map((url) => `postgres  ${url}`)];
+      const lines = [
+        `kafka     ${addresses.kafka}`,
+        ...registry,
+        ...addresses.postgres.map((url) => `postgres  ${url}`),
+      ];
       cli.out(options.json ? `${JSON.stringify(addresses)}\n` : `${lines.join('\n')}\n`);
     });
-  dev.command('down')
+  dev
+    .command('down')
     .description('stops them and removes their data')
     .option('--dir <folder>', 'as given to dev up')
     .option('--json', 'one JSON document on standard output', false)
     .action(async (options: { dir?: string; json: boolean }) => {
       const { stopDevServers } = await import('./dev-servers.ts');
       const stopped = await stopDevServers(options.dir);
-      cli.out(options.json ? `${JSON.stringify({ stopped })}\n` : `${stopped === 0 ? 'nothing was running' : `${stopped} stopped`}\n`);
+      cli.out(
+        options.json
+          ? `${JSON.stringify({ stopped })}\n`
+          : `${stopped === 0 ? 'nothing was running' : `${stopped} stopped`}\n`,
+      );
     });
 }
 

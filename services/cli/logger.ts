@@ -15,7 +15,13 @@ export function makeLogger(env: Environment, isTerminal: boolean): Logger {
   const wanted = env['RESTAGE_LOG'] ?? 'info';
   const isPretty = env['RESTAGE_LOG_FORMAT'] === undefined ? isTerminal : env['RESTAGE_LOG_FORMAT'] === 'pretty';
   const destination = isPretty
-    ? PinoPretty({ destination: STDERR, sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l', colorize: isTerminal })
+    ? PinoPretty({
+        destination: STDERR,
+        sync: true,
+        ignore: 'pid,hostname',
+        translateTime: 'SYS:HH:MM:ss.l',
+        colorize: isTerminal,
+      })
     : pino.destination({ dest: STDERR, sync: true });
   return pino(
     {

@@ -14,19 +14,28 @@ export function registerPause(program: Command, cli: CliEnvironment): void {
 }
 
 function register(program: Command, cli: CliEnvironment, name: string, state: DesiredState, description: string): void {
-  program.command(name)
+  program
+    .command(name)
     .description(description)
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--target <name>', 'only the sink of this target')
     .action(async (options: { config: string; target?: string }) => {
       const config = await readConfig(options.config, cli.env);
-      const keys = options.target === undefined ? allKeys(config) : [desiredKey('sink', findTarget(config, options.target).name)];
+      const keys =
+        options.target === undefined ? allKeys(config) : [desiredKey('sink', findTarget(config, options.target).name)];
       await writeDesired(config, keys, state, makeLogger(cli.env, cli.isTerminal));
-      cli.out(`${state === 'paused' ? 'paused' : 'running'}: ${keys.map((key) => key.replace(/^desired\//, '').replace(/\/$/, '')).join(', ')}\n`);
+      cli.out(
+        `${state === 'paused' ? 'paused' : 'running'}: ${keys.map((key) => key.replace(/^desired\//, '').replace(/\/$/, '')).join(', ')}\n`,
+      );
     });
 }
 
-async function writeDesired(config: Config, keys: readonly string[], state: DesiredState, logger: Logger): Promise<void> {
+async function writeDesired(
+  config: Config,
+  keys: readonly string[],
+  state: DesiredState,
+  logger: Logger,
+): Promise<void> {
   const { appendRecord } = await import('#adapters/kafka/keyed-topic.ts');
   const { ensureControlTopic, openControlPool } = await import('./control-topic.ts');
   const pool = openControlPool(config, logger);

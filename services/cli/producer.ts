@@ -4,12 +4,16 @@ import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 
 export function registerProducer(program: Command, cli: CliEnvironment): void {
-  program.command('producer')
+  program
+    .command('producer')
     .description('captures the source into Kafka; a second one waits as stand-by')
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
       const config = await readConfig(options.config, cli.env);
-      const [{ runService }, { main }] = await Promise.all([import('./service-command.ts'), import('../producer/main.ts')]);
+      const [{ runService }, { main }] = await Promise.all([
+        import('./service-command.ts'),
+        import('../producer/main.ts'),
+      ]);
       const loop = { service: 'producer', instance: '', main: main.bind(undefined, config) } as const;
       cli.setExitCode(await runService(config, [loop], makeLogger(cli.env, cli.isTerminal), cli));
     });

@@ -25,12 +25,18 @@ async function run(...args: string[]): Promise<{ code: number; out: string; err:
   const result = { code: 0, out: '', err: '' };
   const cli: CliEnvironment = {
     env: { RESTAGE_LOG: 'silent' },
-    out: (text) => { result.out += text; },
-    err: (text) => { result.err += text; },
+    out: (text) => {
+      result.out += text;
+    },
+    err: (text) => {
+      result.err += text;
+    },
     isTerminal: false,
     self: [],
     signal: new AbortController().signal,
-    setExitCode: (code) => { result.code = code; },
+    setExitCode: (code) => {
+      result.code = code;
+    },
   };
   await runProgram(makeProgram(cli, '1.2.3'), args, cli);
   return result;
@@ -40,7 +46,22 @@ test('help and version are no errors', async () => {
   expect(await run('--version')).toEqual({ code: 0, out: '1.2.3\n', err: '' });
   const help = await run('--help');
   expect(help.code).toBe(0);
-  for (const name of ['check', 'run', 'producer', 'transformer', 'sink', 'status', 'wait', 'verify', 'pause', 'resume', 'schema', 'sequences', 'dev', 'demo']) {
+  for (const name of [
+    'check',
+    'run',
+    'producer',
+    'transformer',
+    'sink',
+    'status',
+    'wait',
+    'verify',
+    'pause',
+    'resume',
+    'schema',
+    'sequences',
+    'dev',
+    'demo',
+  ]) {
     expect(help.out).toMatch(new RegExp(`^ {2}${name} `, 'm'));
   }
 });
@@ -81,7 +102,18 @@ test('unreachable is exit 3 and no message holds a password', async () => {
 });
 
 test('wait gives exit 1 on time-out, with one JSON document', async () => {
-  const late = await run('wait', '-c', write('a.yaml', GOOD), '--target', 'new', '--lsn', '0/10', '--timeout', '0.2', '--json');
+  const late = await run(
+    'wait',
+    '-c',
+    write('a.yaml', GOOD),
+    '--target',
+    'new',
+    '--lsn',
+    '0/10',
+    '--timeout',
+    '0.2',
+    '--json',
+  );
   expect(late.code).toBe(1);
   expect(JSON.parse(late.out)).toMatchObject({ target: 'new', lsn: '0/10', reached: false, through: null });
 });

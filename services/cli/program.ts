@@ -16,8 +16,19 @@ import { registerVerify } from './verify.ts';
 import { registerWait } from './wait.ts';
 
 const COMMANDS = [
-  registerCheck, registerRun, registerProducer, registerTransformer, registerSink, registerStatus, registerWait, registerVerify,
-  registerPause, registerSchemaCopy, registerSequences, registerDev, registerDemo,
+  registerCheck,
+  registerRun,
+  registerProducer,
+  registerTransformer,
+  registerSink,
+  registerStatus,
+  registerWait,
+  registerVerify,
+  registerPause,
+  registerSchemaCopy,
+  registerSequences,
+  registerDev,
+  registerDemo,
 ];
 
 /** The whole command line. */
@@ -25,7 +36,10 @@ export function makeProgram(cli: CliEnvironment, version: string): Command {
   const program = new Command('restage')
     .description('Moves live PostgreSQL databases through Kafka: capture, reshape, replay, prove, switch.')
     .version(version)
-    .addHelpText('after', '\nExit codes: 0 done, 1 a negative answer, 2 wrong usage or configuration, 3 unreachable, 4 a fault that needs a person.');
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 1 a negative answer, 2 wrong usage or configuration, 3 unreachable, 4 a fault that needs a person.',
+    );
   // Commands copy these settings when they are added, so they come first.
   program.exitOverride().configureOutput({ writeOut: cli.out, writeErr: cli.err }).showSuggestionAfterError();
   for (const register of COMMANDS) register(program, cli);

@@ -8,7 +8,8 @@ import { storeStructures } from './schema-command.ts';
 import { Supervisor, type ChildService } from './supervisor.ts';
 
 export function registerRun(program: Command, cli: CliEnvironment): void {
-  program.command('run')
+  program
+    .command('run')
     .description('producer, transformer and sinks as supervised child processes; SIGTERM drains all')
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
@@ -21,15 +22,22 @@ export function registerRun(program: Command, cli: CliEnvironment): void {
 }
 
 function listServices(config: Config, file: string, cli: CliEnvironment): ChildService[] {
-  const env = { ...cli.env, ...(cli.isTerminal && cli.env['RESTAGE_LOG_FORMAT'] === undefined ? { RESTAGE_LOG_FORMAT: 'pretty' } : {}) };
+  const env = {
+    ...cli.env,
+    ...(cli.isTerminal && cli.env['RESTAGE_LOG_FORMAT'] === undefined ? { RESTAGE_LOG_FORMAT: 'pretty' } : {}),
+  };
   // One fixed port serves one process: the producer; the others take free ones.
   const others = { ...env, RESTAGE_HTTP_PORT: '0' };
   const absolute = path.resolve(file);
   return [
     { name: 'producer', args: ['producer', '-c', absolute], env },
-    ...(config.outputs.length === 0 ? [] : [{ name: 'transformer', args: ['transformer', '-c', absolute], env: others }]),
+    ...(config.outputs.length === 0
+      ? []
+      : [{ name: 'transformer', args: ['transformer', '-c', absolute], env: others }]),
     ...config.targets.map((target) => ({
-      name: `sink ${target.name}`, args: ['sink', '-c', absolute, '--target', target.name], env: others,
+      name: `sink ${target.name}`,
+      args: ['sink', '-c', absolute, '--target', target.name],
+      env: others,
     })),
   ];
 }

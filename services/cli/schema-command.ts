@@ -33,10 +33,19 @@ export async function runSchemaCopy(config: Config, args: SchemaCopyArguments): 
 }
 
 /** Dumps the structure into one target, once. Returns what could not come along; null when it is there already. */
-export async function storeStructure(config: Config, target: TargetConfig, tables: readonly TableStructure[]): Promise<readonly string[] | null> {
+export async function storeStructure(
+  config: Config,
+  target: TargetConfig,
+  tables: readonly TableStructure[],
+): Promise<readonly string[] | null> {
   const client = await connectPg({ url: target.url, purpose: 'target', application: `restage ${config.name} schema` });
   try {
-    const result = await storeArchive({ sourceUrl: config.source.url, targetClient: client, tables, pipeline: config.name });
+    const result = await storeArchive({
+      sourceUrl: config.source.url,
+      targetClient: client,
+      tables,
+      pipeline: config.name,
+    });
     return result?.leftOut ?? null;
   } finally {
     await client.end();
@@ -52,7 +61,11 @@ export async function storeStructures(config: Config): Promise<void> {
 }
 
 async function readChosen(config: Config): Promise<TableStructure[]> {
-  const client = await connectPg({ url: config.source.url, purpose: 'source', application: `restage ${config.name} schema` });
+  const client = await connectPg({
+    url: config.source.url,
+    purpose: 'source',
+    application: `restage ${config.name} schema`,
+  });
   try {
     return selectTables(await readTables(client, config.name), config.source.tables);
   } finally {

@@ -3,13 +3,18 @@ import { findTarget, readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 
 export function registerSchemaCopy(program: Command, cli: CliEnvironment): void {
-  program.command('schema')
+  program
+    .command('schema')
     .description('structure of the target')
     .command('copy')
     .description('copies the structure of the chosen tables from source to target by the real pg_dump')
     .requiredOption('-c, --config <file>', 'configuration file')
     .requiredOption('--target <name>', 'which target')
-    .addOption(new Option('--section <section>', 'tables, or what comes after their rows').choices(['pre-data', 'post-data']).makeOptionMandatory())
+    .addOption(
+      new Option('--section <section>', 'tables, or what comes after their rows')
+        .choices(['pre-data', 'post-data'])
+        .makeOptionMandatory(),
+    )
     .action(async (options: { config: string; target: string; section: 'pre-data' | 'post-data' }) => {
       const config = await readConfig(options.config, cli.env);
       findTarget(config, options.target);

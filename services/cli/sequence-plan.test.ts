@@ -1,7 +1,16 @@
 import { expect, test } from 'vitest';
 import { aheadOf, type SequenceState } from './sequence-plan.ts';
 
-const UP: SequenceState = { schema: 'public', table: 's', last: 5n, start: 1n, increment: 2n, min: 1n, max: 100n, owner: null };
+const UP: SequenceState = {
+  schema: 'public',
+  table: 's',
+  last: 5n,
+  start: 1n,
+  increment: 2n,
+  min: 1n,
+  max: 100n,
+  owner: null,
+};
 
 test('a sequence goes past the furthest of both sides, in its own direction and within its bounds', () => {
   expect(aheadOf(UP, [9n, null], 0n)).toBe(9n);

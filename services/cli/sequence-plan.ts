@@ -49,9 +49,10 @@ export async function readSequences(client: pg.ClientBase): Promise<SequenceStat
     increment: BigInt(row.increment),
     min: BigInt(row.min),
     max: BigInt(row.max),
-    owner: row.owner_schema === null || row.owner_table === null || row.owner_column === null
-      ? null
-      : { schema: row.owner_schema, table: row.owner_table, column: row.owner_column },
+    owner:
+      row.owner_schema === null || row.owner_table === null || row.owner_column === null
+        ? null
+        : { schema: row.owner_schema, table: row.owner_table, column: row.owner_column },
   }));
 }
 
@@ -83,7 +84,9 @@ export function aheadOf(sequence: SequenceState, others: readonly (bigint | null
 
 /** Looks at each sequence of the target that the source has too, and sets it unless `isDryRun`. */
 export async function setSequences(
-  source: pg.ClientBase, target: pg.ClientBase, options: { readonly margin: bigint; readonly isDryRun: boolean },
+  source: pg.ClientBase,
+  target: pg.ClientBase,
+  options: { readonly margin: bigint; readonly isDryRun: boolean },
 ): Promise<SequenceStep[]> {
   const theirs = new Map((await readSequences(source)).map((sequence) => [tableKey(sequence), sequence]));
   const steps: SequenceStep[] = [];
@@ -97,7 +100,10 @@ export async function setSequences(
       continue;
     }
     if (!options.isDryRun) {
-      await target.query('SELECT pg_catalog.setval($1::pg_catalog.regclass, $2::pg_catalog.int8, true)', [quoteTable(name), to.toString()]);
+      await target.query('SELECT pg_catalog.setval($1::pg_catalog.regclass, $2::pg_catalog.int8, true)', [
+        quoteTable(name),
+        to.toString(),
+      ]);
     }
     steps.push({ ...name, from: ours.last?.toString() ?? null, to: to.toString(), change: 'set' });
   }

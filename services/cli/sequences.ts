@@ -16,8 +16,11 @@ interface SequenceOptions {
 }
 
 export function registerSequences(program: Command, cli: CliEnvironment): void {
-  program.command('sequences')
-    .description('sets each sequence of the target ahead of the source\'s and of its own column; for the switch, when writes are stopped')
+  program
+    .command('sequences')
+    .description(
+      "sets each sequence of the target ahead of the source's and of its own column; for the switch, when writes are stopped",
+    )
     .requiredOption('-c, --config <file>', 'configuration file')
     .requiredOption('--target <name>', 'which target')
     .option('--margin <steps>', 'so many steps further', readMargin, 0n)
@@ -25,14 +28,22 @@ export function registerSequences(program: Command, cli: CliEnvironment): void {
     .option('--json', 'one JSON document on standard output', false)
     .action(async (options: SequenceOptions) => {
       const steps = await advance(options, cli);
-      cli.out(options.json ? `${JSON.stringify({ target: options.target, dryRun: options.dryRun, sequences: steps })}\n` : describe(steps, options));
+      cli.out(
+        options.json
+          ? `${JSON.stringify({ target: options.target, dryRun: options.dryRun, sequences: steps })}\n`
+          : describe(steps, options),
+      );
     });
 }
 
 async function advance(options: SequenceOptions, cli: CliEnvironment): Promise<SequenceStep[]> {
   const config = await readConfig(options.config, cli.env);
   const target = findTarget(config, options.target);
-  const from = await connectPg({ url: config.source.url, purpose: 'source', application: `restage ${config.name} cli` });
+  const from = await connectPg({
+    url: config.source.url,
+    purpose: 'source',
+    application: `restage ${config.name} cli`,
+  });
   try {
     const to = await connectTarget(config, target);
     try {
@@ -48,7 +59,10 @@ async function advance(options: SequenceOptions, cli: CliEnvironment): Promise<S
 function describe(steps: readonly SequenceStep[], options: SequenceOptions): string {
   if (steps.length === 0) return 'no sequences\n';
   const words = { set: options.dryRun ? 'would be set' : 'set', kept: 'already there', missing: 'not in the target' };
-  return formatColumns(['sequence', 'was', 'is past', ''], steps.map((step) => [formatTable(step), step.from ?? 'unused', step.to, words[step.change]]));
+  return formatColumns(
+    ['sequence', 'was', 'is past', ''],
+    steps.map((step) => [formatTable(step), step.from ?? 'unused', step.to, words[step.change]]),
+  );
 }
 
 function readMargin(text: string): bigint {

@@ -26,7 +26,12 @@ export interface ServiceLoop {
  * Runs loops side by side until the first signal, then drains; all stop when one fails for good.
  * An exit code other than 0 was logged with its reason.
  */
-export async function runService(config: Config, loops: readonly ServiceLoop[], logger: Logger, cli: CliEnvironment): Promise<ExitCode> {
+export async function runService(
+  config: Config,
+  loops: readonly ServiceLoop[],
+  logger: Logger,
+  cli: CliEnvironment,
+): Promise<ExitCode> {
   const pool = openControlPool(config, logger);
   const failure = new AbortController();
   const signal = AbortSignal.any([cli.signal, failure.signal]);
@@ -35,15 +40,31 @@ export async function runService(config: Config, loops: readonly ServiceLoop[], 
     await ensureControlTopic(config, pool);
     const statuses = loops.map((loop) => newStatus(loop.service, loop.instance));
     const http = await startHttp({
-      status: statuses, ...config.http, logger, clock: Date.now, overview: () => collectStatus(config, logger),
+      status: statuses,
+      ...config.http,
+      logger,
+      clock: Date.now,
+      overview: () => collectStatus(config, logger),
     });
     try {
-      const codes = await Promise.all(loops.map(async (loop, index) => {
-        const tools = { pool, address: http.address, logger: logger.child({ service: loop.service, instance: loop.instance }), signal };
-        const code = await runLoop(config.name, loop, statuses[index] ?? newStatus(loop.service, loop.instance), tools);
-        if (code !== 0) failure.abort();
-        return code;
-      }));
+      const codes = await Promise.all(
+        loops.map(async (loop, index) => {
+          const tools = {
+            pool,
+            address: http.address,
+            logger: logger.child({ service: loop.service, instance: loop.instance }),
+            signal,
+          };
+          const code = await runLoop(
+            config.name,
+            loop,
+            statuses[index] ?? newStatus(loop.service, loop.instance),
+            tools,
+          );
+          if (code !== 0) failure.abort();
+          return code;
+        }),
+      );
       return codes.find((code) => code !== 0) ?? 0;
     } finally {
       await http.close();

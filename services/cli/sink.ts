@@ -4,7 +4,8 @@ import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 
 export function registerSink(program: Command, cli: CliEnvironment): void {
-  program.command('sink')
+  program
+    .command('sink')
     .description('replays epochs into one target; a second one waits as stand-by')
     .requiredOption('-c, --config <file>', 'configuration file')
     .requiredOption('--target <name>', 'which target')
@@ -12,7 +13,11 @@ export function registerSink(program: Command, cli: CliEnvironment): void {
       const config = await readConfig(options.config, cli.env);
       findTarget(config, options.target);
       const [{ runService }, { main }] = await Promise.all([import('./service-command.ts'), import('../sink/main.ts')]);
-      const loop = { service: 'sink', instance: options.target, main: main.bind(undefined, config, options.target) } as const;
+      const loop = {
+        service: 'sink',
+        instance: options.target,
+        main: main.bind(undefined, config, options.target),
+      } as const;
       cli.setExitCode(await runService(config, [loop], makeLogger(cli.env, cli.isTerminal), cli));
     });
 }

@@ -27,7 +27,12 @@ const CURRENT_LSN = `CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg
 export async function readSourceFigures(config: Config): Promise<SourceFigures> {
   return withSource(config, async (client) => {
     const current = await client.query<{ lsn: string }>(`SELECT (${CURRENT_LSN})::text AS lsn`);
-    const slot = await client.query<{ active: boolean; confirmed: string | null; retained: string | null; wal_status: string | null }>(
+    const slot = await client.query<{
+      active: boolean;
+      confirmed: string | null;
+      retained: string | null;
+      wal_status: string | null;
+    }>(
       `SELECT active, confirmed_flush_lsn::text AS confirmed, wal_status,
               pg_catalog.pg_wal_lsn_diff(${CURRENT_LSN}, restart_lsn)::text AS retained
          FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`,
@@ -36,10 +41,16 @@ export async function readSourceFigures(config: Config): Promise<SourceFigures> 
     const [row] = slot.rows;
     return {
       current: current.rows[0]?.lsn ?? '0/0',
-      slot: row === undefined ? null : {
-        name: config.source.slot, isActive: row.active, confirmed: row.confirmed,
-        retainedBytes: Number(row.retained ?? 0), walStatus: row.wal_status,
-      },
+      slot:
+        row === undefined
+          ? null
+          : {
+              name: config.source.slot,
+              isActive: row.active,
+              confirmed: row.confirmed,
+              retainedBytes: Number(row.retained ?? 0),
+              walStatus: row.wal_status,
+            },
     };
   });
 }
@@ -56,14 +67,19 @@ export async function markCurrentLsn(config: Config): Promise<Lsn> {
     const replayed = recovery.rows[0]?.lsn ?? null;
     if (replayed !== null) return parseLsn(replayed);
     const marked = await client.query<{ lsn: string }>(
-      `SELECT pg_catalog.pg_logical_emit_message(true, 'restage', $1)::text AS lsn`, [`wait:${randomUUID()}`],
+      `SELECT pg_catalog.pg_logical_emit_message(true, 'restage', $1)::text AS lsn`,
+      [`wait:${randomUUID()}`],
     );
     return parseLsn(marked.rows[0]?.lsn ?? '');
   });
 }
 
 async function withSource<T>(config: Config, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = await connectPg({ url: config.source.url, purpose: 'source', application: `restage ${config.name} cli` });
+  const client = await connectPg({
+    url: config.source.url,
+    purpose: 'source',
+    application: `restage ${config.name} cli`,
+  });
   try {
     return await work(client);
   } finally {

@@ -49,7 +49,11 @@ export interface TargetLine {
 }
 
 /** Asks every part; one that is out of reach becomes a problem and does not hide the others. */
-export async function collectStatus(config: Config, logger: Logger, now: () => number = Date.now): Promise<PipelineStatus> {
+export async function collectStatus(
+  config: Config,
+  logger: Logger,
+  now: () => number = Date.now,
+): Promise<PipelineStatus> {
   const problems: string[] = [];
   const ask = async <T>(work: Promise<T>): Promise<T | null> => {
     try {
@@ -60,7 +64,9 @@ export async function collectStatus(config: Config, logger: Logger, now: () => n
     }
   };
   const [records, source, ...checkpoints] = await Promise.all([
-    ask(readRecords(config, logger)), ask(readSourceFigures(config)), ...config.targets.map((target) => ask(askTarget(config, target))),
+    ask(readRecords(config, logger)),
+    ask(readSourceFigures(config)),
+    ...config.targets.map((target) => ask(askTarget(config, target))),
   ]);
   const targets = config.targets.map((target, index) => targetLine(target, checkpoints[index] ?? null, source));
   return { name: config.name, services: listLines(config, records ?? new Map(), now()), targets, source, problems };
@@ -100,13 +106,27 @@ function listLines(config: Config, records: ReadonlyMap<string, StatusRecord>, n
 }
 
 export function serviceLine(
-  service: ServiceStatus['service'], instance: string, records: ReadonlyMap<string, StatusRecord>, now: number,
+  service: ServiceStatus['service'],
+  instance: string,
+  records: ReadonlyMap<string, StatusRecord>,
+  now: number,
 ): ServiceLine {
   const record = records.get(statusKey(service, instance));
   if (record === undefined) {
     return {
-      service, instance, state: 'down', detail: 'never heard', through: '', lagBytes: 0, lagEvents: 0, lagSeconds: 0,
-      address: '', pid: null, silentSeconds: null, events: null, load: null,
+      service,
+      instance,
+      state: 'down',
+      detail: 'never heard',
+      through: '',
+      lagBytes: 0,
+      lagEvents: 0,
+      lagSeconds: 0,
+      address: '',
+      pid: null,
+      silentSeconds: null,
+      events: null,
+      load: null,
     };
   }
   const { status } = record;
@@ -114,11 +134,19 @@ export function serviceLine(
   const isSilent = silentMs > STATUS_STALE_MS;
   const silence = `last heard ${Math.round(silentMs / 1_000)} s ago as ${status.state}${status.detail === '' ? '' : `: ${status.detail}`}`;
   return {
-    service, instance,
+    service,
+    instance,
     state: isSilent ? 'down' : status.state,
     detail: isSilent ? silence : status.detail,
-    through: status.through, lagBytes: status.lagBytes, lagEvents: status.lagEvents, lagSeconds: status.lagSeconds,
-    address: record.address, pid: record.pid, silentSeconds: silentMs / 1_000, events: status.events, load: status.load,
+    through: status.through,
+    lagBytes: status.lagBytes,
+    lagEvents: status.lagEvents,
+    lagSeconds: status.lagSeconds,
+    address: record.address,
+    pid: record.pid,
+    silentSeconds: silentMs / 1_000,
+    events: status.events,
+    load: status.load,
   };
 }
 

@@ -6,8 +6,11 @@ import type { PipelineStatus } from './status-report.ts';
 import { formatColumns } from './table-text.ts';
 
 export function registerStatus(program: Command, cli: CliEnvironment): void {
-  program.command('status')
-    .description('per service and target: state, position, lag in bytes, events and seconds; 3 when a part of it is out of reach')
+  program
+    .command('status')
+    .description(
+      'per service and target: state, position, lag in bytes, events and seconds; 3 when a part of it is out of reach',
+    )
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--json', 'one JSON document on standard output', false)
     .action(async (options: { config: string; json: boolean }) => {
@@ -22,19 +25,38 @@ export function registerStatus(program: Command, cli: CliEnvironment): void {
 export function formatStatus(report: PipelineStatus): string {
   const services = report.services.map((one) => [
     one.instance === '' ? one.service : `${one.service} ${one.instance}`,
-    one.state, one.through, one.lagBytes, one.lagEvents, one.lagSeconds,
-    one.pid === null ? '' : String(one.pid), one.address, one.detail.split('\n')[0] ?? '',
+    one.state,
+    one.through,
+    one.lagBytes,
+    one.lagEvents,
+    one.lagSeconds,
+    one.pid === null ? '' : String(one.pid),
+    one.address,
+    one.detail.split('\n')[0] ?? '',
   ]);
-  const targets = report.targets.map((one) => [one.name, one.through ?? '', one.isLoadDone ? 'done' : 'not done', one.lagBytes ?? '']);
+  const targets = report.targets.map((one) => [
+    one.name,
+    one.through ?? '',
+    one.isLoadDone ? 'done' : 'not done',
+    one.lagBytes ?? '',
+  ]);
   const slot = report.source?.slot ?? null;
-  const source = report.source === null ? '' : slot === null
-    ? `source at ${report.source.current}, no slot\n`
-    : `source at ${report.source.current}; slot ${slot.name}: ${slot.isActive ? 'active' : 'not active'}, confirmed ${slot.confirmed ?? 'nothing'}, ` +
-      `keeps ${slot.retainedBytes} bytes of WAL${slot.walStatus === null ? '' : ` (${slot.walStatus})`}\n`;
+  const source =
+    report.source === null
+      ? ''
+      : slot === null
+        ? `source at ${report.source.current}, no slot\n`
+        : `source at ${report.source.current}; slot ${slot.name}: ${slot.isActive ? 'active' : 'not active'}, confirmed ${slot.confirmed ?? 'nothing'}, ` +
+          `keeps ${slot.retainedBytes} bytes of WAL${slot.walStatus === null ? '' : ` (${slot.walStatus})`}\n`;
   return [
-    formatColumns(['service', 'state', 'through', 'lag bytes', 'lag events', 'lag s', 'pid', 'address', 'detail'], services),
+    formatColumns(
+      ['service', 'state', 'through', 'lag bytes', 'lag events', 'lag s', 'pid', 'address', 'detail'],
+      services,
+    ),
     formatColumns(['target', 'through', 'load', 'lag bytes'], targets),
     source,
     ...report.problems.map((problem) => `${problem}\n`),
-  ].filter((part) => part !== '').join('\n');
+  ]
+    .filter((part) => part !== '')
+    .join('\n');
 }

@@ -11,10 +11,16 @@ function child(name: string, script: string): { name: string; args: string[]; en
 test('one that needs a person stops all, with its exit code', async () => {
   const lines: string[] = [];
   const supervisor = new Supervisor([process.execPath, '-e'], logger, (line) => lines.push(line));
-  const code = await supervisor.run([
-    child('steady', 'setInterval(() => {}, 1000); process.on("SIGTERM", () => { console.log("drained"); process.exit(0); }); console.log("up")'),
-    child('broken', 'setTimeout(() => process.exit(4), 300)'),
-  ], new AbortController().signal);
+  const code = await supervisor.run(
+    [
+      child(
+        'steady',
+        'setInterval(() => {}, 1000); process.on("SIGTERM", () => { console.log("drained"); process.exit(0); }); console.log("up")',
+      ),
+      child('broken', 'setTimeout(() => process.exit(4), 300)'),
+    ],
+    new AbortController().signal,
+  );
   expect(code).toBe(4);
   expect(lines).toContain('steady | up');
   expect(lines).toContain('steady | drained');

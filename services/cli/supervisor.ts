@@ -57,7 +57,11 @@ export class Supervisor {
   #runOnce(service: ChildService, signal: AbortSignal): Promise<number | string> {
     const [program = process.execPath, ...before] = this.#command;
     // A group of its own: Ctrl-C reaches the supervisor alone, which drains each child once.
-    const child = spawn(program, [...before, ...service.args], { env: service.env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const child = spawn(program, [...before, ...service.args], {
+      env: service.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
     this.#logger.info({ child: service.name, childPid: child.pid }, `${service.name} started`);
     this.#copyLines(service.name, child.stdout);
     this.#copyLines(service.name, child.stderr);
@@ -70,7 +74,9 @@ export class Supervisor {
 
   #copyLines(name: string, stream: Readable): void {
     // A JSON line names its service itself and stays parseable.
-    createInterface({ input: stream }).on('line', (line) => this.#writeLine(line.startsWith('{') ? line : `${name} | ${line}`));
+    createInterface({ input: stream }).on('line', (line) =>
+      this.#writeLine(line.startsWith('{') ? line : `${name} | ${line}`),
+    );
   }
 }
 

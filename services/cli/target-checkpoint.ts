@@ -15,10 +15,13 @@ export async function connectTarget(config: Config, target: TargetConfig): Promi
 
 /** null before the sink's first start. */
 export async function readCheckpoint(client: pg.ClientBase, pipeline: string): Promise<Checkpoint | null> {
-  const known = await client.query<{ known: boolean }>(`SELECT pg_catalog.to_regclass('restage.checkpoint') IS NOT NULL AS known`);
+  const known = await client.query<{ known: boolean }>(
+    `SELECT pg_catalog.to_regclass('restage.checkpoint') IS NOT NULL AS known`,
+  );
   if (known.rows[0]?.known !== true) return null;
   const found = await client.query<{ through: string | null; load_done: boolean }>(
-    'SELECT through::text AS through, load_done FROM restage.checkpoint WHERE pipeline = $1', [pipeline],
+    'SELECT through::text AS through, load_done FROM restage.checkpoint WHERE pipeline = $1',
+    [pipeline],
   );
   const [row] = found.rows;
   return row === undefined ? null : { through: row.through ?? '0/0', isLoadDone: row.load_done };

@@ -5,7 +5,8 @@ import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 
 export function registerTransformer(program: Command, cli: CliEnvironment): void {
-  program.command('transformer')
+  program
+    .command('transformer')
     .description('applies the rules of every output, or of one, from raw topics to shaped ones')
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--output <name>', 'only this output')
@@ -15,13 +16,22 @@ export function registerTransformer(program: Command, cli: CliEnvironment): void
       const outputs = config.outputs.filter((output) => options.output === undefined || output.name === options.output);
       if (outputs.length === 0) {
         throw new RestageError('usage', 'a pipeline without outputs has no transformer', {
-          where: config.file, fix: 'sinks read the raw topics then; for rules, add transform.outputs',
+          where: config.file,
+          fix: 'sinks read the raw topics then; for rules, add transform.outputs',
         });
       }
-      const [{ runService }, { main }] = await Promise.all([import('./service-command.ts'), import('../transformer/main.ts')]);
-      const loops = outputs.map((output) => ({
-        service: 'transformer', instance: output.name, main: main.bind(undefined, config, output.name),
-      } as const));
+      const [{ runService }, { main }] = await Promise.all([
+        import('./service-command.ts'),
+        import('../transformer/main.ts'),
+      ]);
+      const loops = outputs.map(
+        (output) =>
+          ({
+            service: 'transformer',
+            instance: output.name,
+            main: main.bind(undefined, config, output.name),
+          }) as const,
+      );
       cli.setExitCode(await runService(config, loops, makeLogger(cli.env, cli.isTerminal), cli));
     });
 }

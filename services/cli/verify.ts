@@ -4,7 +4,8 @@ import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 
 export function registerVerify(program: Command, cli: CliEnvironment): void {
-  program.command('verify')
+  program
+    .command('verify')
     .description('compares source and target, through the rules: 0 equal, 1 different, with the rows named')
     .requiredOption('-c, --config <file>', 'configuration file')
     .requiredOption('--target <name>', 'which target')

@@ -20,11 +20,17 @@ interface WaitOptions {
 }
 
 export function registerWait(program: Command, cli: CliEnvironment): void {
-  program.command('wait')
+  program
+    .command('wait')
     .description('returns when the load is done and the target has passed an LSN of the source; 1 on time-out')
     .requiredOption('-c, --config <file>', 'configuration file')
     .requiredOption('--target <name>', 'which target')
-    .option('--lsn <lsn>', 'an LSN of the source, or "current": past all that is committed now', readLsn, 'current' as const)
+    .option(
+      '--lsn <lsn>',
+      'an LSN of the source, or "current": past all that is committed now',
+      readLsn,
+      'current' as const,
+    )
     .option('--timeout <seconds>', 'how long to wait', readSeconds, DEFAULT_TIMEOUT_S)
     .option('--json', 'one JSON document on standard output', false)
     .action(async (options: WaitOptions) => {
@@ -35,12 +41,21 @@ export function registerWait(program: Command, cli: CliEnvironment): void {
       const startedAt = Date.now();
       const { isReached, checkpoint } = await waitForLsn(config, target, lsn, timeout);
       const seconds = (Date.now() - startedAt) / 1_000;
-      const where = checkpoint === null ? 'has no position yet' : `is at ${checkpoint.through}, load ${checkpoint.isLoadDone ? 'done' : 'not done'}`;
+      const where =
+        checkpoint === null
+          ? 'has no position yet'
+          : `is at ${checkpoint.through}, load ${checkpoint.isLoadDone ? 'done' : 'not done'}`;
       if (options.json) {
-        cli.out(`${JSON.stringify({
-          target: target.name, lsn: formatLsn(lsn), reached: isReached, through: checkpoint?.through ?? null,
-          loadDone: checkpoint?.isLoadDone ?? false, seconds,
-        })}\n`);
+        cli.out(
+          `${JSON.stringify({
+            target: target.name,
+            lsn: formatLsn(lsn),
+            reached: isReached,
+            through: checkpoint?.through ?? null,
+            loadDone: checkpoint?.isLoadDone ?? false,
+            seconds,
+          })}\n`,
+        );
       } else if (isReached) cli.out(`${target.name} ${where}, past ${formatLsn(lsn)}, after ${seconds.toFixed(1)} s\n`);
       else cli.err(`not reached after ${seconds.toFixed(1)} s: ${target.name} ${where}, wanted ${formatLsn(lsn)}\n`);
       cli.setExitCode(isReached ? 0 : 1);
@@ -53,7 +68,12 @@ interface WaitResult {
 }
 
 /** A target that is away for a while is waited for as well; the time-out bounds both. */
-export async function waitForLsn(config: Config, target: TargetConfig, lsn: Lsn, timeout: AbortSignal): Promise<WaitResult> {
+export async function waitForLsn(
+  config: Config,
+  target: TargetConfig,
+  lsn: Lsn,
+  timeout: AbortSignal,
+): Promise<WaitResult> {
   let checkpoint: Checkpoint | null = null;
   for (let attempt = 0; !timeout.aborted; attempt += 1) {
     try {
@@ -61,7 +81,8 @@ export async function waitForLsn(config: Config, target: TargetConfig, lsn: Lsn,
       try {
         while (!timeout.aborted) {
           checkpoint = await readCheckpoint(client, config.name);
-          if (checkpoint !== null && checkpoint.isLoadDone && parseLsn(checkpoint.through) >= lsn) return { isReached: true, checkpoint };
+          if (checkpoint !== null && checkpoint.isLoadDone && parseLsn(checkpoint.through) >= lsn)
+            return { isReached: true, checkpoint };
           await pause(POLL_MS, timeout);
         }
       } finally {

@@ -7,7 +7,13 @@ export type Image = ReadonlyMap<string, string | null>;
 export type RowChange =
   | { readonly kind: 'insert'; readonly position: Position; readonly after: Image }
   /** `key` names the row as it was; `before` is the whole old row where the source sends it, else null. */
-  | { readonly kind: 'update'; readonly position: Position; readonly key: Image; readonly before: Image | null; readonly after: Image }
+  | {
+      readonly kind: 'update';
+      readonly position: Position;
+      readonly key: Image;
+      readonly before: Image | null;
+      readonly after: Image;
+    }
   | { readonly kind: 'delete'; readonly position: Position; readonly key: Image; readonly before: Image | null };
 
 /** An identity's values as one string, for maps. */

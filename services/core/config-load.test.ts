@@ -28,8 +28,12 @@ test('a small configuration gets every default', () => {
     file: 'shop.yaml',
     kafka: { brokers: ['127.0.0.1:9092'], ssl: false, sasl: null, replicationFactor: 1 },
     source: {
-      url: 'postgresql://s:secret@h/s', tables: ['*'], publication: 'restage_shop_1', slot: 'restage_shop_1',
-      snapshotWorkers: 2, heartbeatMs: 10_000,
+      url: 'postgresql://s:secret@h/s',
+      tables: ['*'],
+      publication: 'restage_shop_1',
+      slot: 'restage_shop_1',
+      snapshotWorkers: 2,
+      heartbeatMs: 10_000,
     },
     outputs: [],
     targets: [{ name: 'new', url: 'postgresql://t@h/t', output: null, schema: 'copy', loadWorkers: 2 }],
@@ -39,7 +43,8 @@ test('a small configuration gets every default', () => {
 });
 
 test('rules keep names that objects would trip over', () => {
-  const config = loadConfig(`${SMALL}
+  const config = loadConfig(
+    `${SMALL}
 transform:
   outputs:
     - name: main
@@ -48,19 +53,27 @@ transform:
           rename: '"my.schema".orders'
           columns: { rename: { cust: customer_id, __proto__: p }, drop: [internal_note] }
           where: "amount >= 0"
-`, 'shop.yaml', ENV);
+`,
+    'shop.yaml',
+    ENV,
+  );
   expect(config.targets[0]?.output).toBe('main');
   expect(config.outputs[0]?.rules[0]).toEqual({
     table: { schema: 'public', table: 'old_orders' },
     rename: { schema: 'my.schema', table: 'orders' },
-    renameColumns: new Map([['cust', 'customer_id'], ['__proto__', 'p']]),
+    renameColumns: new Map([
+      ['cust', 'customer_id'],
+      ['__proto__', 'p'],
+    ]),
     dropColumns: ['internal_note'],
     where: 'amount >= 0',
   });
 });
 
 test('an unknown key names its place and the nearest known one', () => {
-  expect(problemOf(SMALL.replace('brokers', 'borkers'))).toContain('shop.yaml:3:10: unknown key "borkers" in kafka; did you mean "brokers"?');
+  expect(problemOf(SMALL.replace('brokers', 'borkers'))).toContain(
+    'shop.yaml:3:10: unknown key "borkers" in kafka; did you mean "brokers"?',
+  );
   expect(problemOf(`${SMALL}\nzzzzzzzzzz: 1\n`)).toContain('known here: name, kafka, source');
 });
 
@@ -71,9 +84,17 @@ kafka: { brokers: [nope], sasl: { password: topsecret } }
 source: { postgres: { url: "mysql://u:topsecret@h" }, snapshotWorkers: many }
 targets: [{ name: a, schema: guess }, { name: a, output: none }]
 `);
-  for (const part of ['2:7: name: a name is', '3:20: kafka.brokers: a broker is', 'needs mechanism', 'source.postgres.url: write it as',
-    'source.snapshotWorkers: expected number', 'targets[0].postgres.url is required', 'targets[0].schema', 'a second target named "a"',
-    'no output is named "none"']) {
+  for (const part of [
+    '2:7: name: a name is',
+    '3:20: kafka.brokers: a broker is',
+    'needs mechanism',
+    'source.postgres.url: write it as',
+    'source.snapshotWorkers: expected number',
+    'targets[0].postgres.url is required',
+    'targets[0].schema',
+    'a second target named "a"',
+    'no output is named "none"',
+  ]) {
     expect(message).toContain(part);
   }
   expect(message).not.toContain('topsecret');
@@ -83,18 +104,26 @@ test('missing variables are named; set ones stay strings where strings are wante
   expect(problemOf(SMALL, {})).toContain('shop.yaml:4:28: the environment variable SOURCE_URL is not set');
   const text = SMALL.replace('brokers', 'sasl: { mechanism: PLAIN, username: u, password: "${PW}" }, brokers');
   expect(loadConfig(`${text}\nhttp: { port: "\${PORT:-81}" }`, 'f', { ...ENV, PW: '12"34: }' })).toMatchObject({
-    kafka: { sasl: { password: '12"34: }' } }, http: { port: 81 },
+    kafka: { sasl: { password: '12"34: }' } },
+    http: { port: 81 },
   });
   expect(loadConfig(text, 'f', { ...ENV, PW: '$${X} ${Y}' }).kafka.sasl?.password).toBe('$${X} ${Y}');
   expect(loadConfig(text, 'f', { ...ENV, PW: '123' }).kafka.sasl?.password).toBe('123');
 });
 
 test('the environment takes the place of the file', () => {
-  const config = loadConfig(SMALL, 'f', { ...ENV, RESTAGE_KAFKA_BROKERS: 'a:1, b:2', RESTAGE_EPOCH_LINGER_MS: '5', RESTAGE_KAFKA_SSL: 'true' });
+  const config = loadConfig(SMALL, 'f', {
+    ...ENV,
+    RESTAGE_KAFKA_BROKERS: 'a:1, b:2',
+    RESTAGE_EPOCH_LINGER_MS: '5',
+    RESTAGE_KAFKA_SSL: 'true',
+  });
   expect(config.kafka.brokers).toEqual(['a:1', 'b:2']);
   expect(config.kafka.ssl).toBe(true);
   expect(config.epoch.lingerMs).toBe(5);
-  expect(problemOf(SMALL, { ...ENV, RESTAGE_HTTP_PORT: 'x' })).toContain('RESTAGE_HTTP_PORT: http.port: expected number');
+  expect(problemOf(SMALL, { ...ENV, RESTAGE_HTTP_PORT: 'x' })).toContain(
+    'RESTAGE_HTTP_PORT: http.port: expected number',
+  );
 });
 
 test('broken YAML, duplicate keys, tags and alias bombs are problems with a place', () => {
@@ -102,7 +131,9 @@ test('broken YAML, duplicate keys, tags and alias bombs are problems with a plac
   expect(problemOf(`${SMALL}\nname: other\n`)).toContain('unique');
   expect(problemOf(SMALL.replace('name: shop-1', 'name: !!js/function "x"'))).toContain('tag');
   expect(problemOf('a: &a [*a]\nname: *a\n')).toContain('name');
-  expect(problemOf(`x: &x [${'y,'.repeat(3)}]\nsource: { tables: [${'*x,'.repeat(150)}] }`)).toContain('more than 100 aliases');
+  expect(problemOf(`x: &x [${'y,'.repeat(3)}]\nsource: { tables: [${'*x,'.repeat(150)}] }`)).toContain(
+    'more than 100 aliases',
+  );
   expect(problemOf('')).toContain('name is required');
   expect(problemOf('- a')).toContain('must hold keys and values');
 });

@@ -66,7 +66,10 @@ class OptionReader {
     return OPTIONS.find((option) => option.path === path)?.default as OptionValue<P>;
   }
 
-  count(path: 'transform.outputs[]' | 'transform.outputs[].rules[]' | 'targets[]', ...indexes: readonly number[]): number {
+  count(
+    path: 'transform.outputs[]' | 'transform.outputs[].rules[]' | 'targets[]',
+    ...indexes: readonly number[]
+  ): number {
     const open = concrete(path.slice(0, -2), indexes);
     return this.#parsed.counts.get(`${open}[]`) ?? 0;
   }
@@ -121,11 +124,15 @@ function readRules(reader: OptionReader, output: number): RuleConfig[] {
 }
 
 function readTable(
-  reader: OptionReader, path: 'transform.outputs[].rules[].table' | 'transform.outputs[].rules[].rename', output: number, rule: number,
+  reader: OptionReader,
+  path: 'transform.outputs[].rules[].table' | 'transform.outputs[].rules[].rename',
+  output: number,
+  rule: number,
 ): TableName {
   const text = reader.get(path, output, rule) ?? '';
   const name = parseTableName(text);
-  if (name === null && text !== '') reader.report(path, [output, rule], 'write it as schema.table, parts with a dot in double quotes');
+  if (name === null && text !== '')
+    reader.report(path, [output, rule], 'write it as schema.table, parts with a dot in double quotes');
   return name ?? { schema: '', table: '' };
 }
 
@@ -139,7 +146,11 @@ function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): Ta
     targets.push({
       name,
       url: reader.get('targets[].postgres.url', at),
-      output: readTargetOutput(reader, at, outputs.map((output) => output.name)),
+      output: readTargetOutput(
+        reader,
+        at,
+        outputs.map((output) => output.name),
+      ),
       schema: reader.get('targets[].schema', at),
       loadWorkers: reader.get('targets[].loadWorkers', at),
     });
@@ -173,6 +184,10 @@ function unquote(part: string): string {
 
 function invalid(problems: readonly string[], file: string): RestageError {
   const [only] = problems;
-  const what = problems.length === 1 && only !== undefined ? only : `${problems.length} problems:\n  - ${problems.join('\n  - ')}`;
-  return new RestageError('config_invalid', what, { where: file, fix: 'correct the configuration; docs/configuration.md lists every key' });
+  const what =
+    problems.length === 1 && only !== undefined ? only : `${problems.length} problems:\n  - ${problems.join('\n  - ')}`;
+  return new RestageError('config_invalid', what, {
+    where: file,
+    fix: 'correct the configuration; docs/configuration.md lists every key',
+  });
 }

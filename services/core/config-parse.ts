@@ -1,5 +1,15 @@
 import {
-  isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, parse as parseYaml, type Document, type Node, type ParsedNode, type YAMLMap,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  parse as parseYaml,
+  type Document,
+  type Node,
+  type ParsedNode,
+  type YAMLMap,
 } from 'yaml';
 import { z } from 'zod';
 import { expandVariables, type Environment } from '#core/config-expand.ts';
@@ -79,7 +89,12 @@ class Walker implements ParsedConfig {
     if (given === undefined || given === '') return;
     this.places.set(node.path, node.option.env);
     const isList = node.option.type instanceof z.ZodArray;
-    const wanted = isList ? given.split(',').map((part) => part.trim()).filter((part) => part !== '') : given;
+    const wanted = isList
+      ? given
+          .split(',')
+          .map((part) => part.trim())
+          .filter((part) => part !== '')
+      : given;
     this.#check(node.option, node.path, wanted, true, () => node.option.env ?? '');
   }
 
@@ -127,7 +142,8 @@ class Walker implements ParsedConfig {
       return;
     }
     this.counts.set(`${path}[]`, value.items.length);
-    for (const [index, entry] of value.items.entries()) this.#node(item, entry as Node, `${path}[${index}]`, offsetOf(value));
+    for (const [index, entry] of value.items.entries())
+      this.#node(item, entry as Node, `${path}[${index}]`, offsetOf(value));
   }
 
   #map(option: Option, value: Node, path: string): void {
@@ -148,17 +164,26 @@ class Walker implements ParsedConfig {
     const before = this.problems.length;
     const read = this.#plain(value);
     if (this.problems.length > before) return;
-    this.#check(option, path, read.value, read.isExpanded, (issuePath) => this.#place(offsetOf(nodeAt(value, issuePath))));
+    this.#check(option, path, read.value, read.isExpanded, (issuePath) =>
+      this.#place(offsetOf(nodeAt(value, issuePath))),
+    );
   }
 
   /** An expanded string may stand for a number or a boolean: `${PORT:-8080}`. */
-  #check(option: Option, path: string, value: unknown, isExpanded: boolean, place: (path: readonly PropertyKey[]) => string): void {
+  #check(
+    option: Option,
+    path: string,
+    value: unknown,
+    isExpanded: boolean,
+    place: (path: readonly PropertyKey[]) => string,
+  ): void {
     let parsed = option.type.safeParse(value);
     if (!parsed.success && isExpanded && typeof value === 'string' && /^(true|false|\d+)$/.test(value)) {
       parsed = option.type.safeParse(parseYaml(value, { schema: 'core' }));
     }
     if (parsed.success) this.values.set(path, parsed.data);
-    else for (const issue of parsed.error.issues) this.problems.push(`${place(issue.path)}: ${path}: ${issueText(issue)}`);
+    else
+      for (const issue of parsed.error.issues) this.problems.push(`${place(issue.path)}: ${path}: ${issueText(issue)}`);
   }
 
   /** A node's value with variables expanded in its strings. Keys are never expanded. */

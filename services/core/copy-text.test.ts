@@ -10,7 +10,10 @@ describe('CopyTextSplitter', () => {
   });
 
   it('gives every row back, however the bytes are cut', () => {
-    const field = fc.option(fc.string({ unit: 'binary' }).map((text) => text.replaceAll('\0', '')), { nil: null });
+    const field = fc.option(
+      fc.string({ unit: 'binary' }).map((text) => text.replaceAll('\0', '')),
+      { nil: null },
+    );
     const rows = fc.array(fc.array(field, { minLength: 2, maxLength: 2 }), { maxLength: 8 });
     fc.assert(
       fc.property(rows, fc.integer({ min: 1, max: 7 }), (expected, step) => {
@@ -18,7 +21,9 @@ describe('CopyTextSplitter', () => {
         const splitter = new CopyTextSplitter();
         const seen = [];
         for (let at = 0; at < bytes.length; at += step) seen.push(...splitter.split(bytes.subarray(at, at + step)));
-        expect(seen).toEqual(expected.map((row) => row.map((value) => (value === null ? null : Buffer.from(value).toString()))));
+        expect(seen).toEqual(
+          expected.map((row) => row.map((value) => (value === null ? null : Buffer.from(value).toString()))),
+        );
       }),
     );
   });

@@ -11,14 +11,29 @@ export function crc32c(data: Buffer, from = 0): number {
   for (; at < end8; at += SLICES) {
     const low = crc ^ (data[at]! | (data[at + 1]! << 8) | (data[at + 2]! << 16) | (data[at + 3]! << 24));
     crc =
-      t7[low & 255]! ^ t6[(low >>> 8) & 255]! ^ t5[(low >>> 16) & 255]! ^ t4[low >>> 24]! ^
-      t3[data[at + 4]!]! ^ t2[data[at + 5]!]! ^ t1[data[at + 6]!]! ^ t0[data[at + 7]!]!;
+      t7[low & 255]! ^
+      t6[(low >>> 8) & 255]! ^
+      t5[(low >>> 16) & 255]! ^
+      t4[low >>> 24]! ^
+      t3[data[at + 4]!]! ^
+      t2[data[at + 5]!]! ^
+      t1[data[at + 6]!]! ^
+      t0[data[at + 7]!]!;
   }
   for (; at < data.length; at += 1) crc = (crc >>> 8) ^ t0[(crc ^ data[at]!) & 255]!;
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-type EightTables = readonly [Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array];
+type EightTables = readonly [
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+];
 
 function makeTables(): EightTables {
   const tables = Array.from({ length: SLICES }, () => new Uint32Array(256));

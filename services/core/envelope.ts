@@ -30,7 +30,11 @@ export interface Envelope {
   readonly before: Row | null;
   readonly after: Row | null;
   readonly source: EventSource;
-  readonly transaction: { readonly id: string; readonly total_order: number; readonly data_collection_order: number } | null;
+  readonly transaction: {
+    readonly id: string;
+    readonly total_order: number;
+    readonly data_collection_order: number;
+  } | null;
   readonly op: Op;
   readonly ts_ms: number;
   readonly ts_us: number | string;

@@ -14,7 +14,13 @@ const EXIT_CODES: Record<ErrorKind, ExitCode> = { usage: 2, unreachable: 3, pers
  */
 const TRANSIENT_SQLSTATE = /^(08...|40...|53...|57P0[1-5]|55P03|25006|57014)$/;
 const TRANSIENT_NETWORK: ReadonlySet<string> = new Set([
-  'ECONNRESET', 'ECONNREFUSED', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENOTFOUND', 'EAI_AGAIN',
+  'ECONNRESET',
+  'ECONNREFUSED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
 ]);
 
 /** The one place that tells transient from permanent. */
@@ -38,6 +44,8 @@ function isTransient(error: unknown): boolean {
   return (
     TRANSIENT_SQLSTATE.test(code) ||
     TRANSIENT_NETWORK.has(code) ||
-    /^Connection terminated|^Client has encountered a connection error|timeout expired|Client was closed/.test(error.message)
+    /^Connection terminated|^Client has encountered a connection error|timeout expired|Client was closed/.test(
+      error.message,
+    )
   );
 }

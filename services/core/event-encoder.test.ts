@@ -4,9 +4,19 @@ import { lsnOf } from '#core/lsn.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { UNCHANGED } from '#core/tuple.ts';
 
-const columns = [column('id', 'integer'), column('__proto__', 'text'), column('paid', 'boolean'), column('body', 'text')];
+const columns = [
+  column('id', 'integer'),
+  column('__proto__', 'text'),
+  column('paid', 'boolean'),
+  column('body', 'text'),
+];
 const structure: TableStructure = {
-  schema: 'public', table: 'orders', topic: 'shop.public.orders', columns, primaryKey: ['id'], uniques: [],
+  schema: 'public',
+  table: 'orders',
+  topic: 'shop.public.orders',
+  columns,
+  primaryKey: ['id'],
+  uniques: [],
   identity: { kind: 'primaryKey', columns: ['id'], isFull: false },
 };
 const encoder = new EventEncoder(structure, columns, 'shop', 'db', '0.1.0');
@@ -22,18 +32,37 @@ describe('EventEncoder', () => {
   });
 
   it('makes an envelope that parses, with the exact times and LSNs', () => {
-    const transaction = { commit: lsnOf(0x16B374D848n), xid: 501, commitTime: 1_700_000_000_123_456n };
-    const json = encoder.change('u', 'null', '{"id":7}', transaction, { lsn: lsnOf(97n), ordinal: 3, tableOrdinal: 2, processedMs: 5 });
-    const event = JSON.parse(json) as { source: Record<string, unknown>; transaction: unknown; op: string; ts_us: number };
+    const transaction = { commit: lsnOf(0x16b374d848n), xid: 501, commitTime: 1_700_000_000_123_456n };
+    const json = encoder.change('u', 'null', '{"id":7}', transaction, {
+      lsn: lsnOf(97n),
+      ordinal: 3,
+      tableOrdinal: 2,
+      processedMs: 5,
+    });
+    const event = JSON.parse(json) as {
+      source: Record<string, unknown>;
+      transaction: unknown;
+      op: string;
+      ts_us: number;
+    };
     expect(event.source).toMatchObject({
-      ts_ms: 1_700_000_000_123, ts_us: 1_700_000_000_123_456, sequence: `["${0x16B374D848n}","97"]`, lsn: 97, txId: 501, schema: 'public', table: 'orders',
+      ts_ms: 1_700_000_000_123,
+      ts_us: 1_700_000_000_123_456,
+      sequence: '["97504254024","97"]',
+      lsn: 97,
+      txId: 501,
+      schema: 'public',
+      table: 'orders',
     });
     expect(event.transaction).toEqual({ id: '501:16/B374D848', total_order: 3, data_collection_order: 2 });
     expect([event.op, event.ts_us]).toEqual(['u', 5000]);
   });
 
   it('makes a snapshot row that parses', () => {
-    const event = JSON.parse(encoder.snapshotRow('{"id":7}', lsnOf(97n), 5)) as { source: Record<string, unknown>; op: string };
+    const event = JSON.parse(encoder.snapshotRow('{"id":7}', lsnOf(97n), 5)) as {
+      source: Record<string, unknown>;
+      op: string;
+    };
     expect(event.op).toBe('r');
     expect(event.source).toMatchObject({ snapshot: 'true', sequence: '[null,"97"]', txId: null });
   });
@@ -41,6 +70,15 @@ describe('EventEncoder', () => {
 
 function column(name: string, json: ColumnStructure['json']): ColumnStructure {
   return {
-    name, json, type: 'text', typeSchema: 'pg_catalog', typeName: 'text', modifiers: '', notNull: false, generated: false, identity: '', enumLabels: null,
+    name,
+    json,
+    type: 'text',
+    typeSchema: 'pg_catalog',
+    typeName: 'text',
+    modifiers: '',
+    notNull: false,
+    generated: false,
+    identity: '',
+    enumLabels: null,
   };
 }

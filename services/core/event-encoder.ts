@@ -18,6 +18,7 @@ export interface EventFacts {
   readonly processedMs: number;
 }
 
+// oxlint-disable-next-line no-control-regex -- JSON wants control characters escaped
 const NEEDS_ESCAPE = /["\\\u0000-\u001f]/;
 
 /** Writes Debezium's envelope (profile `lossless`) for one table, without an object per event. */
@@ -34,7 +35,13 @@ export class EventEncoder {
   #sourceStart = '';
 
   /** `columns`: those that values come for, in their order; generated columns are left out by the caller. */
-  constructor(structure: TableStructure, columns: readonly ColumnStructure[], pipeline: string, database: string, version: string) {
+  constructor(
+    structure: TableStructure,
+    columns: readonly ColumnStructure[],
+    pipeline: string,
+    database: string,
+    version: string,
+  ) {
     this.structure = structure;
     this.#columns = columns;
     this.#prefixes = columns.map((column) => `${JSON.stringify(column.name)}:`);

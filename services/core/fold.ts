@@ -61,5 +61,7 @@ function foldOne(change: RowChange, identity: readonly string[], rows: Map<strin
 
 /** The row's key after an update; an unchanged, toasted key column stands in the old key only. */
 function currentKey(change: Extract<RowChange, { kind: 'update' }>, identity: readonly string[]): string {
-  return JSON.stringify(identity.map((column) => (change.after.has(column) ? change.after.get(column) : change.key.get(column)) ?? null));
+  return JSON.stringify(
+    identity.map((column) => (change.after.has(column) ? change.after.get(column) : change.key.get(column)) ?? null),
+  );
 }

@@ -20,8 +20,12 @@ const range = z.object({
 const control = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('barrier'), commit: lsn, ordinal: count, id: z.string() }),
   z.object({
-    kind: z.literal('truncate'), commit: lsn, ordinal: count,
-    topics: z.array(z.string()), cascade: z.boolean(), restartIdentity: z.boolean(),
+    kind: z.literal('truncate'),
+    commit: lsn,
+    ordinal: count,
+    topics: z.array(z.string()),
+    cascade: z.boolean(),
+    restartIdentity: z.boolean(),
   }),
   z.object({ kind: z.literal('ddl'), commit: lsn, ordinal: count, statement: z.string() }),
 ]);
@@ -46,7 +50,10 @@ export const manifestSchema = z.object({
   /** Every transaction that committed before this LSN is in Kafka (invariant 1). */
   through: lsn,
   /** Commit time of the last transaction, microseconds since 1970, decimal; null where there is none. */
-  commitTime: z.string().regex(/^-?\d+$/).nullable(),
+  commitTime: z
+    .string()
+    .regex(/^-?\d+$/)
+    .nullable(),
   systemId: z.string(),
   timeline: count,
   load: count,
@@ -91,8 +98,11 @@ export function parseManifest(bytes: Buffer, where: string): Manifest {
   if (parsed.success && parsed.data.format <= MANIFEST_FORMAT) return parsed.data;
   if (parsed.success) {
     throw new RestageError('state_newer', `a manifest has form ${parsed.data.format}, newer than this Restage reads`, {
-      where, fix: 'use the newer version of Restage that wrote it',
+      where,
+      fix: 'use the newer version of Restage that wrote it',
     });
   }
-  throw new RestageError('manifest_invalid', `a manifest is not of the known form: ${z.prettifyError(parsed.error)}`, { where });
+  throw new RestageError('manifest_invalid', `a manifest is not of the known form: ${z.prettifyError(parsed.error)}`, {
+    where,
+  });
 }

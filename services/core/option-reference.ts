@@ -38,7 +38,9 @@ export function makeConfigReference(): string {
     const group = option.path.split('.')[0] ?? '';
     groups.set(group, [...(groups.get(group) ?? []), option]);
   }
-  const sections = [...groups].map(([group, options]) => `## ${group.replace('[]', '')}\n\n${options.map(describe).join('\n')}`);
+  const sections = [...groups].map(
+    ([group, options]) => `## ${group.replace('[]', '')}\n\n${options.map(describe).join('\n')}`,
+  );
   return `${HEAD}\n${sections.join('\n')}`;
 }
 
@@ -62,7 +64,7 @@ function typeText(type: z.ZodType): string {
   const schema = z.toJSONSchema(type, { io: 'input' });
   if (schema.type === 'array') return 'list of strings';
   if (schema.enum !== undefined) return `one of ${schema.enum.map((value) => `\`${String(value)}\``).join(', ')}`;
-  if (schema.type === 'integer') return `whole number, ${schema.minimum} to ${schema.maximum}`;
+  if (schema.type === 'integer') return `whole number, ${String(schema.minimum)} to ${String(schema.maximum)}`;
   const pattern = schema.pattern === undefined ? '' : `, \`${schema.pattern}\``;
-  return `${schema.type}${pattern}`;
+  return `${String(schema.type)}${pattern}`;
 }

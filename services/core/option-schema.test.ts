@@ -20,7 +20,7 @@ test('the committed schema and reference page are current', () => {
   expect(committed('docs/configuration.md')).toBe(makeConfigReference());
 });
 
-test('the schema takes the page\'s example and refuses an unknown key', () => {
+test("the schema takes the page's example and refuses an unknown key", () => {
   const validate = new Ajv2020({ allErrors: true }).compile(makeConfigSchema());
   const example: unknown = parse(examplePage());
   expect(validate(example), JSON.stringify(validate.errors)).toBe(true);
@@ -28,8 +28,11 @@ test('the schema takes the page\'s example and refuses an unknown key', () => {
   expect(validate({ ...(example as object), http: { port: 'x' } })).toBe(false);
 });
 
-test('the loader takes the page\'s example', () => {
-  const config = loadConfig(examplePage(), 'page', { SOURCE_URL: 'postgresql://s@h/s', TARGET_URL: 'postgresql://t@h/t' });
+test("the loader takes the page's example", () => {
+  const config = loadConfig(examplePage(), 'page', {
+    SOURCE_URL: 'postgresql://s@h/s',
+    TARGET_URL: 'postgresql://t@h/t',
+  });
   expect(config.targets).toMatchObject([{ name: 'new', output: 'main', schema: 'require' }]);
 });
 

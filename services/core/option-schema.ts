@@ -21,7 +21,12 @@ function nodeSchema(node: OptionNode): Json {
     case 'object': {
       const required = [...node.keys].filter(([, child]) => isRequired(child)).map(([key]) => key);
       const properties = Object.fromEntries([...node.keys].map(([key, child]) => [key, nodeSchema(child)]));
-      return { type: 'object', properties, ...(required.length === 0 ? {} : { required }), additionalProperties: false };
+      return {
+        type: 'object',
+        properties,
+        ...(required.length === 0 ? {} : { required }),
+        additionalProperties: false,
+      };
     }
     case 'list':
       return { type: 'array', items: nodeSchema(node.item), ...(REQUIRED_LISTS.has(node.path) ? { minItems: 1 } : {}) };
@@ -29,7 +34,11 @@ function nodeSchema(node: OptionNode): Json {
       return { type: 'object', description: node.option.about, additionalProperties: leafSchema(node.option.type) };
     case 'leaf': {
       const { about, default: value } = node.option;
-      return { description: about, ...leafSchema(node.option.type), ...(value === undefined || value === null ? {} : { default: value }) };
+      return {
+        description: about,
+        ...leafSchema(node.option.type),
+        ...(value === undefined || value === null ? {} : { default: value }),
+      };
     }
   }
 }

@@ -51,8 +51,14 @@ export class RecordBatchBuilder implements RecordBatch {
     const valueBytes = value === null ? -1 : Buffer.byteLength(value);
     const delta = this.#count;
     const body =
-      1 + 1 + varintBytes(delta) + varintBytes(keyBytes) + Math.max(keyBytes, 0) + varintBytes(valueBytes) +
-      Math.max(valueBytes, 0) + headers.length;
+      1 +
+      1 +
+      varintBytes(delta) +
+      varintBytes(keyBytes) +
+      Math.max(keyBytes, 0) +
+      varintBytes(valueBytes) +
+      Math.max(valueBytes, 0) +
+      headers.length;
     this.#reserve(body + OVERHEAD_BYTES);
     this.#varint(body);
     this.#buffer[this.#at++] = 0; // attributes

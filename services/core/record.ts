@@ -64,7 +64,8 @@ export function readStreamHeaders(record: KafkaRecord): EventHeaders | null {
   const xid = record.headers.get('xid');
   const epoch = record.headers.get('epoch');
   const structure = record.headers.get('structure');
-  if (pos?.length !== POSITION_BYTES || xid?.length !== 8 || epoch?.length !== 8 || structure?.length !== 4) return null;
+  if (pos?.length !== POSITION_BYTES || xid?.length !== 8 || epoch?.length !== 8 || structure?.length !== 4)
+    return null;
   return {
     position: readPosition(pos),
     xid: xid.readBigUInt64BE(),
@@ -75,7 +76,8 @@ export function readStreamHeaders(record: KafkaRecord): EventHeaders | null {
 
 export function encodeHeaders(headers: readonly (readonly [string, Buffer])[]): Buffer {
   const parts: Buffer[] = [varint(headers.length)];
-  for (const [name, value] of headers) parts.push(varint(Buffer.byteLength(name)), Buffer.from(name), varint(value.length), value);
+  for (const [name, value] of headers)
+    parts.push(varint(Buffer.byteLength(name)), Buffer.from(name), varint(value.length), value);
   return Buffer.concat(parts);
 }
 

@@ -24,7 +24,17 @@ export interface ServiceStatus {
   load: LoadStatus;
 }
 
-export type ServiceState = 'starting' | 'standby' | 'loading' | 'indexing' | 'streaming' | 'paused' | 'retrying' | 'draining' | 'stopped' | 'failed';
+export type ServiceState =
+  | 'starting'
+  | 'standby'
+  | 'loading'
+  | 'indexing'
+  | 'streaming'
+  | 'paused'
+  | 'retrying'
+  | 'draining'
+  | 'stopped'
+  | 'failed';
 
 export interface LoadStatus {
   tables: number;

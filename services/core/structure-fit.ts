@@ -20,8 +20,10 @@ export function findMisfits(wanted: TableStructure, found: TableStructure): stri
   for (const column of wanted.columns) {
     const there = columns.get(column.name);
     if (there === undefined) problems.push(`column ${column.name} ${column.type} is missing`);
-    else if (there.generated && !column.generated) problems.push(`column ${column.name} is generated at the target only`);
-    else if (!holds(there, column)) problems.push(`column ${column.name} is ${there.type}, the source's is ${column.type}`);
+    else if (there.generated && !column.generated)
+      problems.push(`column ${column.name} is generated at the target only`);
+    else if (!holds(there, column))
+      problems.push(`column ${column.name} is ${there.type}, the source's is ${column.type}`);
   }
   return problems;
 }
@@ -29,13 +31,22 @@ export function findMisfits(wanted: TableStructure, found: TableStructure): stri
 function holds(target: ColumnStructure, source: ColumnStructure): boolean {
   if (source.enumLabels !== null && target.enumLabels !== null) {
     const labels = new Set(target.enumLabels);
-    return source.enumLabels.every((label) => labels.has(label)) && source.typeName.startsWith('_') === target.typeName.startsWith('_');
+    return (
+      source.enumLabels.every((label) => labels.has(label)) &&
+      source.typeName.startsWith('_') === target.typeName.startsWith('_')
+    );
   }
   const isSame = target.typeName === source.typeName;
   if (isSame) return target.modifiers === source.modifiers || target.modifiers === '' || isLonger(target, source);
-  return target.typeSchema === 'pg_catalog' && target.modifiers === '' && (WIDER[source.typeName]?.includes(target.typeName) ?? false);
+  return (
+    target.typeSchema === 'pg_catalog' &&
+    target.modifiers === '' &&
+    (WIDER[source.typeName]?.includes(target.typeName) ?? false)
+  );
 }
 
 function isLonger(target: ColumnStructure, source: ColumnStructure): boolean {
-  return target.typeName === 'varchar' && source.modifiers !== '' && Number(target.modifiers) >= Number(source.modifiers);
+  return (
+    target.typeName === 'varchar' && source.modifiers !== '' && Number(target.modifiers) >= Number(source.modifiers)
+  );
 }

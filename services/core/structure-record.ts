@@ -18,7 +18,10 @@ export function structureRecord(structure: TableStructure): StructureRecord {
 }
 
 /** A table's topic and version: names a structure in this process's memory. */
-export function structureId(record: { readonly version: number; readonly structure: { readonly topic: string } }): string {
+export function structureId(record: {
+  readonly version: number;
+  readonly structure: { readonly topic: string };
+}): string {
   return `${record.structure.topic}:${record.version}`;
 }
 
@@ -40,7 +43,13 @@ function isStructureRecord(value: unknown): value is { version: number; structur
   if (typeof value !== 'object' || value === null || !('version' in value) || !('structure' in value)) return false;
   const { structure } = value;
   return (
-    typeof structure === 'object' && structure !== null && 'topic' in structure && typeof structure.topic === 'string' &&
-    'schema' in structure && 'table' in structure && 'columns' in structure && Array.isArray(structure.columns)
+    typeof structure === 'object' &&
+    structure !== null &&
+    'topic' in structure &&
+    typeof structure.topic === 'string' &&
+    'schema' in structure &&
+    'table' in structure &&
+    'columns' in structure &&
+    Array.isArray(structure.columns)
   );
 }

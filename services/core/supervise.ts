@@ -20,7 +20,7 @@ const HEALTHY_MS = 30_000;
  */
 export async function supervise(options: SuperviseOptions, attempt: () => Promise<void>): Promise<void> {
   const { status, logger, signal, clock } = options;
-  for (let failures = 0; !signal.aborted; ) {
+  for (let failures = 0; !signal.aborted;) {
     const startedAt = clock();
     try {
       await attempt();

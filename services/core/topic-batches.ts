@@ -29,10 +29,14 @@ export class TopicBatches {
     builder.append(key, value, headers);
     const added = builder.bytes - before;
     if (added > LARGEST_RECORD_BYTES) {
-      throw new RestageError('record_too_large', `a row takes ${added} bytes, more than a Kafka record of this pipeline may`, {
-        where: `topic ${topic}, key ${key === null ? 'none' : key.slice(0, 200)}`,
-        fix: 'leave the table out of source.tables, or make its values smaller',
-      });
+      throw new RestageError(
+        'record_too_large',
+        `a row takes ${added} bytes, more than a Kafka record of this pipeline may`,
+        {
+          where: `topic ${topic}, key ${key === null ? 'none' : key.slice(0, 200)}`,
+          fix: 'leave the table out of source.tables, or make its values smaller',
+        },
+      );
     }
     this.#bytes += added;
     this.#count += 1;

@@ -39,16 +39,21 @@ export async function ensureSlot(options: SlotOptions): Promise<BornSlot | null>
   }
   if (kind === 'intent') {
     if (slot !== null) {
-      if (slot.confirmed !== null && slot.confirmed < book.through) throw foreignSlot(source.slot, 'and is older than this pipeline');
+      if (slot.confirmed !== null && slot.confirmed < book.through)
+        throw foreignSlot(source.slot, 'and is older than this pipeline');
       await dropSlot(client, source.slot);
     }
     return born(options);
   }
   if (slot === null || slot.isLost) {
-    throw new RestageError('slot_missing', slot === null ? 'the replication slot is gone' : 'the server gave the replication slot up', {
-      where: `slot ${source.slot}, Kafka has everything up to ${formatLsn(book.through)}`,
-      fix: 'changes since then may be lost: start the pipeline anew under another name; keep max_slot_wal_keep_size large enough',
-    });
+    throw new RestageError(
+      'slot_missing',
+      slot === null ? 'the replication slot is gone' : 'the server gave the replication slot up',
+      {
+        where: `slot ${source.slot}, Kafka has everything up to ${formatLsn(book.through)}`,
+        fix: 'changes since then may be lost: start the pipeline anew under another name; keep max_slot_wal_keep_size large enough',
+      },
+    );
   }
   if (slot.plugin !== 'pgoutput') throw foreignSlot(source.slot, `and uses the plug-in ${slot.plugin ?? 'none'}`);
   if (slot.confirmed !== null && slot.confirmed > book.through) {

@@ -47,8 +47,12 @@ export class ChangeAssembler {
     switch (message.tag) {
       case 'begin':
         this.#transaction = {
-          commit: message.commit, xid: message.xid, commitTime: message.commitTime,
-          xid64: extendXid(message.xid, this.#options.recentXid), ordinal: 0, tableOrdinals: new Map(),
+          commit: message.commit,
+          xid: message.xid,
+          commitTime: message.commitTime,
+          xid64: extendXid(message.xid, this.#options.recentXid),
+          ordinal: 0,
+          tableOrdinals: new Map(),
         };
         this.#options.epochs.begin(message.commit, message.commitTime);
         return;
@@ -57,9 +61,13 @@ export class ChangeAssembler {
         this.#options.epochs.commit(message.end);
         return;
       case 'insert':
-        return this.#change(message.relation, lsn, (table, event) => this.#write(table, 'c', 'null', message.after, message.after, event));
+        return this.#change(message.relation, lsn, (table, event) =>
+          this.#write(table, 'c', 'null', message.after, message.after, event),
+        );
       case 'update':
-        return this.#change(message.relation, lsn, (table, event) => this.#update(table, message.before, message.after, event));
+        return this.#change(message.relation, lsn, (table, event) =>
+          this.#update(table, message.before, message.after, event),
+        );
       case 'delete':
         return this.#change(message.relation, lsn, (table, event) => this.#delete(table, message.before, event));
       case 'truncate':
@@ -110,7 +118,15 @@ export class ChangeAssembler {
 
   #append(table: CapturedTable, key: string | null, value: string | null, event: EventPlace): void {
     const { epochs, clock } = this.#options;
-    epochs.append(table.structure.topic, key, value, event.position, event.transaction.xid64, table.record.version, clock());
+    epochs.append(
+      table.structure.topic,
+      key,
+      value,
+      event.position,
+      event.transaction.xid64,
+      table.record.version,
+      clock(),
+    );
   }
 
   #truncate(message: Extract<PgoutputMessage, { tag: 'truncate' }>): void {
@@ -120,10 +136,15 @@ export class ChangeAssembler {
     for (const table of tables) this.#introduce(table);
     this.#options.epochs.appendControl(
       {
-        kind: 'truncate', commit: formatLsn(position.commit), ordinal: position.ordinal,
-        topics: tables.map((table) => table.structure.topic), cascade: message.cascade, restartIdentity: message.restartIdentity,
+        kind: 'truncate',
+        commit: formatLsn(position.commit),
+        ordinal: position.ordinal,
+        topics: tables.map((table) => table.structure.topic),
+        cascade: message.cascade,
+        restartIdentity: message.restartIdentity,
       },
-      position, this.#options.clock(),
+      position,
+      this.#options.clock(),
     );
     this.#options.status.events.truncate += 1;
   }
@@ -133,13 +154,16 @@ export class ChangeAssembler {
     const { position } = this.#next();
     if (message.prefix !== MESSAGE_PREFIX || !this.#options.epochs.isNew(position)) return;
     this.#options.epochs.appendControl(
-      { kind: 'barrier', commit: formatLsn(position.commit), ordinal: position.ordinal, id: message.content }, position, this.#options.clock(),
+      { kind: 'barrier', commit: formatLsn(position.commit), ordinal: position.ordinal, id: message.content },
+      position,
+      this.#options.clock(),
     );
   }
 
   #next(): { transaction: OpenTransaction; position: Position } {
     const transaction = this.#transaction;
-    if (transaction === null) throw new RestageError('record_invalid', 'the source sent a change outside a transaction');
+    if (transaction === null)
+      throw new RestageError('record_invalid', 'the source sent a change outside a transaction');
     transaction.ordinal += 1;
     return { transaction, position: { commit: transaction.commit, ordinal: transaction.ordinal } };
   }
@@ -153,7 +177,12 @@ export class ChangeAssembler {
   }
 
   #facts(event: EventPlace): { lsn: Lsn; ordinal: number; tableOrdinal: number; processedMs: number } {
-    return { lsn: event.lsn, ordinal: event.position.ordinal, tableOrdinal: event.tableOrdinal, processedMs: this.#options.clock() };
+    return {
+      lsn: event.lsn,
+      ordinal: event.position.ordinal,
+      tableOrdinal: event.tableOrdinal,
+      processedMs: this.#options.clock(),
+    };
   }
 }
 

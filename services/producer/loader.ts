@@ -1,5 +1,10 @@
 import type pg from 'pg';
-import { planChunks, readChunk, TableRewrittenSignal, type PageRange } from '#adapters/postgres/source/snapshot-reader.ts';
+import {
+  planChunks,
+  readChunk,
+  TableRewrittenSignal,
+  type PageRange,
+} from '#adapters/postgres/source/snapshot-reader.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import type { Lsn } from '#core/lsn.ts';
@@ -43,14 +48,22 @@ const NO_HEADERS = encodeHeaders([]);
  * Reads tables under one snapshot each, in parallel chunks, and queues plan, chunks, tableEnds and end. A table that was
  * truncated or rewritten since its snapshot is taken again, whole, under a new one and a new plan.
  */
-export async function loadTables(options: LoaderOptions, tables: readonly TableStructure[], firstLoad: number, first: LoadSnapshot): Promise<void> {
+export async function loadTables(
+  options: LoaderOptions,
+  tables: readonly TableStructure[],
+  firstLoad: number,
+  first: LoadSnapshot,
+): Promise<void> {
   let pending = tables;
   let snapshot = first;
   let load = firstLoad;
   for (;;) {
     pending = await loadUnder(options, pending, load, snapshot);
     if (pending.length === 0 || options.signal.aborted) break;
-    options.logger.warn({ tables: pending.map(formatTable) }, 'tables were truncated or rewritten while they were copied; they are taken again');
+    options.logger.warn(
+      { tables: pending.map(formatTable) },
+      'tables were truncated or rewritten while they were copied; they are taken again',
+    );
     snapshot = await options.takeSnapshot();
     load += 1;
   }
@@ -59,15 +72,30 @@ export async function loadTables(options: LoaderOptions, tables: readonly TableS
 
 /** Returns the tables that must be taken again. */
 async function loadUnder(
-  options: LoaderOptions, tables: readonly TableStructure[], load: number, snapshot: LoadSnapshot,
+  options: LoaderOptions,
+  tables: readonly TableStructure[],
+  load: number,
+  snapshot: LoadSnapshot,
 ): Promise<TableStructure[]> {
   const clients = await Promise.all(Array.from({ length: options.workers }, options.connect));
   try {
     const [planner] = clients;
-    const ranges = planner === undefined ? new Map<string, PageRange[]>() : await planChunks(planner, tables, CHUNK_BYTES);
-    const planned = tables.map((structure) => ({ structure, ranges: ranges.get(tableKey(structure)) ?? [{ from: 0, to: null }] }));
+    const ranges =
+      planner === undefined ? new Map<string, PageRange[]>() : await planChunks(planner, tables, CHUNK_BYTES);
+    const planned = tables.map((structure) => ({
+      structure,
+      ranges: ranges.get(tableKey(structure)) ?? [{ from: 0, to: null }],
+    }));
     const captured = planned.map(({ structure }) => options.book.capture(structure, copiedColumns(structure)));
-    await options.queue.put(makePlan(options, planned.map(({ structure, ranges: list }) => ({ structure, chunks: list.length, rows: 0 })), captured, load, snapshot.lsn));
+    await options.queue.put(
+      makePlan(
+        options,
+        planned.map(({ structure, ranges: list }) => ({ structure, chunks: list.length, rows: 0 })),
+        captured,
+        load,
+        snapshot.lsn,
+      ),
+    );
     const tasks = planned.flatMap(({ ranges: list }, index) => {
       const table = captured[index];
       return table === undefined ? [] : list.map((range, chunk): ChunkTask => ({ captured: table, chunk, range }));
@@ -81,7 +109,11 @@ async function loadUnder(
 }
 
 function makePlan(
-  options: LoaderOptions, tables: readonly PlannedTable[], captured: readonly CapturedTable[], load: number, snapshot: Lsn,
+  options: LoaderOptions,
+  tables: readonly PlannedTable[],
+  captured: readonly CapturedTable[],
+  load: number,
+  snapshot: Lsn,
 ): LoadItem {
   const structures = new TopicBatches();
   for (const { record } of captured) structures.append(options.schemasTopic, record.key, record.value, NO_HEADERS);
@@ -129,7 +161,8 @@ class LoadRun {
       }
       const left = (this.#left.get(key) ?? 0) - 1;
       this.#left.set(key, left);
-      if (left === 0) await this.#options.queue.put({ kind: 'tableEnd', load: this.#load, table, snapshot: this.#snapshot.lsn });
+      if (left === 0)
+        await this.#options.queue.put({ kind: 'tableEnd', load: this.#load, table, snapshot: this.#snapshot.lsn });
     }
   }
 
@@ -142,7 +175,14 @@ class LoadRun {
     let partRows = 0;
     const flush = async (last: boolean): Promise<void> => {
       await queue.put({
-        kind: 'chunk', load: this.#load, table: structure, chunk: task.chunk, part, last, rows: partRows, data: batches.finish(),
+        kind: 'chunk',
+        load: this.#load,
+        table: structure,
+        chunk: task.chunk,
+        part,
+        last,
+        rows: partRows,
+        data: batches.finish(),
       });
       batches = new TopicBatches();
       part += 1;
@@ -152,7 +192,12 @@ class LoadRun {
       const now = clock();
       for (const values of rows) {
         const headers = chunkHeaders(task.chunk, row, 0, record.version);
-        batches.append(structure.topic, encoder.key(values), encoder.snapshotRow(encoder.row(values), this.#snapshot.lsn, now), headers);
+        batches.append(
+          structure.topic,
+          encoder.key(values),
+          encoder.snapshotRow(encoder.row(values), this.#snapshot.lsn, now),
+          headers,
+        );
         row += 1;
         partRows += 1;
       }

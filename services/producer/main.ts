@@ -21,24 +21,46 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
   const { logger, status, signal, gate } = context;
   const application = `restage ${config.name} producer`;
   const { url } = config.source;
-  const connect = (settings: Record<string, string> = {}) => connectPg({ url, purpose: 'source', application, settings });
+  const connect = (settings: Record<string, string> = {}) =>
+    connectPg({ url, purpose: 'source', application, settings });
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
-  const lease = createAdvisoryLease({ connect: () => connectPg({ url, purpose: 'source', application: `${application} lease` }), name: `${config.name}.producer`, logger });
+  const lease = createAdvisoryLease({
+    connect: () => connectPg({ url, purpose: 'source', application: `${application} lease` }),
+    name: `${config.name}.producer`,
+    logger,
+  });
   const prefix = config.name;
   try {
     await supervise({ status, logger, signal, clock: Date.now }, async () => {
       await lease.acquire(signal, () => (status.state = 'standby'));
       const held = AbortSignal.any([signal, lease.lost]);
-      const writer = createKafkaEpochWriter({ pool, prefix, transactionalId: `${prefix}.producer`, transactionTimeoutMs: TRANSACTION_TIMEOUT_MS, logger });
+      const writer = createKafkaEpochWriter({
+        pool,
+        prefix,
+        transactionalId: `${prefix}.producer`,
+        transactionTimeoutMs: TRANSACTION_TIMEOUT_MS,
+        logger,
+      });
       const reader = createKafkaEpochReader({ pool, prefix, logger });
       try {
         await produce(
           {
-            config, version: VERSION, application, writer, reader, connect, gate, status, logger, clock: Date.now,
+            config,
+            version: VERSION,
+            application,
+            writer,
+            reader,
+            connect,
+            gate,
+            status,
+            logger,
+            clock: Date.now,
             connectReplication: () => connectPg({ url, purpose: 'source', application, replication: true }),
             ensureTopics: async (tables) => {
               const { replicationFactor } = config.kafka;
-              await ensureTopics(pool, [epochsTopic(prefix), ...tables.map((table) => table.topic)], { replicationFactor });
+              await ensureTopics(pool, [epochsTopic(prefix), ...tables.map((table) => table.topic)], {
+                replicationFactor,
+              });
               await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
             },
             readStructures: async () => {
@@ -51,7 +73,8 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
       } finally {
         await Promise.all([writer.close(), reader.close()]);
       }
-      if (lease.lost.aborted && !signal.aborted) throw new RestageError('lease_lost', 'the producer lost its lease in the source');
+      if (lease.lost.aborted && !signal.aborted)
+        throw new RestageError('lease_lost', 'the producer lost its lease in the source');
     });
   } finally {
     await lease.release();

@@ -4,7 +4,12 @@ import type { Manifest, ManifestKind, StoredManifest } from '#core/manifest.ts';
 import type { StreamPart, StreamResume } from './stream-epochs.ts';
 
 /** What a draft adds to the common part. */
-type DraftExtra = Partial<Pick<ManifestDraft, 'part' | 'last' | 'through' | 'load' | 'tables' | 'table' | 'chunk' | 'rows' | 'snapshot' | 'loaded'>>;
+type DraftExtra = Partial<
+  Pick<
+    ManifestDraft,
+    'part' | 'last' | 'through' | 'load' | 'tables' | 'table' | 'chunk' | 'rows' | 'snapshot' | 'loaded'
+  >
+>;
 
 /** Remembers the last manifest and makes the next: every manifest says how far the stream is, so the last is enough to restart. */
 export class ManifestBook {
@@ -46,7 +51,8 @@ export class ManifestBook {
       part: last?.part ?? 0,
       last: !isOpen,
       through: this.through,
-      written: isOpen && last.lastCommit !== null ? { commit: parseLsn(last.lastCommit), ordinal: last.lastOrdinal } : null,
+      written:
+        isOpen && last.lastCommit !== null ? { commit: parseLsn(last.lastCommit), ordinal: last.lastOrdinal } : null,
     };
   }
 

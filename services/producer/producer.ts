@@ -59,7 +59,8 @@ export async function produce(parts: ProducerParts, signal: AbortSignal): Promis
   try {
     await new ProducerRun(parts, closers).run(signal);
   } finally {
-    for (const close of closers.toReversed()) await close().catch((error: unknown) => parts.logger.debug({ error }, 'closing failed'));
+    for (const close of closers.toReversed())
+      await close().catch((error: unknown) => parts.logger.debug({ error }, 'closing failed'));
   }
 }
 
@@ -85,7 +86,8 @@ class ProducerRun {
     const identity = await identifySource(replication);
     requireSameSource(identity, last?.manifest ?? null);
     const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
-    if (await ensurePublication(client, config.source.publication, chosen)) logger.info({ publication: config.source.publication }, 'publication made');
+    if (await ensurePublication(client, config.source.publication, chosen))
+      logger.info({ publication: config.source.publication }, 'publication made');
     const born = await this.#ensureSlot(client, manifests);
     const written = await this.#parts.readStructures();
     const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen);
@@ -97,18 +99,36 @@ class ProducerRun {
     const stream = new ReplicationStream(replication, config.source.slot, config.source.publication, manifests.through);
     this.#closers.push(() => stream.close());
     const assembler = new ChangeAssembler({
-      book, epochs, schemasTopic: schemasTopic(config.name), writtenStructures: written, recentXid: await recentXid(client), status, clock,
+      book,
+      epochs,
+      schemasTopic: schemasTopic(config.name),
+      writtenStructures: written,
+      recentXid: await recentXid(client),
+      status,
+      clock,
     });
     const publisher = new Publisher({
-      writer, book: manifests, epochs, parts: partQueue, load: loadQueue, notifier, limits: config.epoch,
-      heartbeatMs: config.source.heartbeatMs, confirm: (through) => stream.confirm(through), status, clock,
+      writer,
+      book: manifests,
+      epochs,
+      parts: partQueue,
+      load: loadQueue,
+      notifier,
+      limits: config.epoch,
+      heartbeatMs: config.source.heartbeatMs,
+      confirm: (through) => stream.confirm(through),
+      status,
+      clock,
     });
     status.state = unfinished.length === 0 ? 'streaming' : 'loading';
     status.load.isDone = unfinished.length === 0;
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
     const tasks = [
-      capture({ stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate }, either),
+      capture(
+        { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
+        either,
+      ),
       this.#load(born, unfinished, book, manifests.load + 1, loadQueue, either),
       this.#watch(stream, epochs, either),
     ];
@@ -123,7 +143,12 @@ class ProducerRun {
   }
 
   async #load(
-    born: BornSlot | null, tables: readonly TableStructure[], book: RelationBook, load: number, queue: BoundedQueue<LoadItem>, signal: AbortSignal,
+    born: BornSlot | null,
+    tables: readonly TableStructure[],
+    book: RelationBook,
+    load: number,
+    queue: BoundedQueue<LoadItem>,
+    signal: AbortSignal,
   ): Promise<void> {
     if (tables.length === 0) return;
     const { config, logger, clock } = this.#parts;
@@ -131,10 +156,20 @@ class ProducerRun {
     const snapshot = born === null ? await takeSnapshot() : { name: born.snapshot, lsn: born.consistentPoint };
     await loadTables(
       {
-        connect: () => this.#parts.connect({ row_security: 'off' }), takeSnapshot, book, queue, schemasTopic: schemasTopic(config.name),
-        workers: config.source.snapshotWorkers, partBytes: config.epoch.partBytes / 4, logger, clock, signal,
+        connect: () => this.#parts.connect({ row_security: 'off' }),
+        takeSnapshot,
+        book,
+        queue,
+        schemasTopic: schemasTopic(config.name),
+        workers: config.source.snapshotWorkers,
+        partBytes: config.epoch.partBytes / 4,
+        logger,
+        clock,
+        signal,
       },
-      tables, load, snapshot,
+      tables,
+      load,
+      snapshot,
     );
     if (born !== null) await born.keeper.end();
   }
@@ -174,17 +209,23 @@ class ProducerRun {
 }
 
 async function emitHeartbeat(client: pg.Client): Promise<void> {
-  await client.query(`SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, $1, '') END`, [HEARTBEAT_PREFIX]);
+  await client.query(`SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, $1, '') END`, [
+    HEARTBEAT_PREFIX,
+  ]);
 }
 
 async function recentXid(client: pg.Client): Promise<bigint> {
-  const [row] = (await client.query<{ xmax: string }>('SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS xmax')).rows;
+  const [row] = (await client.query<{ xmax: string }>('SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS xmax'))
+    .rows;
   return BigInt(row?.xmax ?? '0');
 }
 
 /** The first failure ends the others; the publisher ends last, so that a drain writes what is complete. */
 async function runTogether(
-  tasks: readonly Promise<void>[], publisher: Promise<void>, ended: AbortController, queues: readonly Pick<BoundedQueue<unknown>, 'close'>[],
+  tasks: readonly Promise<void>[],
+  publisher: Promise<void>,
+  ended: AbortController,
+  queues: readonly Pick<BoundedQueue<unknown>, 'close'>[],
 ): Promise<void> {
   let failure: { readonly error: unknown } | null = null;
   const fail = (error: unknown): void => {

@@ -45,7 +45,8 @@ export class Publisher {
     const { load, notifier } = this.#options;
     for (;;) {
       const hasPart = this.#hasPart(signal.aborted);
-      if (load.length > 0 && !this.#isMidEpoch && (this.#isLoadsTurn || !hasPart) && !signal.aborted) await this.#writeLoadItem();
+      if (load.length > 0 && !this.#isMidEpoch && (this.#isLoadsTurn || !hasPart) && !signal.aborted)
+        await this.#writeLoadItem();
       else if (hasPart) await this.#writePart();
       else if (signal.aborted) return;
       else if (this.#isEmptyDue()) await this.#writeEmpty();
@@ -59,7 +60,9 @@ export class Publisher {
     if ((book.last?.plan ?? null) === null) return false;
     if (parts.length > 0) return true;
     if (!epochs.isAtBoundary || !epochs.hasContent) return false;
-    return isDraining || epochs.hasBarrier || epochs.bytes >= limits.bytes || clock() - epochs.openedAt >= limits.lingerMs;
+    return (
+      isDraining || epochs.hasBarrier || epochs.bytes >= limits.bytes || clock() - epochs.openedAt >= limits.lingerMs
+    );
   }
 
   #isEmptyDue(): boolean {
@@ -112,7 +115,8 @@ export class Publisher {
     book.note(await writer.write(draft, data));
     this.#wroteAt = clock();
     status.through = draft.through;
-    status.lagSeconds = draft.commitTime === null ? 0 : Math.max(0, this.#wroteAt / 1000 - Number(draft.commitTime) / 1e6);
+    status.lagSeconds =
+      draft.commitTime === null ? 0 : Math.max(0, this.#wroteAt / 1000 - Number(draft.commitTime) / 1e6);
     return (this.#wroteAt - startedAt) / 1000;
   }
 }
@@ -125,7 +129,12 @@ function loadDraft(book: ManifestBook, item: LoadItem): ManifestDraft {
     }
     case 'chunk':
       return book.draft('chunk', {
-        load: item.load, table: nameOf(item.table), chunk: item.chunk, part: item.part, last: item.last, rows: item.rows,
+        load: item.load,
+        table: nameOf(item.table),
+        chunk: item.chunk,
+        part: item.part,
+        last: item.last,
+        rows: item.rows,
       });
     case 'tableEnd':
       return book.draft('tableEnd', { load: item.load, table: nameOf(item.table), snapshot: formatLsn(item.snapshot) });
@@ -134,7 +143,11 @@ function loadDraft(book: ManifestBook, item: LoadItem): ManifestDraft {
   }
 }
 
-function nameOf(structure: { schema: string; table: string; topic: string }): { schema: string; table: string; topic: string } {
+function nameOf(structure: { schema: string; table: string; topic: string }): {
+  schema: string;
+  table: string;
+  topic: string;
+} {
   return { schema: structure.schema, table: structure.table, topic: structure.topic };
 }
 

@@ -36,7 +36,8 @@ export class RelationBook {
   /** @throws RestageError record_invalid for a relation that was never announced. */
   get(relation: number): CapturedTable | null {
     const table = this.#tables.get(relation);
-    if (table === undefined) throw new RestageError('record_invalid', `the source sent a change of the unannounced relation ${relation}`);
+    if (table === undefined)
+      throw new RestageError('record_invalid', `the source sent a change of the unannounced relation ${relation}`);
     return table;
   }
 
@@ -61,16 +62,31 @@ export class RelationBook {
       });
     }
     // A later column must not change the version of rows written before it.
-    const shape = { ...structure, ...name, topic: before.topic, columns: structure.columns.filter((column) => column.generated || names.has(column.name)) };
+    const shape = {
+      ...structure,
+      ...name,
+      topic: before.topic,
+      columns: structure.columns.filter((column) => column.generated || names.has(column.name)),
+    };
     this.#chosen.set(tableKey(name), shape);
-    this.#tables.set(relation.oid, this.capture(shape, relation.columns.map((column) => column.name)));
+    this.#tables.set(
+      relation.oid,
+      this.capture(
+        shape,
+        relation.columns.map((column) => column.name),
+      ),
+    );
   }
 
   /** The encoder of a table for values in this order of columns. */
   capture(structure: TableStructure, order: readonly string[]): CapturedTable {
     const columns = order.flatMap((name) => structure.columns.filter((column) => column.name === name));
     const { prefix, database, version } = this.#options;
-    return { structure, record: structureRecord(structure), encoder: new EventEncoder(structure, columns, prefix, database, version) };
+    return {
+      structure,
+      record: structureRecord(structure),
+      encoder: new EventEncoder(structure, columns, prefix, database, version),
+    };
   }
 }
 

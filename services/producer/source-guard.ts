@@ -11,16 +11,20 @@ import { parseLsn } from '#core/lsn.ts';
 export async function requireLogicalWal(client: pg.ClientBase): Promise<void> {
   const [row] = (await client.query<{ level: string }>(`SELECT current_setting('wal_level') AS level`)).rows;
   if (row?.level === 'logical') return;
-  throw new RestageError('source_not_ready', `the source runs with wal_level = ${row?.level ?? 'unknown'}, and changes can only be read with logical`, {
-    fix: 'ALTER SYSTEM SET wal_level = logical; then restart the server',
-  });
+  throw new RestageError(
+    'source_not_ready',
+    `the source runs with wal_level = ${row?.level ?? 'unknown'}, and changes can only be read with logical`,
+    {
+      fix: 'ALTER SYSTEM SET wal_level = logical; then restart the server',
+    },
+  );
 }
 
 /** @throws RestageError source_replaced when the server behind the address is not the one that Kafka's history came from. */
 export function requireSameSource(identity: SourceIdentity, last: Manifest | null): void {
   if (last === null) return;
   if (identity.systemId !== last.systemId) {
-    throw new RestageError('source_replaced', 'another database cluster answers at the source\'s address', {
+    throw new RestageError('source_replaced', "another database cluster answers at the source's address", {
       where: `system identifier ${identity.systemId}, the pipeline's is ${last.systemId}`,
       fix: 'correct source.postgres.url, or start a pipeline of another name for this cluster',
     });
@@ -44,7 +48,9 @@ export async function requireIdentities(client: pg.ClientBase, tables: readonly 
     `SELECT schemaname AS schema, relname AS table, (n_tup_upd + n_tup_del)::text AS changes FROM pg_stat_user_tables
       WHERE n_tup_upd + n_tup_del > 0`,
   );
-  const changed = without.filter((table) => rows.some((row) => row.schema === table.schema && row.table === table.table));
+  const changed = without.filter((table) =>
+    rows.some((row) => row.schema === table.schema && row.table === table.table),
+  );
   if (changed.length === 0) return;
   throw new RestageError('identity_missing', 'tables without a usable replica identity get UPDATEs or DELETEs', {
     where: changed.map(formatTable).join(', '),

@@ -10,7 +10,16 @@ describe('StreamEpochs', () => {
     transaction(epochs, 110n, 2, 120n);
     transaction(epochs, 130n, 1, 140n);
     const part = epochs.take();
-    expect(part).toMatchObject({ epoch: 5, part: 1, last: true, firstCommit: 110n, lastCommit: 130n, lastOrdinal: 1, through: 140n, events: 3 });
+    expect(part).toMatchObject({
+      epoch: 5,
+      part: 1,
+      last: true,
+      firstCommit: 110n,
+      lastCommit: 130n,
+      lastOrdinal: 1,
+      through: 140n,
+      events: 3,
+    });
     expect(epochs.hasContent).toBe(false);
   });
 
@@ -22,7 +31,13 @@ describe('StreamEpochs', () => {
     const first = epochs.take();
     expect(first).toMatchObject({ part: 1, last: false, through: 100n, lastOrdinal: 2 });
 
-    const again = new StreamEpochs({ epoch: 5, part: 1, last: false, through: lsnOf(100n), written: { commit: lsnOf(110n), ordinal: 2 } });
+    const again = new StreamEpochs({
+      epoch: 5,
+      part: 1,
+      last: false,
+      through: lsnOf(100n),
+      written: { commit: lsnOf(110n), ordinal: 2 },
+    });
     again.begin(lsnOf(110n), 1n);
     expect(again.isNew({ commit: lsnOf(110n), ordinal: 2 })).toBe(false);
     expect(again.isNew({ commit: lsnOf(110n), ordinal: 3 })).toBe(true);
@@ -32,12 +47,26 @@ describe('StreamEpochs', () => {
   });
 
   it('ends an epoch whose parts were all written before the restart', () => {
-    const epochs = new StreamEpochs({ epoch: 5, part: 1, last: false, through: lsnOf(100n), written: { commit: lsnOf(110n), ordinal: 2 } });
+    const epochs = new StreamEpochs({
+      epoch: 5,
+      part: 1,
+      last: false,
+      through: lsnOf(100n),
+      written: { commit: lsnOf(110n), ordinal: 2 },
+    });
     epochs.begin(lsnOf(110n), 1n);
     expect(epochs.hasContent).toBe(false);
     epochs.commit(lsnOf(150n));
     expect(epochs.hasContent).toBe(true);
-    expect(epochs.take()).toMatchObject({ epoch: 5, part: 2, last: true, through: 150n, lastCommit: 110n, lastOrdinal: 2, events: 0 });
+    expect(epochs.take()).toMatchObject({
+      epoch: 5,
+      part: 2,
+      last: true,
+      through: 150n,
+      lastCommit: 110n,
+      lastOrdinal: 2,
+      events: 0,
+    });
   });
 
   it('moves on keep-alives only between transactions', () => {

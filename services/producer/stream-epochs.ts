@@ -101,7 +101,15 @@ export class StreamEpochs {
     return this.#written === null || comparePositions(position, this.#written) > 0;
   }
 
-  append(topic: string, key: string | null, value: string | null, position: Position, xid: bigint, structure: number, now: number): void {
+  append(
+    topic: string,
+    key: string | null,
+    value: string | null,
+    position: Position,
+    xid: bigint,
+    structure: number,
+    now: number,
+  ): void {
     this.#note(position, now);
     this.#events += value === null ? 0 : 1;
     this.#batches.append(topic, key, value, streamHeaders({ position, xid, epoch: this.#epoch, structure }));
@@ -135,10 +143,18 @@ export class StreamEpochs {
     if (last) this.#through = this.#reached;
     const position = this.#position ?? this.#written ?? { commit: this.#through, ordinal: 0 };
     const part: StreamPart = {
-      epoch: this.#epoch, part: this.#part, last,
-      firstCommit: this.#firstCommit ?? position.commit, lastCommit: position.commit, lastOrdinal: position.ordinal,
-      through: this.#through, commitTime: this.#commitTime, control: this.#control, data: this.#batches.finish(),
-      events: this.#events, bytes: this.#batches.bytes,
+      epoch: this.#epoch,
+      part: this.#part,
+      last,
+      firstCommit: this.#firstCommit ?? position.commit,
+      lastCommit: position.commit,
+      lastOrdinal: position.ordinal,
+      through: this.#through,
+      commitTime: this.#commitTime,
+      control: this.#control,
+      data: this.#batches.finish(),
+      events: this.#events,
+      bytes: this.#batches.bytes,
     };
     this.#epoch += last ? 1 : 0;
     this.#part = last ? 1 : this.#part + 1;

@@ -7,7 +7,11 @@ import type { ManifestBook } from './manifest-book.ts';
  * The tables whose load an earlier life began and did not end, from the manifests since the first plan. Before any plan:
  * all. The snapshot went with that life, so they are taken again, whole.
  */
-export async function findUnfinished(reader: EpochReader, book: ManifestBook, chosen: readonly TableStructure[]): Promise<TableStructure[]> {
+export async function findUnfinished(
+  reader: EpochReader,
+  book: ManifestBook,
+  chosen: readonly TableStructure[],
+): Promise<TableStructure[]> {
   const plan = book.last?.plan ?? null;
   if (book.last?.loaded === true) return [];
   if (plan === null) return [...chosen];
@@ -25,7 +29,12 @@ export async function findUnfinished(reader: EpochReader, book: ManifestBook, ch
   return chosen.filter((table) => !done.has(tableKey(table)));
 }
 
-function noteTable(done: Set<string>, kind: string, table: TableName | undefined, planned: readonly TableName[] | undefined): void {
+function noteTable(
+  done: Set<string>,
+  kind: string,
+  table: TableName | undefined,
+  planned: readonly TableName[] | undefined,
+): void {
   if (kind === 'tableEnd' && table !== undefined) done.add(tableKey(table));
   if (kind === 'plan') for (const again of planned ?? []) done.delete(tableKey(again));
 }

@@ -17,7 +17,8 @@ export function splitEnvelope(value: Buffer, where: string): EnvelopeText {
   const text = value.toString('utf8');
   const at = text.indexOf(SOURCE);
   const op = text[text.lastIndexOf(OP) + OP.length];
-  if (at < 0 || (op !== 'c' && op !== 'u' && op !== 'd' && op !== 'r')) throw new RestageError('record_invalid', 'a record is no row event', { where });
+  if (at < 0 || (op !== 'c' && op !== 'u' && op !== 'd' && op !== 'r'))
+    throw new RestageError('record_invalid', 'a record is no row event', { where });
   try {
     const { before, after } = JSON.parse(`${text.slice(0, at)}}`) as { before: Row | null; after: Row | null };
     return { event: { op, before, after }, tail: text.slice(at) };

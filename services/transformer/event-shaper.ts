@@ -41,21 +41,26 @@ export class EventShaper {
   async learn(manifest: Manifest, signal: AbortSignal): Promise<void> {
     for (const range of manifest.ranges) {
       if (range.topic !== this.#options.rawSchemasTopic) continue;
-      for await (const records of this.#options.reader.read(range, signal)) for (const { value } of records) if (value !== null) this.#add(value);
+      for await (const records of this.#options.reader.read(range, signal))
+        for (const { value } of records) if (value !== null) this.#add(value);
     }
   }
 
   /** @throws RestageError record_invalid for a topic without structure. */
   shaped(topic: string): TableStructure {
     const known = this.#newest.get(topic);
-    if (known === undefined) throw new RestageError('record_invalid', 'a manifest names a topic without structure', { where: `topic ${topic}` });
+    if (known === undefined)
+      throw new RestageError('record_invalid', 'a manifest names a topic without structure', {
+        where: `topic ${topic}`,
+      });
     return known.rule.shaped;
   }
 
   /** The table's shaped structure goes into the transaction that first uses it. */
   introduce(topic: string, version: number, out: TopicBatches): TableRule {
     const rule = this.#rules.get(structureId({ version, structure: { topic } }));
-    if (rule === undefined) throw new RestageError('record_invalid', `structure ${version} was never announced`, { where: `topic ${topic}` });
+    if (rule === undefined)
+      throw new RestageError('record_invalid', `structure ${version} was never announced`, { where: `topic ${topic}` });
     const id = structureId({ version: rule.version, structure: rule.shaped });
     if (this.#options.written.has(id)) return rule;
     this.#options.written.add(id);
@@ -66,7 +71,8 @@ export class EventShaper {
 
   introduceNewest(topic: string, out: TopicBatches): TableStructure {
     const known = this.#newest.get(topic);
-    if (known === undefined) throw new RestageError('record_invalid', 'a plan names a topic without structure', { where: `topic ${topic}` });
+    if (known === undefined)
+      throw new RestageError('record_invalid', 'a plan names a topic without structure', { where: `topic ${topic}` });
     this.introduce(topic, structureRecord(known.raw).version, out);
     return known.rule.shaped;
   }
@@ -78,7 +84,10 @@ export class EventShaper {
     const headers = readStreamHeaders(record);
     const version = headers?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
     const rule = this.introduce(range.topic, version, out);
-    const shapedHeaders = headers === null ? this.#chunkHeaders(record, rule, where) : streamHeaders({ ...headers, structure: rule.version });
+    const shapedHeaders =
+      headers === null
+        ? this.#chunkHeaders(record, rule, where)
+        : streamHeaders({ ...headers, structure: rule.version });
     const key = record.key?.toString('utf8') ?? null;
     const { topic } = rule.shaped;
     if (rule.isUnchanged) {
@@ -100,7 +109,8 @@ export class EventShaper {
   #chunkHeaders(record: KafkaRecord, rule: TableRule, where: string): Buffer {
     const chunk = record.headers.get('chunk');
     const row = record.headers.get('row');
-    if (chunk?.length !== 4 || row?.length !== 8) throw new RestageError('record_invalid', 'a record lacks the headers of an event', { where });
+    if (chunk?.length !== 4 || row?.length !== 8)
+      throw new RestageError('record_invalid', 'a record lacks the headers of an event', { where });
     return chunkHeaders(chunk.readUInt32BE(), Number(row.readBigUInt64BE()), 0, rule.version);
   }
 
@@ -115,7 +125,10 @@ export class EventShaper {
 /** The identity's columns of the shaped image; where a toasted key is not in it, the raw key's values in the same order. */
 function keyOf(rule: TableRule, row: Row | null, rawKey: string, where: string): string {
   const { columns } = rule.shaped.identity;
-  const cells = row === null || !columns.every((column) => Object.hasOwn(row, column)) ? Object.values(parseKey(rawKey, where)) : columns.map((column) => row[column]);
+  const cells =
+    row === null || !columns.every((column) => Object.hasOwn(row, column))
+      ? Object.values(parseKey(rawKey, where))
+      : columns.map((column) => row[column]);
   return `{${columns.map((column, index) => `${JSON.stringify(column)}:${JSON.stringify(cells[index] ?? null)}`).join(',')}}`;
 }
 

@@ -19,7 +19,8 @@ const TRANSACTION_TIMEOUT_MS = 60_000;
 export async function main(config: Config, outputName: string, context: ServiceContext): Promise<void> {
   const { logger, status, signal, gate } = context;
   const output = config.outputs.find((known) => known.name === outputName);
-  if (output === undefined) throw new RestageError('usage', `there is no output ${JSON.stringify(outputName)}`, { where: config.file });
+  if (output === undefined)
+    throw new RestageError('usage', `there is no output ${JSON.stringify(outputName)}`, { where: config.file });
   const raw = config.name;
   const shaped = shapedPrefix(raw, output.name, output.version);
   const id = `${raw}.transformer.${output.name}.v${output.version}`;
@@ -32,17 +33,37 @@ export async function main(config: Config, outputName: string, context: ServiceC
       await ensureTopics(pool, [schemasTopic(raw), schemasTopic(shaped)], { replicationFactor, compacted: true });
       await lease.acquire(signal, () => (status.state = 'standby'));
       const held = AbortSignal.any([signal, lease.lost]);
-      const writer = createKafkaEpochWriter({ pool, prefix: shaped, transactionalId: id, transactionTimeoutMs: TRANSACTION_TIMEOUT_MS, logger });
+      const writer = createKafkaEpochWriter({
+        pool,
+        prefix: shaped,
+        transactionalId: id,
+        transactionTimeoutMs: TRANSACTION_TIMEOUT_MS,
+        logger,
+      });
       const reader = createKafkaEpochReader({ pool, prefix: raw, logger });
       try {
         await transform(
           {
-            output, shapedPrefix: shaped, rawSchemasTopic: schemasTopic(raw), reader, writer, status, gate, clock: Date.now,
+            output,
+            shapedPrefix: shaped,
+            rawSchemasTopic: schemasTopic(raw),
+            reader,
+            writer,
+            status,
+            gate,
+            clock: Date.now,
             ensureTopics: (topics) => ensureTopics(pool, topics, { replicationFactor }),
             makeShaper: async () => {
-              const written = [...(await readCompacted(pool, schemasTopic(shaped))).values()].map((value) => structureId(parseStructureRecord(value)));
+              const written = [...(await readCompacted(pool, schemasTopic(shaped))).values()].map((value) =>
+                structureId(parseStructureRecord(value)),
+              );
               const options = {
-                reader, rules: output.rules, rawSchemasTopic: schemasTopic(raw), shapedPrefix: shaped, shapedSchemasTopic: schemasTopic(shaped), written: new Set(written),
+                reader,
+                rules: output.rules,
+                rawSchemasTopic: schemasTopic(raw),
+                shapedPrefix: shaped,
+                shapedSchemasTopic: schemasTopic(shaped),
+                written: new Set(written),
               };
               return new EventShaper(options, (await readCompacted(pool, schemasTopic(raw))).values());
             },

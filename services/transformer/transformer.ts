@@ -54,7 +54,9 @@ class TransformerRun {
     const isStreaming = kind === 'stream' || kind === 'empty';
     status.state = 'loading';
     // Chunks first, stepping over the stream; what was passed on by an earlier life only teaches the snapshots.
-    const isLoaded = await this.#pass(plan, signal, (stored) => this.#takeLoad(stored, consumed !== undefined && (isStreaming || stored.offset <= BigInt(consumed.offset))));
+    const isLoaded = await this.#pass(plan, signal, (stored) =>
+      this.#takeLoad(stored, consumed !== undefined && (isStreaming || stored.offset <= BigInt(consumed.offset))),
+    );
     if (!isLoaded) return;
     status.state = 'streaming';
     status.load.isDone = true;
@@ -90,7 +92,8 @@ class TransformerRun {
     if (manifest.kind === 'tableEnd' && manifest.table !== undefined && manifest.snapshot !== undefined) {
       this.#snapshots.set(manifest.table.topic, parseLsn(manifest.snapshot));
     }
-    const isLoadKind = manifest.kind === 'plan' || manifest.kind === 'chunk' || manifest.kind === 'tableEnd' || manifest.kind === 'end';
+    const isLoadKind =
+      manifest.kind === 'plan' || manifest.kind === 'chunk' || manifest.kind === 'tableEnd' || manifest.kind === 'end';
     if (isLoadKind && !isPassedOn) await this.#forward(stored, signal);
     return manifest.kind === 'end';
   }
@@ -166,7 +169,14 @@ class TransformerRun {
   }
 }
 
-function noteWritten(status: ServiceStatus, manifest: Manifest, rows: number, bytes: number, seconds: number, now: number): void {
+function noteWritten(
+  status: ServiceStatus,
+  manifest: Manifest,
+  rows: number,
+  bytes: number,
+  seconds: number,
+  now: number,
+): void {
   status.through = manifest.through;
   status.epoch = manifest.epoch;
   status.epochs += manifest.kind === 'stream' && manifest.last ? 1 : 0;

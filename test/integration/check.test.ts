@@ -23,7 +23,13 @@ const SOURCE_SQL = `
 
 interface Report {
   readonly ok: boolean;
-  readonly findings: readonly { readonly id: string; readonly severity: string; readonly what: string; readonly evidence: string; readonly fix: string }[];
+  readonly findings: readonly {
+    readonly id: string;
+    readonly severity: string;
+    readonly what: string;
+    readonly evidence: string;
+    readonly fix: string;
+  }[];
 }
 
 let admin: pg.Client;
@@ -38,9 +44,17 @@ function urlOf(database: string, role?: string): string {
   return url.toString();
 }
 
-function configOf(sourceUrl: string, targetUrl: string, tables: readonly string[], rules: readonly RuleConfig[] = []): Config {
+function configOf(
+  sourceUrl: string,
+  targetUrl: string,
+  tables: readonly string[],
+  rules: readonly RuleConfig[] = [],
+): Config {
   return {
-    name: 'checked', file: 'test', outputs: [{ name: 'main', version: 1, rules }], http: { host: '127.0.0.1', port: 0 },
+    name: 'checked',
+    file: 'test',
+    outputs: [{ name: 'main', version: 1, rules }],
+    http: { host: '127.0.0.1', port: 0 },
     epoch: { bytes: 1, lingerMs: 1, partBytes: 1 },
     kafka: { brokers: ['127.0.0.1:1'], ssl: false, sasl: null, replicationFactor: 1 },
     source: { url: sourceUrl, tables, publication: 'checked', slot: 'checked', snapshotWorkers: 1, heartbeatMs: 1 },
@@ -48,7 +62,9 @@ function configOf(sourceUrl: string, targetUrl: string, tables: readonly string[
   };
 }
 
-async function check(config: Config): Promise<{ code: number; report: Report; of: (id: string) => Report['findings'][number] | undefined }> {
+async function check(
+  config: Config,
+): Promise<{ code: number; report: Report; of: (id: string) => Report['findings'][number] | undefined }> {
   let text = '';
   const code = await runCheck(config, { json: true, out: (more) => (text += more) });
   const report = JSON.parse(text) as Report;
@@ -86,7 +102,9 @@ afterAll(async () => {
 });
 
 test.skipIf(server === undefined)('a role without rights gets every grant to ask for', async () => {
-  const { code, report, of } = await check(configOf(urlOf(SOURCE, ROLE), urlOf(TARGET, ROLE), ['public.orders', 'public.log', 'public.secret']));
+  const { code, report, of } = await check(
+    configOf(urlOf(SOURCE, ROLE), urlOf(TARGET, ROLE), ['public.orders', 'public.log', 'public.secret']),
+  );
   expect(code).toBe(1);
   expect(report.ok).toBe(false);
   expect(of('source.replication_role')?.fix).toContain(`ALTER ROLE "${ROLE}" REPLICATION`);
@@ -104,7 +122,11 @@ test.skipIf(server === undefined)('a role without rights gets every grant to ask
 
 test.skipIf(server === undefined)('names what stays outside, what the target lacks and what a rule needs', async () => {
   const rule: RuleConfig = {
-    table: { schema: 'public', table: 'orders' }, rename: null, renameColumns: new Map(), dropColumns: ['nothing'], where: 'amount >= 0',
+    table: { schema: 'public', table: 'orders' },
+    rename: null,
+    renameColumns: new Map(),
+    dropColumns: ['nothing'],
+    where: 'amount >= 0',
   };
   const { of } = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders', 'public.lines'], [rule]));
   expect(of('scope.foreign_keys')?.fix).toBe('add to source.tables: public.items');
@@ -118,9 +140,13 @@ test.skipIf(server === undefined)('names what stays outside, what the target lac
 test.skipIf(server === undefined)('finds nothing to block in a source and target that are ready', async () => {
   await run(TARGET, 'CREATE TABLE public.orders (id int PRIMARY KEY, amount numeric(10,2))');
   const config = configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders']);
-  const { code, report } = await check(brokers === '' ? config : { ...config, kafka: { ...config.kafka, brokers: [brokers] } });
+  const { code, report } = await check(
+    brokers === '' ? config : { ...config, kafka: { ...config.kafka, brokers: [brokers] } },
+  );
   expect(code).toBe(brokers === '' ? 1 : 0);
-  expect(report.findings.filter((finding) => finding.severity === 'block').map((finding) => finding.id)).toEqual(brokers === '' ? ['kafka.topics'] : []);
+  expect(report.findings.filter((finding) => finding.severity === 'block').map((finding) => finding.id)).toEqual(
+    brokers === '' ? ['kafka.topics'] : [],
+  );
   await run(TARGET, 'INSERT INTO public.orders VALUES (1, 1)');
   const { of } = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders']));
   expect(of('target.tables')?.fix).toContain('TRUNCATE public.orders');

@@ -41,8 +41,10 @@ const SOURCE_SQL = `
 const TABLES = ['shop.*', '!shop.audit'];
 const RENAMES: TableChange[] = [
   {
-    table: { schema: 'shop', table: 'Old orders' }, rename: { schema: 'sales', table: 'orders' },
-    renameColumns: new Map([['cust', 'customer_id']]), dropColumns: ['internal_note'],
+    table: { schema: 'shop', table: 'Old orders' },
+    rename: { schema: 'sales', table: 'orders' },
+    renameColumns: new Map([['cust', 'customer_id']]),
+    dropColumns: ['internal_note'],
   },
 ];
 
@@ -57,7 +59,11 @@ function urlOf(database: string): string {
 }
 
 function schemaOf(schema: TargetConfig['schema'], changes: readonly TableChange[] = []): TargetSchema {
-  return openTargetSchema({ pipeline: 'shop', changes, target: { name: 'new', url: urlOf(TARGET), output: null, schema, loadWorkers: 3 } });
+  return openTargetSchema({
+    pipeline: 'shop',
+    changes,
+    target: { name: 'new', url: urlOf(TARGET), output: null, schema, loadWorkers: 3 },
+  });
 }
 
 async function store(): Promise<readonly string[]> {
@@ -69,7 +75,8 @@ async function names(sql: string): Promise<string[]> {
   return (await target.query<{ name: string }>(sql)).rows.map((row) => row.name);
 }
 
-const INDEXES = "SELECT indexname AS name FROM pg_indexes WHERE schemaname IN ('shop', 'sales') ORDER BY indexname COLLATE \"C\"";
+const INDEXES =
+  "SELECT indexname AS name FROM pg_indexes WHERE schemaname IN ('shop', 'sales') ORDER BY indexname COLLATE \"C\"";
 const CONSTRAINTS = `SELECT conrelid::regclass || ': ' || pg_get_constraintdef(oid) AS name FROM pg_constraint
   WHERE contype IN ('p', 'u', 'f') AND conparentid = 0 AND connamespace::regnamespace::text IN ('shop', 'sales') ORDER BY 1`;
 const TRIGGERS = 'SELECT tgname::text || tgenabled::text AS name FROM pg_trigger WHERE NOT tgisinternal';
@@ -112,7 +119,15 @@ test.skipIf(server === undefined)('copies the structure, and every step may be c
   await target.query(`INSERT INTO shop."Old orders" (cust, amount, note) VALUES (7, 8, 'as it was')`);
   for (const _ of [1, 2]) await copy.postLoad();
   expect(await names(INDEXES)).toEqual([
-    'Old orders_pkey', 'customers_email_key', 'customers_pkey', 'days_2020_d_idx', 'days_2020_pkey', 'days_d', 'days_pkey', 'oo_cust', 'oo_note',
+    'Old orders_pkey',
+    'customers_email_key',
+    'customers_pkey',
+    'days_2020_d_idx',
+    'days_2020_pkey',
+    'days_d',
+    'days_pkey',
+    'oo_cust',
+    'oo_note',
   ]);
   for (const _ of [1, 2]) await copy.whenCaughtUp();
   expect(await names(CONSTRAINTS)).toEqual([
@@ -123,7 +138,9 @@ test.skipIf(server === undefined)('copies the structure, and every step may be c
     'shop.days: PRIMARY KEY (id, d)',
   ]);
   expect(await names(TRIGGERS)).toEqual(['touchedA']);
-  expect(await names(`SELECT relreplident::text AS name FROM pg_class WHERE oid = 'shop."Old orders"'::regclass`)).toEqual(['i']);
+  expect(
+    await names(`SELECT relreplident::text AS name FROM pg_class WHERE oid = 'shop."Old orders"'::regclass`),
+  ).toEqual(['i']);
   expect(await names('SELECT n::text AS name FROM shop.counted')).toEqual(['1']);
   expect(await names("SELECT rulename AS name FROM pg_rules WHERE schemaname = 'shop'")).toEqual(['keep']);
   expect(await names("SELECT tablename AS name FROM pg_tables WHERE tablename = 'audit'")).toEqual([]);
@@ -138,33 +155,59 @@ test.skipIf(server === undefined)('renames tables and columns, and every definit
   await copy.preData(shaped);
   await copy.postLoad();
   await copy.whenCaughtUp();
-  expect(await names(CONSTRAINTS)).toContain('sales.orders: FOREIGN KEY (customer_id) REFERENCES shop.customers(id) ON DELETE CASCADE');
+  expect(await names(CONSTRAINTS)).toContain(
+    'sales.orders: FOREIGN KEY (customer_id) REFERENCES shop.customers(id) ON DELETE CASCADE',
+  );
   expect(await names("SELECT indexdef AS name FROM pg_indexes WHERE indexname = 'oo_cust'")).toEqual([
     'CREATE UNIQUE INDEX oo_cust ON sales.orders USING btree (customer_id, id) INCLUDE (amount)',
   ]);
-  expect(await names("SELECT attname AS name FROM pg_attribute WHERE attrelid = 'sales.orders'::regclass AND attnum > 0 AND NOT attisdropped"))
-    .toEqual(['id', 'customer_id', 'amount', 'note', 'up']);
+  expect(
+    await names(
+      "SELECT attname AS name FROM pg_attribute WHERE attrelid = 'sales.orders'::regclass AND attnum > 0 AND NOT attisdropped",
+    ),
+  ).toEqual(['id', 'customer_id', 'amount', 'note', 'up']);
 });
 
-test.skipIf(server === undefined)('refuses tables that nobody journalled, and leaves nothing behind when the restore fails', async () => {
-  await store();
-  await target.query('CREATE SCHEMA shop; CREATE TABLE shop.customers (id int)');
-  await expect(schemaOf('copy').preData(tables)).rejects.toMatchObject({ code: 'schema_differs', where: 'shop.customers' });
-  await target.query('DROP TABLE shop.customers; CREATE TYPE shop.mood AS ENUM ()');
-  await expect(schemaOf('copy').preData(tables)).rejects.toMatchObject({ code: 'schema_differs' });
-  expect(await names("SELECT relname AS name FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r'")).toEqual([]);
-});
+test.skipIf(server === undefined)(
+  'refuses tables that nobody journalled, and leaves nothing behind when the restore fails',
+  async () => {
+    await store();
+    await target.query('CREATE SCHEMA shop; CREATE TABLE shop.customers (id int)');
+    await expect(schemaOf('copy').preData(tables)).rejects.toMatchObject({
+      code: 'schema_differs',
+      where: 'shop.customers',
+    });
+    await target.query('DROP TABLE shop.customers; CREATE TYPE shop.mood AS ENUM ()');
+    await expect(schemaOf('copy').preData(tables)).rejects.toMatchObject({ code: 'schema_differs' });
+    expect(
+      await names("SELECT relname AS name FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r'"),
+    ).toEqual([]);
+  },
+);
 
 test.skipIf(server === undefined)('creates tables from the captured structure alone', async () => {
-  await target.query('CREATE SCHEMA shop; CREATE EXTENSION citext SCHEMA public; CREATE DOMAIN shop.positive AS integer');
+  await target.query(
+    'CREATE SCHEMA shop; CREATE EXTENSION citext SCHEMA public; CREATE DOMAIN shop.positive AS integer',
+  );
   const create = schemaOf('create');
   await create.preData(tables);
   await create.preData(tables);
   await create.postLoad();
   await create.whenCaughtUp();
   expect(await names(CONSTRAINTS)).toContain('shop.customers: PRIMARY KEY (id)');
-  expect(await names(`SELECT format_type(atttypid, atttypmod) AS name FROM pg_attribute WHERE attrelid = 'shop.customers'::regclass AND attnum > 0`))
-    .toEqual(['integer', 'public.citext', 'shop.mood', 'shop.mood[]', 'shop.positive', 'interval day to second(3)[]', 'integer']);
+  expect(
+    await names(
+      `SELECT format_type(atttypid, atttypmod) AS name FROM pg_attribute WHERE attrelid = 'shop.customers'::regclass AND attnum > 0`,
+    ),
+  ).toEqual([
+    'integer',
+    'public.citext',
+    'shop.mood',
+    'shop.mood[]',
+    'shop.positive',
+    'interval day to second(3)[]',
+    'integer',
+  ]);
 });
 
 test.skipIf(server === undefined)('requires tables that are there, fit and are empty', async () => {
@@ -172,10 +215,16 @@ test.skipIf(server === undefined)('requires tables that are there, fit and are e
   await target.query('CREATE SCHEMA shop; CREATE TABLE shop.days_2020 (id bigint, d text)');
   const days = tables.filter((table) => table.table === 'days_2020');
   await expect(schemaOf('require').preData(days)).rejects.toMatchObject({
-    code: 'schema_differs', where: "shop.days_2020: column d is text, the source's is date",
+    code: 'schema_differs',
+    where: "shop.days_2020: column d is text, the source's is date",
   });
-  await target.query("ALTER TABLE shop.days_2020 ALTER d TYPE date USING d::date; INSERT INTO shop.days_2020 VALUES (1, '2020-02-02')");
-  await expect(schemaOf('require').preData(days)).rejects.toMatchObject({ code: 'target_not_empty', where: 'shop.days_2020' });
+  await target.query(
+    "ALTER TABLE shop.days_2020 ALTER d TYPE date USING d::date; INSERT INTO shop.days_2020 VALUES (1, '2020-02-02')",
+  );
+  await expect(schemaOf('require').preData(days)).rejects.toMatchObject({
+    code: 'target_not_empty',
+    where: 'shop.days_2020',
+  });
   await target.query('TRUNCATE shop.days_2020');
   await schemaOf('require').preData(days);
   await schemaOf('require').postLoad();

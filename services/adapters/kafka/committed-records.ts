@@ -9,7 +9,7 @@ const ABORT = 0;
  * each begins; a producer's records are dropped from there to its abort marker.
  */
 export function committedRecords(batches: readonly DecodedBatch[], aborted: Fetched['aborted']): KafkaRecord[] {
-  const pending = [...aborted].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1));
+  const pending = aborted.toSorted((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1));
   const dropping = new Set<bigint>();
   const records: KafkaRecord[] = [];
   for (const batch of batches) {

@@ -61,10 +61,12 @@ export class ConnectionPool {
   async locate(topics: readonly string[]): Promise<Map<string, TopicPlace>> {
     const unknown = topics.filter((topic) => !this.#topics.has(topic));
     for (let from = 0; from < unknown.length; from += 500) await this.#refresh(unknown.slice(from, from + 500));
-    return new Map(topics.flatMap((topic) => {
-      const place = this.#topics.get(topic);
-      return place === undefined ? [] : [[topic, place] as const];
-    }));
+    return new Map(
+      topics.flatMap((topic) => {
+        const place = this.#topics.get(topic);
+        return place === undefined ? [] : [[topic, place] as const];
+      }),
+    );
   }
 
   /** @throws RestageError history_lost when the topic is not there. */
@@ -72,7 +74,8 @@ export class ConnectionPool {
     const place = (await this.locate([topic])).get(topic);
     if (place !== undefined) return place.leader;
     throw new RestageError('history_lost', 'a topic of this pipeline is not there', {
-      where: `topic ${topic}`, fix: 'if it was deleted, start the pipeline anew under another name',
+      where: `topic ${topic}`,
+      fix: 'if it was deleted, start the pipeline anew under another name',
     });
   }
 
@@ -85,7 +88,9 @@ export class ConnectionPool {
   async coordinator(kind: number, key: string): Promise<number> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const found = await this.request(null, 'control', (connection) => findCoordinatorV6.api.async(connection, kind, [key]));
+        const found = await this.request(null, 'control', (connection) =>
+          findCoordinatorV6.api.async(connection, kind, [key]),
+        );
         const [first] = found.coordinators;
         if (first === undefined) throw new RestageError('kafka_fault', 'Kafka names no coordinator', { where: key });
         this.#brokers.set(first.nodeId, { host: first.host, port: first.port });
@@ -104,10 +109,13 @@ export class ConnectionPool {
   }
 
   async #refresh(topics: readonly string[]): Promise<void> {
-    const metadata = await this.request(null, 'control', (connection) => metadataV12.api.async(connection, [...topics], false)).catch((error: unknown) => {
+    const metadata = await this.request(null, 'control', (connection) =>
+      metadataV12.api.async(connection, [...topics], false),
+    ).catch((error: unknown) => {
       // The library rejects the whole answer for one missing topic; ask for each alone then.
       if (topics.length > 1 && protocolCode(error) !== null) return null;
-      if (protocolCode(error) === 'UNKNOWN_TOPIC_OR_PARTITION' || protocolCode(error) === 'LEADER_NOT_AVAILABLE') return undefined;
+      if (protocolCode(error) === 'UNKNOWN_TOPIC_OR_PARTITION' || protocolCode(error) === 'LEADER_NOT_AVAILABLE')
+        return undefined;
       throw error;
     });
     if (metadata === null) {
@@ -118,7 +126,8 @@ export class ConnectionPool {
     for (const { nodeId, host, port } of metadata.brokers) this.#brokers.set(nodeId, { host, port });
     for (const topic of metadata.topics) {
       const leader = topic.partitions.find((partition) => partition.partitionIndex === 0)?.leaderId ?? -1;
-      if (typeof topic.name === 'string' && leader >= 0) this.#topics.set(topic.name, { topic: topic.name, leader, partitions: topic.partitions.length });
+      if (typeof topic.name === 'string' && leader >= 0)
+        this.#topics.set(topic.name, { topic: topic.name, leader, partitions: topic.partitions.length });
     }
   }
 
@@ -128,7 +137,9 @@ export class ConnectionPool {
     let failure: unknown = null;
     for (const { host, port } of addresses) {
       const connection = new Connection(this.#clientId, {
-        connectTimeout: CONNECT_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS, maxInflights: 16,
+        connectTimeout: CONNECT_TIMEOUT_MS,
+        requestTimeout: REQUEST_TIMEOUT_MS,
+        maxInflights: 16,
         ...(this.#config.ssl ? { tls: {}, tlsServerName: true } : {}),
         ...(this.#config.sasl === null ? {} : { sasl: saslOptions(this.#config.sasl) }),
       });
@@ -156,16 +167,23 @@ export function createConnectionPool(config: KafkaConfig, options: PoolOptions):
 
 const SASL_MECHANISMS = ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] as const;
 
-function saslOptions(sasl: NonNullable<KafkaConfig['sasl']>): { mechanism: (typeof SASL_MECHANISMS)[number]; username: string; password: string } {
+function saslOptions(sasl: NonNullable<KafkaConfig['sasl']>): {
+  mechanism: (typeof SASL_MECHANISMS)[number];
+  username: string;
+  password: string;
+} {
   const mechanism = SASL_MECHANISMS.find((known) => known === sasl.mechanism.toUpperCase());
   if (mechanism === undefined) {
-    throw new RestageError('config_invalid', `kafka.sasl.mechanism ${JSON.stringify(sasl.mechanism)} is not known`, { fix: `use one of ${SASL_MECHANISMS.join(', ')}` });
+    throw new RestageError('config_invalid', `kafka.sasl.mechanism ${JSON.stringify(sasl.mechanism)} is not known`, {
+      fix: `use one of ${SASL_MECHANISMS.join(', ')}`,
+    });
   }
   return { mechanism, username: sasl.username, password: sasl.password };
 }
 
 function parseBroker(address: string): { host: string; port: number } {
   const match = /^\[?(.*?)\]?:(\d+)$/.exec(address);
-  if (match === null) throw new RestageError('config_invalid', `kafka.brokers: ${JSON.stringify(address)} is not host:port`);
+  if (match === null)
+    throw new RestageError('config_invalid', `kafka.brokers: ${JSON.stringify(address)} is not host:port`);
   return { host: match[1] ?? '', port: Number(match[2]) };
 }

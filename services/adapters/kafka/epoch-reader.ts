@@ -26,7 +26,12 @@ export function createKafkaEpochReader(options: EpochReaderOptions): EpochReader
   };
 }
 
-async function* readManifests(pool: ConnectionPool, topic: string, from: bigint, signal: AbortSignal): AsyncGenerator<readonly StoredManifest[]> {
+async function* readManifests(
+  pool: ConnectionPool,
+  topic: string,
+  from: bigint,
+  signal: AbortSignal,
+): AsyncGenerator<readonly StoredManifest[]> {
   const query = { topic, partition: 0, isolation: 'read_committed', channel: 'poll', maxWaitMs: LONG_POLL_MS } as const;
   let next = from;
   while (!signal.aborted) {
@@ -40,10 +45,19 @@ async function* readManifests(pool: ConnectionPool, topic: string, from: bigint,
 
 function toManifest(record: KafkaRecord, topic: string): StoredManifest[] {
   if (record.value === null) return [];
-  return [{ offset: record.offset, manifest: parseManifest(record.value, `topic ${topic}, partition 0, offset ${record.offset}`) }];
+  return [
+    {
+      offset: record.offset,
+      manifest: parseManifest(record.value, `topic ${topic}, partition 0, offset ${record.offset}`),
+    },
+  ];
 }
 
-async function* readRange(pool: ConnectionPool, range: ManifestRange, signal: AbortSignal): AsyncGenerator<readonly KafkaRecord[]> {
+async function* readRange(
+  pool: ConnectionPool,
+  range: ManifestRange,
+  signal: AbortSignal,
+): AsyncGenerator<readonly KafkaRecord[]> {
   const { topic, partition } = range;
   const query = { topic, partition, isolation: 'read_uncommitted', channel: 'read', maxWaitMs: LONG_POLL_MS } as const;
   const last = BigInt(range.last);
@@ -53,7 +67,8 @@ async function* readRange(pool: ConnectionPool, range: ManifestRange, signal: Ab
     for (const batch of batches) {
       if (next > last) break;
       if (batch.lastOffset < next) continue;
-      if (batch.baseOffset > next || batch.isControl) throw historyLost(`topic ${topic}, partition ${partition}, offset ${next}`);
+      if (batch.baseOffset > next || batch.isControl)
+        throw historyLost(`topic ${topic}, partition ${partition}, offset ${next}`);
       const first = next;
       next = batch.lastOffset + 1n;
       yield batch.records().filter((record) => record.offset >= first && record.offset <= last);

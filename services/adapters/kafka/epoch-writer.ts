@@ -3,7 +3,13 @@ import { pause } from '#core/backoff.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
-import { MANIFEST_FORMAT, parseManifest, type Manifest, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
+import {
+  MANIFEST_FORMAT,
+  parseManifest,
+  type Manifest,
+  type ManifestRange,
+  type StoredManifest,
+} from '#core/manifest.ts';
 import { RecordBatchBuilder, type RecordBatch } from '#core/record-batch.ts';
 import { encodeHeaders } from '#core/record.ts';
 import { epochsTopic } from '#core/topic-names.ts';
@@ -100,12 +106,17 @@ class KafkaEpochWriter implements EpochWriter {
     const { transactionalId } = this.#options;
     const [producerId, producerEpoch] = [this.#producerId, this.#producerEpoch];
     await this.#untilReady(PAUSE_MS, (connection) =>
-      addPartitionsToTxnV3.api.async(connection, [{ transactionalId, producerId, producerEpoch, verifyOnly: false, topics }]),
+      addPartitionsToTxnV3.api.async(connection, [
+        { transactionalId, producerId, producerEpoch, verifyOnly: false, topics },
+      ]),
     );
   }
 
   /** Batches of one partition go in successive requests, each awaited; different partitions share requests. */
-  async #send(data: readonly PartitionRecords[], places: ReadonlyMap<string, { readonly leader: number }>): Promise<ManifestRange[]> {
+  async #send(
+    data: readonly PartitionRecords[],
+    places: ReadonlyMap<string, { readonly leader: number }>,
+  ): Promise<ManifestRange[]> {
     const ranges = new Map<string, ManifestRange>();
     const rounds = Math.max(0, ...data.map(({ batches }) => batches.length));
     for (let round = 0; round < rounds; round += 1) {
@@ -114,7 +125,10 @@ class KafkaEpochWriter implements EpochWriter {
         const batch = item.batches[round];
         const leader = places.get(item.topic)?.leader;
         if (batch === undefined) continue;
-        if (leader === undefined) throw new RestageError('kafka_fault', 'a topic of this pipeline is not there', { where: `topic ${item.topic}` });
+        if (leader === undefined)
+          throw new RestageError('kafka_fault', 'a topic of this pipeline is not there', {
+            where: `topic ${item.topic}`,
+          });
         const list = byLeader.get(leader);
         if (list === undefined) byLeader.set(leader, [{ item, batch }]);
         else list.push({ item, batch });
@@ -124,10 +138,20 @@ class KafkaEpochWriter implements EpochWriter {
     return [...ranges.values()];
   }
 
-  async #produce(leader: number, list: readonly { item: PartitionRecords; batch: RecordBatch }[], ranges: Map<string, ManifestRange>): Promise<void> {
+  async #produce(
+    leader: number,
+    list: readonly { item: PartitionRecords; batch: RecordBatch }[],
+    ranges: Map<string, ManifestRange>,
+  ): Promise<void> {
     const { pool, transactionalId } = this.#options;
-    const sealed = list.map(({ item, batch }): SealedBatch => ({ topic: item.topic, partition: item.partition, batch: this.#seal(item, batch) }));
-    const offsets = await pool.request(leader, 'write', (connection) => produceBatches(connection, transactionalId, sealed));
+    const sealed = list.map(({ item, batch }): SealedBatch => ({
+      topic: item.topic,
+      partition: item.partition,
+      batch: this.#seal(item, batch),
+    }));
+    const offsets = await pool.request(leader, 'write', (connection) =>
+      produceBatches(connection, transactionalId, sealed),
+    );
     for (const { item, batch } of list) {
       const key = `${item.topic}/${item.partition}`;
       const first = offsets.get(key) ?? -1n;
@@ -136,8 +160,17 @@ class KafkaEpochWriter implements EpochWriter {
       const start = known === undefined ? first : BigInt(known.first);
       const count = batch.count + (known?.count ?? 0);
       const last = first + BigInt(batch.count) - 1n;
-      if (last - start + 1n !== BigInt(count)) throw new RestageError('kafka_fault', 'another writer wrote between two batches of a transaction', { where: key });
-      ranges.set(key, { topic: item.topic, partition: item.partition, first: String(start), last: String(last), count });
+      if (last - start + 1n !== BigInt(count))
+        throw new RestageError('kafka_fault', 'another writer wrote between two batches of a transaction', {
+          where: key,
+        });
+      ranges.set(key, {
+        topic: item.topic,
+        partition: item.partition,
+        first: String(start),
+        last: String(last),
+        count,
+      });
     }
   }
 
@@ -147,13 +180,19 @@ class KafkaEpochWriter implements EpochWriter {
     // Sequence numbers wrap at 2^31 (Kafka: KIP-98).
     this.#sequences.set(key, (sequence + batch.count) % 0x80000000);
     return batch.seal({
-      producerId: this.#producerId, producerEpoch: this.#producerEpoch, baseSequence: sequence, timestampMs: Date.now(), compress: true,
+      producerId: this.#producerId,
+      producerEpoch: this.#producerEpoch,
+      baseSequence: sequence,
+      timestampMs: Date.now(),
+      compress: true,
     });
   }
 
   async #end(): Promise<void> {
     const { transactionalId } = this.#options;
-    await this.#untilReady(PAUSE_MS, (connection) => endTxnV3.api.async(connection, transactionalId, this.#producerId, this.#producerEpoch, true));
+    await this.#untilReady(PAUSE_MS, (connection) =>
+      endTxnV3.api.async(connection, transactionalId, this.#producerId, this.#producerEpoch, true),
+    );
   }
 
   /** The coordinator is still writing the last transaction's markers: the same request may go again, it holds no data. */
@@ -172,12 +211,21 @@ class KafkaEpochWriter implements EpochWriter {
 
   async #lastBetween(from: bigint, end: bigint): Promise<StoredManifest | null> {
     let found: StoredManifest | null = null;
-    const query = { topic: this.#epochs, partition: 0, isolation: 'read_committed', channel: 'read', maxWaitMs: 0 } as const;
-    for (let next = from; next < end; ) {
+    const query = {
+      topic: this.#epochs,
+      partition: 0,
+      isolation: 'read_committed',
+      channel: 'read',
+      maxWaitMs: 0,
+    } as const;
+    for (let next = from; next < end;) {
       const { batches, fetched } = await fetchBatches(this.#options.pool, query, next);
       for (const record of committedRecords(batches, fetched.aborted)) {
         if (record.value === null || record.offset < next) continue;
-        found = { offset: record.offset, manifest: parseManifest(record.value, `topic ${this.#epochs}, offset ${record.offset}`) };
+        found = {
+          offset: record.offset,
+          manifest: parseManifest(record.value, `topic ${this.#epochs}, offset ${record.offset}`),
+        };
       }
       next = (batches.at(-1)?.lastOffset ?? end) + 1n;
     }

@@ -32,7 +32,12 @@ export interface Fetched {
 export function fetchPartition(connection: Connection, query: FetchQuery): Promise<Fetched> {
   return new Promise((resolve, reject) => {
     connection.send(
-      API_KEY, API_VERSION, () => encode(query), (_correlation, _key, _version, reader) => decode(reader), true, true,
+      API_KEY,
+      API_VERSION,
+      () => encode(query),
+      (_correlation, _key, _version, reader) => decode(reader),
+      true,
+      true,
       (error, fetched) => (error ? reject(error) : resolve(fetched as Fetched)),
     );
   });
@@ -49,7 +54,13 @@ function encode(query: FetchQuery): Writer {
     .appendInt32(NO_EPOCH)
     .appendArray([query], (writer, { topic, partition, offset, maxBytes }) => {
       writer.appendString(topic).appendArray([partition], (inner, index) => {
-        inner.appendInt32(index).appendInt32(NO_EPOCH).appendInt64(offset).appendInt32(NO_EPOCH).appendInt64(-1n).appendInt32(maxBytes);
+        inner
+          .appendInt32(index)
+          .appendInt32(NO_EPOCH)
+          .appendInt64(offset)
+          .appendInt32(NO_EPOCH)
+          .appendInt64(-1n)
+          .appendInt32(maxBytes);
       });
     })
     .appendArray([], () => undefined)
@@ -61,7 +72,14 @@ function decode(reader: Reader): Fetched {
   reader.readInt32();
   const errorCode = reader.readInt16();
   reader.readInt32();
-  let result: Fetched = { errorCode, highWatermark: -1n, lastStableOffset: -1n, logStart: -1n, aborted: [], bytes: Buffer.alloc(0) };
+  let result: Fetched = {
+    errorCode,
+    highWatermark: -1n,
+    lastStableOffset: -1n,
+    logStart: -1n,
+    aborted: [],
+    bytes: Buffer.alloc(0),
+  };
   reader.readArray((topics) => {
     topics.readString();
     topics.readArray((partitions) => {
@@ -70,12 +88,21 @@ function decode(reader: Reader): Fetched {
       const highWatermark = partitions.readInt64();
       const lastStableOffset = partitions.readInt64();
       const logStart = partitions.readInt64();
-      const aborted = partitions.readNullableArray((list) => ({ producerId: list.readInt64(), firstOffset: list.readInt64() })) ?? [];
+      const aborted =
+        partitions.readNullableArray((list) => ({ producerId: list.readInt64(), firstOffset: list.readInt64() })) ?? [];
       partitions.readInt32();
       const size = partitions.readUnsignedVarInt() - 1;
-      const bytes = size > 0 ? partitions.buffer.slice(partitions.position, partitions.position + size) : Buffer.alloc(0);
+      const bytes =
+        size > 0 ? partitions.buffer.slice(partitions.position, partitions.position + size) : Buffer.alloc(0);
       if (size > 0) partitions.skip(size);
-      result = { errorCode: errorCode === 0 ? code : errorCode, highWatermark, lastStableOffset, logStart, aborted, bytes };
+      result = {
+        errorCode: errorCode === 0 ? code : errorCode,
+        highWatermark,
+        lastStableOffset,
+        logStart,
+        aborted,
+        bytes,
+      };
     });
   });
   return result;

@@ -70,7 +70,9 @@ class GroupLease implements Lease {
     this.#member = '';
     try {
       const coordinator = await pool.coordinator(GROUP_COORDINATOR, group);
-      await pool.request(coordinator, 'group', (connection) => leaveGroupV5.api.async(connection, group, [{ memberId, groupInstanceId: null, reason: null }]));
+      await pool.request(coordinator, 'group', (connection) =>
+        leaveGroupV5.api.async(connection, group, [{ memberId, groupInstanceId: null, reason: null }]),
+      );
     } catch (error) {
       this.#options.logger.debug({ error }, 'leaving the group failed; the session ends by itself');
     }
@@ -100,7 +102,9 @@ class GroupLease implements Lease {
     const { pool, group } = this.#options;
     try {
       const coordinator = await pool.coordinator(GROUP_COORDINATOR, group);
-      await pool.request(coordinator, 'group', (connection) => heartbeatV4.api.async(connection, group, this.#generation, this.#member, null));
+      await pool.request(coordinator, 'group', (connection) =>
+        heartbeatV4.api.async(connection, group, this.#generation, this.#member, null),
+      );
       this.#answeredAt = Date.now();
       return true;
     } catch (error) {
@@ -122,7 +126,11 @@ class GroupLease implements Lease {
       } catch (error) {
         const code = protocolCode(error);
         if (code === 'UNKNOWN_MEMBER_ID') this.#member = '';
-        const mayRetry = code === 'REBALANCE_IN_PROGRESS' || code === 'ILLEGAL_GENERATION' || code === 'UNKNOWN_MEMBER_ID' || isRetriable(error);
+        const mayRetry =
+          code === 'REBALANCE_IN_PROGRESS' ||
+          code === 'ILLEGAL_GENERATION' ||
+          code === 'UNKNOWN_MEMBER_ID' ||
+          isRetriable(error);
         if (!mayRetry || this.#ended.signal.aborted) throw error;
         await pause(100, this.#ended.signal);
       }
@@ -135,7 +143,9 @@ class GroupLease implements Lease {
     const metadata = this.#isHolding ? HOLDING : WAITING;
     const send = (member: string) =>
       pool.request(coordinator, 'group', (connection) =>
-        joinGroupV7.api.async(connection, group, SESSION_MS, REBALANCE_MS, member, null, 'restage', [{ name: PROTOCOL, metadata }]),
+        joinGroupV7.api.async(connection, group, SESSION_MS, REBALANCE_MS, member, null, 'restage', [
+          { name: PROTOCOL, metadata },
+        ]),
       );
     const joined = await send(this.#member).catch((error: unknown) => {
       const given = memberIdOf(error);
@@ -147,10 +157,22 @@ class GroupLease implements Lease {
     const isLeader = joined.leader === this.#member;
     const winner = joined.members.find((member) => member.metadata?.equals(HOLDING) === true) ?? joined.members[0];
     const assignments = isLeader
-      ? joined.members.map(({ memberId }) => ({ memberId, assignment: Buffer.from(memberId === winner?.memberId ? 'lease' : '') }))
+      ? joined.members.map(({ memberId }) => ({
+          memberId,
+          assignment: Buffer.from(memberId === winner?.memberId ? 'lease' : ''),
+        }))
       : [];
     const synced = await pool.request(coordinator, 'group', (connection) =>
-      syncGroupV5.api.async(connection, group, joined.generationId, this.#member, null, 'restage', PROTOCOL, assignments),
+      syncGroupV5.api.async(
+        connection,
+        group,
+        joined.generationId,
+        this.#member,
+        null,
+        'restage',
+        PROTOCOL,
+        assignments,
+      ),
     );
     this.#isHolding = synced.assignment.toString() === 'lease';
   }
@@ -160,7 +182,8 @@ class GroupLease implements Lease {
 function memberIdOf(error: unknown): string | null {
   if (protocolCode(error) !== 'MEMBER_ID_REQUIRED') return null;
   for (let at: unknown = error; typeof at === 'object' && at !== null; at = 'cause' in at ? at.cause : null) {
-    if ('response' in at && typeof at.response === 'object' && at.response !== null && 'memberId' in at.response) return String(at.response.memberId);
+    if ('response' in at && typeof at.response === 'object' && at.response !== null && 'memberId' in at.response)
+      return String(at.response.memberId);
   }
   return null;
 }

@@ -2,19 +2,45 @@ import { RestageError } from '#core/errors.ts';
 
 /** Answers that say "not yet": the same request may go again (Kafka: "Protocol Guide", Error Codes). */
 const RETRIABLE: ReadonlySet<string> = new Set([
-  'CONCURRENT_TRANSACTIONS', 'COORDINATOR_LOAD_IN_PROGRESS', 'COORDINATOR_NOT_AVAILABLE', 'NOT_COORDINATOR', 'LEADER_NOT_AVAILABLE',
-  'NOT_LEADER_OR_FOLLOWER', 'REQUEST_TIMED_OUT', 'UNKNOWN_TOPIC_OR_PARTITION', 'FENCED_LEADER_EPOCH',
+  'CONCURRENT_TRANSACTIONS',
+  'COORDINATOR_LOAD_IN_PROGRESS',
+  'COORDINATOR_NOT_AVAILABLE',
+  'NOT_COORDINATOR',
+  'LEADER_NOT_AVAILABLE',
+  'NOT_LEADER_OR_FOLLOWER',
+  'REQUEST_TIMED_OUT',
+  'UNKNOWN_TOPIC_OR_PARTITION',
+  'FENCED_LEADER_EPOCH',
 ]);
-const FENCED: ReadonlySet<string> = new Set(['PRODUCER_FENCED', 'INVALID_PRODUCER_EPOCH', 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED']);
+const FENCED: ReadonlySet<string> = new Set([
+  'PRODUCER_FENCED',
+  'INVALID_PRODUCER_EPOCH',
+  'TRANSACTIONAL_ID_AUTHORIZATION_FAILED',
+]);
 const AUTH: ReadonlySet<string> = new Set([
-  'SASL_AUTHENTICATION_FAILED', 'TOPIC_AUTHORIZATION_FAILED', 'CLUSTER_AUTHORIZATION_FAILED', 'GROUP_AUTHORIZATION_FAILED',
+  'SASL_AUTHENTICATION_FAILED',
+  'TOPIC_AUTHORIZATION_FAILED',
+  'CLUSTER_AUTHORIZATION_FAILED',
+  'GROUP_AUTHORIZATION_FAILED',
 ]);
 
 /** Names of the codes that own parsers meet; the library names those of its own. */
 const NAMES: Readonly<Record<number, string>> = {
-  1: 'OFFSET_OUT_OF_RANGE', 3: 'UNKNOWN_TOPIC_OR_PARTITION', 5: 'LEADER_NOT_AVAILABLE', 6: 'NOT_LEADER_OR_FOLLOWER', 7: 'REQUEST_TIMED_OUT',
-  10: 'MESSAGE_TOO_LARGE', 29: 'TOPIC_AUTHORIZATION_FAILED', 45: 'OUT_OF_ORDER_SEQUENCE_NUMBER', 46: 'DUPLICATE_SEQUENCE_NUMBER',
-  47: 'INVALID_PRODUCER_EPOCH', 48: 'INVALID_TXN_STATE', 51: 'CONCURRENT_TRANSACTIONS', 59: 'UNKNOWN_PRODUCER_ID', 74: 'FENCED_LEADER_EPOCH', 90: 'PRODUCER_FENCED',
+  1: 'OFFSET_OUT_OF_RANGE',
+  3: 'UNKNOWN_TOPIC_OR_PARTITION',
+  5: 'LEADER_NOT_AVAILABLE',
+  6: 'NOT_LEADER_OR_FOLLOWER',
+  7: 'REQUEST_TIMED_OUT',
+  10: 'MESSAGE_TOO_LARGE',
+  29: 'TOPIC_AUTHORIZATION_FAILED',
+  45: 'OUT_OF_ORDER_SEQUENCE_NUMBER',
+  46: 'DUPLICATE_SEQUENCE_NUMBER',
+  47: 'INVALID_PRODUCER_EPOCH',
+  48: 'INVALID_TXN_STATE',
+  51: 'CONCURRENT_TRANSACTIONS',
+  59: 'UNKNOWN_PRODUCER_ID',
+  74: 'FENCED_LEADER_EPOCH',
+  90: 'PRODUCER_FENCED',
 };
 
 /** An error code in an answer that this adapter parses itself. */
@@ -54,15 +80,30 @@ export function kafkaError(error: unknown, brokers: readonly string[]): RestageE
   const message = error instanceof Error ? error.message : String(error);
   const where = `brokers ${brokers.join(', ')}`;
   if (code === null) {
-    return new RestageError('kafka_unreachable', `cannot reach Kafka: ${message}`, { where, cause: error, fix: 'check kafka.brokers, and that the broker runs' });
+    return new RestageError('kafka_unreachable', `cannot reach Kafka: ${message}`, {
+      where,
+      cause: error,
+      fix: 'check kafka.brokers, and that the broker runs',
+    });
   }
   if (FENCED.has(code)) {
-    return new RestageError('fenced', `another instance took over (${code})`, { where, cause: error, fix: 'look for a second instance of this service' });
+    return new RestageError('fenced', `another instance took over (${code})`, {
+      where,
+      cause: error,
+      fix: 'look for a second instance of this service',
+    });
   }
-  if (AUTH.has(code)) return new RestageError('kafka_auth', `Kafka refused: ${code}`, { where, cause: error, fix: 'check kafka.sasl and the ACLs' });
+  if (AUTH.has(code))
+    return new RestageError('kafka_auth', `Kafka refused: ${code}`, {
+      where,
+      cause: error,
+      fix: 'check kafka.sasl and the ACLs',
+    });
   if (code === 'MESSAGE_TOO_LARGE') {
     return new RestageError('record_too_large', 'Kafka refused a batch as too large', {
-      where, cause: error, fix: "raise the broker's message.max.bytes, or the topic's max.message.bytes",
+      where,
+      cause: error,
+      fix: "raise the broker's message.max.bytes, or the topic's max.message.bytes",
     });
   }
   return new RestageError('kafka_fault', `Kafka answered ${code}: ${message}`, { where, cause: error });

@@ -13,8 +13,12 @@ const LONG_POLL_MS = 500;
 export async function readCompacted(pool: ConnectionPool, topic: string): Promise<Map<string, Buffer>> {
   const values = new Map<string, Buffer>();
   const end = await endOffset(pool, topic, 'read_committed');
-  for (let next = await startOffset(pool, topic); next < end; ) {
-    const { batches, fetched } = await fetchBatches(pool, { topic, partition: 0, isolation: 'read_committed', channel: 'read', maxWaitMs: 0 }, next);
+  for (let next = await startOffset(pool, topic); next < end;) {
+    const { batches, fetched } = await fetchBatches(
+      pool,
+      { topic, partition: 0, isolation: 'read_committed', channel: 'read', maxWaitMs: 0 },
+      next,
+    );
     for (const record of committedRecords(batches, fetched.aborted)) {
       if (record.key === null) continue;
       if (record.value === null) values.delete(record.key.toString('utf8'));
@@ -26,18 +30,43 @@ export async function readCompacted(pool: ConnectionPool, topic: string): Promis
 }
 
 /** Writes one record outside any transaction; at least once. Resolves when all replicas have it. */
-export async function appendRecord(pool: ConnectionPool, topic: string, key: string, value: string | null): Promise<void> {
+export async function appendRecord(
+  pool: ConnectionPool,
+  topic: string,
+  key: string,
+  value: string | null,
+): Promise<void> {
   const builder = new RecordBatchBuilder(1024);
   builder.append(key, value, NO_HEADERS);
-  const batch = builder.seal({ producerId: -1n, producerEpoch: -1, baseSequence: -1, timestampMs: Date.now(), compress: false, transactional: false });
+  const batch = builder.seal({
+    producerId: -1n,
+    producerEpoch: -1,
+    baseSequence: -1,
+    timestampMs: Date.now(),
+    compress: false,
+    transactional: false,
+  });
   const leader = await pool.leaderOf(topic);
-  await pool.request(leader, 'control', (connection) => produceBatches(connection, null, [{ topic, partition: 0, batch }]));
+  await pool.request(leader, 'control', (connection) =>
+    produceBatches(connection, null, [{ topic, partition: 0, batch }]),
+  );
 }
 
 /** Records from an offset on, as they come, until aborted. */
-export async function* follow(pool: ConnectionPool, topic: string, from: bigint, signal: AbortSignal): AsyncGenerator<readonly KafkaRecord[]> {
-  for (let next = from; !signal.aborted; ) {
-    const query = { topic, partition: 0, isolation: 'read_committed', channel: 'poll', maxWaitMs: LONG_POLL_MS } as const;
+export async function* follow(
+  pool: ConnectionPool,
+  topic: string,
+  from: bigint,
+  signal: AbortSignal,
+): AsyncGenerator<readonly KafkaRecord[]> {
+  for (let next = from; !signal.aborted;) {
+    const query = {
+      topic,
+      partition: 0,
+      isolation: 'read_committed',
+      channel: 'poll',
+      maxWaitMs: LONG_POLL_MS,
+    } as const;
     const { batches, fetched } = await fetchBatches(pool, query, next);
     const first = next;
     next = (batches.at(-1)?.lastOffset ?? next - 1n) + 1n;

@@ -14,7 +14,12 @@ export function startOffset(pool: ConnectionPool, topic: string): Promise<bigint
   return listOffset(pool, topic, EARLIEST, 'read_uncommitted');
 }
 
-async function listOffset(pool: ConnectionPool, topic: string, timestamp: bigint, isolation: Isolation): Promise<bigint> {
+async function listOffset(
+  pool: ConnectionPool,
+  topic: string,
+  timestamp: bigint,
+  isolation: Isolation,
+): Promise<bigint> {
   const leader = await pool.leaderOf(topic);
   const answer = await pool.request(leader, 'control', (connection) =>
     listOffsetsV7.api.async(connection, -1, isolation === 'read_committed' ? 1 : 0, [

@@ -21,13 +21,19 @@ const FETCH_BYTES = 4 * 1024 * 1024;
 const OFFSET_OUT_OF_RANGE = 1;
 
 /** The batches from `offset` on, perhaps none yet. @throws RestageError history_lost when the log does not have that offset. */
-export async function fetchBatches(pool: ConnectionPool, query: PartitionQuery, offset: bigint): Promise<FetchedBatches> {
+export async function fetchBatches(
+  pool: ConnectionPool,
+  query: PartitionQuery,
+  offset: bigint,
+): Promise<FetchedBatches> {
   const { topic, partition } = query;
   const where = `topic ${topic}, partition ${partition}, offset ${offset}`;
   const leader = await pool.leaderOf(topic);
   let maxBytes = FETCH_BYTES;
   for (;;) {
-    const fetched = await pool.request(leader, query.channel, (connection) => fetchPartition(connection, { ...query, offset, maxBytes }));
+    const fetched = await pool.request(leader, query.channel, (connection) =>
+      fetchPartition(connection, { ...query, offset, maxBytes }),
+    );
     if (fetched.errorCode === OFFSET_OUT_OF_RANGE) throw historyLost(where);
     if (fetched.errorCode !== 0) {
       pool.forgetTopic(topic);
@@ -42,6 +48,7 @@ export async function fetchBatches(pool: ConnectionPool, query: PartitionQuery, 
 
 export function historyLost(where: string): RestageError {
   return new RestageError('history_lost', 'Kafka no longer has records that a manifest names', {
-    where, fix: 'a topic was deleted, truncated by retention, or made again: start the pipeline anew under another name, with unlimited retention',
+    where,
+    fix: 'a topic was deleted, truncated by retention, or made again: start the pipeline anew under another name, with unlimited retention',
   });
 }

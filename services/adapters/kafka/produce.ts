@@ -14,10 +14,19 @@ export interface SealedBatch {
 }
 
 /** Sends one batch per partition, to one broker; answers base offsets by `topic/partition`. @throws KafkaCodeError. */
-export function produceBatches(connection: Connection, transactionalId: string | null, batches: readonly SealedBatch[]): Promise<Map<string, bigint>> {
+export function produceBatches(
+  connection: Connection,
+  transactionalId: string | null,
+  batches: readonly SealedBatch[],
+): Promise<Map<string, bigint>> {
   return new Promise((resolve, reject) => {
     connection.send(
-      API_KEY, API_VERSION, () => encode(transactionalId, batches), (_correlation, _key, _version, reader) => decode(reader), true, true,
+      API_KEY,
+      API_VERSION,
+      () => encode(transactionalId, batches),
+      (_correlation, _key, _version, reader) => decode(reader),
+      true,
+      true,
       (error, offsets) => (error ? reject(error) : resolve(offsets as Map<string, bigint>)),
     );
   });
@@ -36,7 +45,10 @@ function encode(transactionalId: string | null, batches: readonly SealedBatch[])
     .appendInt32(TIMEOUT_MS)
     .appendArray([...byTopic], (writer, [topic, partitions]) => {
       writer.appendString(topic).appendArray(partitions, (inner, { partition, batch }) => {
-        inner.appendInt32(partition).appendUnsignedVarInt(batch.length + 1).append(batch);
+        inner
+          .appendInt32(partition)
+          .appendUnsignedVarInt(batch.length + 1)
+          .append(batch);
       });
     })
     .appendTaggedFields();

@@ -21,9 +21,10 @@ const NO_HEADERS: ReadonlyMap<string, Buffer> = new Map();
 /** Whole batches in a fetched run of bytes; a batch that was cut at the end is left out. @throws RestageError record_invalid. */
 export function decodeBatches(bytes: Buffer, where: string): DecodedBatch[] {
   const batches: DecodedBatch[] = [];
-  for (let at = 0; at + HEADER_BYTES <= bytes.length; ) {
+  for (let at = 0; at + HEADER_BYTES <= bytes.length;) {
     const length = bytes.readInt32BE(at + LENGTH_AT) + LENGTH_AT + 4;
-    if (length < HEADER_BYTES) throw new RestageError('record_invalid', 'a record batch is shorter than its header', { where });
+    if (length < HEADER_BYTES)
+      throw new RestageError('record_invalid', 'a record batch is shorter than its header', { where });
     if (at + length > bytes.length) break;
     batches.push(decodeHeader(bytes.subarray(at, at + length), where));
     at += length;
@@ -55,9 +56,9 @@ function decodeRecords(batch: Buffer, compression: number, baseOffset: bigint, w
   const count = batch.readInt32BE(57);
   const body = decompress(batch.subarray(HEADER_BYTES), compression, where);
   const cursor = new Cursor(body);
-  const records = new Array<KafkaRecord>(count);
+  const records: KafkaRecord[] = [];
   try {
-    for (let index = 0; index < count; index += 1) records[index] = decodeRecord(cursor, baseOffset);
+    for (let index = 0; index < count; index += 1) records.push(decodeRecord(cursor, baseOffset));
   } catch (cause) {
     throw new RestageError('record_invalid', 'a record batch ends too early', { where, cause });
   }
@@ -68,13 +69,17 @@ function decompress(body: Buffer, compression: number, where: string): Buffer {
   if (compression === 0) return body;
   if (compression !== GZIP) {
     throw new RestageError('record_invalid', `a record batch is compressed with method ${compression}`, {
-      where, fix: 'Restage writes gzip; leave the topic\'s compression.type at producer',
+      where,
+      fix: "Restage writes gzip; leave the topic's compression.type at producer",
     });
   }
   try {
     return gunzipSync(body, { maxOutputLength: LARGEST_BATCH_BYTES });
   } catch (cause) {
-    throw new RestageError('record_invalid', 'a record batch does not decompress, or not within 512 MiB', { where, cause });
+    throw new RestageError('record_invalid', 'a record batch does not decompress, or not within 512 MiB', {
+      where,
+      cause,
+    });
   }
 }
 

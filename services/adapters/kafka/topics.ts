@@ -18,10 +18,15 @@ const LEADER_LIMIT_MS = 30_000;
 const LARGEST_MESSAGE_BYTES = String(64 * 1024 * 1024);
 
 /** Makes the topics that are missing, with one partition and, but for compacted ones, unlimited retention: they are the history. */
-export async function ensureTopics(pool: ConnectionPool, names: readonly string[], options: TopicOptions): Promise<void> {
+export async function ensureTopics(
+  pool: ConnectionPool,
+  names: readonly string[],
+  options: TopicOptions,
+): Promise<void> {
   const known = await pool.locate(names);
   const missing = names.filter((name) => !known.has(name));
-  for (let from = 0; from < missing.length; from += BATCH) await createTopics(pool, missing.slice(from, from + BATCH), options);
+  for (let from = 0; from < missing.length; from += BATCH)
+    await createTopics(pool, missing.slice(from, from + BATCH), options);
   await waitForLeaders(pool, missing);
 }
 
@@ -32,9 +37,17 @@ async function createTopics(pool: ConnectionPool, names: readonly string[], opti
     { name: 'retention.bytes', value: '-1' },
     { name: 'max.message.bytes', value: LARGEST_MESSAGE_BYTES },
   ];
-  const topics = names.map((name) => ({ name, numPartitions: 1, replicationFactor: options.replicationFactor, assignments: [], configs }));
+  const topics = names.map((name) => ({
+    name,
+    numPartitions: 1,
+    replicationFactor: options.replicationFactor,
+    assignments: [],
+    configs,
+  }));
   try {
-    await pool.request(null, 'control', (connection) => createTopicsV7.api.async(connection, topics, TIMEOUT_MS, false));
+    await pool.request(null, 'control', (connection) =>
+      createTopicsV7.api.async(connection, topics, TIMEOUT_MS, false),
+    );
   } catch (error) {
     if (protocolCode(error) !== 'TOPIC_ALREADY_EXISTS') throw error;
     // One that another service made meanwhile fails the answer for all: make the others one by one.
@@ -69,5 +82,7 @@ async function leads(pool: ConnectionPool, name: string): Promise<boolean> {
 }
 
 function leaderless(names: readonly string[]): RestageError {
-  return new RestageError('kafka_fault', 'Kafka made topics but gives them no leader', { where: names.slice(0, 5).join(', ') });
+  return new RestageError('kafka_fault', 'Kafka made topics but gives them no leader', {
+    where: names.slice(0, 5).join(', '),
+  });
 }

@@ -81,6 +81,8 @@ class AdvisoryLease implements Lease {
 }
 
 async function tryLock(client: pg.Client, name: string): Promise<boolean> {
-  const { rows } = await client.query<{ won: boolean }>('SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS won', [`restage:${name}`]);
+  const { rows } = await client.query<{ won: boolean }>('SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS won', [
+    `restage:${name}`,
+  ]);
   return rows[0]?.won === true;
 }

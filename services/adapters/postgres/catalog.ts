@@ -58,7 +58,11 @@ const INDEXES_SQL = `
      AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)`;
 
 /** The structure of every user table, by name (or of the one with this OID); `prefix` makes their topics. */
-export async function readTables(client: pg.ClientBase, prefix: string, oid: number | null = null): Promise<TableStructure[]> {
+export async function readTables(
+  client: pg.ClientBase,
+  prefix: string,
+  oid: number | null = null,
+): Promise<TableStructure[]> {
   const columns = (await client.query<ColumnRow>(COLUMNS_SQL, [oid])).rows;
   const indexes = groupByOid((await client.query<IndexRow>(INDEXES_SQL, [oid])).rows);
   const byTable = groupByOid(columns);
@@ -91,7 +95,9 @@ export function selectTables(all: readonly TableStructure[], patterns: readonly 
   }
   const tables = all.filter((table) => chosen.get(tableKey(table)) === true);
   if (tables.length === 0) {
-    throw new RestageError('table_not_found', 'source.tables chooses no table', { fix: 'widen the patterns in source.tables' });
+    throw new RestageError('table_not_found', 'source.tables chooses no table', {
+      fix: 'widen the patterns in source.tables',
+    });
   }
   return tables;
 }
@@ -107,11 +113,19 @@ function groupByOid<T extends { readonly oid: string }>(rows: readonly T[]): Map
 }
 
 function globToExpression(glob: string): RegExp {
-  const source = glob.replaceAll(/[.+^${}()|[\]\\]/g, String.raw`\$&`).replaceAll('*', '.*').replaceAll('?', '.');
+  const source = glob
+    .replaceAll(/[.+^${}()|[\]\\]/g, String.raw`\$&`)
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
   return new RegExp(`^${source}$`, 'su');
 }
 
-function makeStructure(head: ColumnRow, rows: readonly ColumnRow[], indexes: readonly IndexRow[], prefix: string): TableStructure {
+function makeStructure(
+  head: ColumnRow,
+  rows: readonly ColumnRow[],
+  indexes: readonly IndexRow[],
+  prefix: string,
+): TableStructure {
   const name = { schema: head.schema, table: head.table };
   const primaryKey = indexes.find((index) => index.is_primary)?.columns ?? [];
   return {
@@ -146,7 +160,11 @@ function jsonForm(schema: string, type: string): JsonForm {
   return type === 'int2' || type === 'int4' ? 'integer' : 'text';
 }
 
-function makeIdentity(replident: ColumnRow['replident'], primaryKey: readonly string[], indexes: readonly IndexRow[]): RowIdentity {
+function makeIdentity(
+  replident: ColumnRow['replident'],
+  primaryKey: readonly string[],
+  indexes: readonly IndexRow[],
+): RowIdentity {
   switch (replident) {
     case 'f':
       return { kind: 'full', columns: primaryKey, isFull: true };

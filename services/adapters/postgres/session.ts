@@ -45,7 +45,9 @@ const CONNECT_TIMEOUT_MS = 10_000;
  */
 export async function connectPg(options: SessionOptions): Promise<pg.Client> {
   const settings = { ...PINNED_SETTINGS, ...NO_TIMEOUTS, ...options.settings };
-  const startup = Object.entries(settings).map(([name, value]) => `-c ${name}=${escapeOption(value)}`).join(' ');
+  const startup = Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${escapeOption(value)}`)
+    .join(' ');
   const client = new pg.Client({
     ...parseUrl(options),
     application_name: options.application,
@@ -90,11 +92,15 @@ function connectError(options: SessionOptions, cause: unknown): RestageError {
   const what = cause instanceof Error ? cause.message || code : String(cause);
   if (code.startsWith('28') || code === '3D000' || code === '42501') {
     return new RestageError(`${options.purpose}_auth`, `the ${options.purpose} refused the connection: ${what}`, {
-      where, cause, fix: `check user, password and database in the ${options.purpose}'s url, and pg_hba.conf on the server`,
+      where,
+      cause,
+      fix: `check user, password and database in the ${options.purpose}'s url, and pg_hba.conf on the server`,
     });
   }
   return new RestageError(`${options.purpose}_unreachable`, `cannot reach the ${options.purpose}: ${what}`, {
-    where, cause, fix: 'check host and port, and that the server runs and accepts connections',
+    where,
+    cause,
+    fix: 'check host and port, and that the server runs and accepts connections',
   });
 }
 

@@ -12,7 +12,13 @@ import { SOURCE_CHECKS } from './source-checks.ts';
 import { TARGET_CHECKS } from './target-checks.ts';
 
 /** Every check, in the order they run. */
-export const CHECKS: readonly Check[] = [...SOURCE_CHECKS, ...SCOPE_CHECKS, ...KAFKA_CHECKS, ...RULE_CHECKS, ...TARGET_CHECKS];
+export const CHECKS: readonly Check[] = [
+  ...SOURCE_CHECKS,
+  ...SCOPE_CHECKS,
+  ...KAFKA_CHECKS,
+  ...RULE_CHECKS,
+  ...TARGET_CHECKS,
+];
 
 export interface CheckOptions {
   readonly json: boolean;
@@ -37,11 +43,19 @@ export async function collectFindings(context: CheckContext): Promise<CheckedFin
   for (const check of CHECKS) {
     try {
       for (const finding of await check.run(context)) {
-        all.push({ id: check.id, severity: finding.severity ?? check.severity, what: finding.what, evidence: hideUrlPasswords(finding.evidence), fix: finding.fix });
+        all.push({
+          id: check.id,
+          severity: finding.severity ?? check.severity,
+          what: finding.what,
+          evidence: hideUrlPasswords(finding.evidence),
+          fix: finding.fix,
+        });
       }
     } catch (error) {
       all.push({
-        id: check.id, severity: check.severity, what: 'this check could not run',
+        id: check.id,
+        severity: check.severity,
+        what: 'this check could not run',
         evidence: hideUrlPasswords(error instanceof Error ? error.message : String(error)),
         fix: (error instanceof RestageError ? error.fix : undefined) ?? 'see the message, and run the check again',
       });

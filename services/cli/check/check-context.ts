@@ -35,7 +35,10 @@ export async function withCheckContext<T>(config: Config, work: (context: CheckC
   const open: pg.Client[] = [];
   const connect = async (url: string, purpose: 'source' | 'target'): Promise<pg.Client> => {
     const client = await connectPg({
-      url, purpose, application: `restage ${config.name} check`, settings: { statement_timeout: STATEMENT_TIMEOUT },
+      url,
+      purpose,
+      application: `restage ${config.name} check`,
+      settings: { statement_timeout: STATEMENT_TIMEOUT },
     });
     open.push(client);
     return client;
@@ -48,11 +51,21 @@ export async function withCheckContext<T>(config: Config, work: (context: CheckC
       const client = await connect(target.url, 'target');
       const changes = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
       targets.push({
-        config: target, client, major: await majorOf(client), role: await roleOf(client),
+        config: target,
+        client,
+        major: await majorOf(client),
+        role: await roleOf(client),
         tables: tables.map((table) => changeStructure(table, changes)),
       });
     }
-    return await work({ config, source, sourceMajor: await majorOf(source), sourceRole: await roleOf(source), tables, targets });
+    return await work({
+      config,
+      source,
+      sourceMajor: await majorOf(source),
+      sourceRole: await roleOf(source),
+      tables,
+      targets,
+    });
   } finally {
     await Promise.allSettled(open.map((client) => client.end()));
   }
@@ -60,7 +73,8 @@ export async function withCheckContext<T>(config: Config, work: (context: CheckC
 
 /** A setting's text; '' where the server does not know it. */
 export async function readSetting(client: pg.ClientBase, name: string): Promise<string> {
-  const [row] = (await client.query<{ value: string | null }>('SELECT current_setting($1, true) AS value', [name])).rows;
+  const [row] = (await client.query<{ value: string | null }>('SELECT current_setting($1, true) AS value', [name]))
+    .rows;
   return row?.value ?? '';
 }
 

@@ -17,8 +17,16 @@ export function formatFindings(findings: readonly CheckedFinding[], checks: numb
   const sorted = ORDER.flatMap((severity) => findings.filter((finding) => finding.severity === severity));
   const blocks = findings.filter((finding) => finding.severity === 'block').length;
   const paragraphs = sorted.map((finding) =>
-    [`${SIGNS[finding.severity]}  ${finding.id}: ${finding.what}`, `       seen: ${finding.evidence}`, `       fix:  ${finding.fix.replaceAll('\n', '\n             ')}`].join('\n'));
-  const summary = blocks === 0 ? `${checks} checks, nothing blocks` : `${checks} checks, ${blocks} ${blocks === 1 ? 'finding blocks' : 'findings block'}`;
+    [
+      `${SIGNS[finding.severity]}  ${finding.id}: ${finding.what}`,
+      `       seen: ${finding.evidence}`,
+      `       fix:  ${finding.fix.replaceAll('\n', '\n             ')}`,
+    ].join('\n'),
+  );
+  const summary =
+    blocks === 0
+      ? `${checks} checks, nothing blocks`
+      : `${checks} checks, ${blocks} ${blocks === 1 ? 'finding blocks' : 'findings block'}`;
   return `${[...paragraphs, summary].join('\n\n')}\n`;
 }
 

@@ -11,18 +11,29 @@ const MESSAGE_BYTES = 64 * 1024 * 1024;
 export const KAFKA_CHECKS: readonly Check[] = [{ id: 'kafka.topics', severity: 'block', run: checkTopics }];
 
 async function checkTopics({ config }: CheckContext): Promise<Finding[]> {
-  const pool = createConnectionPool(config.kafka, { clientId: `restage-${config.name}-check`, logger: pino({ level: 'silent' }) });
+  const pool = createConnectionPool(config.kafka, {
+    clientId: `restage-${config.name}-check`,
+    logger: pino({ level: 'silent' }),
+  });
   try {
-    await probeTopicCreation(pool, `${config.name}.check-${process.pid}`, config.kafka.replicationFactor, MESSAGE_BYTES);
+    await probeTopicCreation(
+      pool,
+      `${config.name}.check-${process.pid}`,
+      config.kafka.replicationFactor,
+      MESSAGE_BYTES,
+    );
     return [];
   } catch (error) {
     const isUnreachable = error instanceof RestageError && error.code === 'kafka_unreachable';
-    return [{
-      what: isUnreachable ? 'Kafka does not answer' : 'Kafka would not make the topics',
-      evidence: `${config.kafka.brokers.join(', ')}: ${error instanceof Error ? error.message : String(error)}`,
-      fix: (error instanceof RestageError ? error.fix : undefined)
-        ?? `allow CREATE on topics with prefix ${config.name}., and set kafka.replicationFactor to no more than there are brokers`,
-    }];
+    return [
+      {
+        what: isUnreachable ? 'Kafka does not answer' : 'Kafka would not make the topics',
+        evidence: `${config.kafka.brokers.join(', ')}: ${error instanceof Error ? error.message : String(error)}`,
+        fix:
+          (error instanceof RestageError ? error.fix : undefined) ??
+          `allow CREATE on topics with prefix ${config.name}., and set kafka.replicationFactor to no more than there are brokers`,
+      },
+    ];
   } finally {
     await pool.close();
   }

@@ -18,13 +18,16 @@ export async function probeReplication({ config, source }: CheckContext): Promis
   const timer = setTimeout(() => {
     isLate = true;
     // A refusal leaves the probe waiting; the server ends it when those transactions do.
-    source.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1', [application]).catch(() => undefined);
+    source
+      .query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1', [application])
+      .catch(() => undefined);
   }, PROBE_SECONDS * 1000);
   try {
     const replication = await connectPg({ url: config.source.url, purpose: 'source', application, replication: true });
     try {
       await identifySource(replication);
-      if ((await readSetting(source, 'wal_level')) === 'logical') await createSlot(replication, `restage_check_${process.pid}`, 'temporary');
+      if ((await readSetting(source, 'wal_level')) === 'logical')
+        await createSlot(replication, `restage_check_${process.pid}`, 'temporary');
       return [];
     } finally {
       await replication.end();
@@ -38,14 +41,18 @@ export async function probeReplication({ config, source }: CheckContext): Promis
 
 function lateFinding(): Finding {
   return {
-    what: 'making a replication slot takes too long', evidence: `a temporary one was not ready after ${PROBE_SECONDS} s`,
+    what: 'making a replication slot takes too long',
+    evidence: `a temporary one was not ready after ${PROBE_SECONDS} s`,
     fix: 'end the transactions that source.long_transactions names, or start when they are done',
   };
 }
 
 function failureFinding(error: unknown): Finding {
   return {
-    what: 'a replication connection or a temporary slot failed', evidence: error instanceof Error ? error.message : String(error),
-    fix: (error instanceof RestageError ? error.fix : undefined) ?? 'connect to the server itself, not to a pooler, and allow the role in pg_hba.conf',
+    what: 'a replication connection or a temporary slot failed',
+    evidence: error instanceof Error ? error.message : String(error),
+    fix:
+      (error instanceof RestageError ? error.fix : undefined) ??
+      'connect to the server itself, not to a pooler, and allow the role in pg_hba.conf',
   };
 }

@@ -36,13 +36,15 @@ async function checkSelect({ source, sourceRole, tables }: CheckContext): Promis
   const findings: Finding[] = [];
   if (schemas.length > 0) {
     findings.push({
-      what: 'the role may not look into schemas of chosen tables', evidence: listSome(schemas),
+      what: 'the role may not look into schemas of chosen tables',
+      evidence: listSome(schemas),
       fix: `GRANT USAGE ON SCHEMA ${schemas.map(quoteIdentifier).join(', ')} TO ${role};`,
     });
   }
   if (unreadable.length > 0) {
     findings.push({
-      what: `the role may not read ${unreadable.length} of ${rows.length} chosen tables`, evidence: listSome(unreadable.map(formatTable)),
+      what: `the role may not read ${unreadable.length} of ${rows.length} chosen tables`,
+      evidence: listSome(unreadable.map(formatTable)),
       fix: `GRANT SELECT ON ${unreadable.map(quoteTable).join(', ')} TO ${role};`,
     });
   }
@@ -57,20 +59,31 @@ async function checkSequences({ source, sourceRole, tables }: CheckContext): Pro
       WHERE NOT has_table_privilege(s.oid, 'select')`,
     namesOf(tables),
   );
-  return rows.length === 0 ? [] : [{
-    what: 'the role may not read sequences of chosen tables, so their values cannot be carried over', evidence: listSome(rows.map(formatTable)),
-    fix: `GRANT SELECT ON SEQUENCE ${rows.map(quoteTable).join(', ')} TO ${quoteIdentifier(sourceRole)};`,
-  }];
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'the role may not read sequences of chosen tables, so their values cannot be carried over',
+          evidence: listSome(rows.map(formatTable)),
+          fix: `GRANT SELECT ON SEQUENCE ${rows.map(quoteTable).join(', ')} TO ${quoteIdentifier(sourceRole)};`,
+        },
+      ];
 }
 
 async function checkRowSecurity({ source, sourceRole, tables }: CheckContext): Promise<Finding[]> {
   const { rows } = await source.query<TableName>(
-    `SELECT t.schema, t.name AS table ${CHOSEN} WHERE row_security_active(c.oid)`, namesOf(tables),
+    `SELECT t.schema, t.name AS table ${CHOSEN} WHERE row_security_active(c.oid)`,
+    namesOf(tables),
   );
-  return rows.length === 0 ? [] : [{
-    what: 'row security hides rows of chosen tables from the role: the copy would lack them', evidence: listSome(rows.map(formatTable)),
-    fix: `ALTER ROLE ${quoteIdentifier(sourceRole)} BYPASSRLS;`,
-  }];
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'row security hides rows of chosen tables from the role: the copy would lack them',
+          evidence: listSome(rows.map(formatTable)),
+          fix: `ALTER ROLE ${quoteIdentifier(sourceRole)} BYPASSRLS;`,
+        },
+      ];
 }
 
 async function checkIdentity({ source, tables }: CheckContext): Promise<Finding[]> {
@@ -82,30 +95,54 @@ async function checkIdentity({ source, tables }: CheckContext): Promise<Finding[
        LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid`,
     namesOf(nameless),
   );
-  return [{
-    what: 'an UPDATE or DELETE on these published tables will be refused at the source: they have no usable replica identity',
-    evidence: listSome(rows.map((row) => `${formatTable(row)} (${row.changes} updates and deletes so far)`)),
-    fix: nameless.map((table) => (table.primaryKey.length > 0
-      ? `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY DEFAULT;`
-      : `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY FULL; -- or give it a primary key`)).join('\n'),
-  }];
+  return [
+    {
+      what: 'an UPDATE or DELETE on these published tables will be refused at the source: they have no usable replica identity',
+      evidence: listSome(rows.map((row) => `${formatTable(row)} (${row.changes} updates and deletes so far)`)),
+      fix: nameless
+        .map((table) =>
+          table.primaryKey.length > 0
+            ? `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY DEFAULT;`
+            : `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY FULL; -- or give it a primary key`,
+        )
+        .join('\n'),
+    },
+  ];
 }
 
 async function checkFull({ tables }: CheckContext): Promise<Finding[]> {
-  const wide = tables.filter((table) => table.identity.isFull && table.primaryKey.length > 0 && table.columns.length >= WIDE_COLUMNS);
-  return wide.length === 0 ? [] : [{
-    what: 'REPLICA IDENTITY FULL writes every old row of wide tables into the WAL',
-    evidence: listSome(wide.map((table) => `${formatTable(table)} (${table.columns.length} columns)`)),
-    fix: wide.map((table) => `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY DEFAULT; -- unless a rule's where needs the old row`).join('\n'),
-  }];
+  const wide = tables.filter(
+    (table) => table.identity.isFull && table.primaryKey.length > 0 && table.columns.length >= WIDE_COLUMNS,
+  );
+  return wide.length === 0
+    ? []
+    : [
+        {
+          what: 'REPLICA IDENTITY FULL writes every old row of wide tables into the WAL',
+          evidence: listSome(wide.map((table) => `${formatTable(table)} (${table.columns.length} columns)`)),
+          fix: wide
+            .map(
+              (table) =>
+                `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY DEFAULT; -- unless a rule's where needs the old row`,
+            )
+            .join('\n'),
+        },
+      ];
 }
 
 async function checkKeyless({ tables }: CheckContext): Promise<Finding[]> {
   const keyless = tables.filter((table) => table.primaryKey.length === 0 && table.identity.kind !== 'index');
-  return keyless.length === 0 ? [] : [{
-    what: 'tables without a key are applied row by row, each change searching the whole table', evidence: listSome(keyless.map(formatTable)),
-    fix: keyless.map((table) => `give ${formatTable(table)} a primary key over the columns that name a row`).join('\n'),
-  }];
+  return keyless.length === 0
+    ? []
+    : [
+        {
+          what: 'tables without a key are applied row by row, each change searching the whole table',
+          evidence: listSome(keyless.map(formatTable)),
+          fix: keyless
+            .map((table) => `give ${formatTable(table)} a primary key over the columns that name a row`)
+            .join('\n'),
+        },
+      ];
 }
 
 /** The catalog reader leaves unlogged tables out, so these are looked for in the schemas of the chosen ones. */
@@ -115,18 +152,28 @@ async function checkUnlogged({ source, tables }: CheckContext): Promise<Finding[
       WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname = ANY ($1::text[]) ORDER BY 1, 2`,
     [[...new Set(tables.map((table) => table.schema))]],
   );
-  return rows.length === 0 ? [] : [{
-    what: 'unlogged tables write no WAL: they are not captured', evidence: listSome(rows.map(formatTable)),
-    fix: rows.map((row) => `ALTER TABLE ${quoteTable(row)} SET LOGGED;`).join('\n'),
-  }];
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'unlogged tables write no WAL: they are not captured',
+          evidence: listSome(rows.map(formatTable)),
+          fix: rows.map((row) => `ALTER TABLE ${quoteTable(row)} SET LOGGED;`).join('\n'),
+        },
+      ];
 }
 
 async function checkLargeObjects({ source }: CheckContext): Promise<Finding[]> {
   const [row] = (await source.query<{ n: string }>('SELECT count(*)::text AS n FROM pg_largeobject_metadata')).rows;
-  return row === undefined || row.n === '0' ? [] : [{
-    what: 'large objects are never decoded: they stay behind', evidence: `${row.n} large objects`,
-    fix: 'move them into bytea columns, or copy them at cutover with pg_dump --large-objects',
-  }];
+  return row === undefined || row.n === '0'
+    ? []
+    : [
+        {
+          what: 'large objects are never decoded: they stay behind',
+          evidence: `${row.n} large objects`,
+          fix: 'move them into bytea columns, or copy them at cutover with pg_dump --large-objects',
+        },
+      ];
 }
 
 async function checkForeignKeys({ source, tables }: CheckContext): Promise<Finding[]> {
@@ -138,9 +185,13 @@ async function checkForeignKeys({ source, tables }: CheckContext): Promise<Findi
       ORDER BY 1, 2, 3`,
     namesOf(tables),
   );
-  return rows.length === 0 ? [] : [{
-    what: 'foreign keys point to tables that were not chosen: the target goes without these keys',
-    evidence: listSome(rows.map((row) => `${formatTable(row)}: ${row.name} to ${row.other}`)),
-    fix: `add to source.tables: ${[...new Set(rows.map((row) => row.other))].join(', ')}`,
-  }];
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'foreign keys point to tables that were not chosen: the target goes without these keys',
+          evidence: listSome(rows.map((row) => `${formatTable(row)}: ${row.name} to ${row.other}`)),
+          fix: `add to source.tables: ${[...new Set(rows.map((row) => row.other))].join(', ')}`,
+        },
+      ];
 }

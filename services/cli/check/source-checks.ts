@@ -23,23 +23,36 @@ export const SOURCE_CHECKS: readonly Check[] = [
 
 async function checkWalLevel({ source }: CheckContext): Promise<Finding[]> {
   const level = await readSetting(source, 'wal_level');
-  return level === 'logical' ? [] : [{
-    what: 'the source cannot decode its WAL', evidence: `wal_level = ${level}`, fix: 'ALTER SYSTEM SET wal_level = logical; -- then restart the server',
-  }];
+  return level === 'logical'
+    ? []
+    : [
+        {
+          what: 'the source cannot decode its WAL',
+          evidence: `wal_level = ${level}`,
+          fix: 'ALTER SYSTEM SET wal_level = logical; -- then restart the server',
+        },
+      ];
 }
 
 async function checkFreeSlots({ source, config }: CheckContext): Promise<Finding[]> {
-  const [row] = (await source.query<{ slots: string; senders: string; has_ours: boolean }>(
-    `SELECT (SELECT count(*) FROM pg_replication_slots)::text AS slots, (SELECT count(*) FROM pg_stat_replication)::text AS senders,
-            EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1) AS has_ours`, [config.source.slot],
-  )).rows;
+  const [row] = (
+    await source.query<{ slots: string; senders: string; has_ours: boolean }>(
+      `SELECT (SELECT count(*) FROM pg_replication_slots)::text AS slots, (SELECT count(*) FROM pg_stat_replication)::text AS senders,
+            EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1) AS has_ours`,
+      [config.source.slot],
+    )
+  ).rows;
   const findings: Finding[] = [];
   const needed = row?.has_ours === true ? SLOTS_NEEDED - 1 : SLOTS_NEEDED;
-  for (const [setting, used] of [['max_replication_slots', row?.slots], ['max_wal_senders', row?.senders]] as const) {
+  for (const [setting, used] of [
+    ['max_replication_slots', row?.slots],
+    ['max_wal_senders', row?.senders],
+  ] as const) {
     const most = Number(await readSetting(source, setting));
     if (most - Number(used ?? '0') >= needed) continue;
     findings.push({
-      what: `too few free ${setting}: ${needed} are needed`, evidence: `${used ?? '?'} of ${most} are in use`,
+      what: `too few free ${setting}: ${needed} are needed`,
+      evidence: `${used ?? '?'} of ${most} are in use`,
       fix: `ALTER SYSTEM SET ${setting} = ${Number(used ?? '0') + needed + 4}; -- then restart the server`,
     });
   }
@@ -52,10 +65,15 @@ async function checkReplicationRole({ source, sourceRole }: CheckContext): Promi
     `SELECT FROM pg_roles r WHERE rolname = current_user AND (rolreplication OR rolsuper
         OR EXISTS (SELECT FROM pg_roles g WHERE g.rolname IN ('rds_replication', 'cloudsqlreplica') AND pg_has_role(current_user, g.oid, 'member')))`,
   );
-  return may.rowCount === 1 ? [] : [{
-    what: 'the role may not replicate', evidence: `role ${sourceRole} has no REPLICATION attribute`,
-    fix: `ALTER ROLE ${quoteIdentifier(sourceRole)} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO ${quoteIdentifier(sourceRole)};`,
-  }];
+  return may.rowCount === 1
+    ? []
+    : [
+        {
+          what: 'the role may not replicate',
+          evidence: `role ${sourceRole} has no REPLICATION attribute`,
+          fix: `ALTER ROLE ${quoteIdentifier(sourceRole)} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO ${quoteIdentifier(sourceRole)};`,
+        },
+      ];
 }
 
 async function checkSlotName({ source, config }: CheckContext): Promise<Finding[]> {
@@ -64,39 +82,62 @@ async function checkSlotName({ source, config }: CheckContext): Promise<Finding[
   const [here] = (await source.query<{ name: string }>('SELECT current_database()::text AS name')).rows;
   const drop = `SELECT pg_drop_replication_slot('${config.source.slot.replaceAll("'", "''")}');`;
   if (slot.plugin !== 'pgoutput' || slot.database !== here?.name) {
-    return [{
-      what: `the slot ${config.source.slot} belongs to something else`, evidence: `plugin ${slot.plugin ?? 'none'}, database ${slot.database ?? 'none'}`,
-      fix: 'set source.slot to another name',
-    }];
+    return [
+      {
+        what: `the slot ${config.source.slot} belongs to something else`,
+        evidence: `plugin ${slot.plugin ?? 'none'}, database ${slot.database ?? 'none'}`,
+        fix: 'set source.slot to another name',
+      },
+    ];
   }
-  if (slot.isLost) return [{ what: `the slot ${config.source.slot} is lost`, evidence: 'wal_status = lost', fix: `${drop} -- the tables are then loaded again` }];
-  return [{
-    severity: 'info', what: `the slot ${config.source.slot} is there already`,
-    evidence: `${slot.activePid === null ? 'inactive' : `in use by process ${slot.activePid}`}, keeps ${slot.retainedBytes} bytes of WAL`,
-    fix: 'nothing, when it is this pipeline\'s own',
-  }];
+  if (slot.isLost)
+    return [
+      {
+        what: `the slot ${config.source.slot} is lost`,
+        evidence: 'wal_status = lost',
+        fix: `${drop} -- the tables are then loaded again`,
+      },
+    ];
+  return [
+    {
+      severity: 'info',
+      what: `the slot ${config.source.slot} is there already`,
+      evidence: `${slot.activePid === null ? 'inactive' : `in use by process ${slot.activePid}`}, keeps ${slot.retainedBytes} bytes of WAL`,
+      fix: "nothing, when it is this pipeline's own",
+    },
+  ];
 }
 
 async function checkPublication({ source, config, tables }: CheckContext): Promise<Finding[]> {
   const name = config.source.publication;
-  const [publication] = (await source.query<{ complete: boolean }>(
-    'SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AS complete FROM pg_publication WHERE pubname = $1', [name],
-  )).rows;
+  const [publication] = (
+    await source.query<{ complete: boolean }>(
+      'SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate AS complete FROM pg_publication WHERE pubname = $1',
+      [name],
+    )
+  ).rows;
   if (publication === undefined) return missingPublication(await foreignTables({ source, tables }), name, tables);
-  const covered = new Set((await source.query<TableName>(
-    'SELECT schemaname AS schema, tablename AS table FROM pg_publication_tables WHERE pubname = $1', [name],
-  )).rows.map(tableKey));
+  const covered = new Set(
+    (
+      await source.query<TableName>(
+        'SELECT schemaname AS schema, tablename AS table FROM pg_publication_tables WHERE pubname = $1',
+        [name],
+      )
+    ).rows.map(tableKey),
+  );
   const missing = tables.filter((table) => !covered.has(tableKey(table)));
   const findings: Finding[] = [];
   if (missing.length > 0) {
     findings.push({
-      what: `the publication ${name} does not cover ${missing.length} chosen tables`, evidence: listSome(missing.map(formatTable)),
+      what: `the publication ${name} does not cover ${missing.length} chosen tables`,
+      evidence: listSome(missing.map(formatTable)),
       fix: `ALTER PUBLICATION ${quoteIdentifier(name)} ADD TABLE ${missing.map((table) => `ONLY ${quoteTable(table)}`).join(', ')};`,
     });
   }
   if (!publication.complete) {
     findings.push({
-      what: `the publication ${name} leaves out kinds of changes`, evidence: 'pg_publication: not all of insert, update, delete, truncate',
+      what: `the publication ${name} leaves out kinds of changes`,
+      evidence: 'pg_publication: not all of insert, update, delete, truncate',
       fix: `ALTER PUBLICATION ${quoteIdentifier(name)} SET (publish = 'insert, update, delete, truncate');`,
     });
   }
@@ -105,10 +146,13 @@ async function checkPublication({ source, config, tables }: CheckContext): Promi
 
 function missingPublication(notOwned: readonly TableName[], name: string, tables: readonly TableName[]): Finding[] {
   if (notOwned.length === 0) return [];
-  return [{
-    what: `the publication ${name} is not there, and the role may not make it`, evidence: `not the role's own: ${listSome(notOwned.map(formatTable))}`,
-    fix: `${publicationSql(name, tables)}; -- as the owner of the tables`,
-  }];
+  return [
+    {
+      what: `the publication ${name} is not there, and the role may not make it`,
+      evidence: `not the role's own: ${listSome(notOwned.map(formatTable))}`,
+      fix: `${publicationSql(name, tables)}; -- as the owner of the tables`,
+    },
+  ];
 }
 
 /** Publishing a table is its owner's right (PostgreSQL: "CREATE PUBLICATION", Notes), and takes CREATE on the database. */
@@ -126,22 +170,34 @@ async function checkEncoding({ source }: CheckContext): Promise<Finding[]> {
   const encoding = await readSetting(source, 'server_encoding');
   if (encoding === 'UTF8') return [];
   const isUnknown = encoding === 'SQL_ASCII';
-  return [{
-    severity: isUnknown ? 'block' : 'info', what: isUnknown ? 'the source does not know its own encoding' : 'the source is converted to UTF-8',
-    evidence: `server_encoding = ${encoding}`,
-    fix: isUnknown ? 'dump the database, convert its text to UTF-8 and restore it into a database with ENCODING UTF8' : 'nothing',
-  }];
+  return [
+    {
+      severity: isUnknown ? 'block' : 'info',
+      what: isUnknown ? 'the source does not know its own encoding' : 'the source is converted to UTF-8',
+      evidence: `server_encoding = ${encoding}`,
+      fix: isUnknown
+        ? 'dump the database, convert its text to UTF-8 and restore it into a database with ENCODING UTF8'
+        : 'nothing',
+    },
+  ];
 }
 
 async function checkSlotLimit({ source }: CheckContext): Promise<Finding[]> {
   const limit = await readSetting(source, 'max_slot_wal_keep_size');
-  return [limit === '-1' ? {
-    what: 'a stopped pipeline lets WAL grow until the disk is full', evidence: 'max_slot_wal_keep_size = -1',
-    fix: "ALTER SYSTEM SET max_slot_wal_keep_size = '100GB'; SELECT pg_reload_conf(); -- what the disk can spare",
-  } : {
-    severity: 'info', what: 'a slot further behind than this is lost, and the tables are loaded again', evidence: `max_slot_wal_keep_size = ${limit}`,
-    fix: 'see that it exceeds the WAL of the longest stop',
-  }];
+  return [
+    limit === '-1'
+      ? {
+          what: 'a stopped pipeline lets WAL grow until the disk is full',
+          evidence: 'max_slot_wal_keep_size = -1',
+          fix: "ALTER SYSTEM SET max_slot_wal_keep_size = '100GB'; SELECT pg_reload_conf(); -- what the disk can spare",
+        }
+      : {
+          severity: 'info',
+          what: 'a slot further behind than this is lost, and the tables are loaded again',
+          evidence: `max_slot_wal_keep_size = ${limit}`,
+          fix: 'see that it exceeds the WAL of the longest stop',
+        },
+  ];
 }
 
 async function checkLongTransactions({ source }: CheckContext): Promise<Finding[]> {
@@ -150,18 +206,28 @@ async function checkLongTransactions({ source }: CheckContext): Promise<Finding[
       WHERE xact_start < clock_timestamp() - interval '60 s' AND pid <> pg_backend_pid() AND backend_type = 'client backend'
         AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL) ORDER BY xact_start`,
   );
-  return rows.length === 0 ? [] : [{
-    what: 'long transactions hold up the making of a slot', evidence: listSome(rows.map((row) => `process ${row.pid}, ${row.seconds} s, ${row.state ?? 'unknown'}`)),
-    fix: `wait for them, or: ${rows.map((row) => `SELECT pg_terminate_backend(${row.pid});`).join(' ')}`,
-  }];
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'long transactions hold up the making of a slot',
+          evidence: listSome(rows.map((row) => `process ${row.pid}, ${row.seconds} s, ${row.state ?? 'unknown'}`)),
+          fix: `wait for them, or: ${rows.map((row) => `SELECT pg_terminate_backend(${row.pid});`).join(' ')}`,
+        },
+      ];
 }
 
 async function checkPrepared({ source }: CheckContext): Promise<Finding[]> {
   const { rows } = await source.query<{ gid: string; quoted: string }>(
     'SELECT gid, quote_literal(gid) AS quoted FROM pg_prepared_xacts WHERE database = current_database()',
   );
-  return rows.length === 0 ? [] : [{
-    what: 'prepared transactions are open: making a slot waits for them', evidence: listSome(rows.map((row) => row.gid)),
-    fix: rows.map((row) => `COMMIT PREPARED ${row.quoted}; -- or ROLLBACK PREPARED ${row.quoted};`).join('\n'),
-  }];
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'prepared transactions are open: making a slot waits for them',
+          evidence: listSome(rows.map((row) => row.gid)),
+          fix: rows.map((row) => `COMMIT PREPARED ${row.quoted}; -- or ROLLBACK PREPARED ${row.quoted};`).join('\n'),
+        },
+      ];
 }

@@ -23,18 +23,24 @@ function eachTarget(run: (target: CheckedTarget, context: CheckContext) => Promi
   return async (context) => {
     const findings: Finding[] = [];
     for (const target of context.targets) {
-      for (const finding of await run(target, context)) findings.push({ ...finding, evidence: `target ${target.config.name}: ${finding.evidence}` });
+      for (const finding of await run(target, context))
+        findings.push({ ...finding, evidence: `target ${target.config.name}: ${finding.evidence}` });
     }
     return findings;
   };
 }
 
 async function checkVersion(target: CheckedTarget, { sourceMajor }: CheckContext): Promise<Finding[]> {
-  return target.major >= sourceMajor ? [] : [{
-    severity: target.config.schema === 'copy' ? 'block' : 'warn',
-    what: 'the target is older than the source', evidence: `PostgreSQL ${target.major}, the source is ${sourceMajor}`,
-    fix: `use a target of version ${sourceMajor} or newer`,
-  }];
+  return target.major >= sourceMajor
+    ? []
+    : [
+        {
+          severity: target.config.schema === 'copy' ? 'block' : 'warn',
+          what: 'the target is older than the source',
+          evidence: `PostgreSQL ${target.major}, the source is ${sourceMajor}`,
+          fix: `use a target of version ${sourceMajor} or newer`,
+        },
+      ];
 }
 
 async function checkTool({ targets, sourceMajor }: CheckContext): Promise<Finding[]> {
@@ -49,44 +55,75 @@ async function checkTool({ targets, sourceMajor }: CheckContext): Promise<Findin
 
 async function checkEncoding({ client }: CheckedTarget): Promise<Finding[]> {
   const encoding = await readSetting(client, 'server_encoding');
-  return encoding === 'UTF8' ? [] : [{
-    what: 'the target cannot hold every character', evidence: `server_encoding = ${encoding}`,
-    fix: "make the target database anew with ENCODING 'UTF8' TEMPLATE template0",
-  }];
+  return encoding === 'UTF8'
+    ? []
+    : [
+        {
+          what: 'the target cannot hold every character',
+          evidence: `server_encoding = ${encoding}`,
+          fix: "make the target database anew with ENCODING 'UTF8' TEMPLATE template0",
+        },
+      ];
 }
 
 async function checkReadOnly({ client }: CheckedTarget): Promise<Finding[]> {
-  const [row] = (await client.query<{ standby: boolean; name: string }>('SELECT pg_is_in_recovery() AS standby, quote_ident(current_database()) AS name')).rows;
-  if (row?.standby === true) return [{ what: 'the target is a stand-by', evidence: 'pg_is_in_recovery() is true', fix: "name the primary in the target's url" }];
+  const [row] = (
+    await client.query<{ standby: boolean; name: string }>(
+      'SELECT pg_is_in_recovery() AS standby, quote_ident(current_database()) AS name',
+    )
+  ).rows;
+  if (row?.standby === true)
+    return [
+      {
+        what: 'the target is a stand-by',
+        evidence: 'pg_is_in_recovery() is true',
+        fix: "name the primary in the target's url",
+      },
+    ];
   if ((await readSetting(client, 'default_transaction_read_only')) === 'off') return [];
-  return [{
-    what: 'the target takes no writes', evidence: 'default_transaction_read_only = on',
-    fix: `ALTER DATABASE ${row?.name ?? ''} SET default_transaction_read_only = off;`,
-  }];
+  return [
+    {
+      what: 'the target takes no writes',
+      evidence: 'default_transaction_read_only = on',
+      fix: `ALTER DATABASE ${row?.name ?? ''} SET default_transaction_read_only = off;`,
+    },
+  ];
 }
 
 async function checkCreate({ client, role }: CheckedTarget): Promise<Finding[]> {
-  const [row] = (await client.query<{ ready: boolean; name: string }>(
-    `SELECT quote_ident(current_database()) AS name, has_database_privilege(current_database(), 'create')
+  const [row] = (
+    await client.query<{ ready: boolean; name: string }>(
+      `SELECT quote_ident(current_database()) AS name, has_database_privilege(current_database(), 'create')
             OR EXISTS (SELECT FROM pg_namespace WHERE nspname = 'restage' AND has_schema_privilege(oid, 'create')) AS ready`,
-  )).rows;
-  return row?.ready !== false ? [] : [{
-    what: 'the role may not make schemas, and Restage keeps its state in one', evidence: `role ${role}`,
-    fix: `GRANT CREATE ON DATABASE ${row.name} TO ${quoteIdentifier(role)};`,
-  }];
+    )
+  ).rows;
+  return row?.ready !== false
+    ? []
+    : [
+        {
+          what: 'the role may not make schemas, and Restage keeps its state in one',
+          evidence: `role ${role}`,
+          fix: `GRANT CREATE ON DATABASE ${row.name} TO ${quoteIdentifier(role)};`,
+        },
+      ];
 }
 
 /** Extensions whose types the chosen tables' columns have. */
-async function checkExtensions({ client, config }: CheckedTarget, { source, tables }: CheckContext): Promise<Finding[]> {
-  const needed = (await source.query<{ name: string }>(
-    `SELECT DISTINCT e.extname AS name FROM unnest($1::text[], $2::text[]) AS t(schema, name)
+async function checkExtensions(
+  { client, config }: CheckedTarget,
+  { source, tables }: CheckContext,
+): Promise<Finding[]> {
+  const needed = (
+    await source.query<{ name: string }>(
+      `SELECT DISTINCT e.extname AS name FROM unnest($1::text[], $2::text[]) AS t(schema, name)
        JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
        JOIN pg_type y ON y.oid = a.atttypid
        JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid IN (y.oid, y.typelem) AND d.deptype = 'e'
        JOIN pg_extension e ON e.oid = d.refobjid`,
-    [tables.map((table) => table.schema), tables.map((table) => table.table)],
-  )).rows.map((row) => row.name);
+      [tables.map((table) => table.schema), tables.map((table) => table.table)],
+    )
+  ).rows.map((row) => row.name);
   const { rows } = await client.query<{ name: string; installed: boolean }>(
     'SELECT name::text AS name, installed_version IS NOT NULL AS installed FROM pg_available_extensions',
   );
@@ -96,10 +133,13 @@ async function checkExtensions({ client, config }: CheckedTarget, { source, tabl
   const uninstalled = config.schema === 'copy' ? [] : needed.filter((name) => there.get(name) === false);
   return [
     ...unknown.map((name) => ({
-      what: `the extension ${name} is not available at the target`, evidence: 'not in pg_available_extensions', fix: `install the package of ${name} on the target's server`,
+      what: `the extension ${name} is not available at the target`,
+      evidence: 'not in pg_available_extensions',
+      fix: `install the package of ${name} on the target's server`,
     })),
     ...uninstalled.map((name) => ({
-      what: `the extension ${name} is not installed at the target`, evidence: 'pg_available_extensions.installed_version is null',
+      what: `the extension ${name} is not installed at the target`,
+      evidence: 'pg_available_extensions.installed_version is null',
       fix: `CREATE EXTENSION ${quoteIdentifier(name)};`,
     })),
   ];
@@ -108,7 +148,8 @@ async function checkExtensions({ client, config }: CheckedTarget, { source, tabl
 /** What pre-data will ask for, before it does; a pipeline that has begun is past it. */
 async function checkTables({ client, config, tables }: CheckedTarget, context: CheckContext): Promise<Finding[]> {
   try {
-    const hasJournal = (await client.query("SELECT FROM pg_class WHERE oid = to_regclass('restage.journal')")).rowCount === 1;
+    const hasJournal =
+      (await client.query("SELECT FROM pg_class WHERE oid = to_regclass('restage.journal')")).rowCount === 1;
     const isBegun = hasJournal && (await new SchemaJournal(client, context.config.name).isPreDataDone());
     if (isBegun || config.schema === 'require') await requireFitting(client, tables);
     if (!isBegun && config.schema === 'require') await requireEmpty(client, tables);
@@ -127,13 +168,17 @@ async function checkReplicationRole({ client, role, tables }: CheckedTarget): Pr
   } catch {
     await client.query('ROLLBACK');
     const acting = await actingForeignKeys(client, tables);
-    return [{
-      severity: acting.length > 0 ? 'block' : 'warn',
-      what: acting.length > 0 ? 'foreign keys at the target would repeat what the source already did (CASCADE, SET NULL, SET DEFAULT)'
-        : 'triggers and foreign-key actions at the target fire during apply',
-      evidence: `role ${role} may not set session_replication_role${acting.length > 0 ? `; ${listSome(acting)}` : ''}`,
-      fix: `GRANT SET ON PARAMETER session_replication_role TO ${quoteIdentifier(role)}; -- as a superuser; PostgreSQL 15 and newer`,
-    }];
+    return [
+      {
+        severity: acting.length > 0 ? 'block' : 'warn',
+        what:
+          acting.length > 0
+            ? 'foreign keys at the target would repeat what the source already did (CASCADE, SET NULL, SET DEFAULT)'
+            : 'triggers and foreign-key actions at the target fire during apply',
+        evidence: `role ${role} may not set session_replication_role${acting.length > 0 ? `; ${listSome(acting)}` : ''}`,
+        fix: `GRANT SET ON PARAMETER session_replication_role TO ${quoteIdentifier(role)}; -- as a superuser; PostgreSQL 15 and newer`,
+      },
+    ];
   } finally {
     await client.query('ROLLBACK');
   }
@@ -158,11 +203,19 @@ async function checkTriggers({ client, tables }: CheckedTarget): Promise<Finding
        JOIN pg_trigger g ON g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')`,
     [present.map((table) => table.schema), present.map((table) => table.table)],
   );
-  return rows.length === 0 ? [] : [{
-    what: 'triggers at the target fire for replayed rows too; their tables are applied row by row',
-    evidence: listSome(rows.map((row) => `${formatTable(row)}: ${row.name} (${row.enabled === 'A' ? 'ALWAYS' : 'REPLICA'})`)),
-    fix: rows.map((row) => `ALTER TABLE ${quoteTable(row)} ENABLE TRIGGER ${quoteIdentifier(row.name)};`).join('\n'),
-  }];
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'triggers at the target fire for replayed rows too; their tables are applied row by row',
+          evidence: listSome(
+            rows.map((row) => `${formatTable(row)}: ${row.name} (${row.enabled === 'A' ? 'ALWAYS' : 'REPLICA'})`),
+          ),
+          fix: rows
+            .map((row) => `ALTER TABLE ${quoteTable(row)} ENABLE TRIGGER ${quoteIdentifier(row.name)};`)
+            .join('\n'),
+        },
+      ];
 }
 
 function findingOf(error: unknown): Finding {

@@ -48,7 +48,8 @@ const TABLES = [
 /** The main job on embedded servers: 0 only when source and target are proven equal, 1 when they are not. */
 export async function runDemo(options: DemoOptions): Promise<ExitCode> {
   const startedAt = Date.now();
-  const say = (line: string): void => options.err(`[${((Date.now() - startedAt) / 1000).toFixed(1).padStart(5)} s] ${line}\n`);
+  const say = (line: string): void =>
+    options.err(`[${((Date.now() - startedAt) / 1000).toFixed(1).padStart(5)} s] ${line}\n`);
   const servers = await startDemoServers(options.size, say);
   const children: ChildProcess[] = [];
   try {
@@ -62,7 +63,12 @@ export async function runDemo(options: DemoOptions): Promise<ExitCode> {
   }
 }
 
-async function migrate(options: DemoOptions, servers: DemoServers, children: ChildProcess[], say: (line: string) => void): Promise<DemoResult> {
+async function migrate(
+  options: DemoOptions,
+  servers: DemoServers,
+  children: ChildProcess[],
+  say: (line: string) => void,
+): Promise<DemoResult> {
   const stopWriters = new AbortController();
   const writers = await startWriters(servers.sourceUrl, AbortSignal.any([stopWriters.signal, options.signal]));
   say(`the source holds ${servers.rows.toLocaleString('en')} rows; ${WRITERS} writers keep committing to it`);
@@ -75,9 +81,15 @@ async function migrate(options: DemoOptions, servers: DemoServers, children: Chi
   await pause(options.streamSeconds * 1000, options.signal);
   stopWriters.abort();
   const written = sum(await writers.finished);
-  say(`the writers stop after ${written.transactions.toLocaleString('en')} transactions; waiting for the last one to arrive`);
+  say(
+    `the writers stop after ${written.transactions.toLocaleString('en')} transactions; waiting for the last one to arrive`,
+  );
   const drainAt = Date.now();
-  await command(options, ['wait', '-c', servers.configFile, '--target', 'new', '--lsn', 'current', '--timeout', WAIT_SECONDS], children);
+  await command(
+    options,
+    ['wait', '-c', servers.configFile, '--target', 'new', '--lsn', 'current', '--timeout', WAIT_SECONDS],
+    children,
+  );
   const drainSeconds = (Date.now() - drainAt) / 1000;
   await command(options, ['sequences', '-c', servers.configFile, '--target', 'new'], children);
   await stopChild(run);
@@ -105,23 +117,32 @@ async function startWriters(url: string, signal: AbortSignal): Promise<{ readonl
 
 function sum(results: readonly WriterResult[]): WriterResult {
   return {
-    transactions: results.reduce((total, result) => total + result.transactions, 0), changes: results.reduce((total, result) => total + result.changes, 0),
+    transactions: results.reduce((total, result) => total + result.transactions, 0),
+    changes: results.reduce((total, result) => total + result.changes, 0),
   };
 }
 
-async function followLoad(options: DemoOptions, servers: DemoServers, run: ChildProcess, say: (line: string) => void): Promise<void> {
+async function followLoad(
+  options: DemoOptions,
+  servers: DemoServers,
+  run: ChildProcess,
+  say: (line: string) => void,
+): Promise<void> {
   const client = new pg.Client({ connectionString: servers.targetUrl });
   await client.connect();
   try {
     const startedAt = Date.now();
-    for (let loaded = -1; ; ) {
+    for (let loaded = -1; ;) {
       const progress = await readProgress(client);
       if (progress.isLoadDone) return;
       const seconds = (Date.now() - startedAt) / 1000;
       if (progress.rowsLoaded !== loaded) say(loadLine(progress.rowsLoaded, servers.rows, seconds));
       loaded = progress.rowsLoaded;
       if (run.exitCode !== null || options.signal.aborted || seconds > LOAD_LIMIT_SECONDS) {
-        throw new RestageError('transient', 'the load did not end', { where: servers.configFile, fix: 'read the messages above' });
+        throw new RestageError('transient', 'the load did not end', {
+          where: servers.configFile,
+          fix: 'read the messages above',
+        });
       }
       await pause(1_000, options.signal);
     }
@@ -147,7 +168,11 @@ async function command(options: DemoOptions, args: readonly string[], children: 
 function start(options: DemoOptions, args: readonly string[], env: Readonly<Record<string, string>>): ChildProcess {
   const [node = process.execPath, ...rest] = options.self;
   // A group of its own: a Ctrl-C at the terminal is this program's to pass on.
-  return spawn(node, [...rest, ...args], { stdio: ['ignore', 'ignore', 'inherit'], detached: true, env: { ...process.env, ...env } });
+  return spawn(node, [...rest, ...args], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    detached: true,
+    env: { ...process.env, ...env },
+  });
 }
 
 async function stopChild(child: ChildProcess): Promise<void> {

@@ -20,16 +20,24 @@ export async function startDemoServers(size: ShopSize, say: (line: string) => vo
   const infrastructure = await Infrastructure.open({ say });
   try {
     const [kafka, source, target] = await Promise.all([
-      infrastructure.startKafka(), infrastructure.startPostgres({ name: 'source' }), infrastructure.startPostgres({ name: 'target' }),
+      infrastructure.startKafka(),
+      infrastructure.startPostgres({ name: 'source' }),
+      infrastructure.startPostgres({ name: 'target' }),
     ]);
-    say(`Kafka ${kafka.brokers} · source and target PostgreSQL ${source.version} on ports ${source.port} and ${target.port}`);
+    say(
+      `Kafka ${kafka.brokers} · source and target PostgreSQL ${source.version} on ports ${source.port} and ${target.port}`,
+    );
     say('filling the source …');
     const rows = await prepareSource(source.url, size);
     await prepareTarget(target.url);
     const sourceUrl = withDatabase(source.url, 'shop');
     const targetUrl = withDatabase(target.url, 'shop');
     const configFile = join(infrastructure.dir, 'restage.yaml');
-    writeFileSync(configFile, configText(kafka.brokers.split(','), withUser(sourceUrl, 'mover'), withUser(targetUrl, 'keeper')), { mode: 0o600 });
+    writeFileSync(
+      configFile,
+      configText(kafka.brokers.split(','), withUser(sourceUrl, 'mover'), withUser(targetUrl, 'keeper')),
+      { mode: 0o600 },
+    );
     return { configFile, sourceUrl, targetUrl, rows, stop: () => infrastructure.stop() };
   } catch (error) {
     await infrastructure.stop();
@@ -38,14 +46,19 @@ export async function startDemoServers(size: ShopSize, say: (line: string) => vo
 }
 
 async function prepareSource(url: string, size: ShopSize): Promise<number> {
-  await run(url, [`CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8'`, `CREATE ROLE mover LOGIN REPLICATION PASSWORD '${PASSWORD}'`]);
+  await run(url, [
+    `CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8'`,
+    `CREATE ROLE mover LOGIN REPLICATION PASSWORD '${PASSWORD}'`,
+  ]);
   const client = new pg.Client({ connectionString: withDatabase(url, 'shop') });
   await client.connect();
   try {
     const rows = await fillShop(client, size);
     await client.query('GRANT SELECT ON ALL TABLES IN SCHEMA public TO mover');
     await client.query('GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO mover');
-    await client.query(`CREATE PUBLICATION restage_shop FOR TABLE ${SHOP_TABLES.map((table) => `public.${table}`).join(', ')}`);
+    await client.query(
+      `CREATE PUBLICATION restage_shop FOR TABLE ${SHOP_TABLES.map((table) => `public.${table}`).join(', ')}`,
+    );
     return rows;
   } finally {
     await client.end();
@@ -53,8 +66,14 @@ async function prepareSource(url: string, size: ShopSize): Promise<number> {
 }
 
 async function prepareTarget(url: string): Promise<void> {
-  await run(url, [`CREATE ROLE keeper LOGIN PASSWORD '${PASSWORD}'`, `CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8' OWNER keeper`]);
-  await run(withDatabase(url, 'shop'), ['ALTER SCHEMA public OWNER TO keeper', 'GRANT SET ON PARAMETER session_replication_role TO keeper']);
+  await run(url, [
+    `CREATE ROLE keeper LOGIN PASSWORD '${PASSWORD}'`,
+    `CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8' OWNER keeper`,
+  ]);
+  await run(withDatabase(url, 'shop'), [
+    'ALTER SCHEMA public OWNER TO keeper',
+    'GRANT SET ON PARAMETER session_replication_role TO keeper',
+  ]);
 }
 
 async function run(url: string, statements: readonly string[]): Promise<void> {

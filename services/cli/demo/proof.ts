@@ -31,9 +31,22 @@ export async function prove(sourceUrl: string, targetUrl: string, tables: readon
   try {
     const proofs: TableProof[] = [];
     for (const table of tables) proofs.push(await proveTable(source, target, table));
-    const [wanted, found] = await Promise.all([countConstraints(source, tables.map((table) => table.source)), countConstraints(target, tables.map((table) => table.target))]);
+    const [wanted, found] = await Promise.all([
+      countConstraints(
+        source,
+        tables.map((table) => table.source),
+      ),
+      countConstraints(
+        target,
+        tables.map((table) => table.target),
+      ),
+    ]);
     const constraintsMissing = Math.abs(wanted - found);
-    return { tables: proofs, constraintsMissing, isEqual: constraintsMissing === 0 && proofs.every((table) => table.isEqual) };
+    return {
+      tables: proofs,
+      constraintsMissing,
+      isEqual: constraintsMissing === 0 && proofs.every((table) => table.isEqual),
+    };
   } finally {
     await Promise.all([source.end(), target.end()]);
   }
@@ -53,12 +66,26 @@ async function proveTable(source: pg.Client, target: pg.Client, table: ProofTabl
   );
   const names = rows.map((row) => row.name);
   const [left, right] = await Promise.all([
-    digest(source, table.source, names), digest(target, table.target, names.map((name) => table.renamed[name] ?? name)),
+    digest(source, table.source, names),
+    digest(
+      target,
+      table.target,
+      names.map((name) => table.renamed[name] ?? name),
+    ),
   ]);
-  return { table: table.target, sourceRows: left.rows, targetRows: right.rows, isEqual: left.rows === right.rows && left.sum === right.sum && names.length > 0 };
+  return {
+    table: table.target,
+    sourceRows: left.rows,
+    targetRows: right.rows,
+    isEqual: left.rows === right.rows && left.sum === right.sum && names.length > 0,
+  };
 }
 
-async function digest(client: pg.Client, table: string, columns: readonly string[]): Promise<{ rows: number; sum: string }> {
+async function digest(
+  client: pg.Client,
+  table: string,
+  columns: readonly string[],
+): Promise<{ rows: number; sum: string }> {
   const list = columns.map((name) => client.escapeIdentifier(name)).join(', ');
   const { rows } = await client.query<{ rows: string; sum: string }>(
     `SELECT count(*) AS rows, coalesce(sum(('x' || left(hash, 15))::bit(60)::bigint::numeric), 0)::text || coalesce(sum(('x' || right(hash, 15))::bit(60)::bigint::numeric), 0)::text AS sum

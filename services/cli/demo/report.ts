@@ -1,10 +1,14 @@
 import type { DemoResult } from './demo-command.ts';
 
+const number = (value: number): string => value.toLocaleString('en').padStart(12);
+
 /** The demo's short table and its verdict. */
 export function formatTableText(result: DemoResult): string {
   const { proof } = result;
-  const number = (value: number): string => value.toLocaleString('en').padStart(12);
-  const lines = proof.tables.map(({ table, sourceRows, targetRows, isEqual }) => `  ${table.padEnd(14)}${number(sourceRows)}${number(targetRows)}   ${isEqual ? 'equal' : 'DIFFERENT'}`);
+  const lines = proof.tables.map(
+    ({ table, sourceRows, targetRows, isEqual }) =>
+      `  ${table.padEnd(14)}${number(sourceRows)}${number(targetRows)}   ${isEqual ? 'equal' : 'DIFFERENT'}`,
+  );
   const rate = Math.round(result.rows / result.loadSeconds).toLocaleString('en');
   return [
     '',

@@ -34,7 +34,8 @@ const STRUCTURE = [
 export async function fillShop(client: pg.ClientBase, size: ShopSize): Promise<number> {
   for (const statement of STRUCTURE) await client.query(statement);
   let rows = 0;
-  for (const [statement, values] of fillStatements(size)) rows += (await client.query(statement, [...values])).rowCount ?? 0;
+  for (const [statement, values] of fillStatements(size))
+    rows += (await client.query(statement, [...values])).rowCount ?? 0;
   await client.query(`SELECT setval('public.order_numbers', $1)`, [size.orders]);
   await client.query(`SELECT setval(pg_get_serial_sequence('public.customers', 'id'), $1)`, [size.customers]);
   await client.query('ANALYZE public.customers, public.orders, public.order_lines, public.payments');

@@ -25,12 +25,17 @@ export async function writeShop(client: pg.ClientBase, signal: AbortSignal, seed
 
 async function writeOne(client: pg.ClientBase, turn: number): Promise<number> {
   const { rows } = await client.query<{ id: string }>(
-    `INSERT INTO public.customers (email, name, segment, tags) VALUES ('live' || gen_random_uuid(), $1, 'business', '{live}') RETURNING id`, [`Live ${turn}`],
+    `INSERT INTO public.customers (email, name, segment, tags) VALUES ('live' || gen_random_uuid(), $1, 'business', '{live}') RETURNING id`,
+    [`Live ${turn}`],
   );
-  const order = await client.query<{ id: string }>('INSERT INTO public.orders (customer_id, total) VALUES ($1, $2) RETURNING id', [rows[0]?.id, turn % 500]);
+  const order = await client.query<{ id: string }>(
+    'INSERT INTO public.orders (customer_id, total) VALUES ($1, $2) RETURNING id',
+    [rows[0]?.id, turn % 500],
+  );
   const id = order.rows[0]?.id;
   const lines = await client.query(
-    'INSERT INTO public.order_lines SELECT $1::bigint, l, gen_random_uuid(), l, l * 1.2500 FROM generate_series(1, 3) AS l', [id],
+    'INSERT INTO public.order_lines SELECT $1::bigint, l, gen_random_uuid(), l, l * 1.2500 FROM generate_series(1, 3) AS l',
+    [id],
   );
   const payment = await client.query(
     `INSERT INTO public.payments (order_id, amount, receipt) VALUES ($1, $2, CASE WHEN $3 THEN repeat(gen_random_uuid()::text, 90) END)`,
@@ -39,7 +44,8 @@ async function writeOne(client: pg.ClientBase, turn: number): Promise<number> {
   const paid = await client.query(`UPDATE public.orders SET status = 'paid' WHERE id = $1`, [id]);
   // Leaves the receipt alone: an unchanged TOAST value in the stream.
   const corrected = await client.query(
-    'UPDATE public.payments SET amount = amount + 0.10 WHERE order_id = (SELECT id FROM public.orders WHERE id = $1)', [40 * (1 + (turn % 5000))],
+    'UPDATE public.payments SET amount = amount + 0.10 WHERE order_id = (SELECT id FROM public.orders WHERE id = $1)',
+    [40 * (1 + (turn % 5000))],
   );
   let changes = 2 + (lines.rowCount ?? 0) + (payment.rowCount ?? 0) + (paid.rowCount ?? 0) + (corrected.rowCount ?? 0);
   if (turn % 4 === 0) {

@@ -13,11 +13,18 @@ describe('Decimal', () => {
   it('orders NaN and the infinities as PostgreSQL does', () => {
     const order = ['-Infinity', '-1', '1e20', 'Infinity', 'NaN'].map((text) => Decimal.parse(text));
     for (const [index, value] of order.entries()) {
-      for (const [other, right] of order.entries()) expect(Math.sign(value.compare(right))).toBe(Math.sign(index - other));
+      for (const [other, right] of order.entries())
+        expect(Math.sign(value.compare(right))).toBe(Math.sign(index - other));
     }
   });
 
   it('agrees with whole numbers', () => {
-    fc.assert(fc.property(fc.bigInt(), fc.bigInt(), (a, b) => Decimal.parse(String(a)).compare(Decimal.parse(String(b))) === (a < b ? -1 : a > b ? 1 : 0)));
+    fc.assert(
+      fc.property(
+        fc.bigInt(),
+        fc.bigInt(),
+        (a, b) => Decimal.parse(String(a)).compare(Decimal.parse(String(b))) === (a < b ? -1 : a > b ? 1 : 0),
+      ),
+    );
   });
 });

@@ -42,19 +42,30 @@ export function compileTable(structure: TableStructure, rules: readonly RuleConf
 }
 
 /** Problems that need all tables at once. @throws RestageError rule_invalid. */
-export function requireSoundRules(rules: readonly RuleConfig[], structures: readonly TableStructure[], shapedPrefix: string): void {
+export function requireSoundRules(
+  rules: readonly RuleConfig[],
+  structures: readonly TableStructure[],
+  shapedPrefix: string,
+): void {
   const known = new Set(structures.map(tableKey));
   for (const rule of rules) {
     if (known.has(tableKey(rule.table))) continue;
     const near = nearest(formatTable(rule.table), structures.map(formatTable));
-    throw new RestageError('rule_invalid', `a rule names a table that is not captured: ${formatTable(rule.table)}`, near === null ? {} : { fix: `did you mean ${near}?` });
+    throw new RestageError(
+      'rule_invalid',
+      `a rule names a table that is not captured: ${formatTable(rule.table)}`,
+      near === null ? {} : { fix: `did you mean ${near}?` },
+    );
   }
   const seen = new Map<string, TableName>();
   for (const structure of structures) {
     const { shaped } = compileTable(structure, rules, shapedPrefix);
     const other = seen.get(tableKey(shaped));
     if (other !== undefined) {
-      throw new RestageError('rule_invalid', `two tables get the name ${formatTable(shaped)}: ${formatTable(other)} and ${formatTable(structure)}`);
+      throw new RestageError(
+        'rule_invalid',
+        `two tables get the name ${formatTable(shaped)}: ${formatTable(other)} and ${formatTable(structure)}`,
+      );
     }
     seen.set(tableKey(shaped), structure);
   }
@@ -67,12 +78,15 @@ function shapeStructure(structure: TableStructure, rule: RuleConfig | null, shap
   requireColumns(structure, rule);
   const dropped = new Set(rule.dropColumns);
   const rename = (column: string): string => rule.renameColumns.get(column) ?? column;
-  const keep = (columns: readonly string[]): string[] => (columns.some((column) => dropped.has(column)) ? [] : columns.map(rename));
+  const keep = (columns: readonly string[]): string[] =>
+    columns.some((column) => dropped.has(column)) ? [] : columns.map(rename);
   return {
     ...structure,
     ...name,
     topic,
-    columns: structure.columns.filter((column) => !dropped.has(column.name)).map((column) => ({ ...column, name: rename(column.name) })),
+    columns: structure.columns
+      .filter((column) => !dropped.has(column.name))
+      .map((column) => ({ ...column, name: rename(column.name) })),
     identity: { ...structure.identity, columns: structure.identity.columns.map(rename) },
     primaryKey: keep(structure.primaryKey),
     uniques: structure.uniques.map(keep).filter((columns) => columns.length > 0),
@@ -82,16 +96,23 @@ function shapeStructure(structure: TableStructure, rule: RuleConfig | null, shap
 function requireColumns(structure: TableStructure, rule: RuleConfig): void {
   const names = structure.columns.map((column) => column.name);
   const fail = (what: string, fix?: string): never => {
-    throw new RestageError('rule_invalid', what, { where: `rule for ${formatTable(structure)}`, ...(fix === undefined ? {} : { fix }) });
+    throw new RestageError('rule_invalid', what, {
+      where: `rule for ${formatTable(structure)}`,
+      ...(fix === undefined ? {} : { fix }),
+    });
   };
   for (const column of [...rule.dropColumns, ...rule.renameColumns.keys()]) {
     const near = nearest(column, names);
-    if (!names.includes(column)) fail(`column ${column} is not in the table`, near === null ? undefined : `did you mean ${near}?`);
+    if (!names.includes(column))
+      fail(`column ${column} is not in the table`, near === null ? undefined : `did you mean ${near}?`);
   }
   for (const column of rule.dropColumns) {
-    if (structure.identity.columns.includes(column)) fail(`column ${column} is part of the row's identity and cannot be dropped`);
+    if (structure.identity.columns.includes(column))
+      fail(`column ${column} is part of the row's identity and cannot be dropped`);
   }
-  const after = names.filter((column) => !rule.dropColumns.includes(column)).map((column) => rule.renameColumns.get(column) ?? column);
+  const after = names
+    .filter((column) => !rule.dropColumns.includes(column))
+    .map((column) => rule.renameColumns.get(column) ?? column);
   const twice = after.find((column, index) => after.indexOf(column) !== index);
   if (twice !== undefined) fail(`two columns get the name ${twice}`);
 }
@@ -118,7 +139,8 @@ function filterEvent(event: RowEvent, where: Where, structure: TableStructure): 
   const was = where.passes(imageOf(old));
   const is = where.passes(imageOf(whole));
   if (was && is) return event;
-  if (was) return { op: 'd', before: structure.identity.isFull ? old : pick(old, structure.identity.columns), after: null };
+  if (was)
+    return { op: 'd', before: structure.identity.isFull ? old : pick(old, structure.identity.columns), after: null };
   // An unchanged TOAST value is not in the new image; the old one has it.
   return is ? { op: 'c', before: null, after: whole } : null;
 }
@@ -128,27 +150,29 @@ export function imageOf(row: Row): Image {
 }
 
 function mergeRows(before: Row, after: Row): Row {
-  return fromEntries([...Object.entries(before).filter(([name]) => !Object.hasOwn(after, name)), ...Object.entries(after)]);
+  return fromEntries([
+    ...Object.entries(before).filter(([name]) => !Object.hasOwn(after, name)),
+    ...Object.entries(after),
+  ]);
 }
 
 function pick(row: Row, columns: readonly string[]): Row {
   return fromEntries(Object.entries(row).filter(([name]) => columns.includes(name)));
 }
 
-function makeReshape(rule: RuleConfig): <R extends Row | null>(row: R) => Row | null {
+function makeReshape(rule: RuleConfig): (row: Row | null) => Row | null {
   const dropped = new Set(rule.dropColumns);
   return (row) =>
     row === null
       ? null
-      : fromEntries(Object.entries(row).filter(([name]) => !dropped.has(name)).map(([name, cell]) => [rule.renameColumns.get(name) ?? name, cell]));
+      : fromEntries(
+          Object.entries(row)
+            .filter(([name]) => !dropped.has(name))
+            .map(([name, cell]) => [rule.renameColumns.get(name) ?? name, cell]),
+        );
 }
 
 /** Own properties even for `__proto__`, which Object.fromEntries defines as one. */
 function fromEntries(entries: readonly (readonly [string, Row[string]])[]): Row {
-  return Object.fromEntries(entries) as Row;
-}
-
-/** A source row as the rules shape it, for verify; null when it is filtered out. */
-export function shapeRow(rule: TableRule, row: Row): Row | null {
-  return rule.apply({ op: 'r', before: null, after: row })[0]?.after ?? null;
+  return Object.fromEntries(entries);
 }

@@ -25,11 +25,22 @@ export function compileWhere(expression: string, structure: TableStructure): Whe
   const checked = environment.check(expression);
   if (!checked.valid) {
     const unknown = /Unknown variable: (\S+)/.exec(checked.error?.message ?? '')?.[1];
-    const known = unknown === undefined ? null : nearest(unknown, structure.columns.map((column) => column.name));
+    const known =
+      unknown === undefined
+        ? null
+        : nearest(
+            unknown,
+            structure.columns.map((column) => column.name),
+          );
     const hint = known === null ? '' : `; did you mean ${known}?`;
-    throw new RestageError('rule_invalid', `the expression does not fit the table: ${(checked.error?.message ?? '').split('\n')[0]}${hint}`, { where });
+    throw new RestageError(
+      'rule_invalid',
+      `the expression does not fit the table: ${(checked.error?.message ?? '').split('\n')[0]}${hint}`,
+      { where },
+    );
   }
-  if (checked.type !== 'bool') throw new RestageError('rule_invalid', `the expression gives ${checked.type ?? 'nothing'}, not a bool`, { where });
+  if (checked.type !== 'bool')
+    throw new RestageError('rule_invalid', `the expression gives ${checked.type ?? 'nothing'}, not a bool`, { where });
   const evaluate = environment.parse(expression);
   const columns = structure.columns.filter((column) => namesColumn(expression, column.name));
   return {
@@ -50,14 +61,25 @@ function makeEnvironment(columns: readonly ColumnStructure[]): Environment {
   const environment = new Environment({ unlistedVariablesAreDyn: false }).registerType('decimal', Decimal);
   for (const comparison of COMPARISONS) {
     for (const other of ['int', 'double']) {
-      environment.registerOperator(`decimal ${comparison} ${other}`, (a: Decimal, b: bigint | number) => holds(comparison, a.compare(toDecimal(b))));
-      environment.registerOperator(`${other} ${comparison} decimal`, (a: bigint | number, b: Decimal) => holds(comparison, toDecimal(a).compare(b)));
+      environment.registerOperator(`decimal ${comparison} ${other}`, (a: Decimal, b: bigint | number) =>
+        holds(comparison, a.compare(toDecimal(b))),
+      );
+      environment.registerOperator(`${other} ${comparison} decimal`, (a: bigint | number, b: Decimal) =>
+        holds(comparison, toDecimal(a).compare(b)),
+      );
     }
-    environment.registerOperator(`decimal ${comparison} decimal`, (a: Decimal, b: Decimal) => holds(comparison, a.compare(b)));
+    environment.registerOperator(`decimal ${comparison} decimal`, (a: Decimal, b: Decimal) =>
+      holds(comparison, a.compare(b)),
+    );
   }
-  for (const other of ['int', 'double']) environment.registerOperator(`decimal == ${other}`, (a: Decimal, b: bigint | number) => a.compare(toDecimal(b)) === 0);
+  for (const other of ['int', 'double'])
+    environment.registerOperator(
+      `decimal == ${other}`,
+      (a: Decimal, b: bigint | number) => a.compare(toDecimal(b)) === 0,
+    );
   environment.registerOperator('decimal == decimal', (a: Decimal, b: Decimal) => a.compare(b) === 0);
-  for (const column of columns) if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(column.name)) environment.registerVariable(column.name, celType(column));
+  for (const column of columns)
+    if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(column.name)) environment.registerVariable(column.name, celType(column));
   return environment;
 }
 

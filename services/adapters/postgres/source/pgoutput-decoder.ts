@@ -48,9 +48,13 @@ function decodeBy(tag: string, reader: FrameReader): PgoutputMessage {
     case 'Y':
       return { tag: 'other' };
     default:
-      throw new RestageError('record_invalid', `the source sent an unknown replication message ${JSON.stringify(tag)}`, {
-        fix: 'check that the slot uses the plug-in pgoutput of PostgreSQL 14 to 18',
-      });
+      throw new RestageError(
+        'record_invalid',
+        `the source sent an unknown replication message ${JSON.stringify(tag)}`,
+        {
+          fix: 'check that the slot uses the plug-in pgoutput of PostgreSQL 14 to 18',
+        },
+      );
   }
 }
 
@@ -77,7 +81,10 @@ function decodeRelation(reader: FrameReader): PgoutputMessage {
     reader.skip(4);
   }
   // An empty schema name stands for pg_catalog.
-  return { tag: 'relation', relation: { oid, schema: schema === '' ? 'pg_catalog' : schema, table, replicaIdentity: identity, columns } };
+  return {
+    tag: 'relation',
+    relation: { oid, schema: schema === '' ? 'pg_catalog' : schema, table, replicaIdentity: identity, columns },
+  };
 }
 
 function decodeTruncate(reader: FrameReader): PgoutputMessage {
@@ -160,7 +167,7 @@ class FrameReader {
 
   tuple(): Tuple {
     const count = this.uint16();
-    const values = new Array<TupleValue>(count);
+    const values = Array.from<TupleValue>({ length: count });
     for (let index = 0; index < count; index += 1) {
       const kind = this.uint8();
       if (kind === 0x74) values[index] = this.sized();

@@ -23,7 +23,12 @@ export type PgoutputMessage =
   | { readonly tag: 'insert'; readonly relation: number; readonly after: Tuple }
   | { readonly tag: 'update'; readonly relation: number; readonly before: OldTuple | null; readonly after: Tuple }
   | { readonly tag: 'delete'; readonly relation: number; readonly before: OldTuple }
-  | { readonly tag: 'truncate'; readonly relations: readonly number[]; readonly cascade: boolean; readonly restartIdentity: boolean }
+  | {
+      readonly tag: 'truncate';
+      readonly relations: readonly number[];
+      readonly cascade: boolean;
+      readonly restartIdentity: boolean;
+    }
   | { readonly tag: 'message'; readonly isTransactional: boolean; readonly prefix: string; readonly content: string }
   /** Origins and types: nothing to do about them. */
   | { readonly tag: 'other' };

@@ -11,7 +11,11 @@ export function publicationSql(name: string, tables: readonly TableName[]): stri
  * Sees to it that a publication covers the tables: an owner-made one is used as it is, else ours is made.
  * Returns whether it was made now. @throws RestageError publication_missing with the SQL for the owner.
  */
-export async function ensurePublication(client: pg.ClientBase, name: string, tables: readonly TableName[]): Promise<boolean> {
+export async function ensurePublication(
+  client: pg.ClientBase,
+  name: string,
+  tables: readonly TableName[],
+): Promise<boolean> {
   const exists = (await client.query('SELECT FROM pg_publication WHERE pubname = $1', [name])).rowCount === 1;
   if (exists) {
     await requireCovered(client, name, tables);
@@ -23,25 +27,31 @@ export async function ensurePublication(client: pg.ClientBase, name: string, tab
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? cause.code : '';
     if (code !== '42501') throw cause;
-    throw new RestageError('publication_missing', `the source has no publication ${name}, and the role may not make it`, {
-      cause, fix: `as the tables' owner: ${publicationSql(name, tables)};`,
-    });
+    throw new RestageError(
+      'publication_missing',
+      `the source has no publication ${name}, and the role may not make it`,
+      {
+        cause,
+        fix: `as the tables' owner: ${publicationSql(name, tables)};`,
+      },
+    );
   }
-}
-
-export async function dropPublication(client: pg.ClientBase, name: string): Promise<void> {
-  await client.query(`DROP PUBLICATION IF EXISTS ${quoteIdentifier(name)}`);
 }
 
 async function requireCovered(client: pg.ClientBase, name: string, tables: readonly TableName[]): Promise<void> {
   const { rows } = await client.query<TableName>(
-    'SELECT schemaname AS schema, tablename AS table FROM pg_publication_tables WHERE pubname = $1', [name],
+    'SELECT schemaname AS schema, tablename AS table FROM pg_publication_tables WHERE pubname = $1',
+    [name],
   );
   const covered = new Set(rows.map(tableKey));
   const missing = tables.filter((table) => !covered.has(tableKey(table)));
   if (missing.length === 0) return;
-  throw new RestageError('publication_missing', `the publication ${name} does not cover ${missing.length} of the chosen tables`, {
-    where: missing.slice(0, 8).map(formatTable).join(', '),
-    fix: `as its owner: ALTER PUBLICATION ${quoteIdentifier(name)} ADD TABLE ${missing.map((table) => `ONLY ${quoteTable(table)}`).join(', ')};`,
-  });
+  throw new RestageError(
+    'publication_missing',
+    `the publication ${name} does not cover ${missing.length} of the chosen tables`,
+    {
+      where: missing.slice(0, 8).map(formatTable).join(', '),
+      fix: `as its owner: ALTER PUBLICATION ${quoteIdentifier(name)} ADD TABLE ${missing.map((table) => `ONLY ${quoteTable(table)}`).join(', ')};`,
+    },
+  );
 }

@@ -6,6 +6,7 @@ import { quoteIdentifier, quoteLiteral } from '#core/table-name.ts';
 
 declare module 'pg-copy-streams' {
   /** The published types leave it out. */
+  // oxlint-disable-next-line no-shadow -- the declaration adds to the module's own names
   function both(command: string, options: DuplexOptions & { alignOnCopyDataFrame: boolean }): Duplex & pg.Submittable;
 }
 
@@ -37,16 +38,23 @@ export class ReplicationStream {
     this.#client = client;
     this.#confirmed = from;
     const options = [
-      `proto_version '2'`, `publication_names ${quoteLiteral(quoteIdentifier(publication))}`, `messages 'true'`, `streaming 'off'`,
+      `proto_version '2'`,
+      `publication_names ${quoteLiteral(quoteIdentifier(publication))}`,
+      `messages 'true'`,
+      `streaming 'off'`,
     ];
     const command = `START_REPLICATION SLOT ${quoteIdentifier(slot)} LOGICAL ${formatLsn(from)} (${options.join(', ')})`;
     const stream = both(command, {
-      alignOnCopyDataFrame: true, readableObjectMode: true, readableHighWaterMark: READ_AHEAD_FRAMES,
+      alignOnCopyDataFrame: true,
+      readableObjectMode: true,
+      readableHighWaterMark: READ_AHEAD_FRAMES,
     });
     this.#duplex = client.query(stream);
     this.#duplex.on('error', (error) => (this.#failure ??= error));
     client.on('end', () => {
-      this.#failure ??= Object.assign(new Error('Connection terminated: the source closed the replication stream'), { code: '08006' });
+      this.#failure ??= Object.assign(new Error('Connection terminated: the source closed the replication stream'), {
+        code: '08006',
+      });
       this.#duplex.destroy();
     });
     this.#timer = setInterval(() => this.#sendStatus(), STATUS_INTERVAL_MS);
@@ -100,7 +108,8 @@ export class ReplicationStream {
 
   async #waitReadable(signal: AbortSignal): Promise<void> {
     if (this.#failure !== null) throw this.#failure;
-    if (this.#duplex.readableEnded || this.#duplex.destroyed) throw new Error('Connection terminated: the replication stream ended');
+    if (this.#duplex.readableEnded || this.#duplex.destroyed)
+      throw new Error('Connection terminated: the replication stream ended');
     await new Promise<void>((resolve) => {
       const wake = (): void => {
         for (const event of WAKING_EVENTS) this.#duplex.off(event, wake);

@@ -28,7 +28,12 @@ const TERMINATE_LIMIT_MS = 30_000;
 export async function readSlot(client: pg.ClientBase, name: string): Promise<SlotState | null> {
   const [row] = (
     await client.query<{
-      plugin: string | null; database: string | null; confirmed: string | null; active_pid: number | null; wal_status: string | null; retained: string;
+      plugin: string | null;
+      database: string | null;
+      confirmed: string | null;
+      active_pid: number | null;
+      wal_status: string | null;
+      retained: string;
     }>(
       `SELECT plugin, database, confirmed_flush_lsn::text AS confirmed, active_pid, wal_status,
               coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
@@ -53,7 +58,11 @@ export async function readSlot(client: pg.ClientBase, name: string): Promise<Slo
  * is in use. Waits for every transaction that runs now (PostgreSQL: "CREATE_REPLICATION_SLOT").
  * @throws RestageError slot_none_free or source_not_ready.
  */
-export async function createSlot(replication: pg.Client, name: string, life: 'permanent' | 'temporary'): Promise<CreatedSlot> {
+export async function createSlot(
+  replication: pg.Client,
+  name: string,
+  life: 'permanent' | 'temporary',
+): Promise<CreatedSlot> {
   const version = await serverVersion(replication);
   const temporary = life === 'temporary' ? ' TEMPORARY' : '';
   const failover = life === 'permanent' && version >= FAILOVER_SINCE ? ', FAILOVER' : '';
@@ -72,7 +81,9 @@ export async function createSlot(replication: pg.Client, name: string, life: 'pe
 }
 
 export async function dropSlot(client: pg.ClientBase, name: string): Promise<void> {
-  await client.query('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1', [name]);
+  await client.query('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1', [
+    name,
+  ]);
 }
 
 /**
@@ -83,7 +94,10 @@ export async function endStaleWalsender(client: pg.ClientBase, name: string, app
   const deadline = Date.now() + TERMINATE_LIMIT_MS;
   for (let slot = await readSlot(client, name); slot?.activePid != null; slot = await readSlot(client, name)) {
     const [holder] = (
-      await client.query<{ application_name: string | null }>('SELECT application_name FROM pg_stat_activity WHERE pid = $1', [slot.activePid])
+      await client.query<{ application_name: string | null }>(
+        'SELECT application_name FROM pg_stat_activity WHERE pid = $1',
+        [slot.activePid],
+      )
     ).rows;
     if (holder !== undefined && holder.application_name !== application) {
       throw new RestageError('slot_foreign', `the replication slot ${name} is in use by another program`, {
@@ -92,7 +106,9 @@ export async function endStaleWalsender(client: pg.ClientBase, name: string, app
       });
     }
     if (Date.now() > deadline) {
-      throw new RestageError('transient', `the walsender ${slot.activePid} of slot ${name} does not end`, { where: `slot ${name}` });
+      throw new RestageError('transient', `the walsender ${slot.activePid} of slot ${name} does not end`, {
+        where: `slot ${name}`,
+      });
     }
     await client.query('SELECT pg_terminate_backend($1)', [slot.activePid]);
     await pause(TERMINATE_POLL_MS);
@@ -109,17 +125,21 @@ function slotError(name: string, cause: unknown): unknown {
   const message = cause instanceof Error ? cause.message : String(cause);
   if (code === '53400') {
     return new RestageError('slot_none_free', 'the source has no free replication slot', {
-      where: `slot ${name}`, cause, fix: 'drop a slot that nobody uses (SELECT * FROM pg_replication_slots), or raise max_replication_slots and restart the server',
+      where: `slot ${name}`,
+      cause,
+      fix: 'drop a slot that nobody uses (SELECT * FROM pg_replication_slots), or raise max_replication_slots and restart the server',
     });
   }
   if (code === '55000' && /wal_level/.test(message)) {
     return new RestageError('source_not_ready', `the source cannot decode its WAL: ${message}`, {
-      cause, fix: 'ALTER SYSTEM SET wal_level = logical; then restart the server',
+      cause,
+      fix: 'ALTER SYSTEM SET wal_level = logical; then restart the server',
     });
   }
   if (code === '42501') {
     return new RestageError('source_not_ready', `the source's role may not make a replication slot: ${message}`, {
-      cause, fix: 'as a superuser: ALTER ROLE <role> REPLICATION',
+      cause,
+      fix: 'as a superuser: ALTER ROLE <role> REPLICATION',
     });
   }
   return cause;

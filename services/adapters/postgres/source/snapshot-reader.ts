@@ -23,7 +23,11 @@ const LOCK_ATTEMPTS = 120;
 const LOCK_NOT_AVAILABLE = '55P03';
 
 /** Cuts every table into page ranges of about `chunkBytes`, the last open-ended. Takes no lock that lasts. */
-export async function planChunks(client: pg.ClientBase, tables: readonly TableName[], chunkBytes: number): Promise<Map<string, PageRange[]>> {
+export async function planChunks(
+  client: pg.ClientBase,
+  tables: readonly TableName[],
+  chunkBytes: number,
+): Promise<Map<string, PageRange[]>> {
   const { rows } = await client.query<{ schema: string; table: string; bytes: string }>(
     `SELECT n.nspname AS schema, c.relname AS table, pg_relation_size(c.oid)::text AS bytes
        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -35,7 +39,8 @@ export async function planChunks(client: pg.ClientBase, tables: readonly TableNa
     rows.map((row) => {
       const chunks = Math.max(1, Math.ceil(Number(row.bytes) / PAGE_BYTES / pagesPerChunk));
       const ranges = Array.from({ length: chunks }, (_, index) => ({
-        from: index * pagesPerChunk, to: index === chunks - 1 ? null : (index + 1) * pagesPerChunk,
+        from: index * pagesPerChunk,
+        to: index === chunks - 1 ? null : (index + 1) * pagesPerChunk,
       }));
       return [tableKey(row), ranges];
     }),
@@ -48,20 +53,29 @@ export async function planChunks(client: pg.ClientBase, tables: readonly TableNa
  * unseen (it throws TableRewrittenSignal). @throws RestageError snapshot_lost when the exporting session is gone.
  */
 export async function* readChunk(
-  client: pg.Client, table: TableStructure, columns: readonly string[], range: PageRange, snapshot: string,
+  client: pg.Client,
+  table: TableStructure,
+  columns: readonly string[],
+  range: PageRange,
+  snapshot: string,
 ): AsyncGenerator<(string | null)[][]> {
   await lockTable(client, table);
   try {
     try {
       await client.query(`SET TRANSACTION SNAPSHOT ${quoteLiteral(snapshot)}`);
     } catch (cause) {
-      throw new RestageError('snapshot_lost', 'the snapshot of the initial load is gone', { where: formatTable(table), cause });
+      throw new RestageError('snapshot_lost', 'the snapshot of the initial load is gone', {
+        where: formatTable(table),
+        cause,
+      });
     }
     await requireSameFile(client, table);
     const list = columns.map(quoteIdentifier).join(', ');
     const upper = range.to === null ? '' : ` AND ctid < '(${range.to},0)'::tid`;
     const rows = client.query(
-      to(`COPY (SELECT ${list} FROM ONLY ${quoteTable(table)} WHERE ctid >= '(${range.from},0)'::tid${upper}) TO STDOUT`),
+      to(
+        `COPY (SELECT ${list} FROM ONLY ${quoteTable(table)} WHERE ctid >= '(${range.from},0)'::tid${upper}) TO STDOUT`,
+      ),
     );
     const splitter = new CopyTextSplitter();
     for await (const bytes of rows) {

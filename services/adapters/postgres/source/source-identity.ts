@@ -11,9 +11,16 @@ export interface SourceIdentity {
 
 /** IDENTIFY_SYSTEM, over a replication connection (PostgreSQL: "Streaming Replication Protocol"). */
 export async function identifySource(replication: pg.Client): Promise<SourceIdentity> {
-  const [row] = (await replication.query<{ systemid: string; timeline: number; xlogpos: string; dbname: string }>('IDENTIFY_SYSTEM')).rows;
+  const [row] = (
+    await replication.query<{ systemid: string; timeline: number; xlogpos: string; dbname: string }>('IDENTIFY_SYSTEM')
+  ).rows;
   if (row === undefined) throw new Error('IDENTIFY_SYSTEM returned nothing');
-  return { systemId: row.systemid, timeline: Number(row.timeline), database: row.dbname, position: parseLsn(row.xlogpos) };
+  return {
+    systemId: row.systemid,
+    timeline: row.timeline,
+    database: row.dbname,
+    position: parseLsn(row.xlogpos),
+  };
 }
 
 /** The WAL position now: everything that has committed lies before it. On a stand-by, the last replayed one. */

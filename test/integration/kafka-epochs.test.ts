@@ -1,0 +1,129 @@
+import { Kafka, logLevel } from 'kafkajs';
+import pino from 'pino';
+import { afterAll, describe, expect, it } from 'vitest';
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
+import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
+import { ensureTopics } from '#adapters/kafka/topics.ts';
+import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
+import { lsnOf } from '#core/lsn.ts';
+import { streamHeaders } from '#core/record.ts';
+import { TopicBatches } from '#core/topic-batches.ts';
+import { testKafka } from '../harness/servers.ts';
+
+const logger = pino({ level: 'silent' });
+const prefix = `epochs-${process.pid}`;
+const brokers = testKafka().split(',');
+const pool = createConnectionPool(
+  { brokers, ssl: false, sasl: null, replicationFactor: 1 },
+  { clientId: 'test', logger },
+);
+
+afterAll(() => pool.close());
+
+describe('epochs in Kafka', () => {
+  it('are read back whole, by our reader and by another client, and a fenced writer adds nothing', async () => {
+    await ensureTopics(pool, [`${prefix}.epochs`, `${prefix}.s.a`, `${prefix}.s.b`], { replicationFactor: 1 });
+    const first = await openWriter();
+    expect(await first.last()).toBeNull();
+    await first.write(draft(1), records(1, 5));
+    const second = await openWriter();
+    await expect(first.write(draft(2), records(2, 3))).rejects.toMatchObject({ code: 'fenced' });
+    await expect(first.write(draft(2), records(2, 3))).rejects.toMatchObject({ code: 'kafka_fault' });
+    const stored = await second.write(draft(3), records(3, 2000));
+    expect((await second.last())?.offset).toBe(stored.offset);
+
+    const ours = await readBack(stored.offset);
+    expect(ours.epochs).toEqual([1, 3]);
+    expect(ours.values).toHaveLength(2005);
+    const theirs = await readWithKafkajs([`${prefix}.s.a`, `${prefix}.s.b`], ours.values.length);
+    expect(theirs.toSorted()).toEqual(ours.values.toSorted());
+  });
+});
+
+async function openWriter(): Promise<EpochWriter> {
+  const writer = createKafkaEpochWriter({
+    pool,
+    prefix,
+    transactionalId: prefix,
+    transactionTimeoutMs: 60_000,
+    logger,
+  });
+  await writer.open();
+  return writer;
+}
+
+function records(epoch: number, count: number): ReturnType<TopicBatches['finish']> {
+  const batches = new TopicBatches();
+  for (let ordinal = 1; ordinal <= count; ordinal += 1) {
+    const headers = streamHeaders({
+      position: { commit: lsnOf(BigInt(epoch)), ordinal },
+      xid: 1n,
+      epoch,
+      structure: 1,
+    });
+    batches.append(`${prefix}.s.${ordinal % 2 === 0 ? 'a' : 'b'}`, `{"id":${ordinal}}`, `${epoch}/${ordinal}`, headers);
+  }
+  return batches.finish();
+}
+
+function draft(epoch: number): ManifestDraft {
+  return {
+    incarnation: 'test',
+    kind: 'stream',
+    epoch,
+    part: 1,
+    last: true,
+    firstCommit: '0/1',
+    lastCommit: '0/1',
+    lastOrdinal: 1,
+    through: '0/2',
+    commitTime: '1',
+    systemId: 's',
+    timeline: 1,
+    load: 0,
+    control: [],
+    plan: null,
+  };
+}
+
+async function readBack(until: bigint): Promise<{ epochs: number[]; values: string[] }> {
+  const reader = createKafkaEpochReader({ pool, prefix, logger });
+  const stop = new AbortController();
+  const epochs: number[] = [];
+  const values: string[] = [];
+  for await (const manifests of reader.manifests(0n, stop.signal)) {
+    for (const { manifest, offset } of manifests) {
+      epochs.push(manifest.epoch);
+      for (const range of manifest.ranges) {
+        for await (const chunk of reader.read(range, stop.signal))
+          values.push(...chunk.map((record) => record.value?.toString() ?? ''));
+      }
+      if (offset === until) stop.abort();
+    }
+  }
+  return { epochs, values };
+}
+
+async function readWithKafkajs(topics: string[], count: number): Promise<string[]> {
+  const kafka = new Kafka({ brokers, logLevel: logLevel.NOTHING });
+  const consumer = kafka.consumer({ groupId: `${prefix}.check`, readUncommitted: false });
+  await consumer.connect();
+  const values: string[] = [];
+  try {
+    await consumer.subscribe({ topics, fromBeginning: true });
+    await new Promise<void>((resolve, reject) => {
+      consumer
+        .run({
+          eachMessage: async ({ message }) => {
+            values.push(message.value?.toString() ?? '');
+            if (values.length >= count) resolve();
+          },
+        })
+        .catch(reject);
+    });
+    return values;
+  } finally {
+    await consumer.disconnect();
+  }
+}
