@@ -31,7 +31,12 @@ const REFERENCED = '0A000';
  * trips a constraint or misses a row, once more row by row in source order.
  * @throws RestageError target_constraint, or `mismatch` where the target does not hold the rows that changed.
  */
-export async function applyPart(client: pg.ClientBase, tables: readonly TableChanges[], truncations: readonly Truncation[], mismatch: ErrorCode): Promise<void> {
+export async function applyPart(
+  client: pg.ClientBase,
+  tables: readonly TableChanges[],
+  truncations: readonly Truncation[],
+  mismatch: ErrorCode,
+): Promise<void> {
   let rest = tables;
   for (const truncation of truncations) {
     const isBefore = (change: RowChange): boolean => comparePositions(change.position, truncation.position) < 0;
@@ -46,7 +51,11 @@ export function truncationPosition(entry: Extract<ControlEntry, { kind: 'truncat
   return { commit: parseLsn(entry.commit), ordinal: entry.ordinal };
 }
 
-async function applySegment(client: pg.ClientBase, tables: readonly TableChanges[], mismatch: ErrorCode): Promise<void> {
+async function applySegment(
+  client: pg.ClientBase,
+  tables: readonly TableChanges[],
+  mismatch: ErrorCode,
+): Promise<void> {
   if (tables.length === 0) return;
   await client.query('SAVEPOINT segment');
   try {
@@ -65,7 +74,12 @@ async function applySegment(client: pg.ClientBase, tables: readonly TableChanges
 }
 
 /** In the source's order; inserts that nothing stands between go together, unless a trigger watches. */
-async function applyUnfolded(client: pg.ClientBase, table: TargetTable, changes: readonly RowChange[], mismatch: ErrorCode): Promise<void> {
+async function applyUnfolded(
+  client: pg.ClientBase,
+  table: TargetTable,
+  changes: readonly RowChange[],
+  mismatch: ErrorCode,
+): Promise<void> {
   let inserts: Image[] = [];
   for (const change of changes) {
     if (change.kind === 'insert' && !table.isWatched) {
@@ -80,7 +94,11 @@ async function applyUnfolded(client: pg.ClientBase, table: TargetTable, changes:
 }
 
 /** The reference: what each change says, one after another. Finds the one that the target refuses, and its key. */
-async function applyInOrder(client: pg.ClientBase, tables: readonly TableChanges[], mismatch: ErrorCode): Promise<void> {
+async function applyInOrder(
+  client: pg.ClientBase,
+  tables: readonly TableChanges[],
+  mismatch: ErrorCode,
+): Promise<void> {
   const all = tables.flatMap(({ table, changes }) => changes.map((change) => ({ table, change })));
   all.sort((a, b) => comparePositions(a.change.position, b.change.position));
   for (const { table, change } of all) {
@@ -116,14 +134,17 @@ async function truncate(client: pg.ClientBase, { tables, isPartial }: Truncation
   } catch (error) {
     if (codeOf(error) !== REFERENCED) throw error;
     throw new RestageError('target_constraint', 'the source truncated tables that others of the target refer to', {
-      cause: error, where: tables.map((table) => formatTable(table.structure)).join(', '),
-      fix: "drop the foreign keys that refer to them from tables outside this pipeline, or empty those tables by hand",
+      cause: error,
+      where: tables.map((table) => formatTable(table.structure)).join(', '),
+      fix: 'drop the foreign keys that refer to them from tables outside this pipeline, or empty those tables by hand',
     });
   }
 }
 
 function filterChanges(tables: readonly TableChanges[], keep: (change: RowChange) => boolean): TableChanges[] {
-  return tables.map(({ table, changes }) => ({ table, changes: changes.filter(keep) })).filter(({ changes }) => changes.length > 0);
+  return tables
+    .map(({ table, changes }) => ({ table, changes: changes.filter(keep) }))
+    .filter(({ changes }) => changes.length > 0);
 }
 
 function codeOf(error: unknown): string {
@@ -135,11 +156,19 @@ function isConstraint(error: unknown): boolean {
 }
 
 function constraintError(cause: unknown, where: string): RestageError {
-  const constraint = typeof cause === 'object' && cause !== null && 'constraint' in cause ? `constraint ${String(cause.constraint)}, ` : '';
-  return new RestageError('target_constraint', `a change breaks a constraint of the target: ${cause instanceof Error ? cause.message : ''}`, {
-    cause, where: `${constraint}${where}`,
-    fix: 'correct the target (somebody wrote to it, or it has constraints that the source has not); the sink goes on from here',
-  });
+  const constraint =
+    typeof cause === 'object' && cause !== null && 'constraint' in cause
+      ? `constraint ${String(cause.constraint)}, `
+      : '';
+  return new RestageError(
+    'target_constraint',
+    `a change breaks a constraint of the target: ${cause instanceof Error ? cause.message : ''}`,
+    {
+      cause,
+      where: `${constraint}${where}`,
+      fix: 'correct the target (somebody wrote to it, or it has constraints that the source has not); the sink goes on from here',
+    },
+  );
 }
 
 /** Table, key and position; never other values (invariant 8). */

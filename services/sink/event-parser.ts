@@ -24,7 +24,13 @@ export function parseChange(record: KafkaRecord, structure: TableStructure): Row
     case 'u': {
       const image = imageOf(after, record, structure);
       const old = before === null || before === undefined ? null : imageOf(before, record, structure);
-      return { kind: 'update', position, key: pick(old ?? image, identity), before: structure.identity.isFull ? old : null, after: image };
+      return {
+        kind: 'update',
+        position,
+        key: pick(old ?? image, identity),
+        before: structure.identity.isFull ? old : null,
+        after: image,
+      };
     }
     case 'd': {
       const old = imageOf(before, record, structure);
@@ -36,9 +42,14 @@ export function parseChange(record: KafkaRecord, structure: TableStructure): Row
 }
 
 /** A snapshot row's values in the order of `columns`. @throws RestageError record_invalid. */
-export function parseSnapshotRow(record: KafkaRecord, structure: TableStructure, columns: readonly string[]): (string | null)[] {
+export function parseSnapshotRow(
+  record: KafkaRecord,
+  structure: TableStructure,
+  columns: readonly string[],
+): (string | null)[] {
   const { after, op } = parseEnvelope(record, structure);
-  if (op !== 'r' || after === null || typeof after !== 'object') throw invalid(record, structure, 'it is no snapshot row');
+  if (op !== 'r' || after === null || typeof after !== 'object')
+    throw invalid(record, structure, 'it is no snapshot row');
   return columns.map((name) => {
     if (!Object.hasOwn(after, name)) throw invalid(record, structure, `column ${name} is missing`);
     return cellText(after[name] ?? null);
@@ -56,7 +67,8 @@ function parseEnvelope(record: KafkaRecord, structure: TableStructure): ParsedEn
 }
 
 function imageOf(row: Row | null | undefined, record: KafkaRecord, structure: TableStructure): Image {
-  if (row === null || row === undefined || typeof row !== 'object') throw invalid(record, structure, 'an image of the row is missing');
+  if (row === null || row === undefined || typeof row !== 'object')
+    throw invalid(record, structure, 'an image of the row is missing');
   return new Map(Object.entries(row).map(([name, cell]) => [name, textOf(cell, record, structure)]));
 }
 
@@ -71,6 +83,8 @@ function pick(image: Image, columns: readonly string[]): Image {
 
 function invalid(record: KafkaRecord, structure: TableStructure, why: string, cause?: unknown): RestageError {
   return new RestageError('record_invalid', `an event cannot be read: ${why}`, {
-    where: `topic ${structure.topic}, offset ${record.offset}`, ...(cause === undefined ? {} : { cause }), fix: 'somebody else writes to this topic, or it is damaged',
+    where: `topic ${structure.topic}, offset ${record.offset}`,
+    ...(cause === undefined ? {} : { cause }),
+    fix: 'somebody else writes to this topic, or it is damaged',
   });
 }

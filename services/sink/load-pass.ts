@@ -105,7 +105,8 @@ async function takePlan(options: LoadPassOptions, manifest: Manifest): Promise<v
 async function endTable(options: LoadPassOptions, manifest: Manifest): Promise<void> {
   const { client, state, status } = options;
   const { table, snapshot, load } = manifest;
-  if (table === undefined || snapshot === undefined) throw new RestageError('manifest_invalid', 'a tableEnd names no table or snapshot');
+  if (table === undefined || snapshot === undefined)
+    throw new RestageError('manifest_invalid', 'a tableEnd names no table or snapshot');
   const known = (await state.tableLoads(client)).get(table.topic);
   if (known === undefined || known.load > load) return;
   await client.query('BEGIN');
@@ -155,20 +156,30 @@ class ChunkPool {
   }
 }
 
-async function applyChunk(options: LoadPassOptions, client: pg.Client, manifest: Manifest, signal: AbortSignal): Promise<void> {
+async function applyChunk(
+  options: LoadPassOptions,
+  client: pg.Client,
+  manifest: Manifest,
+  signal: AbortSignal,
+): Promise<void> {
   const { table, chunk, part, rows, load } = manifest;
-  if (table === undefined || chunk === undefined) throw new RestageError('manifest_invalid', 'a chunk manifest names no table or chunk');
+  if (table === undefined || chunk === undefined)
+    throw new RestageError('manifest_invalid', 'a chunk manifest names no table or chunk');
   const { state, structures, status } = options;
   await client.query('BEGIN');
   try {
     await state.guard(client, 'SHARE');
     const known = (await state.tableLoads(client)).get(table.topic);
-    const isNew = known?.load === load && (await state.noteChunk(client, { topic: table.topic, load, chunk, part, rows: rows ?? 0 }));
+    const isNew =
+      known?.load === load &&
+      (await state.noteChunk(client, { topic: table.topic, load, chunk, part, rows: rows ?? 0 }));
     if (isNew) {
       const structure = structures.newest(table.topic);
       const copied = await copyChunk(options, client, manifest, structure, signal);
       if (copied !== (rows ?? 0) && !signal.aborted) {
-        throw new RestageError('load_overlap', `a chunk has ${copied} rows instead of ${rows ?? 0}`, { where: `topic ${table.topic}, chunk ${chunk}, part ${part}` });
+        throw new RestageError('load_overlap', `a chunk has ${copied} rows instead of ${rows ?? 0}`, {
+          where: `topic ${table.topic}, chunk ${chunk}, part ${part}`,
+        });
       }
       status.load.rows += copied;
       status.events.snapshot += copied;
@@ -182,7 +193,13 @@ async function applyChunk(options: LoadPassOptions, client: pg.Client, manifest:
   }
 }
 
-async function copyChunk(options: LoadPassOptions, client: pg.Client, manifest: Manifest, structure: TableStructure, signal: AbortSignal): Promise<number> {
+async function copyChunk(
+  options: LoadPassOptions,
+  client: pg.Client,
+  manifest: Manifest,
+  structure: TableStructure,
+  signal: AbortSignal,
+): Promise<number> {
   const columns = structure.columns.filter((column) => !column.generated).map((column) => column.name);
   const table = await options.structures.table(client, structure, structureVersion(structure));
   let copied = 0;
@@ -193,7 +210,12 @@ async function copyChunk(options: LoadPassOptions, client: pg.Client, manifest: 
 }
 
 async function* rowsOf(
-  options: LoadPassOptions, range: Manifest['ranges'][number], structure: TableStructure, columns: readonly string[], signal: AbortSignal,
+  options: LoadPassOptions,
+  range: Manifest['ranges'][number],
+  structure: TableStructure,
+  columns: readonly string[],
+  signal: AbortSignal,
 ): AsyncGenerator<(string | null)[][]> {
-  for await (const records of options.reader.read(range, signal)) yield records.map((record) => parseSnapshotRow(record, structure, columns));
+  for await (const records of options.reader.read(range, signal))
+    yield records.map((record) => parseSnapshotRow(record, structure, columns));
 }

@@ -16,14 +16,17 @@ import { sink } from './sink.ts';
 export async function main(config: Config, targetName: string, context: ServiceContext): Promise<void> {
   const { logger, status, signal, gate } = context;
   const target = config.targets.find((known) => known.name === targetName);
-  if (target === undefined) throw new RestageError('usage', `there is no target ${JSON.stringify(targetName)}`, { where: config.file });
+  if (target === undefined)
+    throw new RestageError('usage', `there is no target ${JSON.stringify(targetName)}`, { where: config.file });
   const output = config.outputs.find((known) => known.name === target.output);
   const prefix = output === undefined ? config.name : shapedPrefix(config.name, output.name, output.version);
   const application = `restage ${config.name} sink ${target.name}`;
   const connect = () => connectPg({ url: target.url, purpose: 'target', application });
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
   const lease = createAdvisoryLease({
-    connect: () => connectPg({ url: target.url, purpose: 'target', application: `${application} lease` }), name: `${config.name}.sink.${target.name}`, logger,
+    connect: () => connectPg({ url: target.url, purpose: 'target', application: `${application} lease` }),
+    name: `${config.name}.sink.${target.name}`,
+    logger,
   });
   try {
     await supervise({ status, logger, signal, clock: Date.now }, async () => {
@@ -36,12 +39,22 @@ export async function main(config: Config, targetName: string, context: ServiceC
       const schema = openTargetSchema({ pipeline: config.name, target, changes: output?.rules ?? [] });
       await sink(
         {
-          pipeline: config.name, target, reader, schemasTopic: schemasTopic(prefix), connect, schema, status, gate, logger, clock: Date.now,
+          pipeline: config.name,
+          target,
+          reader,
+          schemasTopic: schemasTopic(prefix),
+          connect,
+          schema,
+          status,
+          gate,
+          logger,
+          clock: Date.now,
           readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
         },
         held,
       );
-      if (lease.lost.aborted && !signal.aborted) throw new RestageError('lease_lost', 'the sink lost its lease in the target');
+      if (lease.lost.aborted && !signal.aborted)
+        throw new RestageError('lease_lost', 'the sink lost its lease in the target');
     });
   } finally {
     await lease.release();

@@ -38,12 +38,24 @@ export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void>
     await state.prepare(client);
     const structures = new StructureBook(parts.reader, parts.schemasTopic, await parts.readStructures());
     const whenRunning = (): Promise<void> => whileRunning(parts, signal);
-    const checkpoint = (await state.open(client)) ?? (await findPlan(parts, state, client, signal));
-    if (checkpoint === null) return;
+    const known = await state.open(client);
+    if (known !== null) await requireSameLife(parts, known, signal);
+    const checkpoint = known ?? (await findPlan(parts, state, client, signal));
+    if (checkpoint === null || signal.aborted) return;
     if (checkpoint.pass === 1) {
       const { reader, schema, status, target } = parts;
       const connect = (): Promise<pg.Client> => connectApply(parts);
-      const options = { reader, structures, state, schema, client, connect, workers: target.loadWorkers, status, whenRunning };
+      const options = {
+        reader,
+        structures,
+        state,
+        schema,
+        client,
+        connect,
+        workers: target.loadWorkers,
+        status,
+        whenRunning,
+      };
       if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
       status.state = 'indexing';
       await schema.postLoad();
@@ -56,13 +68,27 @@ export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void>
 }
 
 async function stream(
-  parts: SinkParts, state: TargetState, structures: StructureBook, client: pg.Client, checkpoint: Checkpoint, whenRunning: () => Promise<void>, signal: AbortSignal,
+  parts: SinkParts,
+  state: TargetState,
+  structures: StructureBook,
+  client: pg.Client,
+  checkpoint: Checkpoint,
+  whenRunning: () => Promise<void>,
+  signal: AbortSignal,
 ): Promise<void> {
   const { reader, schema, status, clock, logger } = parts;
   status.state = 'streaming';
   status.load.isDone = checkpoint.isLoadDone;
   const pass = new StreamPass({
-    reader, structures, state, client, loads: await state.tableLoads(client), status, whenRunning, clock, isLoadDone: checkpoint.isLoadDone,
+    reader,
+    structures,
+    state,
+    client,
+    loads: await state.tableLoads(client),
+    status,
+    whenRunning,
+    clock,
+    isLoadDone: checkpoint.isLoadDone,
     onCaughtUp: async () => {
       await schema.whenCaughtUp();
       await state.finishLoad(client);
@@ -73,8 +99,13 @@ async function stream(
   await pass.run(checkpoint.pass === 1 ? checkpoint.planOffset : checkpoint.nextOffset, checkpoint.through, signal);
 }
 
-/** Waits for the pipeline's first plan; null when aborted before. @throws RestageError state_foreign later, by checkIncarnation. */
-async function findPlan(parts: SinkParts, state: TargetState, client: pg.Client, signal: AbortSignal): Promise<Checkpoint | null> {
+/** Waits for the pipeline's first plan; null when aborted before. */
+async function findPlan(
+  parts: SinkParts,
+  state: TargetState,
+  client: pg.Client,
+  signal: AbortSignal,
+): Promise<Checkpoint | null> {
   parts.status.detail = 'waits for the producer to plan the initial load';
   for await (const manifests of parts.reader.manifests(0n, signal)) {
     const plan = manifests.find(({ manifest }) => manifest.kind === 'plan');
@@ -82,7 +113,14 @@ async function findPlan(parts: SinkParts, state: TargetState, client: pg.Client,
     const through = parseLsn(plan.manifest.through);
     await state.begin(client, plan.manifest.incarnation, plan.offset, through);
     parts.status.detail = '';
-    return { incarnation: plan.manifest.incarnation, pass: 1, planOffset: plan.offset, nextOffset: plan.offset, through, isLoadDone: false };
+    return {
+      incarnation: plan.manifest.incarnation,
+      pass: 1,
+      planOffset: plan.offset,
+      nextOffset: plan.offset,
+      through,
+      isLoadDone: false,
+    };
   }
   return null;
 }
@@ -107,10 +145,14 @@ async function connectApply(parts: SinkParts): Promise<pg.Client> {
   return client;
 }
 
-/** @throws RestageError state_foreign when a checkpoint is of another life of the pipeline. */
-export function checkIncarnation(checkpoint: Checkpoint, incarnation: string): void {
-  if (checkpoint.incarnation === incarnation) return;
-  throw new RestageError('state_foreign', "the target's state belongs to another life of this pipeline", {
-    where: `restage.checkpoint has incarnation ${checkpoint.incarnation}, Kafka ${incarnation}`, fix: 'use an empty target, or another pipeline name',
-  });
+/** @throws RestageError state_foreign when the checkpoint is of another life of the pipeline, history_lost when Kafka has no such plan. */
+async function requireSameLife(parts: SinkParts, checkpoint: Checkpoint, signal: AbortSignal): Promise<void> {
+  for await (const manifests of parts.reader.manifests(checkpoint.planOffset, signal)) {
+    const incarnation = manifests[0]?.manifest.incarnation ?? '';
+    if (incarnation === checkpoint.incarnation) return;
+    throw new RestageError('state_foreign', "the target's state belongs to another life of this pipeline", {
+      where: `restage.checkpoint has incarnation ${checkpoint.incarnation}, Kafka ${incarnation}`,
+      fix: 'use an empty target, or another pipeline name',
+    });
+  }
 }

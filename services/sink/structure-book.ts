@@ -41,13 +41,17 @@ export class StructureBook {
   structure(topic: string, version: number): TableStructure {
     const structure = this.#structures.get(structureId({ version, structure: { topic } }));
     if (structure !== undefined) return structure;
-    throw new RestageError('record_invalid', `an event's structure ${version} was never announced`, { where: `topic ${topic}` });
+    throw new RestageError('record_invalid', `an event's structure ${version} was never announced`, {
+      where: `topic ${topic}`,
+    });
   }
 
   newest(topic: string): TableStructure {
     const structure = this.#newest.get(topic);
     if (structure !== undefined) return structure;
-    throw new RestageError('record_invalid', 'no structure of this topic was ever announced', { where: `topic ${topic}` });
+    throw new RestageError('record_invalid', 'no structure of this topic was ever announced', {
+      where: `topic ${topic}`,
+    });
   }
 
   /** The target's table for a structure, read from its catalog once. */
@@ -58,6 +62,11 @@ export class StructureBook {
     const table = await readTargetTable(client, structure);
     this.#tables.set(id, table);
     return table;
+  }
+
+  /** Reads the target's catalog again from now on: something altered its tables. */
+  forgetTables(): void {
+    this.#tables.clear();
   }
 
   #add(value: Buffer): TableStructure {

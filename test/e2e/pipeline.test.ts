@@ -10,6 +10,10 @@ import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { postgresBin, testKafka } from '../harness/servers.ts';
 import { until } from '../harness/until.ts';
 
+import { appendFileSync, writeFileSync } from 'node:fs';
+const T0 = Date.now();
+const dbg = (m: string) =>
+  appendFileSync('/tmp/e2e-steps.log', `${new Date().toISOString()} ${Date.now() - T0} ${m}\n`);
 const ACCOUNTS = 20;
 const TOTAL = ACCOUNTS * 1_000;
 const LOAD_SECONDS = 30;
@@ -26,8 +30,13 @@ const BANK_SQL = `
 `;
 /** Name in the source, name in the target. */
 const TABLES = [
-  ['pgbench_accounts', 'accounts_renamed'], ['pgbench_branches', 'pgbench_branches'], ['pgbench_tellers', 'pgbench_tellers'],
-  ['pgbench_history', 'pgbench_history'], ['bank', 'bank'], ['author', 'author'], ['book', 'book'],
+  ['pgbench_accounts', 'accounts_renamed'],
+  ['pgbench_branches', 'pgbench_branches'],
+  ['pgbench_tellers', 'pgbench_tellers'],
+  ['pgbench_history', 'pgbench_history'],
+  ['bank', 'bank'],
+  ['author', 'author'],
+  ['book', 'book'],
 ] as const;
 
 let source: TestDatabase;
@@ -42,7 +51,9 @@ beforeAll(async () => {
   await source.client.query(BANK_SQL);
   folder = await mkdtemp(path.join(tmpdir(), 'restage-pipeline-'));
   config = path.join(folder, 'restage.yaml');
-  await writeFile(config, `
+  await writeFile(
+    config,
+    `
 name: ${source.name.replaceAll('_', '-')}
 kafka: { brokers: ["${testKafka()}"] }
 source:
@@ -55,7 +66,8 @@ transform:
         - { table: public.pgbench_accounts, rename: public.accounts_renamed }
 targets:
   - { name: new, postgres: { url: "${target.url}" }, schema: copy }
-`);
+`,
+  );
 });
 
 afterAll(async () => {
@@ -75,16 +87,27 @@ test('a loaded database arrives whole through kills and a restart, never showing
   try {
     const first = startCli(['run', '-c', config]);
     started.push(first);
+    const dd = setInterval(
+      () => started.forEach((r, i) => writeFileSync(`/tmp/e2e-run${i}.log`, r.stdout() + r.stderr())),
+      1000,
+    );
+    dd.unref();
+    dbg('started');
     await until(isLoadDone, { what: `load done:\n${first.stderr()}`, timeoutMs: 40_000 });
+    dbg('loaded');
     for (const service of ['producer', 'transformer', 'sink']) await killAndAwaitNext(first, service);
+    dbg('stopping');
     await stop(first);
+    dbg('stopped');
 
     const second = startCli(['run', '-c', config]);
     started.push(second);
     await loadEnd;
+    dbg('loadend');
     writers.abort();
     expect(await transfers).toBeGreaterThan(20);
     const waited = await runCli(['wait', '-c', config, '--target', 'new', '--lsn', 'current', '--timeout', '90']);
+    dbg('waited' + JSON.stringify(waited));
     expect(waited, second.stderr()).toMatchObject({ code: 0 });
 
     await expectEqualTables();
@@ -93,9 +116,13 @@ test('a loaded database arrives whole through kills and a restart, never showing
     const seen = await sums;
     expect(seen.count).toBeGreaterThan(20);
     expect(seen.wrong).toEqual([]);
+    dbg('stop2');
     await stop(second);
+    dbg('end');
   } catch (error) {
-    throw new Error(`the runs said:\n${started.map((run) => run.stdout() + run.stderr()).join('\n--- again ---\n')}`, { cause: error });
+    throw new Error(`the runs said:\n${started.map((run) => run.stdout() + run.stderr()).join('\n--- again ---\n')}`, {
+      cause: error,
+    });
   } finally {
     writers.abort();
     polls.abort();
@@ -145,7 +172,9 @@ async function watchSum(signal: AbortSignal): Promise<{ readonly count: number; 
     while (!signal.aborted) {
       isDone ||= await isLoadDone();
       if (isDone) {
-        const { rows } = await client.query<{ sum: string | null }>('SELECT sum(balance)::text AS sum FROM public.bank');
+        const { rows } = await client.query<{ sum: string | null }>(
+          'SELECT sum(balance)::text AS sum FROM public.bank',
+        );
         count += 1;
         if (rows[0]?.sum !== String(TOTAL)) wrong.push(`${new Date().toISOString()}: ${rows[0]?.sum}`);
       }
@@ -167,12 +196,16 @@ async function killAndAwaitNext(run: CliProcess, service: string): Promise<void>
   const [victim] = (await servicesOf(run)).filter((one) => one.service === service);
   if (victim === undefined) throw new Error(`no ${service} runs below ${run.pid}`);
   kill(victim.pid);
+  dbg('killed ' + service);
   await until(async () => (await servicesOf(run)).some((one) => one.service === service && one.pid !== victim.pid), {
     what: `a new ${service}`,
   });
+  dbg('new ' + service);
   const { rows } = await source.client.query<{ lsn: string }>('SELECT pg_current_wal_lsn()::text AS lsn');
   await until(
-    async () => (await target.client.query('SELECT FROM restage.checkpoint WHERE through > $1::pg_lsn', [rows[0]?.lsn])).rowCount === 1,
+    async () =>
+      (await target.client.query('SELECT FROM restage.checkpoint WHERE through > $1::pg_lsn', [rows[0]?.lsn]))
+        .rowCount === 1,
     { what: `the target to move on after kill -9 of ${service}`, timeoutMs: RESTART_MS },
   );
 }

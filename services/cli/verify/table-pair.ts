@@ -49,28 +49,42 @@ const SIDE_SQL = `
 
 /** Matches a table with what the rules make of it. @throws RestageError schema_missing, schema_differs or rule_invalid. */
 export async function pairTables(
-  source: pg.ClientBase, target: pg.ClientBase, structure: TableStructure, rules: readonly RuleConfig[],
+  source: pg.ClientBase,
+  target: pg.ClientBase,
+  structure: TableStructure,
+  rules: readonly RuleConfig[],
 ): Promise<TablePair> {
   const { shaped } = compileTable(structure, rules, '');
-  const rule = rules.find((candidate) => candidate.table.schema === structure.schema && candidate.table.table === structure.table);
+  const rule = rules.find(
+    (candidate) => candidate.table.schema === structure.schema && candidate.table.table === structure.table,
+  );
   const [from, to] = [await readSide(source, structure), await readSide(target, shaped)];
   if (from === null || to === null) {
     throw new RestageError('schema_missing', `a table is missing in the ${from === null ? 'source' : 'target'}`, {
-      where: formatTable(from === null ? structure : shaped), fix: 'let the initial load be done first: restage wait',
+      where: formatTable(from === null ? structure : shaped),
+      fix: 'let the initial load be done first: restage wait',
     });
   }
   const sourceName = sourceNames(structure, rule ?? null);
-  const names = shaped.columns.filter((column) => !column.generated || to.columns.get(column.name)?.generated === true).map(({ name }) => name);
+  const names = shaped.columns
+    .filter((column) => !column.generated || to.columns.get(column.name)?.generated === true)
+    .map(({ name }) => name);
   const missing = names.filter((name) => !to.columns.has(name));
   if (missing.length > 0) {
     throw new RestageError('schema_differs', 'a table in the target lacks columns that the source has', {
-      where: `${formatTable(shaped)}: ${missing.join(', ')}`, fix: "add the columns to the target's table",
+      where: `${formatTable(shaped)}: ${missing.join(', ')}`,
+      fix: "add the columns to the target's table",
     });
   }
   const keyNames = shaped.identity.columns;
   const side = (sql: string, found: FoundSide, nameOf: (name: string) => string): TableSide => ({
-    sql, oid: found.oid, columns: names.map((name) => quoteIdentifier(nameOf(name))),
-    key: keyNames.map((name) => ({ sql: quoteIdentifier(nameOf(name)), cast: found.columns.get(nameOf(name))?.cast ?? 'text' })),
+    sql,
+    oid: found.oid,
+    columns: names.map((name) => quoteIdentifier(nameOf(name))),
+    key: keyNames.map((name) => ({
+      sql: quoteIdentifier(nameOf(name)),
+      cast: found.columns.get(nameOf(name))?.cast ?? 'text',
+    })),
   });
   return {
     table: { schema: structure.schema, table: structure.table },
@@ -90,15 +104,21 @@ interface FoundSide {
 }
 
 async function readSide(client: pg.ClientBase, name: TableName): Promise<FoundSide | null> {
-  const { rows } = await client.query<{ oid: string; partitioned: boolean; name: string | null; generated: boolean; cast: string }>(
-    SIDE_SQL, [name.schema, name.table],
-  );
+  const { rows } = await client.query<{
+    oid: string;
+    partitioned: boolean;
+    name: string | null;
+    generated: boolean;
+    cast: string;
+  }>(SIDE_SQL, [name.schema, name.table]);
   const [first] = rows;
   if (first === undefined) return null;
   return {
     oid: first.oid,
     isPartitioned: first.partitioned,
-    columns: new Map(rows.flatMap((row) => (row.name === null ? [] : [[row.name, { cast: row.cast, generated: row.generated }]]))),
+    columns: new Map(
+      rows.flatMap((row) => (row.name === null ? [] : [[row.name, { cast: row.cast, generated: row.generated }]])),
+    ),
   };
 }
 

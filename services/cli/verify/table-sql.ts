@@ -45,33 +45,35 @@ export function lookUpSql(side: TableSide, filter: RowFilter | null, position: s
   const arrays = key.map((_, index) => `$${index + 1}::text[]`).join(', ');
   return `
     SELECT (${position})::text AS position, w.n::int AS n, found.xmin, found.hashes, found.filter
-      FROM ROWS FROM (pg_catalog.unnest(${arrays})) WITH ORDINALITY AS w(${wanted.join(', ')}, n)
+      FROM unnest(${arrays}) WITH ORDINALITY AS w(${wanted.join(', ')}, n)
       LEFT JOIN LATERAL (SELECT t.xmin::text AS xmin, ${columnMd5s(side)} AS hashes, ${filterTexts(filter)} AS filter
                            FROM ${side.sql} AS t WHERE ${match}) AS found ON true`;
 }
 
-/** The same for a table without identity: $1 holds rows' md5s; a version is who wrote the equal rows, its hash their number. */
+/**
+ * The same for a table without identity: $1 holds rows' md5s; a version is who wrote the equal rows, its hash their number.
+ * What the filter reads may not be among the compared columns, so equal rows may come in several groups.
+ */
 export function countSql(side: TableSide, filter: RowFilter | null, position: string): string {
-  const among = filter === null ? '' : `, ${filterTexts(filter)} AS filter`;
   return `
-    SELECT (${position})::text AS position, w.n::int AS n, found.xmin, ARRAY[found.rows::text] AS hashes, ${filter === null ? 'NULL::text[]' : 'found.filter'} AS filter
-      FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS w(md5, n)
-      LEFT JOIN (SELECT md5, pg_catalog.count(*) AS rows, pg_catalog.string_agg(xmin, ' ' ORDER BY xmin) AS xmin${filter === null ? '' : ', pg_catalog.min(filter) AS filter'}
-                   FROM (SELECT ${rowMd5(side)} AS md5, xmin::text AS xmin${among} FROM ${side.sql}) AS hashed
-                  WHERE md5 = ANY ($1::text[]) GROUP BY md5) AS found ON found.md5 = w.md5`;
+    SELECT (${position})::text AS position, w.n::int AS n, found.xmin, ARRAY[found.rows::text] AS hashes, found.filter
+      FROM unnest($1::text[]) WITH ORDINALITY AS w(md5, n)
+      LEFT JOIN (SELECT md5, filter, pg_catalog.count(*) AS rows, pg_catalog.string_agg(xmin, ' ' ORDER BY xmin) AS xmin
+                   FROM (SELECT ${rowMd5(side)} AS md5, xmin::text AS xmin, ${filterTexts(filter)} AS filter FROM ${side.sql}) AS hashed
+                  WHERE md5 = ANY ($1::text[]) GROUP BY md5, filter) AS found ON found.md5 = w.md5`;
 }
 
 function keyTexts(side: TableSide): string {
   return side.key.length === 0 ? 'NULL::text[]' : `ARRAY[${side.key.map(({ sql }) => `${sql}::text`).join(', ')}]`;
 }
 
+/** A NULL's hash is that of an empty record, so it differs from every value's. */
 function columnMd5s(side: TableSide): string {
-  const hashes = side.columns.map((column) => `CASE WHEN t.${column} IS NOT DISTINCT FROM NULL THEN NULL ELSE pg_catalog.md5(ROW(t.${column})::text) END`);
-  return `ARRAY[${hashes.join(', ')}]::text[]`;
+  return `ARRAY[${side.columns.map((column) => `pg_catalog.md5(ROW(t.${column})::text)`).join(', ')}]::text[]`;
 }
 
 /** As the pipeline's events have them: boolean output is t or f, where a cast to text says true or false. */
 function filterTexts(filter: RowFilter | null): string {
   if (filter === null) return 'NULL::text[]';
-  return `ARRAY[${filter.columns.map((column) => `CASE WHEN ${column} IS NOT NULL THEN pg_catalog.format('%s', ${column}) END`).join(', ')}]`;
+  return `ARRAY[${filter.columns.map((column) => `CASE WHEN ${column} IS NOT NULL THEN pg_catalog.format('%s', ${column}) END`).join(', ')}]::text[]`;
 }

@@ -21,7 +21,10 @@ export class ChunkDigests {
 
   add(chunk: number, digest: ChunkDigest): void {
     const known = this.#digests.get(chunk);
-    this.#digests.set(chunk, known === undefined ? digest : { rows: known.rows + digest.rows, sum: known.sum + digest.sum });
+    this.#digests.set(
+      chunk,
+      known === undefined ? digest : { rows: known.rows + digest.rows, sum: known.sum + digest.sum },
+    );
   }
 
   rowsOf(chunk: number): number {
@@ -31,7 +34,9 @@ export class ChunkDigests {
   /** Chunks that do not hold the same rows on both sides, in order. */
   unequal(other: ChunkDigests): number[] {
     const chunks = new Set([...this.#digests.keys(), ...other.#digests.keys()]);
-    return [...chunks].filter((chunk) => !isSame(this.#digests.get(chunk), other.#digests.get(chunk))).toSorted((a, b) => a - b);
+    return [...chunks]
+      .filter((chunk) => !isSame(this.#digests.get(chunk), other.#digests.get(chunk)))
+      .toSorted((a, b) => a - b);
   }
 }
 
@@ -52,7 +57,11 @@ export function hashNumber(md5: string): bigint {
 }
 
 /** Groups of chunks with at most so many rows each (one chunk may hold more), so that memory stays bounded (invariant 6). */
-export function groupChunks(chunks: readonly number[], rowsOf: (chunk: number) => number, mostRows: number): number[][] {
+export function groupChunks(
+  chunks: readonly number[],
+  rowsOf: (chunk: number) => number,
+  mostRows: number,
+): number[][] {
   const groups: number[][] = [];
   let rows = Infinity;
   for (const chunk of chunks) {

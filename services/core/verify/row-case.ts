@@ -5,8 +5,8 @@ import type { DifferenceKind } from '#core/verify/verify-report.ts';
 export interface RowVersion {
   /** The writing transaction; another version has another one (PostgreSQL: "System Columns"). */
   readonly xmin: string;
-  /** md5 of each column's text, in the order of the compared columns; null for NULL. */
-  readonly hashes: readonly (string | null)[];
+  /** md5 of each column, in the order of the compared columns; for a table without identity the number of equal rows. */
+  readonly hashes: readonly string[];
 }
 
 export type Judgement =

@@ -12,7 +12,12 @@ const COPY_FROM_ROWS = 100;
  * One table's folded changes, a statement per kind and set of columns: deletes, renames, updates, inserts. Every affected count
  * must be the expected one. @throws RestageError with `mismatch` as code; pg errors as they are.
  */
-export async function applyFolded(client: pg.ClientBase, table: TargetTable, folded: FoldedTable, mismatch: ErrorCode): Promise<void> {
+export async function applyFolded(
+  client: pg.ClientBase,
+  table: TargetTable,
+  folded: FoldedTable,
+  mismatch: ErrorCode,
+): Promise<void> {
   if (folded.deletes.length > 0) await bulkDelete(client, table, folded.deletes, mismatch);
   for (const group of groupByColumns(folded.renames)) await bulkUpdate(client, table, group, true, mismatch);
   for (const group of groupByColumns(folded.updates)) await bulkUpdate(client, table, group, false, mismatch);
@@ -30,28 +35,51 @@ export function arrayLiteral(values: readonly (string | null)[]): string {
   for (let index = 0; index < values.length; index += 1) {
     const value = values[index];
     if (index > 0) literal += ',';
-    literal += value === null || value === undefined ? 'NULL' : `"${/["\\]/.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"') : value}"`;
+    literal +=
+      value === null || value === undefined
+        ? 'NULL'
+        : `"${/["\\]/.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"') : value}"`;
   }
   return `${literal}}`;
 }
 
-async function bulkDelete(client: pg.ClientBase, table: TargetTable, keys: readonly Image[], mismatch: ErrorCode): Promise<void> {
+async function bulkDelete(
+  client: pg.ClientBase,
+  table: TargetTable,
+  keys: readonly Image[],
+  mismatch: ErrorCode,
+): Promise<void> {
   const { identity } = table;
   const text = `DELETE FROM ${table.sql} AS t USING ${unnest(identity.length)} WHERE ${matchKeys(table, 0)}`;
-  const done = await run(client, text, identity.map((column) => valuesOf(keys, column)));
+  const done = await run(
+    client,
+    text,
+    identity.map((column) => valuesOf(keys, column)),
+  );
   requireCount(done, keys, table, mismatch);
 }
 
-async function bulkUpdate(client: pg.ClientBase, table: TargetTable, updates: readonly RowUpdate[], isRename: boolean, mismatch: ErrorCode): Promise<void> {
+async function bulkUpdate(
+  client: pg.ClientBase,
+  table: TargetTable,
+  updates: readonly RowUpdate[],
+  isRename: boolean,
+  mismatch: ErrorCode,
+): Promise<void> {
   const { identity } = table;
   const names = [...(updates[0]?.set.keys() ?? [])].filter((name) => isSettable(table, name, isRename));
   // Nothing but the key was sent: a row that stays as it is.
   if (names.length === 0) return;
-  const set = names.map((name, index) => `${quoteIdentifier(name)} = s.c${identity.length + index}::${castOf(table, name)}`).join(', ');
+  const set = names
+    .map((name, index) => `${quoteIdentifier(name)} = s.c${identity.length + index}::${castOf(table, name)}`)
+    .join(', ');
   const text = `UPDATE ${table.sql} AS t SET ${set} FROM ${unnest(identity.length + names.length)} WHERE ${matchKeys(table, 0)}`;
   const keys = updates.map((update) => update.key);
   const sets = updates.map((update) => update.set);
-  const done = await run(client, text, [...identity.map((column) => valuesOf(keys, column)), ...names.map((name) => valuesOf(sets, name))]);
+  const done = await run(client, text, [
+    ...identity.map((column) => valuesOf(keys, column)),
+    ...names.map((name) => valuesOf(sets, name)),
+  ]);
   requireCount(done, keys, table, mismatch);
 }
 
@@ -62,12 +90,21 @@ async function bulkInsert(client: pg.ClientBase, table: TargetTable, rows: reado
     return;
   }
   if (rows.length >= COPY_FROM_ROWS) {
-    await copyRows(client, table.sql, names, rows.map((row) => names.map((name) => row.get(name) ?? null)));
+    await copyRows(
+      client,
+      table.sql,
+      names,
+      rows.map((row) => names.map((name) => row.get(name) ?? null)),
+    );
     return;
   }
   const values = names.map((name, index) => `s.c${index}::${castOf(table, name)}`).join(', ');
   const list = names.map(quoteIdentifier).join(', ');
-  await run(client, `INSERT INTO ${table.sql} (${list}) OVERRIDING SYSTEM VALUE SELECT ${values} FROM ${unnest(names.length)}`, names.map((name) => valuesOf(rows, name)));
+  await run(
+    client,
+    `INSERT INTO ${table.sql} (${list}) OVERRIDING SYSTEM VALUE SELECT ${values} FROM ${unnest(names.length)}`,
+    names.map((name) => valuesOf(rows, name)),
+  );
 }
 
 function isSettable(table: TargetTable, name: string, isRename: boolean): boolean {
@@ -79,12 +116,17 @@ function isSettable(table: TargetTable, name: string, isRename: boolean): boolea
 
 function castOf(table: TargetTable, name: string): string {
   const column = table.columns.get(name);
-  if (column === undefined) throw new RestageError('schema_differs', 'a column is missing in the target', { where: `${formatTable(table.structure)}.${name}` });
+  if (column === undefined)
+    throw new RestageError('schema_differs', 'a column is missing in the target', {
+      where: `${formatTable(table.structure)}.${name}`,
+    });
   return column.cast;
 }
 
 function matchKeys(table: TargetTable, from: number): string {
-  return table.identity.map((name, index) => `t.${quoteIdentifier(name)} = s.c${from + index}::${castOf(table, name)}`).join(' AND ');
+  return table.identity
+    .map((name, index) => `t.${quoteIdentifier(name)} = s.c${from + index}::${castOf(table, name)}`)
+    .join(' AND ');
 }
 
 function unnest(columns: number): string {
@@ -102,15 +144,24 @@ async function run(client: pg.ClientBase, text: string, values: readonly string[
 
 function requireCount(done: number, keys: readonly Image[], table: TargetTable, mismatch: ErrorCode): void {
   if (done === keys.length) return;
-  throw mismatchError(mismatch, table, keys.length === 1 ? keys[0] : undefined, `${done} of ${keys.length} rows were there`);
+  throw mismatchError(
+    mismatch,
+    table,
+    keys.length === 1 ? keys[0] : undefined,
+    `${done} of ${keys.length} rows were there`,
+  );
 }
 
 /** An affected count that is not the expected one: never papered over. */
 export function mismatchError(code: ErrorCode, table: TargetTable, key: Image | undefined, what: string): RestageError {
-  const named = key === undefined ? '' : `, key ${[...key].map(([name, value]) => `${name}=${value ?? 'NULL'}`).join(', ')}`;
+  const named =
+    key === undefined ? '' : `, key ${[...key].map(([name, value]) => `${name}=${value ?? 'NULL'}`).join(', ')}`;
   return new RestageError(code, `the target does not hold the rows that the source changed: ${what}`, {
     where: `${formatTable(table.structure)}${named}`,
-    fix: code === 'target_drift' ? 'somebody else wrote to the target: restage verify names the rows' : 'this is a fault of Restage: keep the topics and report it',
+    fix:
+      code === 'target_drift'
+        ? 'somebody else wrote to the target: restage verify names the rows'
+        : 'this is a fault of Restage: keep the topics and report it',
   });
 }
 

@@ -8,7 +8,10 @@ const BUFFER_CHARACTERS = 65_536;
 
 /** Rows by COPY, in the order of `columns`; returns how many the server took. */
 export async function copyRows(
-  client: pg.ClientBase, table: string, columns: readonly string[], rows: Iterable<readonly (string | null)[]> | AsyncIterable<readonly (readonly (string | null)[])[]>,
+  client: pg.ClientBase,
+  table: string,
+  columns: readonly string[],
+  rows: Iterable<readonly (string | null)[]> | AsyncIterable<readonly (readonly (string | null)[])[]>,
 ): Promise<number> {
   const stream = client.query(from(`COPY ${table} (${columns.map(quoteIdentifier).join(', ')}) FROM STDIN`));
   const finished = new Promise<void>((resolve, reject) => stream.once('finish', resolve).once('error', reject));

@@ -18,7 +18,8 @@ export interface TargetSchemaOptions {
 /** The way that the configuration chose (`targets[].schema`). */
 export function openTargetSchema(options: TargetSchemaOptions): TargetSchema {
   const { pipeline, target, changes } = options;
-  const connect = (): Promise<pg.Client> => connectPg({ url: target.url, purpose: 'target', application: `restage ${pipeline} schema` });
+  const connect = (): Promise<pg.Client> =>
+    connectPg({ url: target.url, purpose: 'target', application: `restage ${pipeline} schema` });
   const build = new SchemaBuild({ pipeline, workers: target.loadWorkers, connect });
   switch (target.schema) {
     case 'copy':

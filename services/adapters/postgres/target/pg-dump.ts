@@ -24,16 +24,24 @@ const STDERR_KEPT = 4_000;
 export async function findPgTools(sourceMajor: number, environment: NodeJS.ProcessEnv = process.env): Promise<PgTools> {
   const found: PgTools[] = [];
   for (const directory of await candidateDirectories(environment)) {
-    const [dump, restore] = await Promise.all([majorOf(join(directory, 'pg_dump')), majorOf(join(directory, 'pg_restore'))]);
+    const [dump, restore] = await Promise.all([
+      majorOf(join(directory, 'pg_dump')),
+      majorOf(join(directory, 'pg_restore')),
+    ]);
     if (dump !== null && restore !== null && restore >= dump) found.push({ directory, major: dump });
   }
   const fitting = found.filter((tools) => tools.major >= sourceMajor).toSorted((a, b) => a.major - b.major)[0];
   if (fitting !== undefined) return fitting;
   const have = found.length === 0 ? 'none was found' : `found: ${found.map((tools) => tools.major).join(', ')}`;
-  throw new RestageError('schema_tool', `copying the structure needs pg_dump and pg_restore ${sourceMajor} or newer; ${have}`, {
-    fix: `apt-get install postgresql-client-${sourceMajor} (or dnf install postgresql${sourceMajor}, brew install postgresql@${sourceMajor}), `
-      + 'or set schema: create for the target',
-  });
+  throw new RestageError(
+    'schema_tool',
+    `copying the structure needs pg_dump and pg_restore ${sourceMajor} or newer; ${have}`,
+    {
+      fix:
+        `apt-get install postgresql-client-${sourceMajor} (or dnf install postgresql${sourceMajor}, brew install postgresql@${sourceMajor}), ` +
+        'or set schema: create for the target',
+    },
+  );
 }
 
 /** The structure of a database in pg_dump's custom format. The password travels in the environment, never in argv. */
@@ -41,10 +49,26 @@ export async function dumpStructure(tools: PgTools, url: string): Promise<Buffer
   return withDirectory(async (directory) => {
     const file = join(directory, 'structure.dump');
     const connection = splitPassword(url);
-    await run(join(tools.directory, 'pg_dump'), [
-      '-Fc', '--schema-only', '--no-owner', '--no-privileges', '--no-publications', '--no-subscriptions', '--no-tablespaces',
-      '--exclude-schema=restage', '--lock-wait-timeout=60000', '--no-password', '--file', file, '--dbname', connection.url,
-    ], connection.password === null ? {} : { PGPASSWORD: connection.password });
+    await run(
+      join(tools.directory, 'pg_dump'),
+      [
+        '-Fc',
+        '--schema-only',
+        '--no-owner',
+        '--no-privileges',
+        '--no-publications',
+        '--no-subscriptions',
+        '--no-tablespaces',
+        '--exclude-schema=restage',
+        '--lock-wait-timeout=60000',
+        '--no-password',
+        '--file',
+        file,
+        '--dbname',
+        connection.url,
+      ],
+      connection.password === null ? {} : { PGPASSWORD: connection.password },
+    );
     return readFile(file);
   });
 }
@@ -68,7 +92,11 @@ export async function archiveSql(tools: PgTools, archive: Buffer, list: string):
     const listFile = join(directory, 'structure.list');
     await writeFile(file, archive, { mode: 0o600 });
     await writeFile(listFile, list, { mode: 0o600 });
-    const sql = await run(join(tools.directory, 'pg_restore'), ['--no-owner', '--no-privileges', '--use-list', listFile, '--file', '-', file], {});
+    const sql = await run(
+      join(tools.directory, 'pg_restore'),
+      ['--no-owner', '--no-privileges', '--use-list', listFile, '--file', '-', file],
+      {},
+    );
     return sql.replaceAll(/^\\(?:un)?restrict [A-Za-z0-9]+$/gm, '').replace(/^SET transaction_timeout = 0;$/m, '');
   });
 }
@@ -96,7 +124,8 @@ async function majorOf(program: string): Promise<number | null> {
 
 function splitPassword(url: string): { readonly url: string; readonly password: string | null } {
   const parsed = new URL(url);
-  const password = parsed.searchParams.get('password') ?? (parsed.password === '' ? null : decodeURIComponent(parsed.password));
+  const password =
+    parsed.searchParams.get('password') ?? (parsed.password === '' ? null : decodeURIComponent(parsed.password));
   parsed.password = '';
   parsed.searchParams.delete('password');
   if (parsed.searchParams.get('sslmode') === 'no-verify') parsed.searchParams.set('sslmode', 'require');
@@ -114,7 +143,10 @@ async function withDirectory<T>(work: (directory: string) => Promise<T>): Promis
 
 function run(program: string, args: readonly string[], secrets: Readonly<Record<string, string>>): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { env: { ...process.env, LC_ALL: 'C', ...secrets }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(program, args, {
+      env: { ...process.env, LC_ALL: 'C', ...secrets },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     const output: Buffer[] = [];
     let complaint = '';
     child.stdout.on('data', (data: Buffer) => output.push(data));
@@ -122,7 +154,12 @@ function run(program: string, args: readonly string[], secrets: Readonly<Record<
     child.on('error', (cause) => reject(new RestageError('schema_tool', `${program} does not start`, { cause })));
     child.on('close', (code) => {
       if (code === 0) resolve(Buffer.concat(output).toString('utf8'));
-      else reject(new RestageError('schema_tool', `${program} failed: ${complaint.trim()}`, { fix: 'mend what the message names, then start again' }));
+      else
+        reject(
+          new RestageError('schema_tool', `${program} failed: ${complaint.trim()}`, {
+            fix: 'mend what the message names, then start again',
+          }),
+        );
     });
   });
 }

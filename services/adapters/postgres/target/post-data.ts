@@ -138,13 +138,17 @@ function captureIndex(row: IndexRow): Captured {
   }
   const timing = `${row.is_deferrable ? ' DEFERRABLE' : ''}${row.is_deferred ? ' INITIALLY DEFERRED' : ''}`;
   const sql = `${add} ${row.kind === 'p' ? 'PRIMARY KEY' : 'UNIQUE'} USING INDEX ${quoteIdentifier(row.name)}${timing}`;
-  return { steps: [{ phase: 'index', table: nameOf(row), name: row.name, sql: indexSql(row) }, { ...key, sql }, ...after], drop };
+  return {
+    steps: [{ phase: 'index', table: nameOf(row), name: row.name, sql: indexSql(row) }, { ...key, sql }, ...after],
+    drop,
+  };
 }
 
 /** pg_get_indexdef says ON ONLY for a partitioned table, which would leave the partitions without. */
 function indexSql(row: IndexRow): string {
-  const only = [`CREATE INDEX ${row.quoted_name} ON ONLY `, `CREATE UNIQUE INDEX ${row.quoted_name} ON ONLY `]
-    .find((head) => row.definition.startsWith(head));
+  const only = [`CREATE INDEX ${row.quoted_name} ON ONLY `, `CREATE UNIQUE INDEX ${row.quoted_name} ON ONLY `].find(
+    (head) => row.definition.startsWith(head),
+  );
   return only === undefined ? row.definition : only.slice(0, -'ONLY '.length) + row.definition.slice(only.length);
 }
 
@@ -154,10 +158,17 @@ function captureForeignKey(row: ForeignKeyRow): Captured {
   const name = quoteIdentifier(row.name);
   const inTwo = row.is_valid && !row.is_partitioned;
   const add: BuildStep = {
-    phase: 'foreignKey', table: nameOf(row), name: row.name,
+    phase: 'foreignKey',
+    table: nameOf(row),
+    name: row.name,
     sql: `ALTER TABLE ${table} ADD CONSTRAINT ${name} ${row.definition}${inTwo ? ' NOT VALID' : ''}`,
   };
-  const validate: BuildStep = { phase: 'validate', table: nameOf(row), name: '', sql: `ALTER TABLE ${table} VALIDATE CONSTRAINT ${name}` };
+  const validate: BuildStep = {
+    phase: 'validate',
+    table: nameOf(row),
+    name: '',
+    sql: `ALTER TABLE ${table} VALIDATE CONSTRAINT ${name}`,
+  };
   return { steps: inTwo ? [add, validate] : [add], drop: `ALTER TABLE ${table} DROP CONSTRAINT ${name}` };
 }
 
@@ -166,7 +177,9 @@ function captureHook(row: HookRow): Captured {
   const state = ENABLE[row.enabled];
   const enable = state === null ? '' : `;\nALTER TABLE ${table} ${state} ${row.kind} ${quoteIdentifier(row.name)}`;
   return {
-    steps: [{ phase: 'trigger', table: nameOf(row), name: row.name, sql: row.definition.replace(/;\s*$/, '') + enable }],
+    steps: [
+      { phase: 'trigger', table: nameOf(row), name: row.name, sql: row.definition.replace(/;\s*$/, '') + enable },
+    ],
     drop: `DROP ${row.kind} ${quoteIdentifier(row.name)} ON ${table}`,
   };
 }

@@ -19,7 +19,8 @@ export interface ListChoice {
 const ENTRY = /^(\d+); (\d+) (\d+) (.*)$/;
 const DEPENDS = /^;\tdepends on: ([\d ]+)$/;
 const PG_CLASS = '1259';
-const DATABASE_WIDE = /^(?:ENCODING|STDSTRINGS|SEARCHPATH|DATABASE|DATABASE PROPERTIES|USER MAPPING|SERVER|FOREIGN DATA WRAPPER|EVENT TRIGGER|SUBSCRIPTION|PUBLICATION(?: TABLE)?) /;
+const DATABASE_WIDE =
+  /^(?:ENCODING|STDSTRINGS|SEARCHPATH|DATABASE|DATABASE PROPERTIES|USER MAPPING|SERVER|FOREIGN DATA WRAPPER|EVENT TRIGGER|SUBSCRIPTION|PUBLICATION(?: TABLE)?) /;
 const RELATION = /^(?:TABLE|FOREIGN TABLE) /;
 const NOT_OURS = /^(?:COMMENT - EXTENSION |FOREIGN TABLE )/;
 
@@ -47,7 +48,11 @@ export function parseList(text: string): ListEntry[] {
  * what hangs on those. What chosen tables need stays: schemas, types, functions, sequences. Functions stay all, because
  * one called from another's body appears in no catalog. Of extensions nobody needs, the target's own list decides.
  */
-export function chooseEntries(entries: readonly ListEntry[], tableOids: ReadonlySet<string>, available: ReadonlySet<string>): ListChoice {
+export function chooseEntries(
+  entries: readonly ListEntry[],
+  tableOids: ReadonlySet<string>,
+  available: ReadonlySet<string>,
+): ListChoice {
   const out = new Set<number>();
   for (const entry of entries) {
     const isOtherTable = entry.catalogOid === PG_CLASS && RELATION.test(entry.label) && !tableOids.has(entry.oid);
@@ -64,7 +69,10 @@ export function chooseEntries(entries: readonly ListEntry[], tableOids: Readonly
     if (!isNeeded) out.add(entry.dumpId);
   }
   const labels = new Map(entries.map((entry) => [entry.dumpId, entry.label]));
-  return { kept: entries.filter((entry) => !out.has(entry.dumpId)), leftOut: hanging.map((id) => labels.get(id) ?? String(id)) };
+  return {
+    kept: entries.filter((entry) => !out.has(entry.dumpId)),
+    leftOut: hanging.map((id) => labels.get(id) ?? String(id)),
+  };
 }
 
 /** A list file for `pg_restore --use-list`. */

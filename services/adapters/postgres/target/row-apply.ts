@@ -9,7 +9,12 @@ import type { TargetTable } from './target-table.ts';
  * One change as one statement, in source order: for tables that must not be folded, and where the bulk form tripped a
  * constraint that the order of the source does not.
  */
-export async function applyRow(client: pg.ClientBase, table: TargetTable, change: RowChange, mismatch: ErrorCode): Promise<void> {
+export async function applyRow(
+  client: pg.ClientBase,
+  table: TargetTable,
+  change: RowChange,
+  mismatch: ErrorCode,
+): Promise<void> {
   if (change.kind === 'insert') return insertRow(client, table, change.after);
   const statement = new Statement();
   if (change.kind === 'delete') {
@@ -19,9 +24,11 @@ export async function applyRow(client: pg.ClientBase, table: TargetTable, change
     if (set.length === 0) return;
     statement.text = `UPDATE ${table.sql} AS t SET ${set.map(([name, value]) => `${quoteIdentifier(name)} = ${statement.bind(value)}`).join(', ')} WHERE `;
   }
-  statement.text += table.identity.length > 0 ? byKey(table, change.key, statement) : byWholeRow(table, change, statement, mismatch);
+  statement.text +=
+    table.identity.length > 0 ? byKey(table, change.key, statement) : byWholeRow(table, change, statement, mismatch);
   const done = await client.query(statement.text, statement.values);
-  if (done.rowCount !== 1) throw mismatchError(mismatch, table, change.key, `${done.rowCount ?? 0} rows instead of one`);
+  if (done.rowCount !== 1)
+    throw mismatchError(mismatch, table, change.key, `${done.rowCount ?? 0} rows instead of one`);
 }
 
 async function insertRow(client: pg.ClientBase, table: TargetTable, after: Image): Promise<void> {
@@ -33,7 +40,10 @@ async function insertRow(client: pg.ClientBase, table: TargetTable, after: Image
   const statement = new Statement();
   const values = cells.map(([, value]) => statement.bind(value)).join(', ');
   const names = cells.map(([name]) => quoteIdentifier(name)).join(', ');
-  await client.query(`INSERT INTO ${table.sql} (${names}) OVERRIDING SYSTEM VALUE VALUES (${values})`, statement.values);
+  await client.query(
+    `INSERT INTO ${table.sql} (${names}) OVERRIDING SYSTEM VALUE VALUES (${values})`,
+    statement.values,
+  );
 }
 
 function isSettable(table: TargetTable, name: string, value: string | null, key: Image): boolean {
@@ -43,16 +53,24 @@ function isSettable(table: TargetTable, name: string, value: string | null, key:
 }
 
 function byKey(table: TargetTable, key: Image, statement: Statement): string {
-  return table.identity.map((name) => `t.${quoteIdentifier(name)} = ${statement.bind(key.get(name) ?? null)}`).join(' AND ');
+  return table.identity
+    .map((name) => `t.${quoteIdentifier(name)} = ${statement.bind(key.get(name) ?? null)}`)
+    .join(' AND ');
 }
 
 /**
  * Exactly one of the equal rows. Text tells them apart where a type has no equality (json, point), and it is the output function's,
  * as in the event, which format() calls: a cast to text prints bool, inet and char(n) otherwise (PostgreSQL: "CREATE CAST", Notes).
  */
-function byWholeRow(table: TargetTable, change: Exclude<RowChange, { kind: 'insert' }>, statement: Statement, mismatch: ErrorCode): string {
+function byWholeRow(
+  table: TargetTable,
+  change: Exclude<RowChange, { kind: 'insert' }>,
+  statement: Statement,
+  mismatch: ErrorCode,
+): string {
   const cells = [...(change.before ?? change.key)].filter(([name]) => table.columns.has(name));
-  if (cells.length === 0) throw mismatchError(mismatch, table, undefined, 'the change of a table without identity names no row');
+  if (cells.length === 0)
+    throw mismatchError(mismatch, table, undefined, 'the change of a table without identity names no row');
   const same = cells.map(([name, value]) => sameText(`o.${quoteIdentifier(name)}`, value, statement)).join(' AND ');
   return `t.ctid = (SELECT o.ctid FROM ${table.sql} AS o WHERE ${same} LIMIT 1)`;
 }

@@ -46,7 +46,11 @@ export class SchemaBuild {
   }
 
   /** Hands the items to at most `workers` sessions; the first error stops the hand-out and is thrown when all have ended. */
-  async #spread<T>(items: readonly T[], workers: number, work: (client: pg.Client, item: T) => Promise<void>): Promise<void> {
+  async #spread<T>(
+    items: readonly T[],
+    workers: number,
+    work: (client: pg.Client, item: T) => Promise<void>,
+  ): Promise<void> {
     const queue = [...items];
     const worker = (): Promise<void> =>
       this.#with(async (client) => {

@@ -49,7 +49,11 @@ export class SchemaCopy implements TargetSchema {
       await requireAbsent(client, tables);
       const archive = await loadArchive(client, this.#options.pipeline);
       if (archive === null) throw noArchive();
-      const sql = await archiveSql(await findPgTools(archive.sourceMajor), archive.archive, await withoutSchemas(client, archive));
+      const sql = await archiveSql(
+        await findPgTools(archive.sourceMajor),
+        archive.archive,
+        await withoutSchemas(client, archive),
+      );
       await client.query('BEGIN');
       await this.#restore(client, sql, tables);
       await client.query('COMMIT');
@@ -73,11 +77,15 @@ export class SchemaCopy implements TargetSchema {
       throw restoreError(cause);
     }
     const kept = new Set(tables.map(tableKey));
-    await applyTableChanges(client, this.#options.changes.filter((change) => kept.has(tableKey(change.rename ?? change.table))));
+    await applyTableChanges(
+      client,
+      this.#options.changes.filter((change) => kept.has(tableKey(change.rename ?? change.table))),
+    );
     await requireFitting(client, tables);
     const steps = await takePostData(client, tables);
     await new SchemaJournal(client, this.#options.pipeline).finishPreData([...steps, ...(await refreshes(client))], {
-      how: 'copy', tables: tables.map(({ schema, table }) => ({ schema, table })),
+      how: 'copy',
+      tables: tables.map(({ schema, table }) => ({ schema, table })),
     });
   }
 }
@@ -87,7 +95,9 @@ async function withoutSchemas(client: pg.ClientBase, archive: StructureArchive):
   const lines: string[] = [];
   for (const line of archive.list.split('\n')) {
     const schema = SCHEMA_ENTRY.exec(line)?.[1];
-    const exists = schema !== undefined && (await client.query('SELECT FROM pg_namespace WHERE nspname = $1', [schema])).rowCount === 1;
+    const exists =
+      schema !== undefined &&
+      (await client.query('SELECT FROM pg_namespace WHERE nspname = $1', [schema])).rowCount === 1;
     if (!exists) lines.push(line);
   }
   return lines.join('\n');
@@ -102,20 +112,27 @@ async function refreshes(client: pg.ClientBase): Promise<BuildStep[]> {
       ORDER BY c.oid`,
   );
   return rows.map(({ schema, table, quoted }) => ({
-    phase: 'refresh', table: { schema, table }, name: '', sql: `REFRESH MATERIALIZED VIEW ${quoted}`,
+    phase: 'refresh',
+    table: { schema, table },
+    name: '',
+    sql: `REFRESH MATERIALIZED VIEW ${quoted}`,
   }));
 }
 
 function noArchive(): RestageError {
   return new RestageError('schema_missing', 'the target holds no structure of the source yet', {
-    where: 'restage.archive', fix: 'start the pipeline with restage run, or run restage schema copy --section pre-data for this target',
+    where: 'restage.archive',
+    fix: 'start the pipeline with restage run, or run restage schema copy --section pre-data for this target',
   });
 }
 
 function restoreError(cause: unknown): unknown {
   if (!(cause instanceof Error)) return cause;
   return new RestageError('schema_differs', `the target refuses the source's structure: ${cause.message}`, {
-    where: 'detail' in cause && typeof cause.detail === 'string' ? cause.detail : 'restoring the structure, all of it undone',
+    where:
+      'detail' in cause && typeof cause.detail === 'string'
+        ? cause.detail
+        : 'restoring the structure, all of it undone',
     fix: 'mend what the message names at the target (drop what is in the way, install the extension, grant the right), then start again',
     cause,
   });

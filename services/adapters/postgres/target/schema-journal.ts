@@ -41,7 +41,8 @@ export class SchemaJournal {
 
   async isPreDataDone(): Promise<boolean> {
     const done = await this.#client.query(
-      'SELECT FROM restage.journal WHERE pipeline = $1 AND step = $2 AND finished_at IS NOT NULL', [this.#pipeline, PRE_DATA],
+      'SELECT FROM restage.journal WHERE pipeline = $1 AND step = $2 AND finished_at IS NOT NULL',
+      [this.#pipeline, PRE_DATA],
     );
     return done.rowCount === 1;
   }
@@ -74,7 +75,8 @@ export class SchemaJournal {
   /** Tables that postLoad analyses: all that pre-data brought. */
   async tables(): Promise<TableName[]> {
     const { rows } = await this.#client.query<{ detail: string }>(
-      'SELECT detail::text AS detail FROM restage.journal WHERE pipeline = $1 AND step = $2', [this.#pipeline, PRE_DATA],
+      'SELECT detail::text AS detail FROM restage.journal WHERE pipeline = $1 AND step = $2',
+      [this.#pipeline, PRE_DATA],
     );
     const [row] = rows;
     return row === undefined ? [] : ((JSON.parse(row.detail) as { tables?: TableName[] }).tables ?? []);

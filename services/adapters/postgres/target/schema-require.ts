@@ -29,7 +29,10 @@ export class SchemaRequire implements TargetSchema {
       if (await journal.isPreDataDone()) return;
       await requireEmpty(client, tables);
       await client.query('BEGIN');
-      await journal.finishPreData([], { how: 'require', tables: tables.map(({ schema, table }) => ({ schema, table })) });
+      await journal.finishPreData([], {
+        how: 'require',
+        tables: tables.map(({ schema, table }) => ({ schema, table })),
+      });
       await client.query('COMMIT');
     } finally {
       await client.end();

@@ -37,13 +37,21 @@ export async function storeArchive(options: StoreArchiveOptions): Promise<StoreR
   const source = await readSource(options);
   const targetMajor = await majorOf(targetClient);
   if (targetMajor < source.major) {
-    throw new RestageError('schema_differs', `the target is PostgreSQL ${targetMajor}, older than the source's ${source.major}`, {
-      fix: `use a target of version ${source.major} or newer, or schema: create`,
-    });
+    throw new RestageError(
+      'schema_differs',
+      `the target is PostgreSQL ${targetMajor}, older than the source's ${source.major}`,
+      {
+        fix: `use a target of version ${source.major} or newer, or schema: create`,
+      },
+    );
   }
   const tools = await findPgTools(source.major);
   const archive = await dumpStructure(tools, options.sourceUrl);
-  const choice = chooseEntries(parseList(await listArchive(tools, archive)), source.oids, await availableExtensions(targetClient));
+  const choice = chooseEntries(
+    parseList(await listArchive(tools, archive)),
+    source.oids,
+    await availableExtensions(targetClient),
+  );
   await targetClient.query(
     `INSERT INTO restage.archive (pipeline, made_at, source_version, archive, list) VALUES ($1, now(), $2, $3, $4)
      ON CONFLICT (pipeline) DO UPDATE SET made_at = now(), source_version = excluded.source_version, archive = excluded.archive, list = excluded.list`,
@@ -57,7 +65,8 @@ export async function loadArchive(client: pg.ClientBase, pipeline: string): Prom
   await createArchiveTable(client);
   const [row] = (
     await client.query<{ source_version: number; archive: Buffer; list: string }>(
-      'SELECT source_version, archive, list FROM restage.archive WHERE pipeline = $1', [pipeline],
+      'SELECT source_version, archive, list FROM restage.archive WHERE pipeline = $1',
+      [pipeline],
     )
   ).rows;
   return row === undefined ? null : { sourceMajor: row.source_version, archive: row.archive, list: row.list };
@@ -69,8 +78,14 @@ async function createArchiveTable(client: pg.ClientBase): Promise<void> {
       pipeline text PRIMARY KEY, made_at timestamptz NOT NULL, source_version integer NOT NULL, archive bytea NOT NULL, list text NOT NULL)`);
 }
 
-async function readSource(options: StoreArchiveOptions): Promise<{ readonly major: number; readonly oids: ReadonlySet<string> }> {
-  const client = await connectPg({ url: options.sourceUrl, purpose: 'source', application: `restage ${options.pipeline} schema` });
+async function readSource(
+  options: StoreArchiveOptions,
+): Promise<{ readonly major: number; readonly oids: ReadonlySet<string> }> {
+  const client = await connectPg({
+    url: options.sourceUrl,
+    purpose: 'source',
+    application: `restage ${options.pipeline} schema`,
+  });
   try {
     const major = await majorOf(client);
     const { rows } = await client.query<{ schema: string; table: string; oid: string | null; parents: string[] }>(
@@ -84,7 +99,9 @@ async function readSource(options: StoreArchiveOptions): Promise<{ readonly majo
     );
     const missing = rows.filter((row) => row.oid === null);
     if (missing.length > 0) {
-      throw new RestageError('table_not_found', 'chosen tables are not in the source', { where: missing.map(formatTable).join(', ') });
+      throw new RestageError('table_not_found', 'chosen tables are not in the source', {
+        where: missing.map(formatTable).join(', '),
+      });
     }
     return { major, oids: new Set(rows.flatMap((row) => [row.oid ?? '', ...row.parents])) };
   } finally {

@@ -18,11 +18,14 @@ export function changeStructure(table: TableStructure, changes: readonly TableCh
     if (tableKey(change.table) !== tableKey(table)) continue;
     const dropped = new Set(change.dropColumns);
     const name = (column: string): string => change.renameColumns.get(column) ?? column;
-    const keep = (columns: readonly string[]): readonly string[] => (columns.some((column) => dropped.has(column)) ? [] : columns.map(name));
+    const keep = (columns: readonly string[]): readonly string[] =>
+      columns.some((column) => dropped.has(column)) ? [] : columns.map(name);
     changed = {
       ...changed,
       ...change.rename,
-      columns: changed.columns.filter((column) => !dropped.has(column.name)).map((column) => ({ ...column, name: name(column.name) })),
+      columns: changed.columns
+        .filter((column) => !dropped.has(column.name))
+        .map((column) => ({ ...column, name: name(column.name) })),
       primaryKey: keep(changed.primaryKey),
       uniques: changed.uniques.map(keep).filter((columns) => columns.length > 0),
       identity: { ...changed.identity, columns: keep(changed.identity.columns) },
@@ -39,20 +42,27 @@ export async function applyTableChanges(client: pg.ClientBase, changes: readonly
   const moves: { readonly from: TableName; readonly to: TableName }[] = [];
   for (const change of changes) {
     const table = quoteTable(change.table);
-    for (const column of change.dropColumns) await client.query(`ALTER TABLE ${table} DROP COLUMN ${quoteIdentifier(column)} CASCADE`);
+    for (const column of change.dropColumns)
+      await client.query(`ALTER TABLE ${table} DROP COLUMN ${quoteIdentifier(column)} CASCADE`);
     const renames = [...change.renameColumns];
     for (const [index, [from]] of renames.entries()) await renameColumn(client, table, from, `restage rename ${index}`);
     for (const [index, [, to]] of renames.entries()) await renameColumn(client, table, `restage rename ${index}`, to);
-    if (change.rename !== null && tableKey(change.rename) !== tableKey(change.table)) moves.push({ from: change.table, to: change.rename });
+    if (change.rename !== null && tableKey(change.rename) !== tableKey(change.table))
+      moves.push({ from: change.table, to: change.rename });
   }
-  for (const [index, { from }] of moves.entries()) await client.query(`ALTER TABLE ${quoteTable(from)} RENAME TO "restage rename ${index}"`);
+  for (const [index, { from }] of moves.entries())
+    await client.query(`ALTER TABLE ${quoteTable(from)} RENAME TO "restage rename ${index}"`);
   for (const [index, { from, to }] of moves.entries()) {
     await ensureSchema(client, to.schema);
     const between = `restage rename ${index}`;
     if (from.schema !== to.schema) {
-      await client.query(`ALTER TABLE ${quoteTable({ schema: from.schema, table: between })} SET SCHEMA ${quoteIdentifier(to.schema)}`);
+      await client.query(
+        `ALTER TABLE ${quoteTable({ schema: from.schema, table: between })} SET SCHEMA ${quoteIdentifier(to.schema)}`,
+      );
     }
-    await client.query(`ALTER TABLE ${quoteTable({ schema: to.schema, table: between })} RENAME TO ${quoteIdentifier(to.table)}`);
+    await client.query(
+      `ALTER TABLE ${quoteTable({ schema: to.schema, table: between })} RENAME TO ${quoteIdentifier(to.table)}`,
+    );
   }
 }
 

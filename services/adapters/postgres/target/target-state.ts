@@ -58,7 +58,13 @@ export class TargetState {
   /** Takes the row over for this holder. @throws RestageError state_newer. */
   async open(client: pg.ClientBase): Promise<Checkpoint | null> {
     const { rows } = await client.query<{
-      format: number; incarnation: string; pass: number; plan_offset: string; next_offset: string; through: string; load_done: boolean;
+      format: number;
+      incarnation: string;
+      pass: number;
+      plan_offset: string;
+      next_offset: string;
+      through: string;
+      load_done: boolean;
     }>(
       `UPDATE restage.checkpoint SET lease_token = $2 WHERE pipeline = $1
        RETURNING format, incarnation, pass, plan_offset::text, next_offset::text, through::text, load_done`,
@@ -67,13 +73,22 @@ export class TargetState {
     const [row] = rows;
     if (row === undefined) return null;
     if (row.format > STATE_FORMAT) {
-      throw new RestageError('state_newer', `the target's state has form ${row.format}, newer than this Restage reads`, {
-        where: 'restage.checkpoint', fix: 'use the newer version of Restage that wrote it',
-      });
+      throw new RestageError(
+        'state_newer',
+        `the target's state has form ${row.format}, newer than this Restage reads`,
+        {
+          where: 'restage.checkpoint',
+          fix: 'use the newer version of Restage that wrote it',
+        },
+      );
     }
     return {
-      incarnation: row.incarnation, pass: row.pass === 1 ? 1 : 2, planOffset: BigInt(row.plan_offset), nextOffset: BigInt(row.next_offset),
-      through: parseLsn(row.through), isLoadDone: row.load_done,
+      incarnation: row.incarnation,
+      pass: row.pass === 1 ? 1 : 2,
+      planOffset: BigInt(row.plan_offset),
+      nextOffset: BigInt(row.next_offset),
+      through: parseLsn(row.through),
+      isLoadDone: row.load_done,
     };
   }
 
@@ -88,38 +103,58 @@ export class TargetState {
   /** First in every apply's transaction: whoever lost the lease changes nothing. @throws RestageError lease_lost. */
   async guard(client: pg.ClientBase, lock: 'UPDATE' | 'SHARE'): Promise<void> {
     const { rows } = await client.query<{ ours: boolean }>(
-      `SELECT lease_token = $2 AS ours FROM restage.checkpoint WHERE pipeline = $1 FOR ${lock}`, [this.#pipeline, this.#token],
+      `SELECT lease_token = $2 AS ours FROM restage.checkpoint WHERE pipeline = $1 FOR ${lock}`,
+      [this.#pipeline, this.#token],
     );
     if (rows[0]?.ours !== true) throw takenOver();
   }
 
-  async moveTo(client: pg.ClientBase, position: { epoch: number; commit: Lsn | null; through: Lsn; nextOffset: bigint }): Promise<void> {
+  async moveTo(
+    client: pg.ClientBase,
+    position: { epoch: number; commit: Lsn | null; through: Lsn; nextOffset: bigint },
+  ): Promise<void> {
     await client.query(
       `UPDATE restage.checkpoint SET epoch = $2, commit_lsn = coalesce($3, commit_lsn), through = $4, next_offset = $5, updated_at = clock_timestamp()
         WHERE pipeline = $1`,
-      [this.#pipeline, position.epoch, position.commit === null ? null : formatLsn(position.commit), formatLsn(position.through), String(position.nextOffset)],
+      [
+        this.#pipeline,
+        position.epoch,
+        position.commit === null ? null : formatLsn(position.commit),
+        formatLsn(position.through),
+        String(position.nextOffset),
+      ],
     );
   }
 
   /** @throws RestageError lease_lost. */
   async startStream(client: pg.ClientBase, nextOffset: bigint): Promise<void> {
     const done = await client.query(
-      'UPDATE restage.checkpoint SET pass = 2, next_offset = $3 WHERE pipeline = $1 AND lease_token = $2', [this.#pipeline, this.#token, String(nextOffset)],
+      'UPDATE restage.checkpoint SET pass = 2, next_offset = $3 WHERE pipeline = $1 AND lease_token = $2',
+      [this.#pipeline, this.#token, String(nextOffset)],
     );
     if (done.rowCount !== 1) throw takenOver();
   }
 
   /** @throws RestageError lease_lost. */
   async finishLoad(client: pg.ClientBase): Promise<void> {
-    const done = await client.query('UPDATE restage.checkpoint SET load_done = true WHERE pipeline = $1 AND lease_token = $2', [this.#pipeline, this.#token]);
+    const done = await client.query(
+      'UPDATE restage.checkpoint SET load_done = true WHERE pipeline = $1 AND lease_token = $2',
+      [this.#pipeline, this.#token],
+    );
     if (done.rowCount !== 1) throw takenOver();
   }
 
   async tableLoads(client: pg.ClientBase): Promise<Map<string, TableLoad>> {
     const { rows } = await client.query<{ topic: string; load: number; snapshot: string | null }>(
-      'SELECT topic, load, snapshot::text AS snapshot FROM restage.table_load WHERE pipeline = $1', [this.#pipeline],
+      'SELECT topic, load, snapshot::text AS snapshot FROM restage.table_load WHERE pipeline = $1',
+      [this.#pipeline],
     );
-    return new Map(rows.map((row) => [row.topic, { load: row.load, snapshot: row.snapshot === null ? null : parseLsn(row.snapshot) }]));
+    return new Map(
+      rows.map((row) => [
+        row.topic,
+        { load: row.load, snapshot: row.snapshot === null ? null : parseLsn(row.snapshot) },
+      ]),
+    );
   }
 
   /** A table is to be loaded by this load; what an earlier load noted of it is forgotten. */
@@ -133,7 +168,11 @@ export class TargetState {
   }
 
   async endTable(client: pg.ClientBase, topic: string, snapshot: Lsn): Promise<void> {
-    await client.query('UPDATE restage.table_load SET snapshot = $3 WHERE pipeline = $1 AND topic = $2', [this.#pipeline, topic, formatLsn(snapshot)]);
+    await client.query('UPDATE restage.table_load SET snapshot = $3 WHERE pipeline = $1 AND topic = $2', [
+      this.#pipeline,
+      topic,
+      formatLsn(snapshot),
+    ]);
   }
 
   /** Says for people that tables were emptied to be loaded again; in the transaction that does it. */
@@ -146,7 +185,10 @@ export class TargetState {
   }
 
   /** False when this part is applied already. */
-  async noteChunk(client: pg.ClientBase, part: { topic: string; load: number; chunk: number; part: number; rows: number }): Promise<boolean> {
+  async noteChunk(
+    client: pg.ClientBase,
+    part: { topic: string; load: number; chunk: number; part: number; rows: number },
+  ): Promise<boolean> {
     const done = await client.query(
       'INSERT INTO restage.chunk_ledger VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING',
       [this.#pipeline, part.topic, part.load, part.chunk, part.part, part.rows],

@@ -25,7 +25,20 @@ export interface TargetTable {
 
 /** Types whose equality is that of their text under the pinned settings. */
 const TEXT_EQUAL_TYPES: ReadonlySet<string> = new Set([
-  'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'uuid', 'bytea', 'date', 'timestamp', 'timestamptz', 'name', 'char',
+  'bool',
+  'int2',
+  'int4',
+  'int8',
+  'oid',
+  'text',
+  'varchar',
+  'uuid',
+  'bytea',
+  'date',
+  'timestamp',
+  'timestamptz',
+  'name',
+  'char',
 ]);
 
 const SQL = `
@@ -55,14 +68,22 @@ export async function readTargetTable(client: pg.ClientBase, structure: TableStr
   const { rows } = await client.query<CatalogRow>(SQL, [structure.schema, structure.table]);
   if (rows.length === 0 && structure.columns.length > 0) {
     throw new RestageError('schema_missing', 'a table is missing in the target', {
-      where: formatTable(structure), fix: 'set schema: copy or schema: create for this target, or make the table',
+      where: formatTable(structure),
+      fix: 'set schema: copy or schema: create for this target, or make the table',
     });
   }
-  const missing = structure.columns.filter((column) => !column.generated && !rows.some((row) => row.name === column.name && !row.generated));
+  const missing = structure.columns.filter(
+    (column) => !column.generated && !rows.some((row) => row.name === column.name && !row.generated),
+  );
   if (missing.length > 0) {
-    throw new RestageError('schema_differs', 'a table in the target lacks columns that the source has, or computes them itself', {
-      where: `${formatTable(structure)}: ${missing.map((column) => column.name).join(', ')}`, fix: 'add them to the target\'s table as plain columns',
-    });
+    throw new RestageError(
+      'schema_differs',
+      'a table in the target lacks columns that the source has, or computes them itself',
+      {
+        where: `${formatTable(structure)}: ${missing.map((column) => column.name).join(', ')}`,
+        fix: "add them to the target's table as plain columns",
+      },
+    );
   }
   const { identity } = structure;
   const isWatched = rows.some((row) => row.watched);
@@ -70,7 +91,11 @@ export async function readTargetTable(client: pg.ClientBase, structure: TableStr
   return {
     structure,
     sql: quoteTable(structure),
-    columns: new Map(rows.filter((row) => !row.generated).map((row) => [row.name, { name: row.name, cast: row.cast, isAlwaysIdentity: row.always }])),
+    columns: new Map(
+      rows
+        .filter((row) => !row.generated)
+        .map((row) => [row.name, { name: row.name, cast: row.cast, isAlwaysIdentity: row.always }]),
+    ),
     identity: identity.columns,
     isFoldable: identity.columns.length > 0 && isTextEqual && !isWatched,
     isWatched,

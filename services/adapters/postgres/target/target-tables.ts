@@ -23,10 +23,14 @@ export async function presentTables(client: pg.ClientBase, tables: readonly Tabl
 export async function requireAbsent(client: pg.ClientBase, tables: readonly TableName[]): Promise<void> {
   const present = await presentTables(client, tables);
   if (present.length === 0) return;
-  throw new RestageError('schema_differs', `${present.length} of ${tables.length} chosen tables are in the target already, not made by this pipeline`, {
-    where: nameSome(present.map(formatTable)),
-    fix: 'drop them, or set schema: require for the target if they are meant to be filled',
-  });
+  throw new RestageError(
+    'schema_differs',
+    `${present.length} of ${tables.length} chosen tables are in the target already, not made by this pipeline`,
+    {
+      where: nameSome(present.map(formatTable)),
+      fix: 'drop them, or set schema: require for the target if they are meant to be filled',
+    },
+  );
 }
 
 /** @throws RestageError schema_missing or schema_differs, naming tables and columns. */
@@ -45,7 +49,8 @@ export async function requireFitting(client: pg.ClientBase, tables: readonly Tab
   });
   if (problems.length === 0) return;
   throw new RestageError('schema_differs', 'tables in the target cannot take the events of the source', {
-    where: nameSome(problems), fix: 'alter the columns named at the target, or add a rule that renames or drops them',
+    where: nameSome(problems),
+    fix: 'alter the columns named at the target, or add a rule that renames or drops them',
   });
 }
 
@@ -53,12 +58,18 @@ export async function requireFitting(client: pg.ClientBase, tables: readonly Tab
 export async function requireEmpty(client: pg.ClientBase, tables: readonly TableName[]): Promise<void> {
   const filled: string[] = [];
   for (const table of tables) {
-    if (((await client.query(`SELECT FROM ${quoteTable(table)} LIMIT 1`)).rowCount ?? 0) > 0) filled.push(formatTable(table));
+    if (((await client.query(`SELECT FROM ${quoteTable(table)} LIMIT 1`)).rowCount ?? 0) > 0)
+      filled.push(formatTable(table));
   }
   if (filled.length === 0) return;
-  throw new RestageError('target_not_empty', `${filled.length} of the target's tables hold rows before the load begins`, {
-    where: nameSome(filled), fix: `if nobody needs the rows: TRUNCATE ${filled.slice(0, 8).join(', ')}`,
-  });
+  throw new RestageError(
+    'target_not_empty',
+    `${filled.length} of the target's tables hold rows before the load begins`,
+    {
+      where: nameSome(filled),
+      fix: `if nobody needs the rows: TRUNCATE ${filled.slice(0, 8).join(', ')}`,
+    },
+  );
 }
 
 function nameSome(names: readonly string[]): string {

@@ -1,0 +1,49 @@
+import { formatTable } from '#core/table-name.ts';
+import type { RowKey, TableReport, VerifyReport } from '#core/verify/verify-report.ts';
+import { formatColumns } from '../table-text.ts';
+
+const MOST_LINES = 50;
+
+/** For people: a line per table, a line per row that differs, the verdict. */
+export function describeReport(report: VerifyReport): string {
+  if (report.reason !== undefined) return `${report.verdict}: ${report.reason}\n`;
+  const tables = formatColumns(
+    ['table', 'rows', 'chunks', 'different', 'unverified'],
+    report.tables.map((table) => [
+      formatTable(table.targetTable),
+      table.rows,
+      table.chunks,
+      table.different.length,
+      table.unverified.length,
+    ]),
+  );
+  const lines = report.tables.flatMap(describeRows);
+  const hidden = lines.length > MOST_LINES ? [`… and ${lines.length - MOST_LINES} more; --json lists them all`] : [];
+  return [
+    tables.trimEnd(),
+    ...lines.slice(0, MOST_LINES),
+    ...hidden,
+    `${report.verdict}, after ${report.seconds.toFixed(1)} s`,
+    '',
+  ].join('\n');
+}
+
+function describeRows(table: TableReport): string[] {
+  const name = formatTable(table.targetTable);
+  return [
+    ...table.different.map(
+      ({ key, kind, columns }) =>
+        `${name} ${formatKey(key)}: ${kind}${columns.length === 0 ? '' : ` in ${columns.join(', ')}`}`,
+    ),
+    ...table.unverified.map(({ key, reason }) => `${name} ${formatKey(key)}: not verified: ${reason}`),
+    ...(table.chunksLeft === 0
+      ? []
+      : [`${name}: ${table.chunksLeft} more chunks differ, too many to compare row by row`]),
+  ];
+}
+
+function formatKey(key: RowKey): string {
+  return Object.entries(key)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ');
+}

@@ -1,0 +1,207 @@
+import type pg from 'pg';
+import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { connectPg } from '#adapters/postgres/session.ts';
+import { pause } from '#core/backoff.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import type { Logger } from '#core/log.ts';
+import { parseLsn, type Lsn } from '#core/lsn.ts';
+import { formatTable } from '#core/table-name.ts';
+import { chunkCount } from '#core/verify/chunk-digests.ts';
+import { verdictOf, type TableReport, type VerifyReport } from '#core/verify/verify-report.ts';
+import { readCheckpoint } from '../target-checkpoint.ts';
+import { countPages, digestTable, findSuspects, type ScanOptions, type Suspects } from './scan-tables.ts';
+import { emitBarrier, settleRows, SOURCE_POSITION } from './settle-rows.ts';
+import { pairTables, type TablePair } from './table-pair.ts';
+import type { VerifyProgress } from './verify-progress.ts';
+
+export interface VerifyOptions {
+  readonly logger: Logger;
+  readonly progress: VerifyProgress;
+  readonly signal: AbortSignal;
+  readonly clock: () => number;
+  /** How long to go on when the sink does not move, or rows never rest. Milliseconds; 30 s. */
+  readonly patienceMs?: number;
+}
+
+const PATIENCE_MS = 30_000;
+const POLL_MS = 5;
+
+/**
+ * Compares one target with the source, while both go on changing.
+ *
+ * First everything in two snapshots: the target's is taken the moment its sink has passed the end of the source's, so only
+ * what was applied in between differs. Chunks by hash of the key are digested in both databases; unequal ones are compared
+ * row by row. What differs then is suspect, and each suspect is judged by itself (core/verify/row-case.ts).
+ */
+export async function verifyTables(
+  config: Config,
+  target: TargetConfig,
+  options: VerifyOptions,
+): Promise<VerifyReport> {
+  const startedAt = options.clock();
+  const report = (tables: readonly TableReport[], verdict: VerifyReport['verdict'], reason?: string): VerifyReport => ({
+    pipeline: config.name,
+    target: target.name,
+    seconds: (options.clock() - startedAt) / 1_000,
+    tables,
+    verdict,
+    ...(reason === undefined ? {} : { reason }),
+  });
+  await using sessions = await openSessions(config, target);
+  const checkpoint = await readCheckpoint(sessions.target, config.name);
+  if (checkpoint?.isLoadDone !== true)
+    return report([], 'unverified', 'the initial load is not done: restage wait says when it is');
+  const rules = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
+  const pairs: TablePair[] = [];
+  for (const structure of selectTables(await readTables(sessions.source, config.name), config.source.tables)) {
+    pairs.push(await pairTables(sessions.source, sessions.target, structure, rules));
+  }
+  const run = new VerifyRun(config, sessions, options);
+  await run.takeSnapshots();
+  const scanned = await run.scan(pairs);
+  const tables: TableReport[] = [];
+  for (const table of scanned) tables.push(await run.settle(table));
+  return report(tables, verdictOf(tables));
+}
+
+interface ScannedTable {
+  readonly pair: TablePair;
+  readonly rows: number;
+  readonly chunks: number;
+  readonly suspects: Suspects;
+}
+
+class VerifyRun {
+  readonly #config: Config;
+  readonly #sessions: Sessions;
+  readonly #options: VerifyOptions;
+  readonly #patienceMs: number;
+
+  constructor(config: Config, sessions: Sessions, options: VerifyOptions) {
+    this.#config = config;
+    this.#sessions = sessions;
+    this.#options = options;
+    this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
+  }
+
+  async takeSnapshots(): Promise<void> {
+    const { source, target, scanSource, scanTarget } = this.#sessions;
+    await scanSource.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    const { rows } = await scanSource.query<{ lsn: string }>(`SELECT (${SOURCE_POSITION})::text AS lsn`);
+    const lsn = parseLsn(rows[0]?.lsn ?? '0/0');
+    await emitBarrier(source);
+    if (!(await this.#waitFor(target, lsn)))
+      this.#options.logger.warn('the sink does not move: what differs cannot be judged while it stands');
+    await scanTarget.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await scanTarget.query('SELECT');
+  }
+
+  async scan(pairs: readonly TablePair[]): Promise<ScannedTable[]> {
+    const { scanSource, scanTarget } = this.#sessions;
+    const { progress, signal } = this.#options;
+    const pages: number[] = [];
+    for (const pair of pairs)
+      pages.push((await countPages(scanSource, pair.source)) + (await countPages(scanTarget, pair.target)));
+    progress.begin(pages.reduce((sum, more) => sum + more, 0));
+    try {
+      const options = { source: scanSource, target: scanTarget, signal, onPages: (more: number) => progress.add(more) };
+      const scanned: ScannedTable[] = [];
+      for (const pair of pairs) scanned.push(await this.#scanTable(pair, options));
+      return scanned;
+    } finally {
+      progress.end();
+      await Promise.all([scanSource.query('ROLLBACK'), scanTarget.query('ROLLBACK')]).catch(() => undefined);
+    }
+  }
+
+  async settle({ pair, rows, chunks, suspects }: ScannedTable): Promise<TableReport> {
+    const { source, target } = this.#sessions;
+    const { signal, clock, logger } = this.#options;
+    if (suspects.keys.length > 0)
+      logger.debug({ table: formatTable(pair.table), rows: suspects.keys.length }, 'rows differ between the snapshots');
+    const settled = await settleRows(pair, suspects.keys, {
+      source,
+      target,
+      pipeline: this.#config.name,
+      patienceMs: this.#patienceMs,
+      signal,
+      clock,
+    });
+    return {
+      table: pair.table,
+      targetTable: pair.targetTable,
+      rows,
+      chunks,
+      chunksLeft: suspects.chunksLeft,
+      ...settled,
+    };
+  }
+
+  async #scanTable(pair: TablePair, options: ScanOptions): Promise<ScannedTable> {
+    const { source, target, signal } = options;
+    signal.throwIfAborted();
+    const { rows } = await source.query<{ rows: number }>(
+      'SELECT greatest(reltuples, 0)::float8 AS rows FROM pg_catalog.pg_class WHERE oid = $1',
+      [pair.source.oid],
+    );
+    const chunks = chunkCount(rows[0]?.rows ?? 0);
+    const [from, to] = await Promise.all([
+      digestTable(source, pair.source, pair.filter, chunks, options),
+      digestTable(target, pair.target, null, chunks, options),
+    ]);
+    const suspects = await findSuspects(pair, chunks, from, to, options);
+    this.#options.progress.say(`${formatTable(pair.targetTable)}: ${from.rows} rows`);
+    return { pair, rows: from.rows, chunks, suspects };
+  }
+
+  /** Gives up when the position has not moved for a while. */
+  async #waitFor(target: pg.ClientBase, lsn: Lsn): Promise<boolean> {
+    const { signal, clock } = this.#options;
+    let last = '';
+    let movedAt = clock();
+    while (clock() - movedAt < this.#patienceMs) {
+      signal.throwIfAborted();
+      const through = (await readCheckpoint(target, this.#config.name))?.through ?? '0/0';
+      if (parseLsn(through) >= lsn) return true;
+      if (through !== last) movedAt = clock();
+      last = through;
+      await pause(POLL_MS, signal);
+    }
+    return false;
+  }
+}
+
+interface Sessions extends AsyncDisposable {
+  readonly source: pg.Client;
+  readonly target: pg.Client;
+  readonly scanSource: pg.Client;
+  readonly scanTarget: pg.Client;
+}
+
+/** Row-level security must refuse rather than hide rows. */
+async function openSessions(config: Config, target: TargetConfig): Promise<Sessions> {
+  const application = `restage ${config.name} verify`;
+  const settings = { row_security: 'off' };
+  const opened: pg.Client[] = [];
+  const open = async (url: string, purpose: 'source' | 'target'): Promise<pg.Client> => {
+    const client = await connectPg({ url, purpose, application, settings });
+    opened.push(client);
+    return client;
+  };
+  const close = async (): Promise<void> => {
+    await Promise.allSettled(opened.map((client) => client.end()));
+  };
+  try {
+    const { url } = config.source;
+    return {
+      source: await open(url, 'source'),
+      target: await open(target.url, 'target'),
+      scanSource: await open(url, 'source'),
+      scanTarget: await open(target.url, 'target'),
+      [Symbol.asyncDispose]: close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

@@ -1,0 +1,39 @@
+import type { Manifest } from '#core/manifest.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import type { TableChanges } from './epoch-apply.ts';
+
+/** What an epoch did, over all its parts; told only once it is committed. */
+export class EpochTally {
+  readonly #startedAt: number;
+  readonly #events = { insert: 0, update: 0, delete: 0, truncate: 0 };
+  #bytes = 0;
+
+  /** Milliseconds since 1970. */
+  constructor(startedAt: number) {
+    this.#startedAt = startedAt;
+  }
+
+  add(manifest: Manifest, tables: readonly TableChanges[], bytes: number): void {
+    for (const { changes } of tables) for (const { kind } of changes) this.#events[kind] += 1;
+    this.#events.truncate += manifest.control.filter((entry) => entry.kind === 'truncate').length;
+    this.#bytes += bytes;
+  }
+
+  /** `manifest` is the epoch's last; `now` in milliseconds since 1970. */
+  report(status: ServiceStatus, manifest: Manifest, now: number): void {
+    const { insert, update, delete: deleted, truncate } = this.#events;
+    status.events.insert += insert;
+    status.events.update += update;
+    status.events.delete += deleted;
+    status.events.truncate += truncate;
+    status.state = 'streaming';
+    status.detail = '';
+    status.through = manifest.through;
+    status.epoch = manifest.epoch;
+    status.epochs += 1;
+    status.lastEpochEvents = insert + update + deleted;
+    status.lastEpochBytes = this.#bytes;
+    status.lastEpochSeconds = (now - this.#startedAt) / 1000;
+    status.lagSeconds = manifest.commitTime === null ? 0 : Math.max(0, now / 1000 - Number(manifest.commitTime) / 1e6);
+  }
+}
