@@ -48,7 +48,7 @@ describe('EventEncoder', () => {
     expect(event.source).toMatchObject({
       ts_ms: 1_700_000_000_123,
       ts_us: 1_700_000_000_123_456,
-      sequence: '["97504254024","97"]',
+      sequence: '["97500059720","97"]',
       lsn: 97,
       txId: 501,
       schema: 'public',

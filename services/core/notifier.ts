@@ -12,12 +12,12 @@ export class Notifier {
   async wait(ms: number, signal: AbortSignal): Promise<void> {
     if (!this.#isPending && !signal.aborted) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, ms);
         const wake = (): void => {
           clearTimeout(timer);
           signal.removeEventListener('abort', wake);
           resolve();
         };
+        const timer = setTimeout(wake, ms);
         this.#wake = wake;
         signal.addEventListener('abort', wake);
       });

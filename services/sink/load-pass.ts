@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { copyRows } from '#adapters/postgres/target/copy-rows.ts';
+import { emptyTable } from '#adapters/postgres/target/empty-table.ts';
 import type { TargetState } from '#adapters/postgres/target/target-state.ts';
 import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
@@ -8,7 +9,6 @@ import { parseLsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
-import { quoteTable } from '#core/table-name.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { parseSnapshotRow } from './event-parser.ts';
 import type { StructureBook } from './structure-book.ts';
@@ -91,7 +91,7 @@ async function takePlan(options: LoadPassOptions, manifest: Manifest): Promise<v
   await client.query('BEGIN');
   await state.guard(client, 'UPDATE');
   for (const { topic } of fresh) {
-    if (loads.has(topic)) await client.query(`DELETE FROM ${quoteTable(structures.newest(topic))}`);
+    if (loads.has(topic)) await emptyTable(client, structures.newest(topic));
     await state.planTable(client, topic, manifest.load);
   }
   await client.query('COMMIT');

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
+import { actAsReplica, endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
 import { TargetState, type Checkpoint } from '#adapters/postgres/target/target-state.ts';
 import type { TargetConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
@@ -28,12 +29,12 @@ export interface SinkParts {
   readonly clock: () => number;
 }
 
-const REFUSED = '42501';
-
 /** One attempt, by the holder of the lease: goes on where the checkpoint says, until aborted or until something fails. */
 export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void> {
   const client = await connectApply(parts);
   try {
+    const ended = await endStaleSessions(client);
+    if (ended > 0) parts.logger.warn({ ended }, 'ended sessions that an earlier sink left');
     const state = new TargetState(parts.pipeline, randomUUID());
     await state.prepare(client);
     const structures = new StructureBook(parts.reader, parts.schemasTopic, await parts.readStructures());
@@ -133,15 +134,10 @@ async function whileRunning(parts: SinkParts, signal: AbortSignal): Promise<void
   parts.status.state = before;
 }
 
-/** Triggers and foreign keys do not fire in a replica session; where the role may not have one, the schema's order stands in for it. */
+/** A session that applies; triggers and foreign keys do not act in it where the role may have it so. */
 async function connectApply(parts: SinkParts): Promise<pg.Client> {
   const client = await parts.connect();
-  try {
-    await client.query('SET session_replication_role = replica');
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === REFUSED)) throw error;
-    parts.logger.debug('the role may not set session_replication_role: keys are met by deferral');
-  }
+  if (!(await actAsReplica(client))) parts.logger.debug('the role may not set session_replication_role');
   return client;
 }
 

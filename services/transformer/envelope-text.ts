@@ -1,10 +1,10 @@
-import type { Row } from '#core/envelope.ts';
+import type { Envelope } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
 import type { RowEvent } from '#core/rules/table-rule.ts';
 
 /** An envelope taken apart without touching what follows the images: its times have more digits than a JavaScript number. */
 export interface EnvelopeText {
-  readonly event: RowEvent;
+  readonly event: Omit<RowEvent, 'key'>;
   /** From `,"source":` on. */
   readonly tail: string;
 }
@@ -20,14 +20,14 @@ export function splitEnvelope(value: Buffer, where: string): EnvelopeText {
   if (at < 0 || (op !== 'c' && op !== 'u' && op !== 'd' && op !== 'r'))
     throw new RestageError('record_invalid', 'a record is no row event', { where });
   try {
-    const { before, after } = JSON.parse(`${text.slice(0, at)}}`) as { before: Row | null; after: Row | null };
+    const { before, after } = JSON.parse(`${text.slice(0, at)}}`) as Pick<Envelope, 'before' | 'after'>;
     return { event: { op, before, after }, tail: text.slice(at) };
   } catch (cause) {
     throw new RestageError('record_invalid', 'an event is not JSON', { where, cause });
   }
 }
 
-export function joinEnvelope(event: RowEvent, tail: string): string {
+export function joinEnvelope(event: Omit<RowEvent, 'key'>, tail: string): string {
   const at = tail.lastIndexOf(OP) + OP.length;
   const images = `{"before":${JSON.stringify(event.before)},"after":${JSON.stringify(event.after)}`;
   return `${images}${tail.slice(0, at)}${event.op}${tail.slice(at + 1)}`;

@@ -97,9 +97,9 @@ export class EventShaper {
       return 1;
     }
     const { event, tail } = splitEnvelope(record.value, where);
-    const shaped = rule.apply(event);
+    const shaped = rule.apply({ ...event, key: key === null ? null : parseKey(key, where) }, where);
     for (const one of shaped) {
-      const shapedKey = key === null ? null : keyOf(rule, one.after ?? one.before, key, where);
+      const shapedKey = one.key === null ? null : writeKey(one.key, rule.shaped.identity.columns, where);
       out.append(topic, shapedKey, joinEnvelope(one, tail), shapedHeaders);
       if (one.op === 'd' && shapedKey !== null) out.append(topic, shapedKey, null, shapedHeaders);
     }
@@ -122,14 +122,14 @@ export class EventShaper {
   }
 }
 
-/** The identity's columns of the shaped image; where a toasted key is not in it, the raw key's values in the same order. */
-function keyOf(rule: TableRule, row: Row | null, rawKey: string, where: string): string {
-  const { columns } = rule.shaped.identity;
-  const cells =
-    row === null || !columns.every((column) => Object.hasOwn(row, column))
-      ? Object.values(parseKey(rawKey, where))
-      : columns.map((column) => row[column]);
-  return `{${columns.map((column, index) => `${JSON.stringify(column)}:${JSON.stringify(cells[index] ?? null)}`).join(',')}}`;
+/** In the identity's order, whatever the columns are called: equal rows have equal keys. */
+function writeKey(key: Row, columns: readonly string[], where: string): string {
+  const cells = columns.map((column) => {
+    if (!Object.hasOwn(key, column))
+      throw new RestageError('record_invalid', `an event's key lacks the identity's column ${column}`, { where });
+    return `${JSON.stringify(column)}:${JSON.stringify(key[column])}`;
+  });
+  return `{${cells.join(',')}}`;
 }
 
 function parseKey(key: string, where: string): Row {

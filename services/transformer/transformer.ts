@@ -2,12 +2,14 @@ import type { OutputConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
+import { RestageError } from '#core/errors.ts';
 import { parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
+import { epochsTopic } from '#core/topic-names.ts';
 import type { EventShaper } from './event-shaper.ts';
 
 export interface TransformerParts {
@@ -50,39 +52,62 @@ class TransformerRun {
     const plan = await this.#findPlan(signal);
     if (plan === null) return;
     const consumed = this.#last?.manifest.raw;
+    await this.#requireSameLife(plan.manifest.incarnation, consumed?.offset);
     const kind = this.#last?.manifest.kind;
     const isStreaming = kind === 'stream' || kind === 'empty';
     status.state = 'loading';
     // Chunks first, stepping over the stream; what was passed on by an earlier life only teaches the snapshots.
-    const isLoaded = await this.#pass(plan, signal, (stored) =>
+    const isLoaded = await this.#pass(plan.offset, signal, (stored) =>
       this.#takeLoad(stored, consumed !== undefined && (isStreaming || stored.offset <= BigInt(consumed.offset))),
     );
     if (!isLoaded) return;
     status.state = 'streaming';
     status.load.isDone = true;
-    const from = isStreaming && consumed !== undefined ? BigInt(consumed.offset) + 1n : plan;
+    const from = isStreaming && consumed !== undefined ? BigInt(consumed.offset) + 1n : plan.offset;
     await this.#pass(from, signal, (stored) => this.#takeStream(stored, signal));
   }
 
-  /** Where the raw history's first plan stands; null when aborted before there is one. */
-  async #findPlan(signal: AbortSignal): Promise<bigint | null> {
+  /** The raw history's first plan; null when aborted before there is one. */
+  async #findPlan(signal: AbortSignal): Promise<StoredManifest | null> {
     for await (const manifests of this.#parts.reader.manifests(0n, signal)) {
       const plan = manifests.find(({ manifest }) => manifest.kind === 'plan');
-      if (plan !== undefined) return plan.offset;
+      if (plan !== undefined) return plan;
     }
     return null;
+  }
+
+  async #requireSameLife(incarnation: string, consumed: string | undefined): Promise<void> {
+    if (this.#last === null) return;
+    const isSame =
+      this.#last.manifest.incarnation === incarnation &&
+      consumed !== undefined &&
+      BigInt(consumed) < (await this.#parts.reader.end());
+    if (isSame) return;
+    throw new RestageError('state_foreign', 'the shaped topics belong to another life of this pipeline', {
+      where: `${epochsTopic(this.#parts.shapedPrefix)}, offset ${this.#last.offset}, has incarnation ${this.#last.manifest.incarnation}, the raw topics ${incarnation}`,
+      fix: "raise the output's version, or give the pipeline another name",
+    });
   }
 
   /** Feeds manifests until `take` says that its pass is over (true) or a drain is asked for (false). */
   async #pass(from: bigint, signal: AbortSignal, take: (stored: StoredManifest) => Promise<boolean>): Promise<boolean> {
     for await (const manifests of this.#parts.reader.manifests(from, signal)) {
       for (const stored of manifests) {
-        if (this.#parts.gate.isPaused) await this.#parts.gate.whenRunning(signal);
+        await this.#whileRunning(signal);
         if (signal.aborted) return false;
         if (await take(stored)) return true;
       }
     }
     return false;
+  }
+
+  async #whileRunning(signal: AbortSignal): Promise<void> {
+    const { gate, status } = this.#parts;
+    if (!gate.isPaused) return;
+    const before = status.state;
+    status.state = 'paused';
+    await gate.whenRunning(signal);
+    status.state = before;
   }
 
   async #takeLoad(stored: StoredManifest, isPassedOn: boolean): Promise<boolean> {
@@ -110,6 +135,9 @@ class TransformerRun {
     const startedAt = clock();
     const out = new TopicBatches();
     if (stored.manifest.kind === 'plan') this.#introducePlan(stored.manifest, out);
+    for (const entry of stored.manifest.control) {
+      if (entry.kind === 'truncate') for (const topic of entry.topics) this.#shaper.introduceNewest(topic, out);
+    }
     const rows = await this.#shapeRanges(stored.manifest, out, signal);
     if (signal.aborted) return;
     const data = out.finish();
@@ -148,6 +176,7 @@ class TransformerRun {
     const { ranges: _ranges, format: _format, tables, table, rows: _rows, ...rest } = manifest;
     return {
       ...rest,
+      ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : this.#reached(manifest)),
       control: manifest.control.flatMap((entry) => this.#shapeControl(entry)),
       plan: this.#plan,
       ...(tables === undefined ? {} : { tables: tables.map((one) => ({ ...one, ...this.#nameOf(one.topic) })) }),
@@ -155,6 +184,18 @@ class TransformerRun {
       ...(manifest.kind === 'chunk' ? { rows } : {}),
       raw: { epoch: manifest.epoch, part: manifest.part, offset: String(offset) },
     };
+  }
+
+  /** While chunks are passed on the shaped stream stands still: it has not what the raw one wrote meanwhile. */
+  #reached({
+    snapshot,
+    through,
+  }: Manifest): Pick<ManifestDraft, 'epoch' | 'through' | 'lastCommit' | 'lastOrdinal' | 'commitTime'> {
+    const last = this.#last?.manifest;
+    if (last === undefined)
+      return { epoch: 0, through: snapshot ?? through, lastCommit: null, lastOrdinal: 0, commitTime: null };
+    const { epoch, lastCommit, lastOrdinal, commitTime } = last;
+    return { epoch, through: last.through, lastCommit, lastOrdinal, commitTime };
   }
 
   #shapeControl(entry: ControlEntry): ControlEntry[] {

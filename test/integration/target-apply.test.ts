@@ -3,11 +3,11 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { readTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { readTargetTable, type TargetTable } from '#adapters/postgres/target/target-table.ts';
-import type { Image, RowChange } from '#core/change.ts';
+import type { RowChange } from '#core/change.ts';
 import type { ErrorCode } from '#core/errors.ts';
-import { lsnOf } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import { applyPart, type TableChanges, type Truncation } from '../../services/sink/epoch-apply.ts';
+import { insert, next, remove, removeWhole, update, updateWhole, type Cells } from '../harness/changes.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 
 const SCHEMA_SQL = `
@@ -34,12 +34,9 @@ const SCHEMA_SQL = `
   ALTER TABLE public.watched ENABLE ALWAYS TRIGGER noted;
 `;
 
-type Cells = Record<string, string | null>;
-
 let database: TestDatabase;
 let client: pg.Client;
 let tables: Map<string, TargetTable>;
-let ordinal = 0;
 
 beforeAll(async () => {
   database = await createDatabase(15, 'apply');
@@ -390,37 +387,8 @@ function tableNamed(name: string): TargetTable {
   return table;
 }
 
-function next(): Position {
-  ordinal += 1;
-  return { commit: lsnOf(100n), ordinal };
-}
-
-function insert(after: Cells): RowChange {
-  return { kind: 'insert', position: next(), after: image(after) };
-}
-
-function update(key: Record<string, string>, after: Cells): RowChange {
-  return { kind: 'update', position: next(), key: image(key), before: null, after: image(after) };
-}
-
-function updateWhole(before: Cells, after: Cells): RowChange {
-  return { kind: 'update', position: next(), key: new Map(), before: image(before), after: image(after) };
-}
-
-function remove(key: Record<string, string>): RowChange {
-  return { kind: 'delete', position: next(), key: image(key), before: null };
-}
-
-function removeWhole(before: Cells): RowChange {
-  return { kind: 'delete', position: next(), key: new Map(), before: image(before) };
-}
-
 function truncation(position: Position, names: readonly string[], isPartial = false): Truncation {
   return { position, tables: names.map(tableNamed), isPartial };
-}
-
-function image(cells: Cells): Image {
-  return new Map(Object.entries(cells));
 }
 
 async function rows(sql: string): Promise<unknown[]> {

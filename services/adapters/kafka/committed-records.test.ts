@@ -60,7 +60,7 @@ describe('committedRecords', () => {
       fc.property(fc.array(step, { maxLength: 40 }), fc.nat(40), (steps, from) => {
         const log = writeLog(steps);
         const expected = log.committed.filter((offset) => offset >= BigInt(from)).map(String);
-        expect(read(log, BigInt(from)).toSorted()).toEqual(expected.toSorted());
+        expect(new Set(read(log, BigInt(from)))).toEqual(new Set(expected));
       }),
     );
   });

@@ -5,12 +5,14 @@ import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import { compileWhere, type Where } from '#core/rules/where.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
-import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
+import { formatTable, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 import { tableTopic } from '#core/topic-names.ts';
 
 /** A row event as a rule sees it: parsed images, `undefined` images never. */
 export interface RowEvent {
   readonly op: 'c' | 'u' | 'd' | 'r';
+  /** The identity's columns, of the new row where there is one; null for a table without identity. */
+  readonly key: Row | null;
   readonly before: Row | null;
   readonly after: Row | null;
 }
@@ -21,8 +23,11 @@ export interface TableRule {
   readonly version: number;
   /** Key and value pass byte for byte. */
   readonly isUnchanged: boolean;
-  /** None when the row is filtered out; an update that crosses the filter becomes an insert or a delete. */
-  apply(event: RowEvent): readonly RowEvent[];
+  /**
+   * None when the row is filtered out; an update that crosses the filter becomes an insert or a delete. `place` names the event.
+   * @throws RestageError rule_failed when the event does not carry what the rule needs.
+   */
+  apply(event: RowEvent, place: string): readonly RowEvent[];
 }
 
 /** @throws RestageError rule_invalid naming rule, table and column. */
@@ -34,9 +39,11 @@ export function compileTable(structure: TableStructure, rules: readonly RuleConf
   const where = rule.where === null ? null : requireImages(compileWhere(rule.where, structure), structure, rule.where);
   const reshape = makeReshape(rule);
   const isUnchanged = where === null && rule.renameColumns.size === 0 && rule.dropColumns.length === 0;
-  const apply = (event: RowEvent): readonly RowEvent[] => {
-    const passed = where === null ? event : filterEvent(event, where, structure);
-    return passed === null ? [] : [{ op: passed.op, before: reshape(passed.before), after: reshape(passed.after) }];
+  const apply = (event: RowEvent, place: string): readonly RowEvent[] => {
+    const passed = where === null ? event : filterEvent(event, where, structure, place);
+    return passed === null
+      ? []
+      : [{ op: passed.op, key: reshape(passed.key), before: reshape(passed.before), after: reshape(passed.after) }];
   };
   return { shaped, version, isUnchanged, apply };
 }
@@ -48,7 +55,12 @@ export function requireSoundRules(
   shapedPrefix: string,
 ): void {
   const known = new Set(structures.map(tableKey));
-  for (const rule of rules) {
+  for (const [index, rule] of rules.entries()) {
+    if (rules.findIndex((other) => tableKey(other.table) === tableKey(rule.table)) < index) {
+      throw new RestageError('rule_invalid', `two rules name the table ${formatTable(rule.table)}`, {
+        fix: 'make one of them',
+      });
+    }
     if (known.has(tableKey(rule.table))) continue;
     const near = nearest(formatTable(rule.table), structures.map(formatTable));
     throw new RestageError(
@@ -107,6 +119,7 @@ function requireColumns(structure: TableStructure, rule: RuleConfig): void {
       fail(`column ${column} is not in the table`, near === null ? undefined : `did you mean ${near}?`);
   }
   for (const column of rule.dropColumns) {
+    if (rule.renameColumns.has(column)) fail(`column ${column} is both renamed and dropped`);
     if (structure.identity.columns.includes(column))
       fail(`column ${column} is part of the row's identity and cannot be dropped`);
   }
@@ -123,36 +136,59 @@ function requireImages(where: Where, structure: TableStructure, expression: stri
   if (isKeyOnly || structure.identity.isFull) return where;
   throw new RestageError('rule_invalid', 'the expression needs old values that the source does not send', {
     where: `rule for ${formatTable(structure)}, where: ${expression}`,
-    fix: `ALTER TABLE ${formatTable(structure)} REPLICA IDENTITY FULL;`,
+    fix: `ALTER TABLE ${quoteTable(structure)} REPLICA IDENTITY FULL;`,
   });
 }
 
-function filterEvent(event: RowEvent, where: Where, structure: TableStructure): RowEvent | null {
-  const { before, after } = event;
+function filterEvent(event: RowEvent, where: Where, structure: TableStructure, place: string): RowEvent | null {
+  const { key, before, after } = event;
   if (event.op !== 'u' || after === null) {
     const row = after ?? before;
-    return row !== null && where.passes(imageOf(row)) ? event : null;
+    return row !== null && where.passes(imageOf(row), place) ? event : null;
   }
-  // Without an old image only the key decides, and the key is as it was.
-  const old = before ?? after;
-  const whole = before === null ? after : mergeRows(before, after);
-  const was = where.passes(imageOf(old));
-  const is = where.passes(imageOf(whole));
+  // Without an old image the key is as it was, and only the key decides.
+  const old = before ?? key ?? after;
+  // A value that is not in the new image did not change: the old image has it, or the key (a toasted identity column).
+  const whole = mergeRows(mergeRows(key, before), after);
+  const was = where.passes(imageOf(old), place);
+  const is = where.passes(imageOf(whole), place);
   if (was && is) return event;
+  const { identity } = structure;
   if (was)
-    return { op: 'd', before: structure.identity.isFull ? old : pick(old, structure.identity.columns), after: null };
-  // An unchanged TOAST value is not in the new image; the old one has it.
-  return is ? { op: 'c', before: null, after: whole } : null;
+    return {
+      op: 'd',
+      key: key === null ? null : pick(mergeRows(key, old), identity.columns),
+      before: identity.isFull ? old : pick(old, identity.columns),
+      after: null,
+    };
+  if (!is) return null;
+  requireWhole(whole, structure, place);
+  return { op: 'c', key, before: null, after: whole };
+}
+
+/** A row that enters must be there whole (invariant 3): an absent column would become its default at the target. */
+function requireWhole(row: Row, structure: TableStructure, place: string): void {
+  const missing = structure.columns.filter((column) => !column.generated && !Object.hasOwn(row, column.name));
+  if (missing.length === 0) return;
+  throw new RestageError(
+    'rule_failed',
+    `a row enters the output, but its event lacks the unchanged values of ${missing.map((column) => column.name).join(', ')}`,
+    {
+      where: place,
+      fix: `ALTER TABLE ${quoteTable(structure)} REPLICA IDENTITY FULL; then start the output anew under its next version`,
+    },
+  );
 }
 
 export function imageOf(row: Row): Image {
   return new Map(Object.entries(row).map(([name, cell]) => [name, cellText(cell)]));
 }
 
-function mergeRows(before: Row, after: Row): Row {
+function mergeRows(before: Row | null, after: Row | null): Row {
+  const newer = after ?? {};
   return fromEntries([
-    ...Object.entries(before).filter(([name]) => !Object.hasOwn(after, name)),
-    ...Object.entries(after),
+    ...Object.entries(before ?? {}).filter(([name]) => !Object.hasOwn(newer, name)),
+    ...Object.entries(newer),
   ]);
 }
 

@@ -28,7 +28,7 @@ test('a difference has to come back over half a second, and names its columns', 
   });
   expect(looks).toEqual([null, null, null, null]);
   row.noteSource(version(1, 'a', 'b'), at(900), at(901));
-  expect(row.noteTarget(version(9, 'a', 'x'), at(2), 700)).toEqual({ is: 'different', kind: 'changed', columns: [1] });
+  expect(row.noteTarget(version(9, 'a', 'x'), at(2), 760)).toEqual({ is: 'different', kind: 'changed', columns: [1] });
 });
 
 test('a row that changes all the time is judged by the version that stood at the position', () => {

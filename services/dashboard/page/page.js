@@ -260,7 +260,7 @@ async function poll() {
     problem = error instanceof Error ? error.message : String(error);
   }
   drawFreshness();
-  setTimeout(poll, POLL_MS);
+  setTimeout(() => void poll(), POLL_MS);
 }
 
 setInterval(drawFreshness, POLL_MS);
