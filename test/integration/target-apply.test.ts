@@ -392,8 +392,7 @@ function truncation(position: Position, names: readonly string[], isPartial = fa
 }
 
 async function rows(sql: string): Promise<unknown[]> {
-  const { rows: found } = await client.query<Record<string, unknown>>(sql);
-  return found.map((row) =>
+  return (await client.query<Record<string, unknown>>(sql)).rows.map((row) =>
     Object.fromEntries(
       Object.entries(row).map(([name, value]) => [name, typeof value === 'number' ? String(value) : value]),
     ),
