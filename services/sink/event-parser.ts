@@ -27,14 +27,19 @@ export function parseChange(record: KafkaRecord, structure: TableStructure): Row
       return {
         kind: 'update',
         position,
-        key: pick(old ?? image, identity),
+        key: pick(old ?? image, identity, record, structure),
         before: structure.identity.isFull ? old : null,
         after: image,
       };
     }
     case 'd': {
       const old = imageOf(before, record, structure);
-      return { kind: 'delete', position, key: pick(old, identity), before: structure.identity.isFull ? old : null };
+      return {
+        kind: 'delete',
+        position,
+        key: pick(old, identity, record, structure),
+        before: structure.identity.isFull ? old : null,
+      };
     }
     default:
       throw invalid(record, structure, `op ${JSON.stringify(op)} is not c, u or d`);
@@ -53,6 +58,15 @@ export function parseSnapshotRow(
   return columns.map((name) => {
     if (!Object.hasOwn(after, name)) throw invalid(record, structure, `column ${name} is missing`);
     return cellText(after[name] ?? null);
+  });
+}
+
+/** The structure that a snapshot row was written with. @throws RestageError record_invalid. */
+export function snapshotVersion(record: KafkaRecord, topic: string): number {
+  const header = record.headers.get('structure');
+  if (header?.length === 4) return header.readUInt32BE();
+  throw new RestageError('record_invalid', 'an event cannot be read: it lacks the headers of a snapshot row', {
+    where: `topic ${topic}, offset ${record.offset}`,
   });
 }
 
@@ -77,8 +91,14 @@ function textOf(cell: Cell, record: KafkaRecord, structure: TableStructure): str
   return cellText(cell);
 }
 
-function pick(image: Image, columns: readonly string[]): Image {
-  return new Map(columns.map((name) => [name, image.get(name) ?? null]));
+function pick(image: Image, columns: readonly string[], record: KafkaRecord, structure: TableStructure): Image {
+  return new Map(
+    columns.map((name) => {
+      const value = image.get(name);
+      if (value === undefined) throw invalid(record, structure, `column ${name} of the identity is missing`);
+      return [name, value];
+    }),
+  );
 }
 
 function invalid(record: KafkaRecord, structure: TableStructure, why: string, cause?: unknown): RestageError {

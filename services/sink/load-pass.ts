@@ -1,16 +1,18 @@
 import type pg from 'pg';
 import { copyRows } from '#adapters/postgres/target/copy-rows.ts';
-import { emptyTable } from '#adapters/postgres/target/empty-table.ts';
 import type { TargetState } from '#adapters/postgres/target/target-state.ts';
+import { emptyTable } from '#adapters/postgres/target/empty-table.ts';
 import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import { parseLsn } from '#core/lsn.ts';
-import type { Manifest, StoredManifest } from '#core/manifest.ts';
+import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
+import type { KafkaRecord } from '#core/record.ts';
 import type { ServiceStatus } from '#core/status.ts';
-import { structureVersion, type TableStructure } from '#core/structure.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { quoteTable } from '#core/table-name.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
-import { parseSnapshotRow } from './event-parser.ts';
+import { parseSnapshotRow, snapshotVersion } from './event-parser.ts';
 import type { StructureBook } from './structure-book.ts';
 
 export interface LoadPassOptions {
@@ -31,16 +33,17 @@ export interface LoadPassOptions {
  * Repeats nothing after a crash. Resolves true at `end`, false when aborted before.
  */
 export async function runLoadPass(options: LoadPassOptions, from: bigint, signal: AbortSignal): Promise<boolean> {
-  const clients = await Promise.all(Array.from({ length: options.workers }, options.connect));
   const failed = new AbortController();
   const stop = AbortSignal.any([signal, failed.signal]);
-  const pool = new ChunkPool(options, clients, stop);
+  const clients: pg.Client[] = [];
   try {
+    for (let index = 0; index < options.workers; index += 1) clients.push(await options.connect());
+    const pool = new ChunkPool(options, clients, stop, () => failed.abort());
     for await (const manifests of options.reader.manifests(from, stop)) {
       for (const stored of manifests) {
         await options.whenRunning();
         if (stop.aborted) break;
-        if (await takeManifest(options, pool, stored)) return true;
+        if (await takeManifest(options, pool, stored, stop)) return !signal.aborted;
       }
     }
     await pool.drain();
@@ -54,13 +57,19 @@ export async function runLoadPass(options: LoadPassOptions, from: bigint, signal
 }
 
 /** True when this is the load's `end` and everything before it is applied. */
-async function takeManifest(options: LoadPassOptions, pool: ChunkPool, { manifest }: StoredManifest): Promise<boolean> {
+async function takeManifest(
+  options: LoadPassOptions,
+  pool: ChunkPool,
+  { manifest }: StoredManifest,
+  signal: AbortSignal,
+): Promise<boolean> {
   switch (manifest.kind) {
     case 'plan':
       await pool.drain();
-      await takePlan(options, manifest);
+      await takePlan(options, manifest, signal);
       return false;
     case 'chunk':
+      await options.structures.learn(manifest, signal);
       await pool.submit(manifest);
       return false;
     case 'tableEnd':
@@ -74,26 +83,34 @@ async function takeManifest(options: LoadPassOptions, pool: ChunkPool, { manifes
     case 'origin':
     case 'stream':
     case 'empty':
-      await options.structures.learn(manifest, new AbortController().signal);
+      await options.structures.learn(manifest, signal);
       return false;
   }
 }
 
 /** Tables of a plan start empty: what an earlier load brought of them is removed with its ledger, in one transaction. */
-async function takePlan(options: LoadPassOptions, manifest: Manifest): Promise<void> {
+async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: AbortSignal): Promise<void> {
   const { client, state, structures, schema, status } = options;
-  await structures.learn(manifest, new AbortController().signal);
+  // The topic of structures may hold later ones than the plan's by now.
+  const planned = new Map((await structures.learn(manifest, signal)).map((structure) => [structure.topic, structure]));
+  if (signal.aborted) return;
+  const structureOf = (topic: string): TableStructure => planned.get(topic) ?? structures.newest(topic);
   const tables = manifest.tables ?? [];
   const loads = await state.tableLoads(client);
-  if (loads.size === 0) await schema.preData(tables.map((table) => structures.newest(table.topic)));
-  for (const table of tables) await readTargetTable(client, structures.newest(table.topic));
+  if (loads.size === 0) await schema.preData(tables.map((table) => structureOf(table.topic)));
+  for (const table of tables) await readTargetTable(client, structureOf(table.topic));
   const fresh = tables.filter((table) => (loads.get(table.topic)?.load ?? 0) < manifest.load);
+  const retaken = fresh.filter(({ topic }) => loads.has(topic));
   await client.query('BEGIN');
   await state.guard(client, 'UPDATE');
-  for (const { topic } of fresh) {
-    if (loads.has(topic)) await emptyTable(client, structures.newest(topic));
-    await state.planTable(client, topic, manifest.load);
-  }
+  for (const { topic } of retaken) await emptyTable(client, structureOf(topic));
+  if (retaken.length > 0)
+    await state.noteRetake(
+      client,
+      manifest.load,
+      retaken.map(({ topic }) => topic),
+    );
+  for (const { topic } of fresh) await state.planTable(client, topic, manifest.load);
   await client.query('COMMIT');
   status.state = 'loading';
   status.load.tables = tables.length;
@@ -121,13 +138,16 @@ class ChunkPool {
   readonly #options: LoadPassOptions;
   readonly #idle: pg.Client[];
   readonly #signal: AbortSignal;
+  readonly #onFailure: () => void;
   readonly #running = new Set<Promise<void>>();
   #failure: { readonly error: unknown } | null = null;
 
-  constructor(options: LoadPassOptions, clients: readonly pg.Client[], signal: AbortSignal) {
+  /** `onFailure` wakes whoever waits for the next manifest. */
+  constructor(options: LoadPassOptions, clients: readonly pg.Client[], signal: AbortSignal, onFailure: () => void) {
     this.#options = options;
     this.#idle = [...clients];
     this.#signal = signal;
+    this.#onFailure = onFailure;
   }
 
   async submit(manifest: Manifest): Promise<void> {
@@ -138,6 +158,7 @@ class ChunkPool {
     const task = applyChunk(this.#options, client, manifest, this.#signal)
       .catch((error: unknown) => {
         this.#failure ??= { error };
+        this.#onFailure();
       })
       .finally(() => {
         this.#idle.push(client);
@@ -162,60 +183,53 @@ async function applyChunk(
   manifest: Manifest,
   signal: AbortSignal,
 ): Promise<void> {
-  const { table, chunk, part, rows, load } = manifest;
+  const { table, chunk, part, load, rows = 0 } = manifest;
   if (table === undefined || chunk === undefined)
     throw new RestageError('manifest_invalid', 'a chunk manifest names no table or chunk');
   const { state, structures, status } = options;
+  let copied = 0;
   await client.query('BEGIN');
   try {
     await state.guard(client, 'SHARE');
     const known = (await state.tableLoads(client)).get(table.topic);
-    const isNew =
-      known?.load === load &&
-      (await state.noteChunk(client, { topic: table.topic, load, chunk, part, rows: rows ?? 0 }));
-    if (isNew) {
-      const structure = structures.newest(table.topic);
-      const copied = await copyChunk(options, client, manifest, structure, signal);
-      if (copied !== (rows ?? 0) && !signal.aborted) {
-        throw new RestageError('load_overlap', `a chunk has ${copied} rows instead of ${rows ?? 0}`, {
+    if (known?.load === load && (await state.noteChunk(client, { topic: table.topic, load, chunk, part, rows }))) {
+      for (const range of structures.eventRanges(manifest)) copied += await copyRange(options, client, range, signal);
+      if (signal.aborted) throw new RestageError('transient', 'the sink stops');
+      if (copied !== rows) {
+        throw new RestageError('load_overlap', `a chunk has ${copied} rows instead of ${rows}`, {
           where: `topic ${table.topic}, chunk ${chunk}, part ${part}`,
         });
       }
-      status.load.rows += copied;
-      status.events.snapshot += copied;
     }
-    if (signal.aborted) throw new RestageError('transient', 'the sink stops');
     await client.query('COMMIT');
-    status.load.chunksDone += manifest.last ? 1 : 0;
   } catch (error) {
     await client.query('ROLLBACK').catch(() => undefined);
     throw error;
   }
+  status.load.rows += copied;
+  status.events.snapshot += copied;
+  status.load.chunksDone += manifest.last ? 1 : 0;
 }
 
-async function copyChunk(
+/** A chunk's part is of one structure, that of its snapshot, which its rows name. */
+async function copyRange(
   options: LoadPassOptions,
   client: pg.Client,
-  manifest: Manifest,
-  structure: TableStructure,
+  range: ManifestRange,
   signal: AbortSignal,
 ): Promise<number> {
+  const { reader, structures } = options;
+  const batches = reader.read(range, signal)[Symbol.asyncIterator]();
+  const head = await batches.next();
+  const first = head.done === true ? undefined : head.value[0];
+  if (head.done === true || first === undefined) return 0;
+  const structure = structures.structure(range.topic, snapshotVersion(first, range.topic));
   const columns = structure.columns.filter((column) => !column.generated).map((column) => column.name);
-  const table = await options.structures.table(client, structure, structureVersion(structure));
-  let copied = 0;
-  for (const range of options.structures.eventRanges(manifest)) {
-    copied += await copyRows(client, table.sql, columns, rowsOf(options, range, structure, columns, signal));
+  const rowsOf = (records: readonly KafkaRecord[]): (string | null)[][] =>
+    records.map((record) => parseSnapshotRow(record, structure, columns));
+  async function* chunks(records: readonly KafkaRecord[]): AsyncGenerator<(string | null)[][]> {
+    yield rowsOf(records);
+    for (let next = await batches.next(); next.done !== true; next = await batches.next()) yield rowsOf(next.value);
   }
-  return copied;
-}
-
-async function* rowsOf(
-  options: LoadPassOptions,
-  range: Manifest['ranges'][number],
-  structure: TableStructure,
-  columns: readonly string[],
-  signal: AbortSignal,
-): AsyncGenerator<(string | null)[][]> {
-  for await (const records of options.reader.read(range, signal))
-    yield records.map((record) => parseSnapshotRow(record, structure, columns));
+  return copyRows(client, quoteTable(structure), columns, chunks(head.value));
 }

@@ -1,0 +1,214 @@
+import type { EpochReader } from '#core/epoch-reader.ts';
+import { formatLsn, lsnOf } from '#core/lsn.ts';
+import {
+  MANIFEST_FORMAT,
+  type ControlEntry,
+  type Manifest,
+  type ManifestRange,
+  type StoredManifest,
+} from '#core/manifest.ts';
+import { POSITION_BYTES, writePosition } from '#core/position.ts';
+import type { KafkaRecord } from '#core/record.ts';
+import { structureRecord } from '#core/structure-record.ts';
+import { structureVersion, type TableStructure } from '#core/structure.ts';
+import type { TableName } from '#core/table-name.ts';
+
+type Cells = Readonly<Record<string, string | number | boolean | null>>;
+type NewRecord = Omit<KafkaRecord, 'offset'>;
+
+/** A change of the stream: what its envelope holds, and the commit LSN of its transaction. */
+export interface TestChange {
+  readonly structure: TableStructure;
+  readonly commit: number;
+  readonly op: 'c' | 'u' | 'd';
+  readonly before?: Cells;
+  readonly after?: Cells;
+}
+
+export const SCHEMAS_TOPIC = 'test.schemas';
+
+/** A pipeline's topics in memory, written as a producer does: a part and its manifest at once. */
+export class MemoryTopics {
+  readonly #incarnation: string;
+  readonly #records = new Map<string, KafkaRecord[]>();
+  readonly #manifests: StoredManifest[] = [];
+  readonly #written = new EventTarget();
+  #ordinal = 0;
+  #epoch = 1;
+  #through = 1;
+
+  constructor(incarnation: string) {
+    this.#incarnation = incarnation;
+  }
+
+  get reader(): EpochReader {
+    return {
+      manifests: (from, signal) => this.#read(Number(from), signal),
+      read: (range, signal) => this.#readRange(range, signal),
+      end: () => Promise.resolve(BigInt(this.#manifests.length)),
+      close: () => Promise.resolve(),
+    };
+  }
+
+  /** Values of the topic of structures. */
+  structures(): Buffer[] {
+    return (this.#records.get(SCHEMAS_TOPIC) ?? []).flatMap(({ value }) => (value === null ? [] : [value]));
+  }
+
+  plan(load: number, structures: readonly TableStructure[]): void {
+    const tables = structures.map((structure) => ({ ...nameOf(structure), chunks: 1, rows: 0 }));
+    this.#write({ kind: 'plan', load, tables, ranges: this.#announce(structures) });
+  }
+
+  chunk(load: number, structure: TableStructure, chunk: number, rows: readonly Cells[]): void {
+    const records = rows.map((after) =>
+      toRecord({ before: null, after, op: 'r' }, [['structure', uint32(structureVersion(structure))]]),
+    );
+    const ranges = this.#append(structure.topic, records);
+    this.#write({ kind: 'chunk', load, chunk, rows: rows.length, table: nameOf(structure), ranges });
+  }
+
+  tableEnd(load: number, structure: TableStructure, snapshot: number): void {
+    this.#write({ kind: 'tableEnd', load, table: nameOf(structure), snapshot: lsnText(snapshot) });
+  }
+
+  end(load: number): void {
+    this.#write({ kind: 'end', load, loaded: true });
+  }
+
+  /** An epoch, or a part of one; `announce` names structures that were never used before. */
+  stream(
+    changes: readonly TestChange[],
+    part: { last?: boolean; control?: ControlEntry[]; announce?: TableStructure[] } = {},
+  ): void {
+    const byTopic = new Map<string, NewRecord[]>();
+    for (const change of changes) {
+      const { topic } = change.structure;
+      byTopic.set(topic, [...(byTopic.get(topic) ?? []), this.#toChange(change)]);
+    }
+    const ranges = [...byTopic].flatMap(([topic, records]) => this.#append(topic, records));
+    const { last = true, control = [], announce = [] } = part;
+    if (last) this.#through = Math.max(this.#through, ...changes.map(({ commit }) => commit + 1));
+    this.#write({ kind: 'stream', last, control, ranges: [...this.#announce(announce), ...ranges] });
+    if (last) this.#epoch += 1;
+  }
+
+  empty(through: number): void {
+    this.#through = through;
+    this.#write({ kind: 'empty' });
+  }
+
+  truncate(structures: readonly TableStructure[], commit: number): ControlEntry {
+    this.#ordinal += 1;
+    const topics = structures.map(({ topic }) => topic);
+    return {
+      kind: 'truncate',
+      commit: lsnText(commit),
+      ordinal: this.#ordinal,
+      topics,
+      cascade: false,
+      restartIdentity: false,
+    };
+  }
+
+  #announce(structures: readonly TableStructure[]): ManifestRange[] {
+    return this.#append(
+      SCHEMAS_TOPIC,
+      structures.map((one) => ({ key: null, value: Buffer.from(structureRecord(one).value), headers: new Map() })),
+    );
+  }
+
+  #toChange({ structure, commit, op, before, after }: TestChange): NewRecord {
+    this.#ordinal += 1;
+    const position = Buffer.alloc(POSITION_BYTES);
+    writePosition(position, 0, { commit: lsnOf(BigInt(commit)), ordinal: this.#ordinal });
+    return toRecord({ before: before ?? null, after: after ?? null, op }, [
+      ['pos', position],
+      ['xid', Buffer.alloc(8)],
+      ['epoch', Buffer.alloc(8)],
+      ['structure', uint32(structureVersion(structure))],
+    ]);
+  }
+
+  #append(topic: string, added: readonly NewRecord[]): ManifestRange[] {
+    const records = this.#records.get(topic) ?? [];
+    this.#records.set(topic, records);
+    const first = records.length;
+    for (const record of added) records.push({ ...record, offset: BigInt(records.length) });
+    if (added.length === 0) return [];
+    return [{ topic, partition: 0, first: String(first), last: String(records.length - 1), count: added.length }];
+  }
+
+  #write(draft: Partial<Manifest> & Pick<Manifest, 'kind'>): void {
+    const manifest: Manifest = {
+      format: MANIFEST_FORMAT,
+      incarnation: this.#incarnation,
+      epoch: this.#epoch,
+      part: 1,
+      last: true,
+      firstCommit: null,
+      lastCommit: null,
+      lastOrdinal: 0,
+      through: lsnText(this.#through),
+      commitTime: null,
+      systemId: '1',
+      timeline: 1,
+      load: 1,
+      ranges: [],
+      control: [],
+      plan: '0',
+      ...draft,
+    };
+    this.#manifests.push({ offset: BigInt(this.#manifests.length), manifest });
+    this.#written.dispatchEvent(new Event('written'));
+  }
+
+  async *#read(from: number, signal: AbortSignal): AsyncGenerator<readonly StoredManifest[]> {
+    for (let next = from; !signal.aborted;) {
+      const found = this.#manifests.slice(next);
+      next += found.length;
+      if (found.length > 0) yield found;
+      else await this.#whenMore(next, signal);
+    }
+  }
+
+  #whenMore(next: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#manifests.length > next || signal.aborted) return resolve();
+      const done = new AbortController();
+      const wake = (): void => {
+        done.abort();
+        resolve();
+      };
+      this.#written.addEventListener('written', wake, { signal: done.signal });
+      signal.addEventListener('abort', wake, { signal: done.signal });
+    });
+  }
+
+  /** Two records at a time, so that a range comes in several arrays. */
+  async *#readRange(
+    { topic, first, last }: ManifestRange,
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly KafkaRecord[]> {
+    const records = (this.#records.get(topic) ?? []).slice(Number(first), Number(last) + 1);
+    for (let at = 0; at < records.length && !signal.aborted; at += 2) yield records.slice(at, at + 2);
+  }
+}
+
+function toRecord(envelope: object, headers: readonly (readonly [string, Buffer])[]): NewRecord {
+  return { key: null, value: Buffer.from(JSON.stringify(envelope)), headers: new Map(headers) };
+}
+
+function nameOf({ schema, table, topic }: TableStructure): TableName & { topic: string } {
+  return { schema, table, topic };
+}
+
+function lsnText(value: number): string {
+  return formatLsn(lsnOf(BigInt(value)));
+}
+
+function uint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
