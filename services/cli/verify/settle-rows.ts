@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { pause } from '#core/backoff.ts';
-import { parseLsn, type Lsn } from '#core/lsn.ts';
+import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import { RowCase, type Judgement, type RowVersion } from '#core/verify/row-case.ts';
 import type { RowDifference, RowKey, UnverifiedRow } from '#core/verify/verify-report.ts';
 import type { SuspectKey } from './scan-tables.ts';
@@ -11,6 +11,8 @@ import { countSql, lookUpSql } from './table-sql.ts';
 const ROWS_A_BATCH = 500;
 const ROUND_MS = 2;
 const BARRIER_MS = 250;
+/** For batches after one during which the sink stood still. */
+const SHORT_PATIENCE_MS = 1_000;
 
 /** End of WAL; on a stand-by what was replayed last (PostgreSQL: "System Administration Functions"). */
 export const SOURCE_POSITION = `SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
@@ -40,8 +42,11 @@ export async function settleRows(
 ): Promise<Settled> {
   const different: RowDifference[] = [];
   const unverified: UnverifiedRow[] = [];
+  let { patienceMs } = options;
   for (let at = 0; at < suspects.length; at += ROWS_A_BATCH) {
-    const settled = await new Batch(pair, suspects.slice(at, at + ROWS_A_BATCH), options).settle();
+    const batch = new Batch(pair, suspects.slice(at, at + ROWS_A_BATCH), { ...options, patienceMs });
+    const settled = await batch.settle();
+    if (settled.unverified.length > 0 && !batch.hasSinkMoved) patienceMs = Math.min(patienceMs, SHORT_PATIENCE_MS);
     different.push(...settled.different);
     unverified.push(...settled.unverified);
   }
@@ -54,6 +59,7 @@ class Batch {
   readonly #open: Map<string, { readonly key: SuspectKey; readonly row: RowCase }>;
   readonly #different: RowDifference[] = [];
   #sourceEnd: Lsn | null = null;
+  #firstThrough: Lsn | null = null;
   #through: Lsn | null = null;
   #barrierAt = -Infinity;
 
@@ -73,28 +79,35 @@ class Batch {
       if (this.#open.size < before) settledAt = clock();
       else await pause(ROUND_MS, signal);
     }
-    const reason =
-      this.#through === null
-        ? 'the target has no position of this pipeline'
-        : 'never at rest while the sink passed by, or the sink did not move';
-    return {
-      different: this.#different,
-      unverified: [...this.#open.values()].map(({ key }) => ({ key: this.#name(key), reason })),
-    };
+    const unverified = [...this.#open.values()].map(({ key }) => ({ key: this.#name(key), reason: this.#reason() }));
+    return { different: this.#different, unverified };
+  }
+
+  /** Whether two reads saw different positions of the target. */
+  get hasSinkMoved(): boolean {
+    return this.#through !== this.#firstThrough;
+  }
+
+  #reason(): string {
+    if (this.#through === null) return 'the target has no position of this pipeline';
+    return this.hasSinkMoved
+      ? 'never at rest while the sink passed by'
+      : `the sink stands at ${formatLsn(this.#through)}`;
   }
 
   async #look(): Promise<void> {
     const { source, target, pipeline, clock } = this.#options;
     const keys = [...this.#open.values()].map(({ key }) => key);
     const through = `SELECT through FROM restage.checkpoint WHERE pipeline = ${this.#pipelineParameter()}`;
+    await this.#emitBarrier();
     const [from, to] = await Promise.all([
       this.#read(source, this.#pair.source, keys, SOURCE_POSITION, []),
       this.#read(target, this.#pair.target, keys, through, [pipeline]),
-      this.#emitBarrier(),
     ]);
     const now = clock();
     const before = this.#sourceEnd;
     this.#sourceEnd = from.position;
+    this.#firstThrough ??= to.position;
     this.#through = to.position;
     for (const [index, key] of keys.entries()) {
       const id = JSON.stringify(key);
@@ -120,7 +133,7 @@ class Batch {
     const sql = side.key.length === 0 ? countSql(side, filter, position) : lookUpSql(side, filter, position);
     const arrays = Array.from({ length: this.#width() }, (_, column) => keys.map((key) => key[column] ?? ''));
     const { rows } = await client.query<ReadRow>({
-      name: `verify ${side.sql}`,
+      name: `verify_${side.oid}`,
       text: sql,
       values: [...arrays, ...more],
     });
