@@ -121,18 +121,28 @@ test.skipIf(server === undefined)('a role without rights gets every grant to ask
 });
 
 test.skipIf(server === undefined)('names what stays outside, what the target lacks and what a rule needs', async () => {
-  const rule: RuleConfig = {
+  const orders: RuleConfig = {
     table: { schema: 'public', table: 'orders' },
     rename: null,
     renameColumns: new Map(),
-    dropColumns: ['nothing'],
+    dropColumns: [],
     where: 'amount >= 0',
   };
-  const { of } = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders', 'public.lines'], [rule]));
+  const lines: RuleConfig = {
+    ...orders,
+    table: { schema: 'public', table: 'lines' },
+    dropColumns: ['itm'],
+    where: null,
+  };
+  const { of, report } = await check(
+    configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders', 'public.lines'], [orders, lines]),
+  );
   expect(of('scope.foreign_keys')?.fix).toBe('add to source.tables: public.items');
   expect(of('scope.unlogged')?.fix).toBe('ALTER TABLE "public"."scratch" SET LOGGED;');
-  expect(of('rules.where')?.fix).toBe('ALTER TABLE "public"."orders" REPLICA IDENTITY FULL;');
-  expect(of('rules.names')?.evidence).toContain('nothing');
+  expect(report.findings.filter((finding) => finding.id === 'rules').map((finding) => finding.fix)).toEqual([
+    'did you mean item?',
+    'ALTER TABLE "public"."orders" REPLICA IDENTITY FULL;',
+  ]);
   expect(of('target.tables')?.evidence).toContain('public.orders');
   expect(of('kafka.topics')?.evidence).toContain('127.0.0.1:1');
 });

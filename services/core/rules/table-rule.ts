@@ -48,38 +48,74 @@ export function compileTable(structure: TableStructure, rules: readonly RuleConf
   return { shaped, version, isUnchanged, apply };
 }
 
-/** Problems that need all tables at once. @throws RestageError rule_invalid. */
+/** @throws RestageError rule_invalid, the first of findRuleProblems. */
 export function requireSoundRules(
   rules: readonly RuleConfig[],
   structures: readonly TableStructure[],
   shapedPrefix: string,
 ): void {
-  const known = new Set(structures.map(tableKey));
-  for (const [index, rule] of rules.entries()) {
-    if (rules.findIndex((other) => tableKey(other.table) === tableKey(rule.table)) < index) {
-      throw new RestageError('rule_invalid', `two rules name the table ${formatTable(rule.table)}`, {
-        fix: 'make one of them',
-      });
-    }
-    if (known.has(tableKey(rule.table))) continue;
-    const near = nearest(formatTable(rule.table), structures.map(formatTable));
-    throw new RestageError(
-      'rule_invalid',
-      `a rule names a table that is not captured: ${formatTable(rule.table)}`,
-      near === null ? {} : { fix: `did you mean ${near}?` },
-    );
-  }
+  const [first] = findRuleProblems(rules, structures, shapedPrefix);
+  if (first !== undefined) throw first;
+}
+
+/** What is wrong with an output's rules over all captured tables: every rule that does not compile, and tables that would meet. */
+export function findRuleProblems(
+  rules: readonly RuleConfig[],
+  structures: readonly TableStructure[],
+  shapedPrefix: string,
+): RestageError[] {
+  const problems = rules.flatMap((rule, index) => findMisnamed(rule, rules.slice(0, index), structures));
   const seen = new Map<string, TableName>();
   for (const structure of structures) {
-    const { shaped } = compileTable(structure, rules, shapedPrefix);
-    const other = seen.get(tableKey(shaped));
+    const compiled = tryCompile(structure, rules, shapedPrefix);
+    if (compiled instanceof RestageError) {
+      problems.push(compiled);
+      continue;
+    }
+    const other = seen.get(tableKey(compiled.shaped));
     if (other !== undefined) {
-      throw new RestageError(
-        'rule_invalid',
-        `two tables get the name ${formatTable(shaped)}: ${formatTable(other)} and ${formatTable(structure)}`,
+      const names = `${formatTable(other)} and ${formatTable(structure)}`;
+      problems.push(
+        new RestageError('rule_invalid', `two tables get the name ${formatTable(compiled.shaped)}: ${names}`, {
+          fix: 'rename one of them otherwise',
+        }),
       );
     }
-    seen.set(tableKey(shaped), structure);
+    seen.set(tableKey(compiled.shaped), structure);
+  }
+  return problems;
+}
+
+function findMisnamed(
+  rule: RuleConfig,
+  earlier: readonly RuleConfig[],
+  structures: readonly TableStructure[],
+): RestageError[] {
+  if (earlier.some((other) => tableKey(other.table) === tableKey(rule.table)))
+    return [
+      new RestageError('rule_invalid', `two rules name the table ${formatTable(rule.table)}`, {
+        fix: 'make one of them',
+      }),
+    ];
+  if (structures.some((structure) => tableKey(structure) === tableKey(rule.table))) return [];
+  const near = nearest(formatTable(rule.table), structures.map(formatTable));
+  return [
+    new RestageError('rule_invalid', `a rule names a table that is not captured: ${formatTable(rule.table)}`, {
+      fix: near === null ? 'correct the rule, or add the table to source.tables' : `did you mean ${near}?`,
+    }),
+  ];
+}
+
+function tryCompile(
+  structure: TableStructure,
+  rules: readonly RuleConfig[],
+  shapedPrefix: string,
+): TableRule | RestageError {
+  try {
+    return compileTable(structure, rules, shapedPrefix);
+  } catch (error) {
+    if (error instanceof RestageError) return error;
+    throw error;
   }
 }
 
