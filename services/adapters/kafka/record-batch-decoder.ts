@@ -91,7 +91,8 @@ function decodeRecord(cursor: Cursor, baseOffset: bigint): KafkaRecord {
   const key = cursor.sized();
   const value = cursor.sized();
   const headers = decodeHeaders(cursor);
-  cursor.at = end;
+  // Else a length that points back would decode the same bytes for ever.
+  if (cursor.at !== end) throw new RangeError('a record is not as long as it says');
   return { offset, key, value, headers };
 }
 
