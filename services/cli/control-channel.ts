@@ -5,6 +5,7 @@ import { endOffset } from '#adapters/kafka/offsets.ts';
 import { pause } from '#core/backoff.ts';
 import {
   desiredKey,
+  holdKey,
   STATUS_INTERVAL_MS,
   statusKey,
   type DesiredState,
@@ -14,6 +15,7 @@ import {
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
+import { HoldRequests } from './hold-requests.ts';
 
 const desiredSchema = z.object({ state: z.enum(['run', 'paused']) });
 const RETRY_INTERVAL_MS = 1_000;
@@ -28,15 +30,17 @@ export interface ControlChannelOptions {
 }
 
 /**
- * A service's side of `<name>.control`: says how it is every 2 s, and obeys the desired state, which outlives it.
+ * A service's side of `<name>.control`: says how it is every 2 s, and obeys the desired state, which outlives it, and requests to hold.
  * A Kafka that is away is not this channel's to report twice: it goes on trying, and the service's own loop says so.
  */
 export class ControlChannel implements PauseGate {
+  readonly hold: HoldRequests;
   readonly #options: ControlChannelOptions;
   readonly #topic: string;
   readonly #closing = new AbortController();
   readonly #resumed = new EventTarget();
   readonly #key: string;
+  readonly #holdKey: string | null;
   #next = 0n;
   #isPaused = false;
   #loops: Promise<unknown> = Promise.resolve();
@@ -44,7 +48,10 @@ export class ControlChannel implements PauseGate {
   constructor(options: ControlChannelOptions) {
     this.#options = options;
     this.#topic = controlTopic(options.name);
-    this.#key = desiredKey(options.status.service, options.status.instance);
+    const { service, instance } = options.status;
+    this.#key = desiredKey(service, instance);
+    this.#holdKey = service === 'sink' ? holdKey(instance) : null;
+    this.hold = new HoldRequests((id) => this.#acknowledge(id));
   }
 
   get isPaused(): boolean {
@@ -55,7 +62,9 @@ export class ControlChannel implements PauseGate {
   async open(): Promise<void> {
     const { pool } = this.#options;
     this.#next = await endOffset(pool, this.#topic, 'read_committed');
-    this.#obey((await readCompacted(pool, this.#topic)).get(this.#key));
+    const known = await readCompacted(pool, this.#topic);
+    this.#obey(known.get(this.#key));
+    if (this.#holdKey !== null) this.hold.take(known.get(this.#holdKey));
     this.#loops = Promise.all([
       this.#repeat(STATUS_INTERVAL_MS, () => this.#say()),
       this.#repeat(RETRY_INTERVAL_MS, () => this.#listen()),
@@ -79,6 +88,7 @@ export class ControlChannel implements PauseGate {
   /** Says a last word, so that `status` shows how it ended. */
   async close(): Promise<void> {
     this.#closing.abort();
+    this.hold.close();
     await this.#loops;
     await this.#say().catch((error: unknown) =>
       this.#options.logger.debug({ err: error }, 'the last status was not written'),
@@ -91,10 +101,18 @@ export class ControlChannel implements PauseGate {
     await appendRecord(pool, this.#topic, statusKey(status.service, status.instance), JSON.stringify(record));
   }
 
+  /** At once, since somebody waits for it; should it be lost, the next status says the same. */
+  #acknowledge(id: string | null): void {
+    this.#options.status.held = id ?? '';
+    this.#say().catch((error: unknown) => this.#options.logger.debug({ err: error }, 'a hold was not acknowledged'));
+  }
+
   async #listen(): Promise<void> {
     for await (const records of follow(this.#options.pool, this.#topic, this.#next, this.#closing.signal)) {
       for (const record of records) {
-        if (record.key?.toString('utf8') === this.#key) this.#obey(record.value);
+        const key = record.key?.toString('utf8');
+        if (key === this.#key) this.#obey(record.value);
+        else if (key !== undefined && key === this.#holdKey) this.hold.take(record.value);
         this.#next = record.offset + 1n;
       }
     }

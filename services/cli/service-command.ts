@@ -88,7 +88,7 @@ async function runLoop(name: string, loop: ServiceLoop, status: ServiceStatus, t
   try {
     await channel.open();
     logger.info({ address }, 'started');
-    const code = await repeatMain(loop, { logger, status, signal, gate: channel });
+    const code = await repeatMain(loop, { logger, status, signal, gate: channel, hold: channel.hold });
     status.state = code === 0 ? 'stopped' : 'failed';
     return code;
   } finally {

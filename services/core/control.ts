@@ -1,4 +1,5 @@
 import type { Logger } from '#core/log.ts';
+import type { Lsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 
 /** Desired state, obeyed between epochs: a paused service holds its position and its lease and does no work. */
@@ -8,12 +9,30 @@ export interface PauseGate {
   whenRunning(signal: AbortSignal): Promise<void>;
 }
 
+/** What `verify` asks of a sink: to stand still for a moment, so that both sides can be read at one LSN. */
+export interface HoldRequest {
+  readonly id: string;
+  /** Where: all that committed before it is applied and nothing else. null: at the next end of an epoch. */
+  readonly lsn: Lsn | null;
+}
+
+/** Hold requests, obeyed between epochs, and inside one where the LSN lies there. */
+export interface HoldGate {
+  /** null while nobody asks; whoever asks and falls silent is forgotten (HOLD_SILENCE_MS). */
+  readonly request: HoldRequest | null;
+  /** Aborts at the next change of `request`; from then on it is another signal. */
+  readonly changed: AbortSignal;
+  /** Says at once that the sink stands still for this request, or goes on (null). */
+  acknowledge(id: string | null): void;
+}
+
 /** What a service's main is handed. `signal` aborts for a drain: finish the epoch in hand, then return. */
 export interface ServiceContext {
   readonly logger: Logger;
   readonly status: ServiceStatus;
   readonly signal: AbortSignal;
   readonly gate: PauseGate;
+  readonly hold: HoldGate;
 }
 
 export type DesiredState = 'run' | 'paused';
@@ -31,6 +50,15 @@ export interface StatusRecord {
 export const STATUS_INTERVAL_MS = 2_000;
 /** A status record older than this says that its service is down. */
 export const STATUS_STALE_MS = 10_000;
+
+/** Whoever holds a sink repeats the request this often; a sink goes on when it hears none for HOLD_SILENCE_MS. */
+export const HOLD_RENEWAL_MS = 3_000;
+export const HOLD_SILENCE_MS = 12_000;
+
+/** A sink's only; a tombstone ends the hold. */
+export function holdKey(instance: string): string {
+  return `hold/sink/${instance}`;
+}
 
 export function statusKey(service: ServiceStatus['service'], instance: string): string {
   return `status/${service}/${instance}`;

@@ -6,6 +6,8 @@ export interface ServiceStatus {
   state: ServiceState;
   /** For people: what it is doing, or why it stopped. */
   detail: string;
+  /** The hold request that a sink obeys now; '' for none. */
+  held: string;
   /** Stream position reached, text form; '' before the first. */
   through: string;
   epoch: number;
@@ -31,6 +33,7 @@ export type ServiceState =
   | 'indexing'
   | 'streaming'
   | 'paused'
+  | 'held'
   | 'retrying'
   | 'draining'
   | 'stopped'
@@ -51,6 +54,7 @@ export function newStatus(service: ServiceStatus['service'], instance: string): 
     instance,
     state: 'starting',
     detail: '',
+    held: '',
     through: '',
     epoch: 0,
     lagBytes: 0,

@@ -1,3 +1,4 @@
+import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableChanges } from './epoch-apply.ts';
@@ -13,14 +14,14 @@ export class EpochTally {
     this.#startedAt = startedAt;
   }
 
-  add(manifest: Manifest, tables: readonly TableChanges[], bytes: number): void {
+  add(tables: readonly TableChanges[], truncations: number, bytes: number): void {
     for (const { changes } of tables) for (const { kind } of changes) this.#events[kind] += 1;
-    this.#events.truncate += manifest.control.filter((entry) => entry.kind === 'truncate').length;
+    this.#events.truncate += truncations;
     this.#bytes += bytes;
   }
 
-  /** `manifest` is the epoch's last; `now` in milliseconds since 1970. */
-  report(status: ServiceStatus, manifest: Manifest, now: number): void {
+  /** `manifest` is the epoch's last, or the one it was cut at; `now` in milliseconds since 1970. */
+  report(status: ServiceStatus, manifest: Manifest, through: Lsn, now: number): void {
     const { insert, update, delete: deleted, truncate } = this.#events;
     status.events.insert += insert;
     status.events.update += update;
@@ -28,7 +29,7 @@ export class EpochTally {
     status.events.truncate += truncate;
     status.state = 'streaming';
     status.detail = '';
-    status.through = manifest.through;
+    status.through = formatLsn(through);
     status.epoch = manifest.epoch;
     status.epochs += 1;
     status.lastEpochEvents = insert + update + deleted;

@@ -14,7 +14,7 @@ import { sink } from './sink.ts';
 
 /** A sink: topics → one target. One active instance holds the lease in the target; others wait as stand-by. */
 export async function main(config: Config, targetName: string, context: ServiceContext): Promise<void> {
-  const { logger, status, signal, gate } = context;
+  const { logger, status, signal, gate, hold } = context;
   const target = config.targets.find((known) => known.name === targetName);
   if (target === undefined)
     throw new RestageError('usage', `there is no target ${JSON.stringify(targetName)}`, { where: config.file });
@@ -47,6 +47,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
           schema,
           status,
           gate,
+          hold,
           logger,
           clock: Date.now,
           readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),

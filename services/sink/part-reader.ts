@@ -1,6 +1,6 @@
 import type { RowChange } from '#core/change.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
-import { LSN_ZERO, type Lsn } from '#core/lsn.ts';
+import type { Lsn } from '#core/lsn.ts';
 import type { Manifest, ManifestRange } from '#core/manifest.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -21,30 +21,37 @@ export interface ReadPart {
 }
 
 /**
- * The changes of a part; a producer bounds its bytes (invariant 6). Those that a table's snapshot has already are dropped. Incomplete
- * when aborted: the caller must not apply it then.
+ * The changes of a part; a producer bounds its bytes (invariant 6). Those that committed before a topic's floor are dropped: its
+ * snapshot or the target has them already. Incomplete when aborted: the caller must not apply it then.
  */
 export async function readPart(
   reader: EpochReader,
   structures: StructureBook,
-  snapshotOf: (topic: string) => Lsn | null,
+  floorOf: (topic: string) => Lsn,
   manifest: Manifest,
   signal: AbortSignal,
 ): Promise<ReadPart> {
   await structures.learn(manifest, signal);
   const parts = await Promise.all(
-    structures
-      .eventRanges(manifest)
-      .map((range) => readRange(reader, structures, snapshotOf(range.topic) ?? LSN_ZERO, range, signal)),
+    structures.eventRanges(manifest).map((range) => readRange(reader, structures, floorOf(range.topic), range, signal)),
   );
   return { groups: parts.flatMap((part) => part.groups), bytes: parts.reduce((sum, part) => sum + part.bytes, 0) };
+}
+
+/** The changes that committed before an LSN: whole transactions, since a transaction's changes share theirs. */
+export function cutPart(part: ReadPart, before: Lsn): ReadPart {
+  const groups = part.groups.map((group) => ({
+    ...group,
+    changes: group.changes.filter(({ position }) => position.commit < before),
+  }));
+  return { groups: groups.filter(({ changes }) => changes.length > 0), bytes: part.bytes };
 }
 
 /** Usually of one structure, so one group. */
 async function readRange(
   reader: EpochReader,
   structures: StructureBook,
-  snapshot: Lsn,
+  floor: Lsn,
   range: ManifestRange,
   signal: AbortSignal,
 ): Promise<ReadPart> {
@@ -55,7 +62,7 @@ async function readRange(
       bytes += record.value?.length ?? 0;
       if (record.value === null) continue;
       const headers = readStreamHeaders(record);
-      if (headers !== null && headers.position.commit < snapshot) continue;
+      if (headers !== null && headers.position.commit < floor) continue;
       const version = headers?.structure ?? groups.at(-1)?.version;
       if (version !== undefined && version !== groups.at(-1)?.version) {
         groups.push({ structure: structures.structure(range.topic, version), version, changes: [] });

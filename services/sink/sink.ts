@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { actAsReplica, endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
 import { TargetState, type Checkpoint } from '#adapters/postgres/target/target-state.ts';
 import type { TargetConfig } from '#core/config.ts';
-import type { PauseGate } from '#core/control.ts';
+import type { HoldGate, PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
@@ -25,6 +25,7 @@ export interface SinkParts {
   readonly schema: TargetSchema;
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
+  readonly hold: HoldGate;
   readonly logger: Logger;
   readonly clock: () => number;
 }
@@ -88,6 +89,7 @@ async function stream(
     loads: await state.tableLoads(client),
     status,
     whenRunning,
+    hold: parts.hold,
     clock,
     isLoadDone: checkpoint.isLoadDone,
     onCaughtUp: async () => {

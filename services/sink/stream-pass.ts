@@ -1,14 +1,16 @@
+import { once } from 'node:events';
 import type pg from 'pg';
 import type { TableLoad, TargetState } from '#adapters/postgres/target/target-state.ts';
 import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
+import type { HoldGate, HoldRequest } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError, type ErrorCode } from '#core/errors.ts';
-import { parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
+import { formatLsn, LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { structureVersion } from '#core/structure.ts';
 import { applyPart, settleConstraints, truncationPosition, type TableChanges, type Truncation } from './epoch-apply.ts';
-import { readPart, type ReadPart } from './part-reader.ts';
+import { cutPart, readPart, type ReadPart } from './part-reader.ts';
 import type { StructureBook } from './structure-book.ts';
 import { EpochTally } from './epoch-tally.ts';
 
@@ -20,6 +22,7 @@ export interface StreamPassOptions {
   readonly loads: ReadonlyMap<string, TableLoad>;
   readonly status: ServiceStatus;
   readonly whenRunning: () => Promise<void>;
+  readonly hold: HoldGate;
   readonly clock: () => number;
   /** Called once the applied position has passed the newest snapshot. */
   readonly onCaughtUp: () => Promise<void>;
@@ -28,12 +31,22 @@ export interface StreamPassOptions {
 
 const EMPTY_INTERVAL_MS = 10_000;
 
+/** Where an epoch is cut, so that the sink stands at exactly this LSN; null for none. */
+type Ceiling = Lsn | null;
+
 /** The second pass: stream epochs in order, each in one target transaction with the position (invariants 2 and 4), until aborted. */
 export class StreamPass {
   readonly #options: StreamPassOptions;
   readonly #newestSnapshot: Lsn;
   #isLoadDone: boolean;
+  /** Of the epoch whose transaction is open. */
   #tally: EpochTally | null = null;
+  /** Offset of that epoch's first part: to begin again there after a cut. */
+  #epochOffset = 0n;
+  /** All that committed before it is applied. */
+  #through: Lsn = LSN_ZERO;
+  /** Offset of the next manifest. */
+  #next = 0n;
   #storedAt = 0;
 
   constructor(options: StreamPassOptions) {
@@ -46,97 +59,164 @@ export class StreamPass {
   }
 
   async run(from: bigint, through: Lsn, signal: AbortSignal): Promise<void> {
-    const { reader, client } = this.#options;
+    this.#next = from;
+    this.#through = through;
     await this.#noteThrough(through);
     try {
-      for await (const manifests of reader.manifests(from, signal)) {
-        await this.#takeAll(manifests, signal);
-        if (signal.aborted) return;
+      while (!signal.aborted) {
+        await this.#standStill(signal);
+        await this.#follow(signal);
       }
     } finally {
-      if (this.#tally !== null) await client.query('ROLLBACK').catch(() => undefined);
+      if (this.#tally !== null) await this.#options.client.query('ROLLBACK').catch(() => undefined);
     }
   }
 
-  /** While one part is applied, the next one's data is read: one ahead, never more (invariant 6). */
-  async #takeAll(manifests: readonly StoredManifest[], signal: AbortSignal): Promise<void> {
+  /** While somebody asks for it, and this is the place: between epochs, or at the LSN asked for. */
+  async #standStill(signal: AbortSignal): Promise<void> {
+    const { hold, status } = this.#options;
+    for (let asked = hold.request; asked !== null && this.#isPlaceOf(asked) && !signal.aborted; asked = hold.request) {
+      const either = AbortSignal.any([signal, hold.changed]);
+      status.state = 'held';
+      hold.acknowledge(asked.id);
+      if (!either.aborted) await once(either, 'abort');
+    }
+    if (status.state !== 'held') return;
+    status.state = 'streaming';
+    hold.acknowledge(null);
+  }
+
+  #isPlaceOf(asked: HoldRequest): boolean {
+    return this.#tally === null && (asked.lsn === null || this.#through >= asked.lsn);
+  }
+
+  /** Until aborted, or until a request to hold wants a look. */
+  async #follow(signal: AbortSignal): Promise<void> {
+    const turn = AbortSignal.any([signal, this.#options.hold.changed]);
+    for await (const manifests of this.#options.reader.manifests(this.#next, turn)) {
+      if (!(await this.#takeAll(manifests, signal))) return;
+    }
+  }
+
+  /**
+   * While one part is applied, the next one's data is read: one ahead, never more (invariant 6). False when the rest is not to be
+   * taken now.
+   */
+  async #takeAll(manifests: readonly StoredManifest[], signal: AbortSignal): Promise<boolean> {
     let ahead: Promise<ReadPart> | null = null;
     for (const [index, stored] of manifests.entries()) {
       if (this.#tally === null) await this.#options.whenRunning();
-      if (signal.aborted) return;
+      const asked = this.#options.hold.request;
+      if (signal.aborted || (asked !== null && this.#isPlaceOf(asked))) return false;
       if (stored.manifest.kind !== 'stream') {
-        await this.#pass(stored);
+        if (!(await this.#pass(stored))) return false;
         continue;
       }
       const part = await (ahead ?? this.#read(stored.manifest, signal));
-      if (signal.aborted) return;
+      if (signal.aborted) return false;
       const following = manifests[index + 1]?.manifest;
       ahead = following?.kind === 'stream' ? this.#read(following, signal) : null;
       // Its error is thrown when its turn comes; should this part fail before, nobody asks for it.
       ahead?.catch(() => undefined);
-      await this.#apply(stored, part);
+      if (!(await this.#apply(stored, part))) return false;
     }
+    return true;
   }
 
   #read(manifest: Manifest, signal: AbortSignal): Promise<ReadPart> {
-    const { reader, structures, loads } = this.#options;
-    return readPart(reader, structures, (topic) => loads.get(topic)?.snapshot ?? null, manifest, signal);
+    const { reader, structures } = this.#options;
+    return readPart(reader, structures, (topic) => this.#floorOf(topic), manifest, signal);
   }
 
-  /** Manifests without changes of the stream. */
-  async #pass(stored: StoredManifest): Promise<void> {
+  /** What committed before it is in the topic's snapshot, or was applied before the epoch was cut. */
+  #floorOf(topic: string): Lsn {
+    return maxLsn(this.#through, this.#options.loads.get(topic)?.snapshot ?? LSN_ZERO);
+  }
+
+  /** The LSN to stop at, where this manifest reaches it. */
+  #ceilingIn(manifest: Manifest): Ceiling {
+    const lsn = this.#options.hold.request?.lsn ?? null;
+    if (lsn === null) return null;
+    const hasLater = manifest.lastCommit !== null && parseLsn(manifest.lastCommit) >= lsn;
+    return hasLater || (manifest.last && parseLsn(manifest.through) >= lsn) ? lsn : null;
+  }
+
+  /** Manifests without changes of the stream. False after a cut. */
+  async #pass(stored: StoredManifest): Promise<boolean> {
     const { manifest } = stored;
     if (manifest.kind === 'empty') return this.#storeEmpty(stored);
     const isUnknown =
       manifest.tables?.some(({ topic }) => (this.#options.loads.get(topic)?.load ?? 0) < manifest.load) ?? false;
-    if (manifest.kind !== 'plan' || !isUnknown) return;
-    throw new RestageError('manifest_invalid', `load ${manifest.load} begins after the initial load has ended`, {
-      where: `.epochs, offset ${stored.offset}`,
-      fix: 'load the tables that were added through a pipeline of their own',
-    });
+    if (manifest.kind === 'plan' && isUnknown) {
+      throw new RestageError('manifest_invalid', `load ${manifest.load} begins after the initial load has ended`, {
+        where: `.epochs, offset ${stored.offset}`,
+        fix: 'load the tables that were added through a pipeline of their own',
+      });
+    }
+    this.#next = stored.offset + 1n;
+    return true;
   }
 
-  async #apply({ offset, manifest }: StoredManifest, part: ReadPart): Promise<void> {
-    const { client, state, status, clock } = this.#options;
+  /** False when the epoch was cut and is to be read again from its first part. */
+  async #apply({ offset, manifest }: StoredManifest, read: ReadPart): Promise<boolean> {
+    const { client, state, clock } = this.#options;
     if (this.#tally === null) {
       this.#tally = new EpochTally(clock());
+      this.#epochOffset = offset;
       await client.query('BEGIN');
       await state.guard(client, 'UPDATE');
       await client.query('SET CONSTRAINTS ALL DEFERRED');
     }
+    const ceiling = this.#ceilingIn(manifest);
+    const part = ceiling === null ? read : cutPart(read, ceiling);
     const mismatch: ErrorCode = this.#isLoadDone ? 'target_drift' : 'load_overlap';
     const tables = await this.#match(part);
-    await applyPart(client, tables, await this.#truncations(manifest), mismatch);
-    this.#tally.add(manifest, tables, part.bytes);
-    if (!manifest.last) return;
-    const through = parseLsn(manifest.through);
-    const commit = manifest.lastCommit === null ? null : parseLsn(manifest.lastCommit);
+    const truncations = await this.#truncations(manifest, ceiling);
+    await applyPart(client, tables, truncations, mismatch);
+    this.#tally.add(tables, truncations.length, part.bytes);
+    this.#next = offset + 1n;
+    if (ceiling === null && !manifest.last) return true;
     await settleConstraints(client);
-    await state.moveTo(client, { epoch: manifest.epoch, commit, through, nextOffset: offset + 1n });
+    await this.#commit(manifest, this.#tally, ceiling);
+    return ceiling === null;
+  }
+
+  /** The position with the data it covers (invariant 2). A cut epoch stays the next one to read: `through` says what of it is applied. */
+  async #commit(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<void> {
+    const { client, state, status, clock } = this.#options;
+    const through = ceiling ?? parseLsn(manifest.through);
+    const commit = ceiling !== null || manifest.lastCommit === null ? null : parseLsn(manifest.lastCommit);
+    if (ceiling !== null) this.#next = this.#epochOffset;
+    await state.moveTo(client, { epoch: manifest.epoch, commit, through, nextOffset: this.#next });
     await client.query('COMMIT');
-    this.#storedAt = clock();
-    this.#tally.report(status, manifest, this.#storedAt);
     this.#tally = null;
+    this.#storedAt = clock();
+    tally.report(status, manifest, through, this.#storedAt);
     await this.#noteThrough(through);
   }
 
-  /** An idle source's position is stored at most once per interval. */
-  async #storeEmpty({ offset, manifest }: StoredManifest): Promise<void> {
+  /** An idle source's position is stored at most once per interval. False after a cut. */
+  async #storeEmpty({ offset, manifest }: StoredManifest): Promise<boolean> {
     const { client, state, status, clock } = this.#options;
-    status.through = manifest.through;
+    const ceiling = this.#ceilingIn(manifest);
+    const through = ceiling ?? parseLsn(manifest.through);
+    this.#next = ceiling === null ? offset + 1n : offset;
+    status.through = formatLsn(through);
     status.lagSeconds = 0;
-    const isAwaited = !this.#isLoadDone || manifest.control.some((entry) => entry.kind === 'barrier');
-    if (!isAwaited && clock() - this.#storedAt < EMPTY_INTERVAL_MS) return;
-    const through = parseLsn(manifest.through);
+    const isAwaited =
+      !this.#isLoadDone || ceiling !== null || manifest.control.some((entry) => entry.kind === 'barrier');
+    if (!isAwaited && clock() - this.#storedAt < EMPTY_INTERVAL_MS) return true;
     await client.query('BEGIN');
     await state.guard(client, 'UPDATE');
-    await state.moveTo(client, { epoch: manifest.epoch, commit: null, through, nextOffset: offset + 1n });
+    await state.moveTo(client, { epoch: manifest.epoch, commit: null, through, nextOffset: this.#next });
     await client.query('COMMIT');
     this.#storedAt = clock();
     await this.#noteThrough(through);
+    return ceiling === null;
   }
 
   async #noteThrough(through: Lsn): Promise<void> {
+    this.#through = through;
     if (this.#isLoadDone || through < this.#newestSnapshot) return;
     await this.#options.onCaughtUp();
     this.#options.structures.forgetTables();
@@ -151,13 +231,15 @@ export class StreamPass {
     return tables;
   }
 
-  async #truncations(manifest: Manifest): Promise<Truncation[]> {
-    const { client, structures, loads } = this.#options;
+  /** Of what each statement truncated, what this part of the epoch is to empty. */
+  async #truncations(manifest: Manifest, ceiling: Ceiling): Promise<Truncation[]> {
+    const { client, structures } = this.#options;
     const truncations: Truncation[] = [];
     for (const entry of manifest.control) {
       if (entry.kind !== 'truncate') continue;
       const position = truncationPosition(entry);
-      const topics = entry.topics.filter((topic) => position.commit >= (loads.get(topic)?.snapshot ?? LSN_ZERO));
+      if (ceiling !== null && position.commit >= ceiling) continue;
+      const topics = entry.topics.filter((topic) => position.commit >= this.#floorOf(topic));
       const tables: TargetTable[] = [];
       for (const topic of topics) {
         const structure = structures.newest(topic);

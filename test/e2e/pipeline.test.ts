@@ -1,5 +1,3 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -7,7 +5,8 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
-import { postgresBin, testKafka } from '../harness/servers.ts';
+import { pgbench } from '../harness/pgbench.ts';
+import { testKafka } from '../harness/servers.ts';
 import { until } from '../harness/until.ts';
 
 const ACCOUNTS = 20;
@@ -45,7 +44,7 @@ let config: string;
 beforeAll(async () => {
   source = await createDatabase(15, 'pipeline_source');
   target = await createDatabase(15, 'pipeline_target');
-  await expectSuccess(pgbench(['-i', '-s', '1', '-q', '--foreign-keys']));
+  await pgbench(source.url, ['-i', '-s', '1', '-q', '--foreign-keys']).ended;
   await source.client.query(BANK_SQL);
   folder = await mkdtemp(path.join(tmpdir(), 'restage-pipeline-'));
   config = path.join(folder, 'restage.yaml');
@@ -75,9 +74,7 @@ afterAll(async () => {
 });
 
 test('a loaded database arrives whole through kills and a restart, never showing half a transaction', async () => {
-  const load = pgbench(['-c', '4', '-T', String(LOAD_SECONDS), '-R', String(LOAD_RATE), '-n']);
-  const loadEnd = expectSuccess(load);
-  loadEnd.catch(() => undefined);
+  await using load = pgbench(source.url, ['-c', '4', '-T', String(LOAD_SECONDS), '-R', String(LOAD_RATE), '-n']);
   const writers = new AbortController();
   const transfers = moveMoney(writers.signal);
   const polls = new AbortController();
@@ -93,7 +90,7 @@ test('a loaded database arrives whole through kills and a restart, never showing
 
     const second = startCli(['run', '-c', config]);
     started.push(second);
-    await loadEnd;
+    await load.ended;
     writers.abort();
     expect(await transfers).toBeGreaterThan(20);
     const waited = await runCli(['wait', '-c', config, '--target', 'new', '--lsn', 'current', '--timeout', '90']);
@@ -113,25 +110,13 @@ test('a loaded database arrives whole through kills and a restart, never showing
   } finally {
     writers.abort();
     polls.abort();
-    if (load.exitCode === null) load.kill('SIGKILL');
     for (const run of started) {
       for (const { pid } of await servicesOf(run)) kill(pid);
       await run[Symbol.asyncDispose]();
     }
-    await Promise.allSettled([loadEnd, transfers, sums]);
+    await Promise.allSettled([transfers, sums]);
   }
 }, 180_000);
-
-function pgbench(args: readonly string[]): ChildProcess {
-  return spawn(path.join(postgresBin(), 'pgbench'), [...args, source.url], { stdio: ['ignore', 'ignore', 'pipe'] });
-}
-
-async function expectSuccess(child: ChildProcess): Promise<void> {
-  let text = '';
-  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-  const [code] = (await once(child, 'close')) as [number | null];
-  if (code !== 0) throw new Error(`pgbench ended with ${code}: ${text}`);
-}
 
 /** Transfers between random accounts, one transaction each, until the signal; gives their number. */
 async function moveMoney(signal: AbortSignal): Promise<number> {

@@ -88,8 +88,10 @@ export class MemoryTopics {
     }
     const ranges = [...byTopic].flatMap(([topic, records]) => this.#append(topic, records));
     const { last = true, control = [], announce = [] } = part;
-    if (last) this.#through = Math.max(this.#through, ...changes.map(({ commit }) => commit + 1));
-    this.#write({ kind: 'stream', last, control, ranges: [...this.#announce(announce), ...ranges] });
+    const commits = changes.map(({ commit }) => commit);
+    if (last) this.#through = Math.max(this.#through, ...commits.map((commit) => commit + 1));
+    const lastCommit = commits.length === 0 ? null : lsnText(Math.max(...commits));
+    this.#write({ kind: 'stream', last, control, lastCommit, ranges: [...this.#announce(announce), ...ranges] });
     if (last) this.#epoch += 1;
   }
 

@@ -5,12 +5,14 @@ import { readTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import type { TargetConfig } from '#core/config.ts';
+import { lsnOf } from '#core/lsn.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
+import { HoldRequests, writeHold } from '../../services/cli/hold-requests.ts';
 import { sink } from '../../services/sink/sink.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
-import { MemoryTopics, SCHEMAS_TOPIC } from '../harness/memory-topics.ts';
+import { MemoryTopics, SCHEMAS_TOPIC, type TestChange } from '../harness/memory-topics.ts';
 import { until } from '../harness/until.ts';
 
 const PIPELINE = 'test';
@@ -187,6 +189,55 @@ it('never skips a load that begins after the initial one has ended', async () =>
   await expect(runUntil(500)).rejects.toMatchObject({ code: 'manifest_invalid' });
 });
 
+it('stands still at the end of an epoch, then at exactly the LSN asked for, and goes on with the rest of what it cut', async () => {
+  writePipeline();
+  const running = start();
+  await until(() => running.status.through === '0/6F', { what: 'the sink caught up' });
+  running.hold.take(holdRecord('a', null));
+  await until(() => running.status.held === 'a', { what: 'the sink to stand' });
+  const added = (id: number, commit: number): TestChange => ({
+    structure: item,
+    commit,
+    op: 'c',
+    after: { id, name: `of ${commit}`, big: null },
+  });
+  topics.stream([added(20, 120), added(21, 121)], { last: false });
+  topics.stream([added(22, 122), added(23, 130), added(24, 131)], { last: false });
+  topics.stream([{ structure: item, commit: 140, op: 'u', after: { id: 22, name: 'later' } }], {
+    control: [topics.truncate([tag], 141)],
+  });
+  running.hold.take(holdRecord('a', 130));
+  await until(async () => (await storedThrough()) === '0/82', { what: 'the sink at 130' });
+  expect(running.status).toMatchObject({ state: 'held', held: 'a', through: '0/82' });
+  expect(await all('SELECT id, name FROM public.item WHERE id >= 20 ORDER BY id')).toEqual([
+    { id: 20, name: 'of 120' },
+    { id: 21, name: 'of 121' },
+    { id: 22, name: 'of 122' },
+  ]);
+  expect(await all('SELECT name FROM public.tag')).toEqual([{ name: 'twice' }]);
+  running.stop.abort();
+  await running.ended;
+
+  const next = start();
+  await until(() => next.status.through === '0/8D', { what: 'the rest' });
+  expect(await all('SELECT id, name FROM public.item WHERE id >= 22 ORDER BY id')).toEqual([
+    { id: 22, name: 'later' },
+    { id: 23, name: 'of 130' },
+    { id: 24, name: 'of 131' },
+  ]);
+  expect(await all('SELECT name FROM public.tag')).toEqual([]);
+  next.hold.take(holdRecord('b', 150));
+  topics.empty(200);
+  await until(() => next.status.held === 'b', { what: 'the sink at 150' });
+  expect(await storedThrough()).toBe('0/96');
+  next.hold.take(null);
+  topics.stream([added(25, 201)]);
+  await until(() => next.status.through === '0/CA', { what: 'the sink to go on' });
+  expect(next.status).toMatchObject({ state: 'streaming', held: '' });
+  next.stop.abort();
+  await next.ended;
+});
+
 /** Two tables whose stream overlaps the load, as a producer writes it. */
 function writePipeline(): void {
   topics.plan(1, [item, tag]);
@@ -223,6 +274,7 @@ async function expectPipeline(): Promise<void> {
 
 interface RunningSink {
   readonly status: ServiceStatus;
+  readonly hold: HoldRequests;
   readonly stop: AbortController;
   readonly ended: Promise<void>;
 }
@@ -230,6 +282,7 @@ interface RunningSink {
 function start(open: () => Promise<pg.Client> = connect): RunningSink {
   const target: TargetConfig = { name: 'new', url: database.url, output: null, schema: 'require', loadWorkers: 2 };
   const status = newStatus('sink', 'new');
+  const hold = new HoldRequests((id) => (status.held = id ?? ''));
   const stop = new AbortController();
   const ended = sink(
     {
@@ -242,13 +295,14 @@ function start(open: () => Promise<pg.Client> = connect): RunningSink {
       schema: noted(openTargetSchema({ pipeline: PIPELINE, target, changes: [] })),
       status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
+      hold,
       logger: pino({ level: 'silent' }),
       clock: Date.now,
     },
     stop.signal,
   );
   ended.catch(() => undefined);
-  return { status, stop, ended };
+  return { status, hold, stop, ended };
 }
 
 /** Runs a sink until its position in the target has reached an LSN and the load is done, then drains it. */
@@ -263,6 +317,17 @@ async function runUntil(through: number, open?: () => Promise<pg.Client>): Promi
   );
   running.stop.abort();
   await running.ended;
+}
+
+function holdRecord(id: string, lsn: number | null): Buffer {
+  return Buffer.from(writeHold({ id, lsn: lsn === null ? null : lsnOf(BigInt(lsn)) }));
+}
+
+async function storedThrough(): Promise<unknown> {
+  const { rows } = await database.client.query<{ through: string }>(
+    'SELECT through::text AS through FROM restage.checkpoint',
+  );
+  return rows[0]?.through;
 }
 
 function noted(schema: TargetSchema): TargetSchema {

@@ -140,6 +140,7 @@ async function verify(source: TestDatabase, target: TestDatabase, patienceMs = 3
     signal: new AbortController().signal,
     clock: Date.now,
     patienceMs,
+    takeExact: () => Promise.resolve('nobody holds the sink'),
   });
 }
 

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { pause } from '#core/backoff.ts';
-import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
-import { RowCase, type Judgement, type RowVersion } from '#core/verify/row-case.ts';
-import type { RowDifference, RowKey, UnverifiedRow } from '#core/verify/verify-report.ts';
+import { formatLsn, type Lsn } from '#core/lsn.ts';
+import { RowCase } from '#core/verify/row-case.ts';
+import type { RowDifference } from '#core/verify/verify-report.ts';
+import { describeDifference, readVersions } from './read-versions.ts';
 import type { SuspectKey } from './scan-tables.ts';
-import type { TablePair, TableSide } from './table-pair.ts';
-import { countSql, lookUpSql } from './table-sql.ts';
+import type { TablePair } from './table-pair.ts';
 
 const ROWS_A_BATCH = 500;
 const ROUND_MS = 2;
@@ -31,7 +31,13 @@ export interface SettleOptions {
 
 export interface Settled {
   readonly different: readonly RowDifference[];
-  readonly unverified: readonly UnverifiedRow[];
+  readonly open: readonly OpenRow[];
+}
+
+/** A row that could not be judged, and why. */
+export interface OpenRow {
+  readonly key: SuspectKey;
+  readonly reason: string;
 }
 
 /** Reads suspects again and again on both sides until each is equal or proven different, or no more can be learned. */
@@ -41,16 +47,16 @@ export async function settleRows(
   options: SettleOptions,
 ): Promise<Settled> {
   const different: RowDifference[] = [];
-  const unverified: UnverifiedRow[] = [];
+  const open: OpenRow[] = [];
   let { patienceMs } = options;
   for (let at = 0; at < suspects.length; at += ROWS_A_BATCH) {
     const batch = new Batch(pair, suspects.slice(at, at + ROWS_A_BATCH), { ...options, patienceMs });
     const settled = await batch.settle();
-    if (settled.unverified.length > 0 && !batch.hasSinkMoved) patienceMs = Math.min(patienceMs, SHORT_PATIENCE_MS);
+    if (settled.open.length > 0 && !batch.hasSinkMoved) patienceMs = Math.min(patienceMs, SHORT_PATIENCE_MS);
     different.push(...settled.different);
-    unverified.push(...settled.unverified);
+    open.push(...settled.open);
   }
-  return { different, unverified };
+  return { different, open };
 }
 
 class Batch {
@@ -79,8 +85,8 @@ class Batch {
       if (this.#open.size < before) settledAt = clock();
       else await pause(ROUND_MS, signal);
     }
-    const unverified = [...this.#open.values()].map(({ key }) => ({ key: this.#name(key), reason: this.#reason() }));
-    return { different: this.#different, unverified };
+    const open = [...this.#open.values()].map(({ key }) => ({ key, reason: this.#reason() }));
+    return { different: this.#different, open };
   }
 
   /** Whether two reads saw different positions of the target. */
@@ -98,11 +104,13 @@ class Batch {
   async #look(): Promise<void> {
     const { source, target, pipeline, clock } = this.#options;
     const keys = [...this.#open.values()].map(({ key }) => key);
-    const through = `SELECT through FROM restage.checkpoint WHERE pipeline = ${this.#pipelineParameter()}`;
     await this.#emitBarrier();
     const [from, to] = await Promise.all([
-      this.#read(source, this.#pair.source, keys, SOURCE_POSITION, []),
-      this.#read(target, this.#pair.target, keys, through, [pipeline]),
+      readVersions(source, this.#pair, 'source', keys, { sql: () => SOURCE_POSITION, values: [] }),
+      readVersions(target, this.#pair, 'target', keys, {
+        sql: (parameter) => `SELECT through FROM restage.checkpoint WHERE pipeline = ${parameter}`,
+        values: [pipeline],
+      }),
     ]);
     const now = clock();
     const before = this.#sourceEnd;
@@ -118,32 +126,10 @@ class Batch {
       if (judgement === null) continue;
       this.#open.delete(id);
       if (judgement.is === 'different')
-        this.#different.push(this.#describe(key, judgement, from.versions[index], to.versions[index]));
+        this.#different.push(
+          describeDifference(this.#pair, key, judgement, from.versions[index] ?? null, to.versions[index] ?? null),
+        );
     }
-  }
-
-  async #read(
-    client: pg.ClientBase,
-    side: TableSide,
-    keys: readonly SuspectKey[],
-    position: string,
-    more: readonly string[],
-  ): Promise<Reading> {
-    const filter = side === this.#pair.source ? this.#pair.filter : null;
-    const sql = side.key.length === 0 ? countSql(side, filter, position) : lookUpSql(side, filter, position);
-    const arrays = Array.from({ length: this.#width() }, (_, column) => keys.map((key) => key[column] ?? ''));
-    const { rows } = await client.query<ReadRow>({
-      name: `verify_${side.oid}`,
-      text: sql,
-      values: [...arrays, ...more],
-    });
-    const versions: (RowVersion | null)[] = keys.map(() => null);
-    for (const row of rows) {
-      if (row.xmin === null || (filter !== null && !filter.passes(row.filter ?? []))) continue;
-      versions[row.n - 1] = addVersions(versions[row.n - 1] ?? null, { xmin: row.xmin, hashes: row.hashes });
-    }
-    const [first] = rows;
-    return { versions, position: first === undefined || first.position === null ? null : parseLsn(first.position) };
   }
 
   /** A source at rest writes nothing that would move the sink's position; a message does, at once. */
@@ -153,55 +139,6 @@ class Batch {
     this.#barrierAt = clock();
     await emitBarrier(source);
   }
-
-  #describe(
-    key: SuspectKey,
-    judgement: Extract<Judgement, { is: 'different' }>,
-    from: RowVersion | null | undefined,
-    to: RowVersion | null | undefined,
-  ): RowDifference {
-    if (this.#pair.keyNames.length === 0) {
-      const isFewer = Number(to?.hashes[0] ?? 0) < Number(from?.hashes[0] ?? 0);
-      return { key: this.#name(key), kind: isFewer ? 'missing' : 'extra', columns: [] };
-    }
-    return {
-      key: this.#name(key),
-      kind: judgement.kind,
-      columns: judgement.columns.map((column) => this.#pair.columnNames[column] ?? ''),
-    };
-  }
-
-  #name(key: SuspectKey): RowKey {
-    const names = this.#pair.keyNames.length === 0 ? ['row'] : this.#pair.keyNames;
-    return Object.fromEntries(names.map((name, index) => [name, key[index] ?? '']));
-  }
-
-  #width(): number {
-    return Math.max(1, this.#pair.keyNames.length);
-  }
-
-  #pipelineParameter(): string {
-    return `$${this.#width() + 1}`;
-  }
-}
-
-interface ReadRow {
-  readonly position: string | null;
-  readonly n: number;
-  readonly xmin: string | null;
-  readonly hashes: string[];
-  readonly filter: (string | null)[] | null;
-}
-
-interface Reading {
-  readonly versions: readonly (RowVersion | null)[];
-  readonly position: Lsn | null;
-}
-
-/** Groups of equal rows of a table without identity are one: their writers together, their numbers added. */
-function addVersions(known: RowVersion | null, more: RowVersion): RowVersion {
-  if (known === null) return more;
-  return { xmin: `${known.xmin} ${more.xmin}`, hashes: [String(Number(known.hashes[0]) + Number(more.hashes[0]))] };
 }
 
 /** Any role may write one, also where transactions are read-only by default (PostgreSQL: "Replication Management Functions"). */

@@ -2,6 +2,7 @@ import type { Config } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import type { Logger } from '#core/log.ts';
 import { findTarget } from '../config-file.ts';
+import { takeExactSnapshots } from './exact-snapshots.ts';
 import { describeReport } from './verify-printer.ts';
 import { makeProgress } from './verify-progress.ts';
 import { verifyTables } from './verify-tables.ts';
@@ -21,11 +22,11 @@ export async function runVerify(
 ): Promise<ExitCode> {
   const target = findTarget(config, options.target);
   const out = context.out ?? ((text) => process.stdout.write(text));
+  const tools = { logger: context.logger, signal: context.signal ?? new AbortController().signal, clock: Date.now };
   const report = await verifyTables(config, target, {
-    logger: context.logger,
+    ...tools,
     progress: makeProgress(process.stderr, Date.now),
-    signal: context.signal ?? new AbortController().signal,
-    clock: Date.now,
+    takeExact: () => takeExactSnapshots(config, target, tools),
   });
   out(options.json ? `${JSON.stringify(report)}\n` : describeReport(report));
   return report.verdict === 'equal' ? 0 : 1;

@@ -7,10 +7,19 @@ import type { Logger } from '#core/log.ts';
 import { parseLsn, type Lsn } from '#core/lsn.ts';
 import { formatTable } from '#core/table-name.ts';
 import { chunkCount } from '#core/verify/chunk-digests.ts';
-import { verdictOf, type TableReport, type VerifyReport } from '#core/verify/verify-report.ts';
+import {
+  verdictOf,
+  type RowDifference,
+  type TableReport,
+  type UnverifiedRow,
+  type VerifyReport,
+} from '#core/verify/verify-report.ts';
 import { readCheckpoint } from '../target-checkpoint.ts';
+import type { ExactSnapshots } from './exact-snapshots.ts';
+import { nameKey } from './read-versions.ts';
 import { countPages, digestTable, findSuspects, type ScanOptions, type Suspects } from './scan-tables.ts';
-import { emitBarrier, settleRows, SOURCE_POSITION } from './settle-rows.ts';
+import { settleExactly } from './settle-exactly.ts';
+import { emitBarrier, settleRows, SOURCE_POSITION, type Settled } from './settle-rows.ts';
 import { pairTables, type TablePair } from './table-pair.ts';
 import type { VerifyProgress } from './verify-progress.ts';
 
@@ -19,11 +28,15 @@ export interface VerifyOptions {
   readonly progress: VerifyProgress;
   readonly signal: AbortSignal;
   readonly clock: () => number;
-  /** How long to go on when the sink does not move, or rows never rest. Milliseconds; 30 s. */
+  /** Both sides at one LSN, with the sink held for a moment; or why not. */
+  readonly takeExact: () => Promise<ExactSnapshots | string>;
+  /** How long to go on when the sink does not move (30 s by default), or rows never rest (5 s). Milliseconds. */
   readonly patienceMs?: number;
 }
 
 const PATIENCE_MS = 30_000;
+/** Rows that are settled by holding the sink need not be watched for longer. */
+const REST_MS = 5_000;
 const POLL_MS = 5;
 
 /**
@@ -59,9 +72,10 @@ export async function verifyTables(
   const run = new VerifyRun(config, sessions, options);
   await run.takeSnapshots();
   const scanned = await run.scan(pairs);
-  const tables: TableReport[] = [];
+  const tables: SettledTable[] = [];
   for (const table of scanned) tables.push(await run.settle(table));
-  return report(tables, verdictOf(tables));
+  const settled = await run.settleOpen(tables);
+  return report(settled, verdictOf(settled));
 }
 
 interface ScannedTable {
@@ -69,6 +83,10 @@ interface ScannedTable {
   readonly rows: number;
   readonly chunks: number;
   readonly suspects: Suspects;
+}
+
+interface SettledTable extends ScannedTable {
+  readonly settled: Settled;
 }
 
 class VerifyRun {
@@ -114,7 +132,8 @@ class VerifyRun {
     }
   }
 
-  async settle({ pair, rows, chunks, suspects }: ScannedTable): Promise<TableReport> {
+  async settle(scanned: ScannedTable): Promise<SettledTable> {
+    const { pair, suspects } = scanned;
     const { source, target } = this.#sessions;
     const { signal, clock, logger } = this.#options;
     if (suspects.keys.length > 0)
@@ -123,18 +142,39 @@ class VerifyRun {
       source,
       target,
       pipeline: this.#config.name,
-      patienceMs: this.#patienceMs,
+      patienceMs: this.#options.patienceMs ?? REST_MS,
       signal,
       clock,
     });
-    return {
-      table: pair.table,
-      targetTable: pair.targetTable,
-      rows,
-      chunks,
-      chunksLeft: suspects.chunksLeft,
-      ...settled,
-    };
+    return { ...scanned, settled };
+  }
+
+  /** What never rested is read once more with the sink held at an LSN; where that cannot be had it stays unverified, with the reason. */
+  async settleOpen(tables: readonly SettledTable[]): Promise<TableReport[]> {
+    const open = tables.reduce((sum, { settled }) => sum + settled.open.length, 0);
+    if (open === 0) return tables.map((table) => reportOf(table, [], []));
+    const { progress, takeExact } = this.#options;
+    progress.say(`${open} rows are never at rest: holding the sink for a moment`);
+    const snapshots = await takeExact();
+    if (typeof snapshots === 'string') {
+      return tables.map((table) =>
+        reportOf(
+          table,
+          [],
+          table.settled.open.map(({ key, reason }) => ({
+            key: nameKey(table.pair, key),
+            reason: `${reason}; ${snapshots}`,
+          })),
+        ),
+      );
+    }
+    await using exact = snapshots;
+    const reports: TableReport[] = [];
+    for (const table of tables) {
+      const keys = table.settled.open.map(({ key }) => key);
+      reports.push(reportOf(table, await settleExactly(table.pair, keys, exact), []));
+    }
+    return reports;
   }
 
   async #scanTable(pair: TablePair, options: ScanOptions): Promise<ScannedTable> {
@@ -169,6 +209,22 @@ class VerifyRun {
     }
     return false;
   }
+}
+
+function reportOf(
+  { pair, rows, chunks, suspects, settled }: SettledTable,
+  different: readonly RowDifference[],
+  unverified: readonly UnverifiedRow[],
+): TableReport {
+  return {
+    table: pair.table,
+    targetTable: pair.targetTable,
+    rows,
+    chunks,
+    chunksLeft: suspects.chunksLeft,
+    different: [...settled.different, ...different],
+    unverified,
+  };
 }
 
 interface Sessions extends AsyncDisposable {

@@ -58,7 +58,7 @@ export class RowCase {
     const stand = this.#stands.find(({ from, to }) => from <= through && through <= to);
     const isProven = this.#isProvenExtra(version, stand, through);
     if (stand === undefined) return null;
-    const judgement = compare(stand.version, version);
+    const judgement = compareVersions(stand.version, version);
     if (judgement.is === 'equal') return judgement;
     if (!(judgement.kind === 'extra' ? isProven : this.#isNews(stand, through))) return null;
     return this.#count(through, now) ? judgement : null;
@@ -94,7 +94,8 @@ export class RowCase {
   }
 }
 
-function compare(source: RowVersion | null, target: RowVersion | null): Judgement {
+/** Versions of one row at the same LSN. */
+export function compareVersions(source: RowVersion | null, target: RowVersion | null): Judgement {
   if (source === null) return target === null ? { is: 'equal' } : { is: 'different', kind: 'extra', columns: [] };
   if (target === null) return { is: 'different', kind: 'missing', columns: [] };
   const columns = source.hashes.flatMap((hash, index) => (hash === target.hashes[index] ? [] : [index]));
