@@ -43,6 +43,7 @@ const TABLES = [
   { source: 'orders', target: 'orders', renamed: {} },
   { source: 'order_lines', target: 'order_lines', renamed: {} },
   { source: 'payments', target: 'receipts', renamed: { paid_on: 'settled_on' } },
+  { source: 'activity', target: 'activity', renamed: {} },
 ];
 
 /** The main job on embedded servers: 0 only when source and target are proven equal, 1 when they are not. */

@@ -16,8 +16,8 @@ export interface TableProof {
 
 export interface Proof {
   readonly tables: readonly TableProof[];
-  /** Keys, foreign keys and checks, by definition, that only one side has. */
-  readonly constraintsMissing: number;
+  /** Constraints and indexes that only one side has, by definition, and sequences that are behind. */
+  readonly structureDifferences: readonly string[];
   readonly isEqual: boolean;
 }
 
@@ -31,21 +31,14 @@ export async function prove(sourceUrl: string, targetUrl: string, tables: readon
   try {
     const proofs: TableProof[] = [];
     for (const table of tables) proofs.push(await proveTable(source, target, table));
-    const [wanted, found] = await Promise.all([
-      countConstraints(
-        source,
-        tables.map((table) => table.source),
-      ),
-      countConstraints(
-        target,
-        tables.map((table) => table.target),
-      ),
-    ]);
-    const constraintsMissing = Math.abs(wanted - found);
+    const structureDifferences = [
+      ...onlyOneHas(await definitions(source, tables), await definitions(target, [])),
+      ...(await sequencesBehind(source, target)),
+    ];
     return {
       tables: proofs,
-      constraintsMissing,
-      isEqual: constraintsMissing === 0 && proofs.every((table) => table.isEqual),
+      structureDifferences,
+      isEqual: structureDifferences.length === 0 && proofs.every((table) => table.isEqual),
     };
   } finally {
     await Promise.all([source.end(), target.end()]);
@@ -94,11 +87,37 @@ async function digest(
   return { rows: Number(rows[0]?.rows ?? 0), sum: rows[0]?.sum ?? '' };
 }
 
-async function countConstraints(client: pg.Client, tables: readonly string[]): Promise<number> {
-  const { rows } = await client.query<{ count: string }>(
-    `SELECT count(*) FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
-      WHERE t.relnamespace = 'public'::regnamespace AND t.relname = ANY ($1) AND c.contype IN ('p', 'u', 'f', 'c') AND c.convalidated`,
-    [tables],
+/** Constraints and indexes as PostgreSQL writes them, in the names that the target has; names of their own may differ. */
+async function definitions(client: pg.Client, renames: readonly ProofTable[]): Promise<string[]> {
+  const { rows } = await client.query<{ definition: string }>(
+    `SELECT format('%s: %s', c.conrelid::regclass, pg_get_constraintdef(c.oid)) AS definition
+       FROM pg_constraint c WHERE c.connamespace = 'public'::regnamespace AND c.contype IN ('p', 'u', 'f', 'c') AND c.convalidated
+     UNION ALL
+     SELECT regexp_replace(pg_get_indexdef(i.indexrelid), ' INDEX .* ON ', ' INDEX ON ')
+       FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid WHERE t.relnamespace = 'public'::regnamespace AND i.indisvalid`,
   );
-  return Number(rows[0]?.count ?? 0);
+  const words = new Map(renames.flatMap((table) => [[table.source, table.target], ...Object.entries(table.renamed)]));
+  return rows.map(({ definition }) => definition.replaceAll(/\w+/g, (word) => words.get(word) ?? word));
+}
+
+function onlyOneHas(source: readonly string[], target: readonly string[]): string[] {
+  const [left, right] = [new Set(source), new Set(target)];
+  return [
+    ...source.filter((definition) => !right.has(definition)).map((definition) => `missing: ${definition}`),
+    ...target.filter((definition) => !left.has(definition)).map((definition) => `extra: ${definition}`),
+  ];
+}
+
+/** A value that the source gave out must not be given out again. */
+async function sequencesBehind(source: pg.Client, target: pg.Client): Promise<string[]> {
+  const sql = `SELECT sequencename AS name, coalesce(last_value, 0)::text AS value FROM pg_sequences WHERE schemaname = 'public'`;
+  const [given, found] = await Promise.all(
+    [source, target].map(
+      async (client) =>
+        new Map((await client.query<{ name: string; value: string }>(sql)).rows.map((row) => [row.name, row.value])),
+    ),
+  );
+  return [...(given ?? [])]
+    .filter(([name, value]) => BigInt(found?.get(name) ?? '-1') < BigInt(value))
+    .map(([name]) => `sequence ${name} is behind`);
 }

@@ -18,7 +18,7 @@ export function formatTableText(result: DemoResult): string {
     `  load      ${result.rows.toLocaleString('en')} rows in ${result.loadSeconds.toFixed(1)} s (${rate} rows/s, indexes and keys included)`,
     `  stream    ${result.transactions.toLocaleString('en')} transactions, ${result.changes.toLocaleString('en')} changes, while all this went on`,
     `  lag       ${result.drainSeconds.toFixed(1)} s from the last commit to "everything applied"`,
-    `  keys      ${proof.constraintsMissing === 0 ? 'every constraint is there' : `${proof.constraintsMissing} constraints are missing`}`,
+    `  structure ${proof.structureDifferences.length === 0 ? 'every constraint and index is there; sequences are ahead' : proof.structureDifferences.join('; ')}`,
     '',
     `  verdict   ${proof.isEqual ? 'source and target are EQUAL' : 'source and target DIFFER'}`,
     '',

@@ -6,8 +6,9 @@ export type Sabotage = (typeof SABOTAGES)[number];
 
 const STATEMENTS: Record<Sabotage, string> = {
   drop: `DELETE FROM public.order_lines WHERE ctid = (SELECT ctid FROM public.order_lines LIMIT 1)`,
-  double: `INSERT INTO public.order_lines SELECT order_id, line_no + 1000, sku, quantity, price FROM public.order_lines LIMIT 1`,
-  flip: `UPDATE public.orders SET total = total + 0.01 WHERE ctid = (SELECT ctid FROM public.orders LIMIT 1)`,
+  double: `INSERT INTO public.activity SELECT * FROM public.activity LIMIT 1`,
+  flip: `UPDATE public.customers SET name = convert_from(set_bit(convert_to(name, 'UTF8'), 0, 1 - get_bit(convert_to(name, 'UTF8'), 0)), 'UTF8')
+          WHERE id = 1`,
 };
 
 /** Spoils the target as a faulty pipeline would. */

@@ -6,7 +6,7 @@ export interface ShopSize {
   readonly orders: number;
 }
 
-export const SHOP_TABLES = ['customers', 'orders', 'order_lines', 'payments'] as const;
+export const SHOP_TABLES = ['customers', 'orders', 'order_lines', 'payments', 'activity'] as const;
 
 const STRUCTURE = [
   `CREATE TYPE public.segment AS ENUM ('private', 'business', 'public sector')`,
@@ -25,6 +25,9 @@ const STRUCTURE = [
   `CREATE TABLE public.payments (
      id uuid PRIMARY KEY DEFAULT gen_random_uuid(), order_id bigint NOT NULL REFERENCES public.orders (id), amount numeric NOT NULL,
      paid_on date NOT NULL DEFAULT current_date, receipt text)`,
+  `CREATE TABLE public.activity (at timestamptz NOT NULL DEFAULT now(), customer_id bigint NOT NULL, what text NOT NULL)`,
+  // Without a key: only the whole old row says which one changed, and two may be equal.
+  `ALTER TABLE public.activity REPLICA IDENTITY FULL`,
   `ALTER TABLE public.payments ALTER COLUMN receipt SET STORAGE EXTERNAL`,
   `CREATE INDEX orders_by_customer ON public.orders (customer_id)`,
   `CREATE INDEX payments_by_order ON public.payments (order_id)`,
@@ -38,7 +41,7 @@ export async function fillShop(client: pg.ClientBase, size: ShopSize): Promise<n
     rows += (await client.query(statement, [...values])).rowCount ?? 0;
   await client.query(`SELECT setval('public.order_numbers', $1)`, [size.orders]);
   await client.query(`SELECT setval(pg_get_serial_sequence('public.customers', 'id'), $1)`, [size.customers]);
-  await client.query('ANALYZE public.customers, public.orders, public.order_lines, public.payments');
+  await client.query('ANALYZE public.customers, public.orders, public.order_lines, public.payments, public.activity');
   return rows;
 }
 
@@ -69,6 +72,12 @@ function fillStatements(size: ShopSize): readonly (readonly [string, readonly nu
       `INSERT INTO public.payments (id, order_id, amount, paid_on, receipt)
        SELECT md5('p' || n)::uuid, n, (n % 100000) / 100.0, date '2021-06-01' + n % 900, CASE WHEN n % 40 = 0 THEN repeat(md5(n::text), 100) END
          FROM generate_series(1, $1::int) AS n WHERE n % 6 <> 0`,
+      [size.orders],
+    ],
+    [
+      `INSERT INTO public.activity
+       SELECT timestamptz '2024-01-01Z' + n / 3 * interval '1 minute', 1 + n / 3 % 10, (ARRAY['login', 'search'])[1 + n / 3 % 2]
+         FROM generate_series(1, $1::int / 4) AS n`,
       [size.orders],
     ],
   ];

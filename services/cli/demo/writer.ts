@@ -47,7 +47,17 @@ async function writeOne(client: pg.ClientBase, turn: number): Promise<number> {
     'UPDATE public.payments SET amount = amount + 0.10 WHERE order_id = (SELECT id FROM public.orders WHERE id = $1)',
     [40 * (1 + (turn % 5000))],
   );
-  let changes = 2 + (lines.rowCount ?? 0) + (payment.rowCount ?? 0) + (paid.rowCount ?? 0) + (corrected.rowCount ?? 0);
+  const noted = await client.query(
+    `INSERT INTO public.activity (customer_id, what) SELECT $1::bigint, 'order' FROM generate_series(1, 2)`,
+    [rows[0]?.id],
+  );
+  // Of two equal rows exactly one goes.
+  const forgotten = await client.query(
+    `DELETE FROM public.activity WHERE ctid = (SELECT ctid FROM public.activity WHERE customer_id = $1 AND what = 'order' LIMIT 1)`,
+    [rows[0]?.id],
+  );
+  let changes =
+    2 + [lines, payment, paid, corrected, noted, forgotten].reduce((sum, { rowCount }) => sum + (rowCount ?? 0), 0);
   if (turn % 4 === 0) {
     for (const table of ['payments', 'order_lines', 'orders']) {
       const key = table === 'orders' ? 'id' : 'order_id';
