@@ -1,7 +1,8 @@
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
-import { formatLsn, type Lsn } from '#core/lsn.ts';
+import { RestageError } from '#core/errors.ts';
+import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Notifier } from '#core/notifier.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { LoadItem } from './load-item.ts';
@@ -112,6 +113,11 @@ export class Publisher {
   async #write(draft: ManifestDraft, data: StreamPart['data']): Promise<number> {
     const { writer, book, status, clock } = this.#options;
     const startedAt = clock();
+    if (parseLsn(draft.through) < book.through)
+      throw new RestageError('bug', 'a manifest would take back how far the stream is', {
+        where: `${draft.kind} of epoch ${draft.epoch}: ${draft.through} after ${formatLsn(book.through)}`,
+        fix: 'nothing is lost: report it with the log',
+      });
     book.note(await writer.write(draft, data));
     this.#wroteAt = clock();
     status.through = draft.through;

@@ -23,13 +23,14 @@ describe('StreamEpochs', () => {
     expect(epochs.hasContent).toBe(false);
   });
 
-  it('keeps through where it was until the last part, and goes on at the ordinal after a restart', () => {
+  it('never says less in a part than an empty manifest before it, and goes on at the ordinal after a restart', () => {
     const epochs = new StreamEpochs(fresh);
+    epochs.reach(lsnOf(105n));
     epochs.begin(lsnOf(110n), 1n);
     append(epochs, 110n, 1);
     append(epochs, 110n, 2);
     const first = epochs.take();
-    expect(first).toMatchObject({ part: 1, last: false, through: 100n, lastOrdinal: 2 });
+    expect(first).toMatchObject({ part: 1, last: false, through: 105n, lastOrdinal: 2 });
 
     const again = new StreamEpochs({
       epoch: 5,

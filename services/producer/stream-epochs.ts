@@ -40,7 +40,6 @@ export class StreamEpochs {
   #control: ControlEntry[] = [];
   #epoch: number;
   #part: number;
-  #through: Lsn;
   #reached: Lsn;
   readonly #written: Position | null;
   #commit: Lsn | null = null;
@@ -53,7 +52,6 @@ export class StreamEpochs {
   constructor(resume: StreamResume) {
     this.#epoch = resume.last ? resume.epoch + 1 : resume.epoch;
     this.#part = resume.last ? 1 : resume.part + 1;
-    this.#through = resume.through;
     this.#reached = resume.through;
     this.#written = resume.written;
   }
@@ -140,8 +138,7 @@ export class StreamEpochs {
   /** At a boundary: the epoch, ended. Else: a part of it. Call only with content. */
   take(): StreamPart {
     const last = this.isAtBoundary;
-    if (last) this.#through = this.#reached;
-    const position = this.#position ?? this.#written ?? { commit: this.#through, ordinal: 0 };
+    const position = this.#position ?? this.#written ?? { commit: this.#reached, ordinal: 0 };
     const part: StreamPart = {
       epoch: this.#epoch,
       part: this.#part,
@@ -149,7 +146,8 @@ export class StreamEpochs {
       firstCommit: this.#firstCommit ?? position.commit,
       lastCommit: position.commit,
       lastOrdinal: position.ordinal,
-      through: this.#through,
+      // Also of a part that is not the last: an empty manifest may have said as much before, and no manifest takes it back.
+      through: this.#reached,
       commitTime: this.#commitTime,
       control: this.#control,
       data: this.#batches.finish(),
