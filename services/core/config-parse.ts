@@ -34,7 +34,8 @@ export function parseConfig(text: string, file: string, env: Environment): Parse
   const lines = new LineCounter();
   const document = parseDocument(text, { schema: 'core', version: '1.2', lineCounter: lines, prettyErrors: false });
   const walker = new Walker(document, file, lines, env);
-  for (const fault of [...document.errors, ...document.warnings]) walker.report(fault.pos[0], fault.message);
+  for (const fault of [...document.errors, ...document.warnings])
+    walker.report(fault.pos[0], withoutSource(fault.message));
   const root = buildOptionTree();
   if (document.errors.length === 0) {
     walker.object(root, document.contents, '');
@@ -221,6 +222,12 @@ class Walker implements ParsedConfig {
   }
 
   #unknownKey(name: string, at: number, path: string, known: readonly string[]): void {
+    const colon = name.indexOf(':');
+    if (colon >= 0) {
+      // What follows may be a value, even a password (invariant 8).
+      this.report(at, `"${name.slice(0, colon)}:" needs a space after the colon`);
+      return;
+    }
     const close = nearest(name, known);
     const hint = close === null ? `known here: ${known.join(', ')}` : `did you mean "${close}"?`;
     this.report(at, `unknown key "${name}"${path === '' ? '' : ` in ${path}`}; ${hint}`);
@@ -230,6 +237,11 @@ class Walker implements ParsedConfig {
     const { line, col } = this.#lines.linePos(offset);
     return `${this.#file}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
   }
+}
+
+/** A message of the YAML parser without the piece of the file that some of them end with (invariant 8). */
+function withoutSource(message: string): string {
+  return message.replace(/(?<=\w): \S.*$/s, '');
 }
 
 function offsetOf(node: Node): number {

@@ -91,14 +91,14 @@ async function takeManifest(
 /** Tables of a plan start empty: what an earlier load brought of them is removed with its ledger, in one transaction. */
 async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: AbortSignal): Promise<void> {
   const { client, state, structures, schema, status } = options;
-  // The topic of structures may hold later ones than the plan's by now.
-  const planned = new Map((await structures.learn(manifest, signal)).map((structure) => [structure.topic, structure]));
+  const planned = await structures.planned(manifest, signal);
   if (signal.aborted) return;
-  const structureOf = (topic: string): TableStructure => planned.get(topic) ?? structures.newest(topic);
+  const byTopic = new Map(planned.map((structure) => [structure.topic, structure]));
+  const structureOf = (topic: string): TableStructure => byTopic.get(topic) ?? structures.newest(topic);
   const tables = manifest.tables ?? [];
   const loads = await state.tableLoads(client);
-  if (loads.size === 0) await schema.preData(tables.map((table) => structureOf(table.topic)));
-  for (const table of tables) await readTargetTable(client, structureOf(table.topic));
+  if (loads.size === 0) await schema.preData(planned);
+  for (const structure of planned) await readTargetTable(client, structure);
   const fresh = tables.filter((table) => (loads.get(table.topic)?.load ?? 0) < manifest.load);
   const retaken = fresh.filter(({ topic }) => loads.has(topic));
   await client.query('BEGIN');

@@ -36,6 +36,45 @@ const STATEMENTS = [
      pipeline text, topic text, load int NOT NULL, snapshot pg_lsn, PRIMARY KEY (pipeline, topic))`,
 ];
 
+/** The pipeline's row, only read; null where there is none. @throws RestageError state_newer. */
+export async function findCheckpoint(client: pg.ClientBase, pipeline: string): Promise<Checkpoint | null> {
+  const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.checkpoint')`);
+  if (known.rowCount === 0) return null;
+  const formats = await client.query<{ format: number }>('SELECT format FROM restage.checkpoint WHERE pipeline = $1', [
+    pipeline,
+  ]);
+  const format = formats.rows[0]?.format ?? 0;
+  if (format > STATE_FORMAT) {
+    throw new RestageError('state_newer', `the target's state has form ${format}, newer than this Restage reads`, {
+      where: `restage.checkpoint, pipeline ${pipeline}`,
+      fix: 'use the newer version of Restage that wrote it',
+    });
+  }
+  const [row] = (
+    await client.query<{
+      incarnation: string;
+      pass: number;
+      plan_offset: string;
+      next_offset: string;
+      through: string;
+      load_done: boolean;
+    }>(
+      `SELECT incarnation, pass, plan_offset::text, next_offset::text, through::text, load_done
+         FROM restage.checkpoint WHERE pipeline = $1`,
+      [pipeline],
+    )
+  ).rows;
+  if (row === undefined) return null;
+  return {
+    incarnation: row.incarnation,
+    pass: row.pass === 1 ? 1 : 2,
+    planOffset: BigInt(row.plan_offset),
+    nextOffset: BigInt(row.next_offset),
+    through: parseLsn(row.through),
+    isLoadDone: row.load_done,
+  };
+}
+
 /** Restage's own tables in a target. Every write is made in the transaction of the data it covers (invariant 2). */
 export class TargetState {
   readonly #pipeline: string;
@@ -55,41 +94,16 @@ export class TargetState {
     for (const statement of hasSchema ? STATEMENTS.slice(1) : STATEMENTS) await client.query(statement);
   }
 
-  /** Takes the row over for this holder. @throws RestageError state_newer. */
+  /** Takes the row over for this holder; null where there is none. @throws RestageError state_newer. */
   async open(client: pg.ClientBase): Promise<Checkpoint | null> {
-    const { rows } = await client.query<{
-      format: number;
-      incarnation: string;
-      pass: number;
-      plan_offset: string;
-      next_offset: string;
-      through: string;
-      load_done: boolean;
-    }>(
-      `UPDATE restage.checkpoint SET lease_token = $2 WHERE pipeline = $1
-       RETURNING format, incarnation, pass, plan_offset::text, next_offset::text, through::text, load_done`,
-      [this.#pipeline, this.#token],
-    );
-    const [row] = rows;
-    if (row === undefined) return null;
-    if (row.format > STATE_FORMAT) {
-      throw new RestageError(
-        'state_newer',
-        `the target's state has form ${row.format}, newer than this Restage reads`,
-        {
-          where: 'restage.checkpoint',
-          fix: 'use the newer version of Restage that wrote it',
-        },
-      );
-    }
-    return {
-      incarnation: row.incarnation,
-      pass: row.pass === 1 ? 1 : 2,
-      planOffset: BigInt(row.plan_offset),
-      nextOffset: BigInt(row.next_offset),
-      through: parseLsn(row.through),
-      isLoadDone: row.load_done,
-    };
+    // A newer version's row may have another form: it is not touched.
+    const checkpoint = await findCheckpoint(client, this.#pipeline);
+    if (checkpoint !== null)
+      await client.query('UPDATE restage.checkpoint SET lease_token = $2 WHERE pipeline = $1', [
+        this.#pipeline,
+        this.#token,
+      ]);
+    return checkpoint;
   }
 
   async begin(client: pg.ClientBase, incarnation: string, planOffset: bigint, through: Lsn): Promise<void> {

@@ -1,0 +1,63 @@
+import type pg from 'pg';
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
+import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
+import { requireCopyable } from '#adapters/postgres/target/structure-archive.ts';
+import { changeStructure } from '#adapters/postgres/target/table-change.ts';
+import { requireReadyTables } from '#adapters/postgres/target/target-tables.ts';
+import type { Config, OutputConfig, TargetConfig } from '#core/config.ts';
+import type { Logger } from '#core/log.ts';
+import { requireSoundRules } from '#core/rules/table-rule.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { shapedPrefix } from '#core/topic-names.ts';
+import { requireReadySource } from '../producer/preflight.ts';
+import { requireReadyTarget } from '../sink/preflight.ts';
+
+/**
+ * What `run` asks before anything is made, so that a start that can come to nothing leaves nothing: source, Kafka, rules and
+ * every target. Rules and tables are judged until the load has begun: the sinks see to later changes of structure.
+ * @throws RestageError of the first thing that is wrong.
+ */
+export async function requireReadyPipeline(config: Config, logger: Logger): Promise<void> {
+  const { tables, last, major } = await requireReadySource(config, logger);
+  if (last === null || last.plan === null)
+    for (const output of config.outputs) requireSoundRules(output.rules, tables, prefixOf(config, output));
+  for (const target of config.targets) {
+    const changes = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
+    const shaped = tables.map((table) => changeStructure(table, changes));
+    await requireReadyTarget(config, target, logger, (client) =>
+      requireReadyStructure(config, target, client, major, shaped),
+    );
+  }
+}
+
+/** What a transformer would refuse of Kafka before it makes its topics. */
+export async function requireReadyOutputs(
+  config: Config,
+  outputs: readonly OutputConfig[],
+  logger: Logger,
+): Promise<void> {
+  const pool = createConnectionPool(config.kafka, { clientId: `restage ${config.name} preflight`, logger });
+  try {
+    for (const output of outputs)
+      await requireReadyKafka(pool, prefixOf(config, output), config.kafka.replicationFactor);
+  } finally {
+    await pool.close();
+  }
+}
+
+async function requireReadyStructure(
+  config: Config,
+  target: TargetConfig,
+  client: pg.Client,
+  sourceMajor: number,
+  tables: readonly TableStructure[],
+): Promise<void> {
+  if (await new SchemaJournal(client, config.name).isPreDataDone()) return;
+  await requireReadyTables(client, target.schema, tables);
+  if (target.schema === 'copy') await requireCopyable(sourceMajor, client);
+}
+
+function prefixOf(config: Config, output: OutputConfig): string {
+  return shapedPrefix(config.name, output.name, output.version);
+}
