@@ -24,7 +24,7 @@ const partName = z
   .regex(/^[a-z][a-z0-9_-]{0,39}$/, 'a name is a lower-case letter, then up to 39 of a-z, 0-9, _ and -');
 /** PostgreSQL: "CREATE_REPLICATION_SLOT": lower-case letters, digits and underscores; 63 bytes at most. */
 const slotName = z.string().regex(/^[a-z0-9_]{1,63}$/, 'a slot name is up to 63 of a-z, 0-9 and _');
-const POSTGRES_URL = 'write it as postgresql://user:password@host:5432/database';
+const POSTGRES_URL = 'write it as postgresql://host:5432/database, with user:password@ before the host';
 const BROKER = 'a broker is host:port';
 const postgresUrl = z
   .string()

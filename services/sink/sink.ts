@@ -49,7 +49,6 @@ export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void>
         reader,
         structures,
         state,
-        schema,
         client,
         connect,
         workers: target.loadWorkers,

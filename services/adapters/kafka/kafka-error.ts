@@ -78,16 +78,22 @@ export function isRetriable(error: unknown): boolean {
   return code !== null && RETRIABLE.has(code);
 }
 
+/** What the network said, below the library's "connection failed". */
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && cause.message !== '' ? ` (${cause.message})` : '';
+}
+
 export function kafkaError(error: unknown, brokers: readonly string[]): RestageError {
   if (error instanceof RestageError) return error;
   const code = protocolCode(error);
   const message = error instanceof Error ? error.message : String(error);
   const where = `brokers ${brokers.join(', ')}`;
   if (code === null) {
-    return new RestageError('kafka_unreachable', `cannot reach Kafka: ${message}`, {
+    return new RestageError('kafka_unreachable', `cannot reach Kafka: ${message}${reasonOf(error)}`, {
       where,
       cause: error,
-      fix: 'check kafka.brokers, and that the broker runs',
+      fix: 'check kafka.brokers and kafka.ssl, and that the broker runs',
     });
   }
   if (FENCED.has(code)) {

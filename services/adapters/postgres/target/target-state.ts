@@ -43,13 +43,7 @@ export async function findCheckpoint(client: pg.ClientBase, pipeline: string): P
   const formats = await client.query<{ format: number }>('SELECT format FROM restage.checkpoint WHERE pipeline = $1', [
     pipeline,
   ]);
-  const format = formats.rows[0]?.format ?? 0;
-  if (format > STATE_FORMAT) {
-    throw new RestageError('state_newer', `the target's state has form ${format}, newer than this Restage reads`, {
-      where: `restage.checkpoint, pipeline ${pipeline}`,
-      fix: 'use the newer version of Restage that wrote it',
-    });
-  }
+  requireKnownFormat(formats.rows[0]?.format ?? 0, pipeline);
   const [row] = (
     await client.query<{
       incarnation: string;
@@ -73,6 +67,15 @@ export async function findCheckpoint(client: pg.ClientBase, pipeline: string): P
     through: parseLsn(row.through),
     isLoadDone: row.load_done,
   };
+}
+
+/** @throws RestageError state_newer. */
+export function requireKnownFormat(format: number, pipeline: string): void {
+  if (format <= STATE_FORMAT) return;
+  throw new RestageError('state_newer', `the target's state has form ${format}, newer than this Restage reads`, {
+    where: `restage.checkpoint, pipeline ${pipeline}`,
+    fix: 'use the newer version of Restage that wrote it',
+  });
 }
 
 /** Restage's own tables in a target. Every write is made in the transaction of the data it covers (invariant 2). */
