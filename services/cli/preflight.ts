@@ -10,6 +10,7 @@ import type { Logger } from '#core/log.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { shapedPrefix } from '#core/topic-names.ts';
+import { startHttp } from '../dashboard/http-server.ts';
 import { requireReadySource } from '../producer/preflight.ts';
 import { requireReadyTarget } from '../sink/preflight.ts';
 
@@ -19,6 +20,7 @@ import { requireReadyTarget } from '../sink/preflight.ts';
  * @throws RestageError of the first thing that is wrong.
  */
 export async function requireReadyPipeline(config: Config, logger: Logger): Promise<void> {
+  await requireFreePort(config, logger);
   const { tables, last, major } = await requireReadySource(config, logger);
   if (last === null || last.plan === null)
     for (const output of config.outputs) requireSoundRules(output.rules, tables, prefixOf(config, output));
@@ -29,6 +31,13 @@ export async function requireReadyPipeline(config: Config, logger: Logger): Prom
       requireReadyStructure(config, target, client, major, shaped),
     );
   }
+}
+
+/** A fixed port is the producer's. @throws RestageError usage when it cannot be taken. */
+async function requireFreePort(config: Config, logger: Logger): Promise<void> {
+  if (config.http.port === 0) return;
+  const http = await startHttp({ status: [], ...config.http, logger, clock: Date.now });
+  await http.close();
 }
 
 /** What a transformer would refuse of Kafka before it makes its topics. */

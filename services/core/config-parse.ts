@@ -8,6 +8,7 @@ import {
   parse as parseYaml,
   type Document,
   type Node,
+  type YAMLError,
   type ParsedNode,
   type YAMLMap,
 } from 'yaml';
@@ -34,8 +35,11 @@ export function parseConfig(text: string, file: string, env: Environment): Parse
   const lines = new LineCounter();
   const document = parseDocument(text, { schema: 'core', version: '1.2', lineCounter: lines, prettyErrors: false });
   const walker = new Walker(document, file, lines, env);
-  for (const fault of [...document.errors, ...document.warnings])
-    walker.report(fault.pos[0], withoutSource(fault.message));
+  const faults = [...document.errors, ...document.warnings];
+  const bare = faults.find(({ pos: [at] }) => text.slice(at - 1, at + 1) === '${');
+  // What follows a bare one is its consequence.
+  if (bare === undefined) for (const fault of faults) walker.report(fault.pos[0], describeFault(fault));
+  else walker.report(bare.pos[0] - 1, 'between { } or [ ] a value with ${VAR} stands in quotes: "${VAR}"');
   const root = buildOptionTree();
   if (document.errors.length === 0) {
     walker.object(root, document.contents, '');
@@ -240,7 +244,8 @@ class Walker implements ParsedConfig {
 }
 
 /** A message of the YAML parser without the piece of the file that some of them end with (invariant 8). */
-function withoutSource(message: string): string {
+function describeFault({ code, message }: YAMLError): string {
+  if (code === 'MULTIPLE_DOCS') return 'the file holds a second document (after ---); one is read';
   return message.replace(/(?<=\w): \S.*$/s, '');
 }
 

@@ -3,7 +3,7 @@
  * however many `*` there are: the last one alone is tried again.
  */
 export function matchesGlob(glob: string, text: string): boolean {
-  const [pattern, subject] = [[...glob], [...text]];
+  const [pattern, subject] = [Array.from(glob), Array.from(text)];
   let at = 0;
   let afterStar = -1;
   let resumeAt = 0;

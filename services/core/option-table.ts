@@ -113,7 +113,7 @@ export const OPTIONS = [
   },
   {
     path: 'source.tables',
-    type: z.array(tablePattern),
+    type: z.array(tablePattern).min(1),
     default: ['*'],
     derived: 'every user table',
     env: 'RESTAGE_SOURCE_TABLES',

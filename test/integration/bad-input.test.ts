@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { connectPg } from '#adapters/postgres/session.ts';
-import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
-import { lsnOf } from '#core/lsn.ts';
 import { Infrastructure } from '#infra/infrastructure.ts';
 import type { PostgresServer } from '#infra/providers/provider.ts';
 import { runCli } from '../harness/cli.ts';
 import { runCommand } from '../harness/command.ts';
+import { configText, type Given } from '../harness/config-text.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
+import { occupySlot } from '../harness/occupied-slot.ts';
 import { testKafka } from '../harness/servers.ts';
 import { findTraces } from '../harness/traces.ts';
 import { until } from '../harness/until.ts';
@@ -23,15 +23,6 @@ const CHECKPOINT_SQL = `
     pipeline text PRIMARY KEY, format int NOT NULL, incarnation text NOT NULL, pass int NOT NULL, plan_offset bigint NOT NULL,
     next_offset bigint NOT NULL, through pg_lsn NOT NULL, load_done boolean NOT NULL, lease_token uuid)`;
 
-/** What the configuration says; every case changes a little of it. */
-interface Given {
-  readonly source: string;
-  readonly target: string;
-  readonly kafka: string;
-  readonly tables: string;
-  readonly schema: string;
-}
-
 interface Expected {
   readonly code: number;
   /** Codes and words that the message holds: what, where and the fix. */
@@ -43,7 +34,7 @@ interface Case {
   readonly change?: (given: Given) => Partial<Given>;
   /** Makes the fault; the function it gives takes it away again. */
   readonly prepare?: () => Promise<() => Promise<unknown>>;
-  /** By command; `run` is also tried as a real process. */
+  /** By command. */
   readonly expect: Readonly<Record<string, Expected>>;
 }
 
@@ -86,7 +77,11 @@ afterEach(async () => {
 
 async function execute(url: string, sql: string): Promise<void> {
   const client = await connectPg({ url, purpose: 'source', application: 'test' });
-  await client.query(sql).finally(() => client.end());
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
 }
 
 /** A statement at the target, and the one that undoes it. */
@@ -111,6 +106,7 @@ function both(commands: readonly string[], code: number, says: readonly string[]
   return Object.fromEntries(commands.map((command) => [command, { code, says }]));
 }
 
+const OUTPUT = 'transform: { outputs: [{ name: main, rules: [] }] }';
 const OF_SOURCE = ['run', 'producer', 'check', 'verify', 'wait'];
 const OF_TARGET = ['run', 'sink', 'check', 'verify'];
 
@@ -147,9 +143,9 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'Kafka: nobody listens',
-    change: () => ({ kafka: '{ brokers: ["127.0.0.1:1"] }' }),
+    change: () => ({ kafka: '{ brokers: ["127.0.0.1:1"] }', more: OUTPUT }),
     expect: {
-      ...both(['run', 'producer', 'sink', 'status', 'pause'], 3, [
+      ...both(['run', 'producer', 'transformer', 'sink', 'status', 'pause'], 3, [
         'kafka_unreachable',
         '127.0.0.1:1',
         'check kafka.brokers',
@@ -159,8 +155,25 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'Kafka: more copies than brokers',
-    change: () => ({ kafka: `{ brokers: ["${testKafka()}"], topics: { replicationFactor: 9 } }` }),
-    expect: both(['run', 'producer', 'sink'], 2, ['config_invalid', 'kafka.topics.replicationFactor', 'lower']),
+    change: () => ({ kafka: `{ brokers: ["${testKafka()}"], topics: { replicationFactor: 9 } }`, more: OUTPUT }),
+    expect: both(['run', 'producer', 'transformer', 'sink'], 2, [
+      'config_invalid',
+      'kafka.topics.replicationFactor',
+      'lower',
+    ]),
+  },
+  {
+    name: 'a rule that names no column',
+    change: () => ({ more: OUTPUT.replace('[]', '[{ table: public.orders, columns: { drop: [amuont] } }]') }),
+    expect: {
+      run: { code: 2, says: ['rule_invalid', 'amuont', 'did you mean amount?'] },
+      check: { code: 1, says: ['rules', 'amuont', 'did you mean amount?'] },
+    },
+  },
+  {
+    name: 'a port that is taken',
+    change: () => ({ more: `http: { port: ${testKafka().split(':')[1]} }` }),
+    expect: both(['run', 'producer', 'sink'], 2, ['usage', 'EADDRINUSE', 'http.port', '0 takes any']),
   },
   {
     name: 'source: a pattern that matches nothing',
@@ -235,7 +248,7 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'source: a slot of this name that another program reads',
-    prepare: occupySlot,
+    prepare: () => occupySlot(source, SLOT),
     expect: {
       ...both(['run', 'producer'], 4, [
         'slot_foreign',
@@ -308,14 +321,7 @@ const CASES: readonly Case[] = [
 test.each(CASES.map((one) => [one.name, one] as const))('%s', async (_name, one) => {
   const takeAway = await one.prepare?.();
   try {
-    const usual: Given = {
-      source: source.url,
-      target: target.url,
-      kafka: `{ brokers: ["${testKafka()}"] }`,
-      tables: '*',
-      schema: 'copy',
-    };
-    const given = { ...usual, ...one.change?.(usual) };
+    const given = { ...usual(), ...one.change?.(usual()) };
     const file = write(given);
     const places = [
       [notLogical.url, fewSlots.url].includes(given.source) ? given.source : source.url,
@@ -333,6 +339,20 @@ test.each(CASES.map((one) => [one.name, one] as const))('%s', async (_name, one)
   }
 });
 
+test.each([
+  ['Kafka: nobody listens', 3],
+  ['source: wrong password', 2],
+  ['source: wal_level = replica', 4],
+] as const)('restage run as a process of its own: %s', async (name, code) => {
+  const one = CASES.find((known) => known.name === name);
+  const given = { ...usual(), ...one?.change?.(usual()) };
+  const { stdout, stderr, code: ended } = await runCli(['run', '-c', write(given)]);
+  expectRefusal({ code: ended, text: stderr }, one?.expect['run'] ?? { code, says: [] }, given);
+  expect([ended, stdout]).toEqual([code, '']);
+  // One message: what, where and the fix.
+  expect(stderr.trimEnd().split('\n')).toHaveLength(3);
+});
+
 /** What commands need beside the configuration. */
 const OPTIONS: Readonly<Record<string, () => string[]>> = {
   sink: () => ['--target', 'new'],
@@ -344,39 +364,23 @@ const OPTIONS: Readonly<Record<string, () => string[]>> = {
 function expectRefusal({ code, text }: { code: number | null; text: string }, expected: Expected, given: Given): void {
   expect(code, text).toBe(expected.code);
   for (const part of expected.says) expect(text).toContain(part);
+  if (expected.code > 1) expect(text).toMatch(/where: .+\n +fix: +\S/);
   for (const url of [given.source, given.target]) expect(text).not.toContain(new URL(url).password);
 }
 
-/** A walsender of another program on a slot of the pipeline's name. */
-async function occupySlot(): Promise<() => Promise<void>> {
-  await source.client.query(`SELECT pg_create_logical_replication_slot('${SLOT}', 'pgoutput')`);
-  await source.client.query('CREATE PUBLICATION others FOR TABLE public.orders');
-  const options = { url: source.url, purpose: 'source', application: 'another program', replication: true } as const;
-  const stream = new ReplicationStream(await connectPg(options), SLOT, 'others', lsnOf(0n));
-  const active = 'SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active = $2';
-  const isActive = async (wanted: boolean): Promise<boolean> =>
-    (await source.client.query(active, [SLOT, wanted])).rowCount === 1;
-  await until(() => isActive(true), { what: 'the slot to be read' });
-  return async () => {
-    await stream.close();
-    await until(() => isActive(false), { what: 'the slot to be free' });
-    await source.client.query(`SELECT pg_drop_replication_slot('${SLOT}')`);
-    await source.client.query('DROP PUBLICATION others');
+function usual(): Given {
+  return {
+    source: source.url,
+    target: target.url,
+    kafka: `{ brokers: ["${testKafka()}"] }`,
+    tables: '*',
+    schema: 'copy',
+    more: '',
   };
 }
 
 function write(given: Given): string {
   const file = path.join(folder, 'restage.yaml');
-  writeFileSync(
-    file,
-    `name: ${NAME}
-kafka: ${given.kafka}
-source:
-  postgres: { url: "${given.source}" }
-  tables: ["${given.tables}"]
-targets:
-  - { name: new, postgres: { url: "${given.target}" }, schema: ${given.schema} }
-`,
-  );
+  writeFileSync(file, configText(NAME, given));
   return file;
 }

@@ -94,6 +94,7 @@ export function selectTables(all: readonly TableStructure[], patterns: readonly 
   const tables = all.filter((table) => chosen.get(tableKey(table)) === true);
   if (tables.length === 0) {
     throw new RestageError('table_not_found', 'source.tables chooses no table', {
+      where: `patterns ${patterns.map((pattern) => JSON.stringify(pattern)).join(', ')}, ${all.length} tables in the source`,
       fix: 'widen the patterns in source.tables',
     });
   }

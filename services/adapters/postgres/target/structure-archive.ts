@@ -57,7 +57,7 @@ export async function requireCopyable(sourceMajor: number, target: pg.ClientBase
     throw new RestageError(
       'schema_differs',
       `the target is PostgreSQL ${targetMajor}, older than the source's ${sourceMajor}`,
-      { fix: `use a target of version ${sourceMajor} or newer, or schema: create` },
+      { where: 'schema: copy', fix: `use a target of version ${sourceMajor} or newer, or schema: create` },
     );
   }
   return findPgTools(sourceMajor);
