@@ -1,6 +1,8 @@
 import type pg from 'pg';
-import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { createConnectionPool, type ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
+import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { readLastManifest } from '#adapters/kafka/last-manifest.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
 import { requireCopyable } from '#adapters/postgres/target/structure-archive.ts';
 import { changeStructure } from '#adapters/postgres/target/table-change.ts';
@@ -8,8 +10,9 @@ import { requireReadyTables } from '#adapters/postgres/target/target-tables.ts';
 import type { Config, OutputConfig, TargetConfig } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
+import { parseStructureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { shapedPrefix } from '#core/topic-names.ts';
+import { schemasTopic, shapedPrefix } from '#core/topic-names.ts';
 import { startHttp } from '../dashboard/http-server.ts';
 import { requireReadySource } from '../producer/preflight.ts';
 import { requireReadyTarget } from '../sink/preflight.ts';
@@ -40,7 +43,10 @@ async function requireFreePort(config: Config, logger: Logger): Promise<void> {
   await http.close();
 }
 
-/** What a transformer would refuse of Kafka before it makes its topics. */
+/**
+ * What a transformer would refuse, asked before its topics are made: Kafka, and rules that do not fit what the producer captured.
+ * @throws RestageError of the first thing that is wrong.
+ */
 export async function requireReadyOutputs(
   config: Config,
   outputs: readonly OutputConfig[],
@@ -48,11 +54,29 @@ export async function requireReadyOutputs(
 ): Promise<void> {
   const pool = createConnectionPool(config.kafka, { clientId: `restage ${config.name} preflight`, logger });
   try {
-    for (const output of outputs)
-      await requireReadyKafka(pool, prefixOf(config, output), config.kafka.replicationFactor);
+    for (const output of outputs) {
+      const prefix = prefixOf(config, output);
+      await requireReadyKafka(pool, prefix, config.kafka.replicationFactor);
+      // Outputs that have begun live with the structures of their time.
+      if ((await readLastManifest(pool, prefix)) !== null) continue;
+      const captured = await readCaptured(pool, config.name);
+      if (captured !== null) requireSoundRules(output.rules, captured, prefix);
+    }
   } finally {
     await pool.close();
   }
+}
+
+/** The newest structure of every table that the producer captured; null before it has a plan. */
+async function readCaptured(pool: ConnectionPool, name: string): Promise<TableStructure[] | null> {
+  const planned = (await readLastManifest(pool, name))?.manifest.plan ?? null;
+  if (planned === null) return null;
+  const newest = new Map<string, TableStructure>();
+  for (const value of (await readCompacted(pool, schemasTopic(name))).values()) {
+    const { structure } = parseStructureRecord(value);
+    newest.set(structure.topic, structure);
+  }
+  return [...newest.values()];
 }
 
 async function requireReadyStructure(

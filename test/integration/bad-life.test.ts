@@ -69,6 +69,15 @@ test('a stand-by passes while a pipeline lives, others are refused and change no
     expect(sink.stderr).not.toContain(new URL(source.url).password);
     expect(await findTraces(source.url, target.url, name)).toEqual(before);
 
+    const rules = '[{ table: public.ordres, columns: { drop: [id] } }]';
+    const ruled = path.join(folder, 'ruled.yaml');
+    writeFileSync(ruled, `${textOf(name)}transform: { outputs: [{ name: main, rules: ${rules} }] }\n`);
+    const transformer = await runCommand(['transformer', '-c', ruled]);
+    expect(transformer, transformer.text).toMatchObject({ code: 2 });
+    for (const part of ['rule_invalid', 'public.ordres', 'did you mean public.orders?'])
+      expect(transformer.text).toContain(part);
+    expect(await findTraces(source.url, target.url, name)).toEqual(before);
+
     await target.client.query('CREATE TABLE public.orders (id int PRIMARY KEY)');
     const foreign = await runCommand(['run', '-c', write(nameOf('other'))]);
     expect(foreign, foreign.text).toMatchObject({ code: 4 });

@@ -37,6 +37,7 @@ const NO_TIMEOUTS: Readonly<Record<string, string>> = {
   idle_in_transaction_session_timeout: '0',
 };
 
+const TOO_MANY_CONNECTIONS = '53300';
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /**
@@ -131,7 +132,10 @@ function connectError(options: SessionOptions, cause: unknown): RestageError {
   return new RestageError(`${options.purpose}_unreachable`, `cannot reach the ${options.purpose}: ${what}`, {
     where,
     cause,
-    fix: 'check host and port, and that the server runs and accepts connections',
+    fix:
+      code === TOO_MANY_CONNECTIONS
+        ? `raise max_connections and max_wal_senders, or lower ${purpose === 'source' ? 'source.snapshotWorkers' : 'targets[].loadWorkers'}`
+        : 'check host and port, and that the server runs and accepts connections',
   });
 }
 

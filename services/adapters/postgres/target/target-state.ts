@@ -36,29 +36,36 @@ const STATEMENTS = [
      pipeline text, topic text, load int NOT NULL, snapshot pg_lsn, PRIMARY KEY (pipeline, topic))`,
 ];
 
+interface CheckpointRow {
+  readonly incarnation: string;
+  readonly pass: number;
+  readonly plan_offset: string;
+  readonly next_offset: string;
+  readonly through: string;
+  readonly load_done: boolean;
+}
+
+const CHECKPOINT = 'incarnation, pass, plan_offset::text, next_offset::text, through::text, load_done';
+
 /** The pipeline's row, only read; null where there is none. @throws RestageError state_newer. */
 export async function findCheckpoint(client: pg.ClientBase, pipeline: string): Promise<Checkpoint | null> {
+  if (!(await hasKnownRow(client, pipeline))) return null;
+  const sql = `SELECT ${CHECKPOINT} FROM restage.checkpoint WHERE pipeline = $1`;
+  const [row] = (await client.query<CheckpointRow>(sql, [pipeline])).rows;
+  return row === undefined ? null : toCheckpoint(row);
+}
+
+/** A newer version's row may have another form: nothing else is asked of it. @throws RestageError state_newer. */
+async function hasKnownRow(client: pg.ClientBase, pipeline: string): Promise<boolean> {
   const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.checkpoint')`);
-  if (known.rowCount === 0) return null;
-  const formats = await client.query<{ format: number }>('SELECT format FROM restage.checkpoint WHERE pipeline = $1', [
-    pipeline,
-  ]);
-  requireKnownFormat(formats.rows[0]?.format ?? 0, pipeline);
-  const [row] = (
-    await client.query<{
-      incarnation: string;
-      pass: number;
-      plan_offset: string;
-      next_offset: string;
-      through: string;
-      load_done: boolean;
-    }>(
-      `SELECT incarnation, pass, plan_offset::text, next_offset::text, through::text, load_done
-         FROM restage.checkpoint WHERE pipeline = $1`,
-      [pipeline],
-    )
-  ).rows;
-  if (row === undefined) return null;
+  if (known.rowCount === 0) return false;
+  const sql = 'SELECT format FROM restage.checkpoint WHERE pipeline = $1';
+  const [row] = (await client.query<{ format: number }>(sql, [pipeline])).rows;
+  if (row !== undefined) requireKnownFormat(row.format, pipeline);
+  return row !== undefined;
+}
+
+function toCheckpoint(row: CheckpointRow): Checkpoint {
   return {
     incarnation: row.incarnation,
     pass: row.pass === 1 ? 1 : 2,
@@ -99,14 +106,11 @@ export class TargetState {
 
   /** Takes the row over for this holder; null where there is none. @throws RestageError state_newer. */
   async open(client: pg.ClientBase): Promise<Checkpoint | null> {
-    // A newer version's row may have another form: it is not touched.
-    const checkpoint = await findCheckpoint(client, this.#pipeline);
-    if (checkpoint !== null)
-      await client.query('UPDATE restage.checkpoint SET lease_token = $2 WHERE pipeline = $1', [
-        this.#pipeline,
-        this.#token,
-      ]);
-    return checkpoint;
+    if (!(await hasKnownRow(client, this.#pipeline))) return null;
+    // One statement: a holder that has not noticed its loss may still be committing, and its position counts.
+    const sql = `UPDATE restage.checkpoint SET lease_token = $2 WHERE pipeline = $1 RETURNING ${CHECKPOINT}`;
+    const [row] = (await client.query<CheckpointRow>(sql, [this.#pipeline, this.#token])).rows;
+    return row === undefined ? null : toCheckpoint(row);
   }
 
   async begin(client: pg.ClientBase, incarnation: string, planOffset: bigint, through: Lsn): Promise<void> {
