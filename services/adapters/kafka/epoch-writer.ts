@@ -3,21 +3,14 @@ import { pause } from '#core/backoff.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
-import {
-  MANIFEST_FORMAT,
-  parseManifest,
-  type Manifest,
-  type ManifestRange,
-  type StoredManifest,
-} from '#core/manifest.ts';
+import { MANIFEST_FORMAT, type Manifest, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
 import { RecordBatchBuilder, type RecordBatch } from '#core/record-batch.ts';
 import { encodeHeaders } from '#core/record.ts';
 import { epochsTopic } from '#core/topic-names.ts';
-import { committedRecords } from './committed-records.ts';
 import { TRANSACTION_COORDINATOR, type ConnectionPool } from './connection-pool.ts';
 import { isRetriable, protocolCode } from './kafka-error.ts';
-import { endOffset, startOffset } from './offsets.ts';
-import { fetchBatches } from './partition-reader.ts';
+import { lastManifest } from './last-manifest.ts';
+import { endOffset } from './offsets.ts';
 import { produceBatches, type SealedBatch } from './produce.ts';
 
 export interface EpochWriterOptions {
@@ -31,7 +24,6 @@ export interface EpochWriterOptions {
 const PAUSE_MS = 3;
 const OPEN_PAUSE_MS = 100;
 const OPEN_ATTEMPTS = 600;
-const LOOK_BACK = 64n;
 const NO_HEADERS = encodeHeaders([]);
 
 export function createKafkaEpochWriter(options: EpochWriterOptions): EpochWriter {
@@ -70,12 +62,7 @@ class KafkaEpochWriter implements EpochWriter {
       await pause(OPEN_PAUSE_MS);
       end = await endOffset(pool, this.#epochs, 'read_committed');
     }
-    const start = await startOffset(pool, this.#epochs);
-    for (let width = LOOK_BACK; ; width *= 4n) {
-      const from = end - width < start ? start : end - width;
-      const found = await this.#lastBetween(from, end);
-      if (found !== null || from === start) return found;
-    }
+    return lastManifest(pool, this.#epochs, end);
   }
 
   async write(draft: ManifestDraft, data: readonly PartitionRecords[]): Promise<StoredManifest> {
@@ -207,28 +194,5 @@ class KafkaEpochWriter implements EpochWriter {
         await pause(pauseMs);
       }
     }
-  }
-
-  async #lastBetween(from: bigint, end: bigint): Promise<StoredManifest | null> {
-    let found: StoredManifest | null = null;
-    const query = {
-      topic: this.#epochs,
-      partition: 0,
-      isolation: 'read_committed',
-      channel: 'read',
-      maxWaitMs: 0,
-    } as const;
-    for (let next = from; next < end;) {
-      const { batches, fetched } = await fetchBatches(this.#options.pool, query, next);
-      for (const record of committedRecords(batches, fetched.aborted)) {
-        if (record.value === null || record.offset < next) continue;
-        found = {
-          offset: record.offset,
-          manifest: parseManifest(record.value, `topic ${this.#epochs}, offset ${record.offset}`),
-        };
-      }
-      next = (batches.at(-1)?.lastOffset ?? end) + 1n;
-    }
-    return found;
   }
 }

@@ -15,7 +15,7 @@ const BATCH = 500;
 const TIMEOUT_MS = 30_000;
 const LEADER_POLL_MS = 50;
 const LEADER_LIMIT_MS = 30_000;
-const LARGEST_MESSAGE_BYTES = String(64 * 1024 * 1024);
+export const LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024;
 
 /** Makes the topics that are missing, with one partition and, but for compacted ones, unlimited retention: they are the history. */
 export async function ensureTopics(
@@ -35,7 +35,7 @@ async function createTopics(pool: ConnectionPool, names: readonly string[], opti
     { name: 'cleanup.policy', value: options.compacted === true ? 'compact' : 'delete' },
     { name: 'retention.ms', value: '-1' },
     { name: 'retention.bytes', value: '-1' },
-    { name: 'max.message.bytes', value: LARGEST_MESSAGE_BYTES },
+    { name: 'max.message.bytes', value: String(LARGEST_MESSAGE_BYTES) },
   ];
   const topics = names.map((name) => ({
     name,

@@ -1,0 +1,47 @@
+import { parseManifest, type StoredManifest } from '#core/manifest.ts';
+import { epochsTopic } from '#core/topic-names.ts';
+import { committedRecords } from './committed-records.ts';
+import type { ConnectionPool } from './connection-pool.ts';
+import { endOffset, startOffset } from './offsets.ts';
+import { fetchBatches } from './partition-reader.ts';
+
+const LOOK_BACK = 64n;
+
+/** The last committed manifest of a pipeline as it is now, also while its producer writes; null where there is none. */
+export async function readLastManifest(pool: ConnectionPool, prefix: string): Promise<StoredManifest | null> {
+  const topic = epochsTopic(prefix);
+  if (!(await pool.locate([topic])).has(topic)) return null;
+  return lastManifest(pool, topic, await endOffset(pool, topic, 'read_committed'));
+}
+
+/** The last committed manifest before the offset `end`; null on an empty topic. */
+export async function lastManifest(pool: ConnectionPool, topic: string, end: bigint): Promise<StoredManifest | null> {
+  const start = await startOffset(pool, topic);
+  for (let width = LOOK_BACK; ; width *= 4n) {
+    const from = end - width < start ? start : end - width;
+    const found = await lastBetween(pool, topic, from, end);
+    if (found !== null || from === start) return found;
+  }
+}
+
+async function lastBetween(
+  pool: ConnectionPool,
+  topic: string,
+  from: bigint,
+  end: bigint,
+): Promise<StoredManifest | null> {
+  let found: StoredManifest | null = null;
+  const query = { topic, partition: 0, isolation: 'read_committed', channel: 'read', maxWaitMs: 0 } as const;
+  for (let next = from; next < end;) {
+    const { batches, fetched } = await fetchBatches(pool, query, next);
+    for (const record of committedRecords(batches, fetched.aborted)) {
+      if (record.value === null || record.offset < next) continue;
+      found = {
+        offset: record.offset,
+        manifest: parseManifest(record.value, `topic ${topic}, offset ${record.offset}`),
+      };
+    }
+    next = (batches.at(-1)?.lastOffset ?? end) + 1n;
+  }
+  return found;
+}
