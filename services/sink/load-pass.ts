@@ -12,6 +12,7 @@ import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { quoteTable } from '#core/table-name.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
+import type { ApplyMode } from './apply-mode.ts';
 import { parseSnapshotRow, snapshotVersion } from './event-parser.ts';
 import type { StructureBook } from './structure-book.ts';
 
@@ -20,6 +21,7 @@ export interface LoadPassOptions {
   readonly structures: StructureBook;
   readonly state: TargetState;
   readonly schema: TargetSchema;
+  readonly applyMode: ApplyMode;
   readonly client: pg.Client;
   readonly connect: () => Promise<pg.Client>;
   readonly workers: number;
@@ -90,7 +92,7 @@ async function takeManifest(
 
 /** Tables of a plan start empty: what an earlier load brought of them is removed with its ledger, in one transaction. */
 async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: AbortSignal): Promise<void> {
-  const { client, state, structures, schema, status } = options;
+  const { client, state, structures, schema, applyMode, status } = options;
   // The topic of structures may hold later ones than the plan's by now.
   const planned = new Map((await structures.learn(manifest, signal)).map((structure) => [structure.topic, structure]));
   if (signal.aborted) return;
@@ -99,6 +101,11 @@ async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: Ab
   const loads = await state.tableLoads(client);
   if (loads.size === 0) await schema.preData(tables.map((table) => structureOf(table.topic)));
   for (const table of tables) await readTargetTable(client, structureOf(table.topic));
+  await applyMode.prepare(
+    client,
+    tables.map((table) => structureOf(table.topic)),
+    false,
+  );
   const fresh = tables.filter((table) => (loads.get(table.topic)?.load ?? 0) < manifest.load);
   const retaken = fresh.filter(({ topic }) => loads.has(topic));
   await client.query('BEGIN');

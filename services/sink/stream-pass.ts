@@ -7,10 +7,11 @@ import { parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { structureVersion } from '#core/structure.ts';
-import { applyPart, settleConstraints, truncationPosition, type TableChanges, type Truncation } from './epoch-apply.ts';
+import { applyPart, settleConstraints, truncationPosition, type Truncation } from './epoch-apply.ts';
 import { readPart, type ReadPart } from './part-reader.ts';
 import type { StructureBook } from './structure-book.ts';
 import { EpochTally } from './epoch-tally.ts';
+import type { TableChanges, TableRanks } from './segment-apply.ts';
 
 export interface StreamPassOptions {
   readonly reader: EpochReader;
@@ -23,6 +24,8 @@ export interface StreamPassOptions {
   readonly clock: () => number;
   /** Called once the applied position has passed the newest snapshot. */
   readonly onCaughtUp: () => Promise<void>;
+  /** Where foreign keys are checked, how the tables stand to each other now; else null. */
+  readonly readRanks: () => Promise<TableRanks | null>;
   readonly isLoadDone: boolean;
 }
 
@@ -35,6 +38,7 @@ export class StreamPass {
   #isLoadDone: boolean;
   #tally: EpochTally | null = null;
   #storedAt = 0;
+  #ranks: TableRanks | null = null;
 
   constructor(options: StreamPassOptions) {
     this.#options = options;
@@ -47,6 +51,7 @@ export class StreamPass {
 
   async run(from: bigint, through: Lsn, signal: AbortSignal): Promise<void> {
     const { reader, client } = this.#options;
+    this.#ranks = await this.#options.readRanks();
     await this.#noteThrough(through);
     try {
       for await (const manifests of reader.manifests(from, signal)) {
@@ -106,7 +111,7 @@ export class StreamPass {
     }
     const mismatch: ErrorCode = this.#isLoadDone ? 'target_drift' : 'load_overlap';
     const tables = await this.#match(part);
-    await applyPart(client, tables, await this.#truncations(manifest), mismatch);
+    await applyPart(client, tables, await this.#truncations(manifest), mismatch, this.#ranks);
     this.#tally.add(manifest, tables, part.bytes);
     if (!manifest.last) return;
     const through = parseLsn(manifest.through);
@@ -140,6 +145,7 @@ export class StreamPass {
     if (this.#isLoadDone || through < this.#newestSnapshot) return;
     await this.#options.onCaughtUp();
     this.#options.structures.forgetTables();
+    this.#ranks = await this.#options.readRanks();
     this.#isLoadDone = true;
   }
 
