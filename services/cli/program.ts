@@ -7,7 +7,7 @@ import { reportError } from './exit.ts';
 import { registerPause } from './pause.ts';
 import { registerProducer } from './producer.ts';
 import { registerRun } from './run.ts';
-import { registerSchemaCopy } from './schema-copy.ts';
+import { registerSchema } from './schema-copy.ts';
 import { registerSequences } from './sequences.ts';
 import { registerSink } from './sink.ts';
 import { registerStatus } from './status.ts';
@@ -25,7 +25,7 @@ const COMMANDS = [
   registerWait,
   registerVerify,
   registerPause,
-  registerSchemaCopy,
+  registerSchema,
   registerSequences,
   registerDev,
   registerDemo,

@@ -1,6 +1,6 @@
 import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
-import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
+import { openSchemaBuild, openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
 import { requireAbsent } from '#adapters/postgres/target/target-tables.ts';
@@ -9,6 +9,7 @@ import type { Config, TargetConfig } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { findTarget } from './config-file.ts';
+import { connectTarget, readCheckpoint } from './target-checkpoint.ts';
 
 export interface SchemaCopyArguments {
   readonly target: string;
@@ -17,7 +18,8 @@ export interface SchemaCopyArguments {
 
 /**
  * `restage schema copy`: tables before their rows, or keys, indexes, foreign keys and triggers after them, whatever
- * `targets[].schema` says. Both go on where an earlier call stopped.
+ * `targets[].schema` says. Both go on where an earlier call stopped. What would act on a sink's work waits for `schema finish` where
+ * there is a sink.
  */
 export async function runSchemaCopy(config: Config, args: SchemaCopyArguments): Promise<ExitCode> {
   const target = findTarget(config, args.target);
@@ -26,6 +28,7 @@ export async function runSchemaCopy(config: Config, args: SchemaCopyArguments): 
   if (args.section === 'post-data') {
     await schema.postLoad();
     await schema.whenCaughtUp();
+    if (!(await hasSink(config, target))) await openSchemaBuild({ pipeline: config.name, target }).finish();
     return 0;
   }
   const tables = await readChosen(config);
@@ -67,6 +70,15 @@ export async function storeStructures(config: Config): Promise<void> {
   if (targets.length === 0) return;
   const tables = await readChosen(config);
   for (const target of targets) await storeStructure(config, target, tables);
+}
+
+async function hasSink(config: Config, target: TargetConfig): Promise<boolean> {
+  const client = await connectTarget(config, target);
+  try {
+    return (await readCheckpoint(client, config.name)) !== null;
+  } finally {
+    await client.end();
+  }
 }
 
 async function readChosen(config: Config): Promise<TableStructure[]> {

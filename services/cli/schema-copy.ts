@@ -1,11 +1,12 @@
 import { Option, type Command } from 'commander';
 import { findTarget, readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
+import { registerSchemaFinish } from './schema-finish.ts';
 
-export function registerSchemaCopy(program: Command, cli: CliEnvironment): void {
-  program
-    .command('schema')
-    .description('structure of the target')
+export function registerSchema(program: Command, cli: CliEnvironment): void {
+  const schema = program.command('schema').description('structure of the target');
+  registerSchemaFinish(schema, cli);
+  schema
     .command('copy')
     .description('copies the structure of the chosen tables from source to target by the real pg_dump')
     .requiredOption('-c, --config <file>', 'configuration file')

@@ -37,9 +37,14 @@ export function registerWait(program: Command, cli: CliEnvironment): void {
       const config = await readConfig(options.config, cli.env);
       const target = findTarget(config, options.target);
       const lsn = options.lsn === 'current' ? await markCurrentLsn(config) : options.lsn;
-      const timeout = AbortSignal.any([cli.signal, AbortSignal.timeout(options.timeout * 1_000)]);
+      const timeout = new AbortController();
+      // A timer of our own: Node 20 forgets AbortSignal.timeout below AbortSignal.any at the next garbage collection.
+      const timer = setTimeout(() => timeout.abort(), options.timeout * 1_000);
       const startedAt = Date.now();
-      const { isReached, checkpoint } = await waitForLsn(config, target, lsn, timeout);
+      const either = AbortSignal.any([cli.signal, timeout.signal]);
+      const { isReached, checkpoint } = await waitForLsn(config, target, lsn, either).finally(() =>
+        clearTimeout(timer),
+      );
       const seconds = (Date.now() - startedAt) / 1_000;
       const where =
         checkpoint === null

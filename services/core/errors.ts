@@ -44,6 +44,7 @@ export const ERROR_CODES = {
   load_overlap: 'person',
   target_drift: 'person',
   target_constraint: 'person',
+  foreign_key_unmet: 'person',
   ddl_unsupported: 'person',
   rule_invalid: 'usage',
   rule_failed: 'person',

@@ -1,20 +1,13 @@
 import type pg from 'pg';
-import { applyFolded, insertRows } from '#adapters/postgres/target/bulk-apply.ts';
-import { applyRow } from '#adapters/postgres/target/row-apply.ts';
 import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
-import type { Image, RowChange } from '#core/change.ts';
+import type { RowChange } from '#core/change.ts';
 import { RestageError, type ErrorCode } from '#core/errors.ts';
-import { foldChanges } from '#core/fold.ts';
-import { formatLsn, parseLsn } from '#core/lsn.ts';
+import { parseLsn } from '#core/lsn.ts';
 import type { ControlEntry } from '#core/manifest.ts';
 import { comparePositions, type Position } from '#core/position.ts';
 import { formatTable } from '#core/table-name.ts';
-
-/** One table's changes of a part, in order. */
-export interface TableChanges {
-  readonly table: TargetTable;
-  readonly changes: readonly RowChange[];
-}
+import { codeOf, constraintError, isConstraint } from './constraint-error.ts';
+import { applySegment, rankOf, type TableChanges, type TableRanks } from './segment-apply.ts';
 
 export interface Truncation {
   readonly position: Position;
@@ -23,12 +16,11 @@ export interface Truncation {
   readonly isPartial: boolean;
 }
 
-const CONSTRAINT_CLASS = '23';
 const REFERENCED = '0A000';
 
 /**
- * Applies one part inside the caller's transaction: cut into segments at each TRUNCATE, every segment folded and in bulk, or, where that
- * trips a constraint or misses a row, once more row by row in source order.
+ * Applies one part inside the caller's transaction: cut into segments at each TRUNCATE. `ranks` where foreign keys of the target are
+ * checked, null in a session that is a replica's.
  * @throws RestageError target_constraint, or `mismatch` where the target does not hold the rows that changed.
  */
 export async function applyPart(
@@ -36,78 +28,20 @@ export async function applyPart(
   tables: readonly TableChanges[],
   truncations: readonly Truncation[],
   mismatch: ErrorCode,
+  ranks: TableRanks | null = null,
 ): Promise<void> {
   let rest = tables;
   for (const truncation of truncations) {
     const isBefore = (change: RowChange): boolean => comparePositions(change.position, truncation.position) < 0;
-    await applySegment(client, filterChanges(rest, isBefore), mismatch);
+    await applySegment(client, filterChanges(rest, isBefore), mismatch, ranks);
     rest = filterChanges(rest, (change) => !isBefore(change));
-    await truncate(client, truncation);
+    await truncate(client, truncation, ranks);
   }
-  await applySegment(client, rest, mismatch);
+  await applySegment(client, rest, mismatch, ranks);
 }
 
 export function truncationPosition(entry: Extract<ControlEntry, { kind: 'truncate' }>): Position {
   return { commit: parseLsn(entry.commit), ordinal: entry.ordinal };
-}
-
-async function applySegment(
-  client: pg.ClientBase,
-  tables: readonly TableChanges[],
-  mismatch: ErrorCode,
-): Promise<void> {
-  if (tables.length === 0) return;
-  await client.query('SAVEPOINT segment');
-  try {
-    for (const { table, changes } of tables) {
-      if (table.isFoldable) await applyFolded(client, table, foldChanges(changes, table.identity), mismatch);
-      else await applyUnfolded(client, table, changes, mismatch);
-    }
-    await client.query('SET CONSTRAINTS ALL IMMEDIATE');
-    await client.query('SET CONSTRAINTS ALL DEFERRED');
-  } catch (error) {
-    if (!isConstraint(error) && !(error instanceof RestageError && error.code === mismatch)) throw error;
-    await client.query('ROLLBACK TO SAVEPOINT segment');
-    await applyInOrder(client, tables, mismatch);
-  }
-  await client.query('RELEASE SAVEPOINT segment');
-}
-
-/** In the source's order; inserts that nothing stands between go together, unless a trigger watches. */
-async function applyUnfolded(
-  client: pg.ClientBase,
-  table: TargetTable,
-  changes: readonly RowChange[],
-  mismatch: ErrorCode,
-): Promise<void> {
-  let inserts: Image[] = [];
-  for (const change of changes) {
-    if (change.kind === 'insert' && !table.isWatched) {
-      inserts.push(change.after);
-      continue;
-    }
-    await insertRows(client, table, inserts);
-    inserts = [];
-    await applyRow(client, table, change, mismatch);
-  }
-  await insertRows(client, table, inserts);
-}
-
-/** The reference: what each change says, one after another. Finds the one that the target refuses, and its key. */
-async function applyInOrder(
-  client: pg.ClientBase,
-  tables: readonly TableChanges[],
-  mismatch: ErrorCode,
-): Promise<void> {
-  const all = tables.flatMap(({ table, changes }) => changes.map((change) => ({ table, change })));
-  all.sort((a, b) => comparePositions(a.change.position, b.change.position));
-  for (const { table, change } of all) {
-    try {
-      await applyRow(client, table, change, mismatch);
-    } catch (error) {
-      throw isConstraint(error) ? constraintError(error, describeChange(table, change)) : error;
-    }
-  }
 }
 
 /** Before COMMIT: what was put off is checked where its error can still be told. @throws RestageError target_constraint. */
@@ -123,9 +57,14 @@ export async function settleConstraints(client: pg.ClientBase): Promise<void> {
  * Tables truncated by one statement are truncated by one statement; those that a CASCADE reached at the source are among them, and no
  * others are reached here (PostgreSQL: "Logical Replication", Restrictions). Sequences are not data of the stream.
  */
-async function truncate(client: pg.ClientBase, { tables, isPartial }: Truncation): Promise<void> {
+async function truncate(
+  client: pg.ClientBase,
+  { tables, isPartial }: Truncation,
+  ranks: TableRanks | null,
+): Promise<void> {
   if (isPartial) {
-    for (const table of tables) await client.query(`DELETE FROM ${table.sql}`);
+    for (const table of tables.toSorted((a, b) => rankOf(b, ranks) - rankOf(a, ranks)))
+      await client.query(`DELETE FROM ${table.sql}`);
     return;
   }
   if (tables.length === 0) return;
@@ -145,35 +84,4 @@ function filterChanges(tables: readonly TableChanges[], keep: (change: RowChange
   return tables
     .map(({ table, changes }) => ({ table, changes: changes.filter(keep) }))
     .filter(({ changes }) => changes.length > 0);
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-}
-
-function isConstraint(error: unknown): boolean {
-  return codeOf(error).startsWith(CONSTRAINT_CLASS);
-}
-
-function constraintError(cause: unknown, where: string): RestageError {
-  const constraint =
-    typeof cause === 'object' && cause !== null && 'constraint' in cause
-      ? `constraint ${String(cause.constraint)}, `
-      : '';
-  return new RestageError(
-    'target_constraint',
-    `a change breaks a constraint of the target: ${cause instanceof Error ? cause.message : ''}`,
-    {
-      cause,
-      where: `${constraint}${where}`,
-      fix: 'correct the target (somebody wrote to it, or it has constraints that the source has not); the sink goes on from here',
-    },
-  );
-}
-
-/** Table, key and position; never other values (invariant 8). */
-function describeChange({ structure, identity }: TargetTable, change: RowChange): string {
-  const image = change.kind === 'insert' ? change.after : change.key;
-  const key = identity.map((name) => `${name}=${image.get(name) ?? 'NULL'}`).join(', ');
-  return `table ${formatTable(structure)}, ${change.kind}${key === '' ? '' : ` of ${key}`}, LSN ${formatLsn(change.position.commit)}, ordinal ${change.position.ordinal}`;
 }

@@ -1,7 +1,7 @@
 import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { ServiceStatus } from '#core/status.ts';
-import type { TableChanges } from './epoch-apply.ts';
+import type { TableChanges } from './segment-apply.ts';
 
 /** What an epoch did, over all its parts; told only once it is committed. */
 export class EpochTally {

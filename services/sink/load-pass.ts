@@ -11,6 +11,7 @@ import type { KafkaRecord } from '#core/record.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { quoteTable } from '#core/table-name.ts';
+import type { ApplyMode } from './apply-mode.ts';
 import { parseSnapshotRow, snapshotVersion } from './event-parser.ts';
 import type { StructureBook } from './structure-book.ts';
 
@@ -18,6 +19,7 @@ export interface LoadPassOptions {
   readonly reader: EpochReader;
   readonly structures: StructureBook;
   readonly state: TargetState;
+  readonly applyMode: ApplyMode;
   readonly client: pg.Client;
   readonly connect: () => Promise<pg.Client>;
   readonly workers: number;
@@ -88,7 +90,7 @@ async function takeManifest(
 
 /** Tables of a plan start empty: what an earlier load brought of them is removed with its ledger, in one transaction. */
 async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: AbortSignal): Promise<void> {
-  const { client, state, structures, status } = options;
+  const { client, state, structures, applyMode, status } = options;
   const planned = await structures.planned(manifest, signal);
   if (signal.aborted) return;
   const byTopic = new Map(planned.map((structure) => [structure.topic, structure]));
@@ -96,6 +98,7 @@ async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: Ab
   const tables = manifest.tables ?? [];
   const loads = await state.tableLoads(client);
   for (const structure of planned) await readTargetTable(client, structure);
+  await applyMode.prepare(client, planned, false);
   const fresh = tables.filter((table) => (loads.get(table.topic)?.load ?? 0) < manifest.load);
   const retaken = fresh.filter(({ topic }) => loads.has(topic));
   await client.query('BEGIN');

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import type pg from 'pg';
 import { actAsReplica, endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
 import { TargetState, type Checkpoint } from '#adapters/postgres/target/target-state.ts';
@@ -10,6 +11,7 @@ import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
+import { originMode, REPLICA_MODE, type ApplyMode } from './apply-mode.ts';
 import { runLoadPass } from './load-pass.ts';
 import { StreamPass } from './stream-pass.ts';
 import { StructureBook } from './structure-book.ts';
@@ -32,14 +34,19 @@ export interface SinkParts {
 
 /** One attempt, by the holder of the lease: goes on where the checkpoint says, until aborted or until something fails. */
 export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void> {
-  const client = await connectApply(parts);
+  const client = await parts.connect();
   try {
+    const isReplica = await actAsReplica(client);
     const ended = await endStaleSessions(client);
     if (ended > 0) parts.logger.warn({ ended }, 'ended sessions that an earlier sink left');
     const state = new TargetState(parts.pipeline, randomUUID());
     const structures = new StructureBook(parts.reader, parts.schemasTopic, await parts.readStructures());
     const whenRunning = (): Promise<void> => whileRunning(parts, signal);
+    const applyMode = isReplica ? REPLICA_MODE : originMode(parts.pipeline, state);
+    if (!isReplica)
+      parts.logger.info('the role may not set session_replication_role: triggers are off until the switch');
     const known = await state.open(client);
+    if (await applyMode.isOver(client)) return await restForGood(parts, signal);
     if (known !== null) await requireSameLife(parts, known, signal);
     const checkpoint = known ?? (await findPlan(parts, state, structures, client, signal));
     if (checkpoint === null || signal.aborted) return;
@@ -50,6 +57,7 @@ export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void>
         reader,
         structures,
         state,
+        applyMode,
         client,
         connect,
         workers: target.loadWorkers,
@@ -61,35 +69,44 @@ export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void>
       await schema.postLoad();
       await state.startStream(client, checkpoint.planOffset);
     }
-    await stream(parts, state, structures, client, checkpoint, whenRunning, signal);
+    await stream(parts, { state, structures, applyMode, client, whenRunning }, checkpoint, signal);
   } finally {
     await client.end().catch(() => undefined);
   }
 }
 
+interface StreamTools {
+  readonly state: TargetState;
+  readonly structures: StructureBook;
+  readonly applyMode: ApplyMode;
+  readonly client: pg.Client;
+  readonly whenRunning: () => Promise<void>;
+}
+
 async function stream(
   parts: SinkParts,
-  state: TargetState,
-  structures: StructureBook,
-  client: pg.Client,
+  { state, structures, applyMode, client, whenRunning }: StreamTools,
   checkpoint: Checkpoint,
-  whenRunning: () => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
   const { reader, schema, status, clock, logger } = parts;
   status.state = 'streaming';
   status.load.isDone = checkpoint.isLoadDone;
+  const loads = await state.tableLoads(client);
+  const tables = [...loads.keys()].map((topic) => structures.newest(topic));
+  await applyMode.prepare(client, tables, checkpoint.isLoadDone);
   const pass = new StreamPass({
     reader,
     structures,
     state,
     client,
-    loads: await state.tableLoads(client),
+    loads,
     status,
     whenRunning,
     hold: parts.hold,
     clock,
     isLoadDone: checkpoint.isLoadDone,
+    readRanks: () => applyMode.ranks(client, tables),
     onCaughtUp: async () => {
       await schema.whenCaughtUp();
       await state.finishLoad(client);
@@ -142,11 +159,19 @@ async function whileRunning(parts: SinkParts, signal: AbortSignal): Promise<void
   parts.status.state = before;
 }
 
-/** A session that applies; triggers and foreign keys do not act in it where the role may have it so. */
+/** One more session that applies, in the first one's mode. */
 async function connectApply(parts: SinkParts): Promise<pg.Client> {
   const client = await parts.connect();
-  if (!(await actAsReplica(client))) parts.logger.debug('the role may not set session_replication_role');
+  await actAsReplica(client);
   return client;
+}
+
+/** Triggers of the target work for its application now, and would for us: held until the process is stopped. */
+async function restForGood({ status, logger }: SinkParts, signal: AbortSignal): Promise<void> {
+  status.state = 'paused';
+  status.detail = 'restage schema finish gave this target to its application: nothing more is applied to it';
+  logger.warn(status.detail);
+  if (!signal.aborted) await once(signal, 'abort');
 }
 
 /** @throws RestageError state_foreign when the checkpoint is of another life of the pipeline, history_lost when Kafka has no such plan. */

@@ -9,10 +9,11 @@ import { formatLsn, LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { structureVersion } from '#core/structure.ts';
-import { applyPart, settleConstraints, truncationPosition, type TableChanges, type Truncation } from './epoch-apply.ts';
+import { applyPart, settleConstraints, truncationPosition, type Truncation } from './epoch-apply.ts';
 import { cutPart, readPart, type ReadPart } from './part-reader.ts';
 import type { StructureBook } from './structure-book.ts';
 import { EpochTally } from './epoch-tally.ts';
+import type { TableChanges, TableRanks } from './segment-apply.ts';
 
 export interface StreamPassOptions {
   readonly reader: EpochReader;
@@ -26,6 +27,8 @@ export interface StreamPassOptions {
   readonly clock: () => number;
   /** Called once the applied position has passed the newest snapshot. */
   readonly onCaughtUp: () => Promise<void>;
+  /** Where foreign keys are checked, how the tables stand to each other now; else null. */
+  readonly readRanks: () => Promise<TableRanks | null>;
   readonly isLoadDone: boolean;
 }
 
@@ -48,6 +51,7 @@ export class StreamPass {
   /** Offset of the next manifest. */
   #next = 0n;
   #storedAt = 0;
+  #ranks: TableRanks | null = null;
 
   constructor(options: StreamPassOptions) {
     this.#options = options;
@@ -61,6 +65,7 @@ export class StreamPass {
   async run(from: bigint, through: Lsn, signal: AbortSignal): Promise<void> {
     this.#next = from;
     this.#through = through;
+    this.#ranks = await this.#options.readRanks();
     await this.#noteThrough(through);
     try {
       while (!signal.aborted) {
@@ -172,7 +177,7 @@ export class StreamPass {
     const mismatch: ErrorCode = this.#isLoadDone ? 'target_drift' : 'load_overlap';
     const tables = await this.#match(part);
     const truncations = await this.#truncations(manifest, ceiling);
-    await applyPart(client, tables, truncations, mismatch);
+    await applyPart(client, tables, truncations, mismatch, this.#ranks);
     this.#tally.add(tables, truncations.length, part.bytes);
     this.#next = offset + 1n;
     if (ceiling === null && !manifest.last) return true;
@@ -220,6 +225,7 @@ export class StreamPass {
     if (this.#isLoadDone || through < this.#newestSnapshot) return;
     await this.#options.onCaughtUp();
     this.#options.structures.forgetTables();
+    this.#ranks = await this.#options.readRanks();
     this.#isLoadDone = true;
   }
 

@@ -147,6 +147,39 @@ test.skipIf(server === undefined)('names what stays outside, what the target lac
   expect(of('kafka.topics')?.evidence).toContain('127.0.0.1:1');
 });
 
+test.skipIf(server === undefined)(
+  'a target without replica sessions: what cannot be met blocks, with the statement that mends it',
+  async () => {
+    await run(
+      TARGET,
+      `CREATE TABLE public.items (id int PRIMARY KEY);
+     CREATE TABLE public.lines (id int PRIMARY KEY, item int REFERENCES public.items ON DELETE CASCADE);
+     CREATE FUNCTION public.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+     CREATE TRIGGER noted AFTER INSERT ON public.lines FOR EACH ROW EXECUTE FUNCTION public.nothing();
+     GRANT CREATE ON DATABASE ${TARGET} TO ${ROLE}; ALTER TABLE public.items OWNER TO ${ROLE}`,
+    );
+    const config = configOf(urlOf(SOURCE), urlOf(TARGET, ROLE), ['public.lines', 'public.items']);
+    const { of } = await check(config);
+    expect(of('target.owner')?.fix).toBe(`ALTER TABLE "public"."lines" OWNER TO "${ROLE}";`);
+    expect(of('target.replication_role')?.evidence).toContain('public.lines: noted');
+    expect(of('target.foreign_keys')).toMatchObject({
+      severity: 'block',
+      evidence: expect.stringContaining('public.lines: lines_item_fkey'),
+      fix: expect.stringContaining('ALTER TABLE "public"."lines" DROP CONSTRAINT "lines_item_fkey";'),
+    });
+    const granted = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.lines', 'public.items']));
+    expect(granted.of('target.foreign_keys')).toBeUndefined();
+    const copied = configOf(urlOf(SOURCE, ROLE), urlOf(TARGET, ROLE), ['public.orders']);
+    const { of: ofCopy } = await check({
+      ...copied,
+      targets: copied.targets.map((one) => ({ ...one, schema: 'copy' })),
+    });
+    expect(ofCopy('scope.dump')?.fix).toContain('"public"."lines"');
+    expect(ofCopy('target.create')?.fix).toBe(`GRANT USAGE, CREATE ON SCHEMA "public" TO "${ROLE}";`);
+    await run(TARGET, `DROP TABLE public.lines, public.items; REVOKE CREATE ON DATABASE ${TARGET} FROM ${ROLE}`);
+  },
+);
+
 test.skipIf(server === undefined)('finds nothing to block in a source and target that are ready', async () => {
   await run(TARGET, 'CREATE TABLE public.orders (id int PRIMARY KEY, amount numeric(10,2))');
   const config = configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders']);

@@ -6,7 +6,7 @@ import { readTargetTable, type TargetTable } from '#adapters/postgres/target/tar
 import type { RowChange } from '#core/change.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import type { Position } from '#core/position.ts';
-import { applyPart, type TableChanges, type Truncation } from '../../services/sink/epoch-apply.ts';
+import { applyPart, type Truncation } from '../../services/sink/epoch-apply.ts';
 import { insert, next, remove, removeWhole, update, updateWhole, type Cells } from '../harness/changes.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 
@@ -369,7 +369,7 @@ async function apply(
   truncations: readonly Truncation[] = [],
   mismatch: ErrorCode = 'load_overlap',
 ): Promise<void> {
-  const parts: TableChanges[] = changes.map(([name, list]) => ({ table: tableNamed(name), changes: list }));
+  const parts = changes.map(([name, list]) => ({ table: tableNamed(name), changes: list }));
   await client.query('BEGIN');
   try {
     await client.query('SET CONSTRAINTS ALL DEFERRED');

@@ -10,6 +10,7 @@ import { RULE_CHECKS } from './rule-checks.ts';
 import { SCOPE_CHECKS } from './scope-checks.ts';
 import { SOURCE_CHECKS } from './source-checks.ts';
 import { TARGET_CHECKS } from './target-checks.ts';
+import { APPLY_CHECKS } from './apply-checks.ts';
 
 /** Every check, in the order they run. */
 export const CHECKS: readonly Check[] = [
@@ -18,6 +19,7 @@ export const CHECKS: readonly Check[] = [
   ...KAFKA_CHECKS,
   ...RULE_CHECKS,
   ...TARGET_CHECKS,
+  ...APPLY_CHECKS,
 ];
 
 export interface CheckOptions {

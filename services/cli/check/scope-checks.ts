@@ -1,4 +1,4 @@
-import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
+import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 import type { CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
 
@@ -7,6 +7,7 @@ const WIDE_COLUMNS = 30;
 /** The chosen tables: may we read them, do their changes name their rows, what stays outside. */
 export const SCOPE_CHECKS: readonly Check[] = [
   { id: 'scope.select', severity: 'block', run: checkSelect },
+  { id: 'scope.dump', severity: 'block', run: checkDump },
   { id: 'scope.sequences', severity: 'warn', run: checkSequences },
   { id: 'scope.row_security', severity: 'block', run: checkRowSecurity },
   { id: 'scope.replica_identity', severity: 'block', run: checkIdentity },
@@ -49,6 +50,29 @@ async function checkSelect({ source, sourceRole, tables }: CheckContext): Promis
     });
   }
   return findings;
+}
+
+/** pg_dump locks every table of the database before it reads any structure (PostgreSQL: "pg_dump", Notes). */
+async function checkDump({ source, sourceRole, tables, targets }: CheckContext): Promise<Finding[]> {
+  if (!targets.some((target) => target.config.schema === 'copy')) return [];
+  const { rows } = await source.query<TableName>(
+    `SELECT n.nspname AS schema, c.relname AS table FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'restage') AND n.nspname !~ '^pg_(toast|temp)'
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+        AND NOT (has_table_privilege(c.oid, 'select') AND has_schema_privilege(n.oid, 'usage')) ORDER BY 1, 2`,
+  );
+  const chosen = new Set(tables.map(tableKey));
+  const others = rows.filter((row) => !chosen.has(tableKey(row)));
+  if (others.length === 0) return [];
+  const schemas = [...new Set(others.map((row) => quoteIdentifier(row.schema)))].join(', ');
+  const role = quoteIdentifier(sourceRole);
+  return [
+    {
+      what: 'pg_dump, which schema: copy uses, must lock every table of the source, and the role may not read some that were not chosen',
+      evidence: listSome(others.map(formatTable)),
+      fix: `GRANT USAGE ON SCHEMA ${schemas} TO ${role}; GRANT SELECT ON ${others.map(quoteTable).join(', ')} TO ${role}; -- or schema: create`,
+    },
+  ];
 }
 
 async function checkSequences({ source, sourceRole, tables }: CheckContext): Promise<Finding[]> {

@@ -1,11 +1,11 @@
 import { findPgTools } from '#adapters/postgres/target/pg-dump.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
 import { findCheckpoint } from '#adapters/postgres/target/target-state.ts';
-import { presentTables, requireAbsent, requireEmpty, requireFitting } from '#adapters/postgres/target/target-tables.ts';
+import { requireAbsent, requireEmpty, requireFitting } from '#adapters/postgres/target/target-tables.ts';
 import { RestageError } from '#core/errors.ts';
-import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
+import { quoteIdentifier } from '#core/table-name.ts';
 import { readSetting, type CheckContext, type CheckedTarget } from './check-context.ts';
-import { listSome, type Check, type Finding } from './finding.ts';
+import type { Check, Finding } from './finding.ts';
 
 /** Every target: can it hold what comes, and may we write it there. */
 export const TARGET_CHECKS: readonly Check[] = [
@@ -17,11 +17,10 @@ export const TARGET_CHECKS: readonly Check[] = [
   { id: 'target.extensions', severity: 'block', run: eachTarget(checkExtensions) },
   { id: 'target.state', severity: 'block', run: eachTarget(checkState) },
   { id: 'target.tables', severity: 'block', run: eachTarget(checkTables) },
-  { id: 'target.replication_role', severity: 'warn', run: eachTarget(checkReplicationRole) },
-  { id: 'target.triggers', severity: 'warn', run: eachTarget(checkTriggers) },
 ];
 
-function eachTarget(run: (target: CheckedTarget, context: CheckContext) => Promise<Finding[]>): Check['run'] {
+/** A check of one target, run for each, its evidence naming the target. */
+export function eachTarget(run: (target: CheckedTarget, context: CheckContext) => Promise<Finding[]>): Check['run'] {
   return async (context) => {
     const findings: Finding[] = [];
     for (const target of context.targets) {
@@ -92,22 +91,35 @@ async function checkReadOnly({ client }: CheckedTarget): Promise<Finding[]> {
   ];
 }
 
-async function checkCreate({ client, role }: CheckedTarget): Promise<Finding[]> {
-  const [row] = (
-    await client.query<{ ready: boolean; name: string }>(
-      `SELECT quote_ident(current_database()) AS name, has_database_privilege(current_database(), 'create')
-            OR EXISTS (SELECT FROM pg_namespace WHERE nspname = 'restage' AND has_schema_privilege(oid, 'create')) AS ready`,
-    )
-  ).rows;
-  return row?.ready !== false
-    ? []
-    : [
-        {
-          what: 'the role may not make schemas, and Restage keeps its state in one',
-          evidence: `role ${role}`,
-          fix: `GRANT CREATE ON DATABASE ${row.name} TO ${quoteIdentifier(role)};`,
-        },
-      ];
+/** The schema `restage`, and those in which Restage makes tables. */
+async function checkCreate({ client, config, role, tables }: CheckedTarget): Promise<Finding[]> {
+  const made = config.schema === 'require' ? [] : [...new Set(tables.map((table) => table.schema))];
+  const { rows } = await client.query<{ schema: string; quoted: string; there: boolean; ready: boolean }>(
+    `SELECT s.name AS schema, quote_ident(current_database()) AS quoted, n.oid IS NOT NULL AS there,
+            CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'create')
+                 ELSE has_schema_privilege(n.oid, 'create') AND has_schema_privilege(n.oid, 'usage') END AS ready
+       FROM unnest($1::text[]) AS s(name) LEFT JOIN pg_namespace n ON n.nspname = s.name`,
+    [['restage', ...made]],
+  );
+  const refused = rows.filter((row) => !row.ready);
+  const present = refused.filter((row) => row.there).map((row) => row.schema);
+  const absent = refused.filter((row) => !row.there);
+  const findings: Finding[] = [];
+  if (absent.length > 0) {
+    findings.push({
+      what: 'the role may not make schemas, and Restage needs them: its state is in one of its own',
+      evidence: `role ${role}, schema ${absent.map((row) => row.schema).join(', ')}`,
+      fix: `GRANT CREATE ON DATABASE ${absent[0]?.quoted ?? ''} TO ${quoteIdentifier(role)};`,
+    });
+  }
+  if (present.length > 0) {
+    findings.push({
+      what: 'the role may not make tables in schemas of the target',
+      evidence: `role ${role}, schema ${present.join(', ')}`,
+      fix: `GRANT USAGE, CREATE ON SCHEMA ${present.map(quoteIdentifier).join(', ')} TO ${quoteIdentifier(role)};`,
+    });
+  }
+  return findings;
 }
 
 /** Extensions whose types the chosen tables' columns have. */
@@ -172,65 +184,8 @@ async function checkTables({ client, config, tables }: CheckedTarget, context: C
   }
 }
 
-async function checkReplicationRole({ client, role, tables }: CheckedTarget): Promise<Finding[]> {
-  await client.query('BEGIN');
-  try {
-    await client.query('SET LOCAL session_replication_role = replica');
-    return [];
-  } catch {
-    await client.query('ROLLBACK');
-    const acting = await actingForeignKeys(client, tables);
-    return [
-      {
-        severity: acting.length > 0 ? 'block' : 'warn',
-        what:
-          acting.length > 0
-            ? 'foreign keys at the target would repeat what the source already did (CASCADE, SET NULL, SET DEFAULT)'
-            : 'triggers and foreign-key actions at the target fire during apply',
-        evidence: `role ${role} may not set session_replication_role${acting.length > 0 ? `; ${listSome(acting)}` : ''}`,
-        fix: `GRANT SET ON PARAMETER session_replication_role TO ${quoteIdentifier(role)}; -- as a superuser; PostgreSQL 15 and newer`,
-      },
-    ];
-  } finally {
-    await client.query('ROLLBACK');
-  }
-}
-
-async function actingForeignKeys(client: CheckedTarget['client'], tables: readonly TableName[]): Promise<string[]> {
-  const { rows } = await client.query<TableName & { name: string }>(
-    `SELECT t.schema, t.name AS table, con.conname AS name FROM unnest($1::text[], $2::text[]) AS t(schema, name)
-       JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
-       JOIN pg_constraint con ON con.conrelid = c.oid AND con.contype = 'f'
-      WHERE con.confdeltype IN ('c', 'n', 'd') OR con.confupdtype IN ('c', 'n', 'd')`,
-    [tables.map((table) => table.schema), tables.map((table) => table.table)],
-  );
-  return rows.map((row) => `${formatTable(row)}: ${row.name}`);
-}
-
-async function checkTriggers({ client, tables }: CheckedTarget): Promise<Finding[]> {
-  const present = await presentTables(client, tables);
-  const { rows } = await client.query<TableName & { name: string; enabled: string }>(
-    `SELECT t.schema, t.name AS table, g.tgname AS name, g.tgenabled::text AS enabled FROM unnest($1::text[], $2::text[]) AS t(schema, name)
-       JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
-       JOIN pg_trigger g ON g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')`,
-    [present.map((table) => table.schema), present.map((table) => table.table)],
-  );
-  return rows.length === 0
-    ? []
-    : [
-        {
-          what: 'triggers at the target fire for replayed rows too; their tables are applied row by row',
-          evidence: listSome(
-            rows.map((row) => `${formatTable(row)}: ${row.name} (${row.enabled === 'A' ? 'ALWAYS' : 'REPLICA'})`),
-          ),
-          fix: rows
-            .map((row) => `ALTER TABLE ${quoteTable(row)} ENABLE TRIGGER ${quoteIdentifier(row.name)};`)
-            .join('\n'),
-        },
-      ];
-}
-
-function findingOf(error: unknown): Finding {
+/** An error that says what, where and what to do is a finding. */
+export function findingOf(error: unknown): Finding {
   if (!(error instanceof RestageError)) throw error;
   return { what: error.message, evidence: error.where ?? error.code, fix: error.fix ?? 'see the message' };
 }

@@ -71,8 +71,7 @@ async function takeHeld(
   clients: pg.Client[],
   options: ExactOptions,
 ): Promise<ExactSnapshots | string> {
-  const timeout = AbortSignal.any([options.signal, AbortSignal.timeout(ANSWER_MS)]);
-  if (!(await hold.stand(timeout))) return `the sink of ${target.name} does not answer: it is down, paused or loading`;
+  if (!(await hold.stand())) return `the sink of ${target.name} does not answer: it is down, paused or loading`;
   const source = await openSource(config, clients);
   await hold.moveTo(source.lsn);
   await emitBarrier(source.client);
@@ -146,6 +145,8 @@ class SinkHold {
   readonly #target: string;
   readonly #pool: ConnectionPool;
   readonly #logger: Logger;
+  readonly #signal: AbortSignal;
+  readonly #clock: () => number;
   readonly #id = randomUUID();
   #request: HoldRequest;
   #renewal: NodeJS.Timeout | undefined;
@@ -156,21 +157,25 @@ class SinkHold {
     this.#target = target.name;
     this.#pool = pool;
     this.#logger = options.logger;
+    this.#signal = options.signal;
+    this.#clock = options.clock;
     this.#request = { id: this.#id, lsn: null };
   }
 
-  /** Asks the sink to stand where it is; false when it has not answered until the signal. */
-  async stand(signal: AbortSignal): Promise<boolean> {
+  /** Asks the sink to stand where it is; false when it does not answer. */
+  async stand(): Promise<boolean> {
+    const deadline = this.#clock() + ANSWER_MS;
     this.#isAsked = true;
     await this.#write();
     this.#renewal = setInterval(() => {
       this.#write().catch((error: unknown) => this.#logger.debug({ err: error }, 'a hold was not renewed'));
     }, HOLD_RENEWAL_MS);
-    while (!signal.aborted) {
+    while (this.#clock() < deadline) {
+      this.#signal.throwIfAborted();
       const record = (await readCompacted(this.#pool, this.#topic)).get(statusKey('sink', this.#target));
       if (record !== undefined && (JSON.parse(record.toString('utf8')) as StatusRecord).status.held === this.#id)
         return true;
-      await pause(POLL_MS, signal);
+      await pause(POLL_MS, this.#signal);
     }
     return false;
   }

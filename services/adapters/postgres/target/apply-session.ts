@@ -4,7 +4,7 @@ const REFUSED = '42501';
 
 /**
  * Triggers and foreign keys of the target do not act in a replica session: what they did came with the stream. False where the role
- * may not have one (PostgreSQL: "session_replication_role"); a check finding names what fires then.
+ * may not have one (PostgreSQL: "session_replication_role"); takeAway is for that case.
  */
 export async function actAsReplica(client: pg.ClientBase): Promise<boolean> {
   try {

@@ -9,16 +9,25 @@ import type { TargetTable } from './target-table.ts';
 const COPY_FROM_ROWS = 100;
 
 /**
- * One table's folded changes, a statement per kind and set of columns: deletes, renames, updates, inserts. Every affected count
- * must be the expected one. @throws RestageError with `mismatch` as code; pg errors as they are.
+ * One table's folded changes, a statement per kind and set of columns: first this, then changeRows. Every affected count must be the
+ * expected one. @throws RestageError with `mismatch` as code; pg errors as they are.
  */
-export async function applyFolded(
+export async function deleteRows(
+  client: pg.ClientBase,
+  table: TargetTable,
+  { deletes }: FoldedTable,
+  mismatch: ErrorCode,
+): Promise<void> {
+  if (deletes.length > 0) await bulkDelete(client, table, deletes, mismatch);
+}
+
+/** Renames, updates, inserts: in this order. */
+export async function changeRows(
   client: pg.ClientBase,
   table: TargetTable,
   folded: FoldedTable,
   mismatch: ErrorCode,
 ): Promise<void> {
-  if (folded.deletes.length > 0) await bulkDelete(client, table, folded.deletes, mismatch);
   for (const group of groupByColumns(folded.renames)) await bulkUpdate(client, table, group, true, mismatch);
   for (const group of groupByColumns(folded.updates)) await bulkUpdate(client, table, group, false, mismatch);
   await insertRows(client, table, folded.inserts);

@@ -15,12 +15,16 @@ export interface TargetSchemaOptions {
   readonly changes: readonly TableChange[];
 }
 
+/** What the journal of a target has left to do, however its tables came. */
+export function openSchemaBuild({ pipeline, target }: Omit<TargetSchemaOptions, 'changes'>): SchemaBuild {
+  return new SchemaBuild({ pipeline, workers: target.loadWorkers, connect: connectSchema(pipeline, target) });
+}
+
 /** The way that the configuration chose (`targets[].schema`). */
 export function openTargetSchema(options: TargetSchemaOptions): TargetSchema {
   const { pipeline, target, changes } = options;
-  const connect = (): Promise<pg.Client> =>
-    connectPg({ url: target.url, purpose: 'target', application: `restage ${pipeline} schema` });
-  const build = new SchemaBuild({ pipeline, workers: target.loadWorkers, connect });
+  const connect = connectSchema(pipeline, target);
+  const build = openSchemaBuild(options);
   switch (target.schema) {
     case 'copy':
       return new SchemaCopy({ pipeline, changes, connect }, build);
@@ -29,4 +33,8 @@ export function openTargetSchema(options: TargetSchemaOptions): TargetSchema {
     case 'require':
       return new SchemaRequire({ pipeline, connect }, build);
   }
+}
+
+function connectSchema(pipeline: string, target: TargetConfig): () => Promise<pg.Client> {
+  return () => connectPg({ url: target.url, purpose: 'target', application: `restage ${pipeline} schema` });
 }

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
+import { dropForeignKeySql, findUnmeetable, foreignKeySteps, readForeignKeys } from './foreign-keys.ts';
 import type { BuildStep } from './schema-journal.ts';
 
 interface IndexRow extends TableName {
@@ -15,13 +16,6 @@ interface IndexRow extends TableName {
   readonly is_btree: boolean;
   readonly is_deferrable: boolean;
   readonly is_deferred: boolean;
-}
-
-interface ForeignKeyRow extends TableName {
-  readonly name: string;
-  readonly definition: string;
-  readonly is_valid: boolean;
-  readonly is_partitioned: boolean;
 }
 
 interface HookRow extends TableName {
@@ -64,15 +58,6 @@ const INDEXES_SQL = `${WITH_TABLES}
    WHERE NOT ic.relispartition
    ORDER BY 1, 2, con.contype IS DISTINCT FROM 'p', 3`;
 
-const FOREIGN_KEYS_SQL = `${WITH_TABLES}
-  SELECT n.nspname AS schema, c.relname AS table, con.conname AS name, pg_catalog.pg_get_constraintdef(con.oid) AS definition,
-         con.convalidated AS is_valid, c.relkind = 'p' AS is_partitioned
-    FROM chosen
-    JOIN pg_catalog.pg_class c ON c.oid = chosen.oid
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_catalog.pg_constraint con ON con.conrelid = c.oid AND con.contype = 'f' AND con.conparentid = 0
-   ORDER BY 1, 2, 3`;
-
 const HOOKS_SQL = `${WITH_TABLES}
   SELECT n.nspname AS schema, c.relname AS table, 'TRIGGER' AS kind, t.tgname AS name,
          pg_catalog.pg_get_triggerdef(t.oid) AS definition, t.tgenabled::text AS enabled
@@ -95,7 +80,12 @@ const HOOKS_SQL = `${WITH_TABLES}
  */
 export async function takePostData(client: pg.ClientBase, tables: readonly TableName[]): Promise<BuildStep[]> {
   const names = [tables.map((table) => table.schema), tables.map((table) => table.table)];
-  const foreignKeys = (await client.query<ForeignKeyRow>(FOREIGN_KEYS_SQL, names)).rows.map(captureForeignKey);
+  const keys = await readForeignKeys(client, tables);
+  const unmeetable = findUnmeetable(keys);
+  const foreignKeys = keys.map((key) => ({
+    steps: foreignKeySteps(key, unmeetable.has(key)),
+    drop: dropForeignKeySql(key),
+  }));
   const hooks = (await client.query<HookRow>(HOOKS_SQL, names)).rows.map(captureHook);
   const indexes = (await client.query<IndexRow>(INDEXES_SQL, names)).rows.map(captureIndex);
   const steps: BuildStep[] = [];
@@ -152,34 +142,13 @@ function indexSql(row: IndexRow): string {
   return only === undefined ? row.definition : only.slice(0, -'ONLY '.length) + row.definition.slice(only.length);
 }
 
-/** NOT VALID takes a short lock; VALIDATE reads the table while others write (PostgreSQL: "ALTER TABLE", Notes). */
-function captureForeignKey(row: ForeignKeyRow): Captured {
-  const table = quoteTable(row);
-  const name = quoteIdentifier(row.name);
-  const inTwo = row.is_valid && !row.is_partitioned;
-  const add: BuildStep = {
-    phase: 'foreignKey',
-    table: nameOf(row),
-    name: row.name,
-    sql: `ALTER TABLE ${table} ADD CONSTRAINT ${name} ${row.definition}${inTwo ? ' NOT VALID' : ''}`,
-  };
-  const validate: BuildStep = {
-    phase: 'validate',
-    table: nameOf(row),
-    name: '',
-    sql: `ALTER TABLE ${table} VALIDATE CONSTRAINT ${name}`,
-  };
-  return { steps: inTwo ? [add, validate] : [add], drop: `ALTER TABLE ${table} DROP CONSTRAINT ${name}` };
-}
-
 function captureHook(row: HookRow): Captured {
   const table = quoteTable(row);
   const state = ENABLE[row.enabled];
   const enable = state === null ? '' : `;\nALTER TABLE ${table} ${state} ${row.kind} ${quoteIdentifier(row.name)}`;
+  const sql = row.definition.replace(/;\s*$/, '') + enable;
   return {
-    steps: [
-      { phase: 'trigger', table: nameOf(row), name: row.name, sql: row.definition.replace(/;\s*$/, '') + enable },
-    ],
+    steps: [{ phase: 'trigger', table: nameOf(row), name: row.name, sql, waits: true }],
     drop: `DROP ${row.kind} ${quoteIdentifier(row.name)} ON ${table}`,
   };
 }

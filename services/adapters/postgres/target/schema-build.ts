@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { quoteTable } from '#core/table-name.ts';
-import { runStep, SchemaJournal, type BuildPhase, type JournalledStep } from './schema-journal.ts';
+import { actAsReplica } from './apply-session.ts';
+import { runStep, SchemaJournal, type BuildPhase, type BuildStep, type JournalledStep } from './schema-journal.ts';
 
 export interface SchemaBuildOptions {
   readonly pipeline: string;
@@ -25,16 +26,40 @@ export class SchemaBuild {
     await this.#analyze();
   }
 
+  /** Where session_replication_role is refused, what would act on the stream is left for `finish`. */
   async whenCaughtUp(): Promise<void> {
-    // Adding a foreign key locks two tables, and two additions could wait for each other.
-    await this.#phase('foreignKey', 1);
-    await this.#phase('validate', this.#options.workers);
-    await this.#phase('trigger', 1);
+    const isReplica = await this.#with(actAsReplica);
+    await this.#hookUp((step) => isReplica || step.waits !== true);
     await this.#phase('refresh', 1);
   }
 
-  async #phase(phase: BuildPhase, workers: number): Promise<void> {
-    const steps = await this.#with((client) => new SchemaJournal(client, this.#options.pipeline).open(phase));
+  /** Everything that is left. */
+  async finish(): Promise<void> {
+    await this.#hookUp(() => true);
+    await this.#phase('enable', 1);
+  }
+
+  /** What `finish` would do, in its order. */
+  async left(): Promise<BuildStep[]> {
+    return this.#with(async (client) => {
+      const journal = new SchemaJournal(client, this.#options.pipeline);
+      const steps: BuildStep[] = [];
+      for (const phase of ['foreignKey', 'validate', 'trigger', 'enable'] as const)
+        steps.push(...(await journal.open(phase)));
+      return steps;
+    });
+  }
+
+  async #hookUp(isDue: (step: BuildStep) => boolean): Promise<void> {
+    // Adding a foreign key locks two tables, and two additions could wait for each other.
+    await this.#phase('foreignKey', 1, isDue);
+    await this.#phase('validate', this.#options.workers, isDue);
+    await this.#phase('trigger', 1, isDue);
+  }
+
+  async #phase(phase: BuildPhase, workers: number, isDue: (step: BuildStep) => boolean = () => true): Promise<void> {
+    const open = await this.#with((client) => new SchemaJournal(client, this.#options.pipeline).open(phase));
+    const steps = open.filter(isDue);
     await this.#spread(steps, workers, (client, step: JournalledStep) => runStep(client, this.#options.pipeline, step));
   }
 

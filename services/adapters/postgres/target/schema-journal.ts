@@ -1,17 +1,18 @@
 import type pg from 'pg';
-import { quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
+import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
 
-/** When a statement runs, in this order. */
-export const BUILD_PHASES = ['index', 'key', 'foreignKey', 'validate', 'trigger', 'refresh'] as const;
-export type BuildPhase = (typeof BUILD_PHASES)[number];
+/** When a statement runs, in this order. `enable` gives triggers and rules of the target back their state. */
+export type BuildPhase = 'index' | 'key' | 'foreignKey' | 'validate' | 'trigger' | 'enable' | 'refresh';
 
 /** One statement of the structure that waits for its time, as the journal keeps it. */
 export interface BuildStep {
   readonly phase: BuildPhase;
   readonly table: TableName;
-  /** The index, constraint, trigger or rule that it makes; '' when it makes none and may run twice. */
+  /** The index, constraint, trigger or rule that it makes or enables; '' when it makes none and may run twice. */
   readonly name: string;
   readonly sql: string;
+  /** Until the switch, where session_replication_role is refused: what it makes would act on what the sink applies. */
+  readonly waits?: boolean;
 }
 
 export interface JournalledStep extends BuildStep {
@@ -19,6 +20,7 @@ export interface JournalledStep extends BuildStep {
 }
 
 const PRE_DATA = 'schema:pre-data';
+const FINISH = 'finish';
 
 /** What was done to a target's structure: `restage.journal`, written in the transaction of the work itself (invariant 2). */
 export class SchemaJournal {
@@ -63,6 +65,41 @@ export class SchemaJournal {
        SELECT $1, s.step, s.detail::jsonb FROM unnest($2::text[], $3::text[]) AS s(step, detail)`,
       [this.#pipeline, names, steps.map((step) => JSON.stringify(step))],
     );
+  }
+
+  /**
+   * Something was taken away, and this brings it back; in the transaction that takes it. `id` tells it from others of its table and
+   * phase; what was noted of it before is replaced.
+   */
+  async addStep(step: BuildStep, id: string): Promise<void> {
+    await this.#client.query(
+      `INSERT INTO restage.journal (pipeline, step, detail) VALUES ($1, $2, $3::text::jsonb)
+       ON CONFLICT (pipeline, step) DO UPDATE SET detail = excluded.detail, started_at = NULL, finished_at = NULL`,
+      [this.#pipeline, `schema:${step.phase}:${formatTable(step.table)}:${id}`, JSON.stringify(step)],
+    );
+  }
+
+  /** From here on the target is its application's; in the caller's transaction. */
+  async startFinish(): Promise<void> {
+    await this.#client.query(
+      `INSERT INTO restage.journal (pipeline, step, started_at) VALUES ($1, $2, clock_timestamp()) ON CONFLICT DO NOTHING`,
+      [this.#pipeline, FINISH],
+    );
+  }
+
+  async endFinish(): Promise<void> {
+    await this.#client.query(
+      'UPDATE restage.journal SET finished_at = coalesce(finished_at, clock_timestamp()) WHERE pipeline = $1 AND step = $2',
+      [this.#pipeline, FINISH],
+    );
+  }
+
+  async isFinishStarted(): Promise<boolean> {
+    const found = await this.#client.query('SELECT FROM restage.journal WHERE pipeline = $1 AND step = $2', [
+      this.#pipeline,
+      FINISH,
+    ]);
+    return found.rowCount === 1;
   }
 
   /** Steps of a phase that are not done, in their order. */
@@ -111,11 +148,22 @@ async function isThere(client: pg.ClientBase, step: BuildStep): Promise<boolean>
     ]);
     return index.rowCount === 1;
   }
+  if (step.phase === 'enable') return !(await isDisabled(client, step));
   const found = await client.query(
     `SELECT FROM pg_constraint WHERE conrelid = to_regclass($1) AND conname = $2 AND $3 <> 'trigger'
      UNION ALL SELECT FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2 AND $3 = 'trigger'
      UNION ALL SELECT FROM pg_rewrite WHERE ev_class = to_regclass($1) AND rulename = $2 AND $3 = 'trigger'`,
     [quoteTable(step.table), step.name, step.phase],
+  );
+  return (found.rowCount ?? 0) > 0;
+}
+
+/** What somebody dropped or enabled meanwhile is left as it is. */
+async function isDisabled(client: pg.ClientBase, { table, name }: BuildStep): Promise<boolean> {
+  const found = await client.query(
+    `SELECT FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2 AND tgenabled = 'D'
+     UNION ALL SELECT FROM pg_rewrite WHERE ev_class = to_regclass($1) AND rulename = $2 AND ev_enabled = 'D'`,
+    [quoteTable(table), name],
   );
   return (found.rowCount ?? 0) > 0;
 }

@@ -10,7 +10,10 @@ export interface SchemaRequireOptions {
   readonly connect: () => Promise<pg.Client>;
 }
 
-/** `schema: require`: somebody else made the tables. They must fit, and be empty when the load begins; nothing is altered. */
+/**
+ * `schema: require`: somebody else made the tables. They must fit, and be empty when the load begins. Nothing is altered, but what
+ * takeAway takes for the time it must be away.
+ */
 export class SchemaRequire implements TargetSchema {
   readonly #options: SchemaRequireOptions;
   readonly #build: SchemaBuild;
@@ -39,7 +42,7 @@ export class SchemaRequire implements TargetSchema {
     }
   }
 
-  /** No step is journalled, so only ANALYZE runs. */
+  /** No key or index was taken, so only ANALYZE runs. */
   postLoad(): Promise<void> {
     return this.#build.postLoad();
   }
