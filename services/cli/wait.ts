@@ -37,9 +37,13 @@ export function registerWait(program: Command, cli: CliEnvironment): void {
       const config = await readConfig(options.config, cli.env);
       const target = findTarget(config, options.target);
       const lsn = options.lsn === 'current' ? await markCurrentLsn(config) : options.lsn;
-      const timeout = AbortSignal.any([cli.signal, AbortSignal.timeout(options.timeout * 1_000)]);
+      // Not AbortSignal.timeout: nothing but `any` would hold it, and a collected signal never fires.
+      const timer = new AbortController();
+      const ringing = setTimeout(() => timer.abort(), options.timeout * 1_000);
+      const timeout = AbortSignal.any([cli.signal, timer.signal]);
       const startedAt = Date.now();
       const { isReached, checkpoint } = await waitForLsn(config, target, lsn, timeout);
+      clearTimeout(ringing);
       const seconds = (Date.now() - startedAt) / 1_000;
       const where =
         checkpoint === null

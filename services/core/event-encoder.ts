@@ -64,6 +64,14 @@ export class EventEncoder {
     return `${json}}`;
   }
 
+  /** A new image with those values of the identity that did not change, and so come with the old one only. */
+  withKey(after: Tuple, before: Tuple): Tuple {
+    if (!this.#keyIndexes.some((index) => after[index] === UNCHANGED)) return after;
+    return after.map((value, index) =>
+      value === UNCHANGED && this.#keyIndexes.includes(index) ? (before[index] ?? null) : value,
+    );
+  }
+
   /** Whether two images name the same row. */
   isSameKey(a: Tuple, b: Tuple): boolean {
     return this.#keyIndexes.every((index) => a[index] === b[index]);

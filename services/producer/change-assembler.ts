@@ -5,7 +5,7 @@ import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import { encodeHeaders } from '#core/record.ts';
 import type { ServiceStatus } from '#core/status.ts';
-import { UNCHANGED, type Tuple } from '#core/tuple.ts';
+import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable, RelationBook } from './relation-book.ts';
 import type { StreamEpochs } from './stream-epochs.ts';
 
@@ -94,10 +94,10 @@ export class ChangeAssembler {
     const { encoder } = table;
     if (before === null) return this.#write(table, 'u', 'null', after, after, event);
     // An unchanged, toasted identity column comes in the old tuple only.
-    const key = after.map((value, index) => (value === UNCHANGED ? (before.values[index] ?? null) : value));
+    const key = encoder.withKey(after, before.values);
     if (before.kind === 'full') return this.#write(table, 'u', encoder.row(before.values), after, key, event);
     const isSame = encoder.isSameKey(before.values, key);
-    this.#write(table, 'u', isSame ? 'null' : (encoder.key(before.values) ?? 'null'), after, key, event);
+    this.#write(table, 'u', isSame ? 'null' : (encoder.key(before.values) ?? 'null'), key, key, event);
   }
 
   #delete(table: CapturedTable, before: OldTuple, event: EventPlace): void {

@@ -125,12 +125,12 @@ export async function settleConstraints(client: pg.ClientBase): Promise<void> {
  */
 async function truncate(client: pg.ClientBase, { tables, isPartial }: Truncation): Promise<void> {
   if (isPartial) {
-    for (const table of tables) await client.query(`DELETE FROM ${table.sql}`);
+    for (const table of tables) await client.query(`DELETE FROM ${table.only}`);
     return;
   }
   if (tables.length === 0) return;
   try {
-    await client.query(`TRUNCATE ${tables.map((table) => table.sql).join(', ')}`);
+    await client.query(`TRUNCATE ${tables.map((table) => table.only).join(', ')}`);
   } catch (error) {
     if (codeOf(error) !== REFERENCED) throw error;
     throw new RestageError('target_constraint', 'the source truncated tables that others of the target refer to', {
