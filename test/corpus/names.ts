@@ -36,9 +36,34 @@ const TABLES = [
   '"',
   'ctid t s c0',
 ] as const;
-const COLUMNS = ['id', '__proto__', 'constructor', 'toString', '10', '2', '1', '', 'A', 'a', 'a.b', 'q"u\'ote', 'new\nline\\', ' ', '😀', 'x'.repeat(63), 'before', 'after', 'source', 'op', 'c0', 's', 't', 'o', 'select', 'restage rename 0'].filter(
-  (name) => name !== '',
-);
+const COLUMNS = [
+  'id',
+  '__proto__',
+  'constructor',
+  'toString',
+  '10',
+  '2',
+  '1',
+  '',
+  'A',
+  'a',
+  'a.b',
+  'q"u\'ote',
+  'new\nline\\',
+  ' ',
+  '😀',
+  'x'.repeat(63),
+  'before',
+  'after',
+  'source',
+  'op',
+  'c0',
+  's',
+  't',
+  'o',
+  'select',
+  'restage rename 0',
+].filter((name) => name !== '');
 
 function wildTables(): TableName[] {
   const everywhere = SCHEMAS.map((schema) => ({ schema, table: TABLES[0] }));
@@ -61,23 +86,38 @@ function wildTables(): TableName[] {
 
 export const WILD_TABLES: readonly TableName[] = wildTables();
 /** The table that a rule renames a column of. */
-export const RENAMED = { table: { schema: 'a.b', table: '__proto__' }, from: '__proto__', to: 'constructor "x"' } as const;
+export const RENAMED = {
+  table: { schema: 'a.b', table: '__proto__' },
+  from: '__proto__',
+  to: 'constructor "x"',
+} as const;
 
 const list = COLUMNS.map(quoteIdentifier);
-const definitions = list.map((name, index) => `${name} ${index === 0 ? 'int4' : index % 3 === 0 ? 'int4' : 'text'}`).join(', ');
+const definitions = list
+  .map((name, index) => `${name} ${index === 0 ? 'int4' : index % 3 === 0 ? 'int4' : 'text'}`)
+  .join(', ');
 
 /** Wild schemas and tables, each with wild columns, some of them in the key. */
 export const NAMES: CorpusPart = {
   tables: `
     ${SCHEMAS.map((schema) => `CREATE SCHEMA IF NOT EXISTS ${quoteIdentifier(schema)};`).join('\n')}
     ${WILD_TABLES.map((table, index) => `CREATE TABLE ${quoteTable(table)} (${definitions}, PRIMARY KEY (${index % 2 === 0 ? 'id' : '"constructor", "__proto__", "10", "2"'}));`).join('\n')}`,
-  rows: WILD_TABLES.map((table, index) => `INSERT INTO ${quoteTable(table)} SELECT ${values('n', index)} FROM generate_series(1, 3) n;`).join('\n'),
+  rows: WILD_TABLES.map(
+    (table, index) => `INSERT INTO ${quoteTable(table)} SELECT ${values('n', index)} FROM generate_series(1, 3) n;`,
+  ).join('\n'),
   changes: [
-    WILD_TABLES.map((table, index) => `INSERT INTO ${quoteTable(table)} SELECT ${values('n', index)} FROM generate_series(4, 5) n`).join(';'),
-    WILD_TABLES.map((table) => `UPDATE ${quoteTable(table)} SET "😀" = "😀" || '!' WHERE id < 3; UPDATE ${quoteTable(table)} SET "__proto__" = 'moved', "10" = -1 WHERE id = 3; DELETE FROM ${quoteTable(table)} WHERE id = 4`).join(';'),
+    WILD_TABLES.map(
+      (table, index) => `INSERT INTO ${quoteTable(table)} SELECT ${values('n', index)} FROM generate_series(4, 5) n`,
+    ).join(';'),
+    WILD_TABLES.map(
+      (table) =>
+        `UPDATE ${quoteTable(table)} SET "😀" = "😀" || '!' WHERE id < 3; UPDATE ${quoteTable(table)} SET "__proto__" = 'moved', "10" = -1 WHERE id = 3; DELETE FROM ${quoteTable(table)} WHERE id = 4`,
+    ).join(';'),
   ],
 };
 
 function values(row: string, table: number): string {
-  return COLUMNS.map((_, index) => (index === 0 ? row : index % 3 === 0 ? `${table} + ${row} * ${index}` : `'${table}:${index}:' || ${row}`)).join(', ');
+  return COLUMNS.map((_, index) =>
+    index === 0 ? row : index % 3 === 0 ? `${table} + ${row} * ${index}` : `'${table}:${index}:' || ${row}`,
+  ).join(', ');
 }

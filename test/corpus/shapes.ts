@@ -1,7 +1,10 @@
 import type { CorpusPart } from './part.ts';
 
 const WIDE = 1_600;
-const wideColumns = Array.from({ length: WIDE - 1 }, (_, n) => `c${n} ${n % 3 === 0 ? 'bool' : n % 3 === 1 ? 'int2' : 'text'}`);
+const wideColumns = Array.from(
+  { length: WIDE - 1 },
+  (_, n) => `c${n} ${n % 3 === 0 ? 'bool' : n % 3 === 1 ? 'int2' : 'text'}`,
+);
 
 /** Tables with many columns, none, or no key. */
 const COLUMNS_AND_KEYS: CorpusPart = {
@@ -34,7 +37,7 @@ const COLUMNS_AND_KEYS: CorpusPart = {
     INSERT INTO public.null_unique VALUES (NULL, 1), (1, NULL);`,
   changes: [
     `INSERT INTO public.wide (id, c0, c1, c2) SELECT n, true, n, 'w' || n FROM generate_series(10, 12) n;
-     UPDATE public.wide SET c2 = 'changed', c1597 = 'end', c3 = NOT c3 WHERE id < 12; UPDATE public.wide SET id = 100 WHERE id = 12; DELETE FROM public.wide WHERE id = 1`,
+     UPDATE public.wide SET c2 = 'changed', c1595 = 'end', c3 = NOT c3 WHERE id < 12; UPDATE public.wide SET id = 100 WHERE id = 12; DELETE FROM public.wide WHERE id = 1`,
     `INSERT INTO public.wide_full SELECT * FROM public.wide; UPDATE public.wide_full SET c4 = 4; DELETE FROM public.wide_full WHERE id = 2`,
     `INSERT INTO public.no_columns DEFAULT VALUES; INSERT INTO public.no_columns DEFAULT VALUES`,
     `DELETE FROM public.no_columns WHERE ctid = (SELECT min(ctid) FROM public.no_columns)`,
@@ -55,25 +58,27 @@ const COLUMNS_AND_KEYS: CorpusPart = {
   ],
 };
 
-const noise = (bytes: number, seed: string): string => `(SELECT substr(string_agg(md5(n::text || ${seed}), ''), 1, ${bytes}) FROM generate_series(1, ${Math.ceil(bytes / 32)}) n)`;
+const noise = (bytes: number, seed: string): string =>
+  `(SELECT substr(string_agg(md5(n::text || ${seed}), ''), 1, ${bytes}) FROM generate_series(1, ${Math.ceil(bytes / 32)}) n)`;
 
 /** Values outside the row: unchanged ones are not sent. */
 const TOAST: CorpusPart = {
   tables: ['toast', 'toast_full', 'toast_full_keyless']
     .map(
-      (name) => `CREATE TABLE public.${name} (id int4 ${name.endsWith('keyless') ? '' : 'PRIMARY KEY'}, n int4, big text, big2 bytea);
+      (
+        name,
+      ) => `CREATE TABLE public.${name} (id int4 ${name.endsWith('keyless') ? '' : 'PRIMARY KEY'}, n int4, big text, big2 bytea);
         ALTER TABLE public.${name} ALTER big SET STORAGE EXTERNAL; ${name === 'toast' ? '' : `ALTER TABLE public.${name} REPLICA IDENTITY FULL;`}`,
     )
-    .join('\n')
-    .concat(`
+    .join('\n').concat(`
       CREATE TABLE public.toasted_key (k text PRIMARY KEY, n int4, big text);
       CREATE TABLE public.toasted_index (id int4 PRIMARY KEY, k text NOT NULL UNIQUE, k2 text NOT NULL, n int4, big text);
       CREATE UNIQUE INDEX toasted_index_k ON public.toasted_index (k); ALTER TABLE public.toasted_index REPLICA IDENTITY USING INDEX toasted_index_k;
       CREATE TABLE public.long_key (k text PRIMARY KEY, n int4);`),
   rows: `
-    ${['toast', 'toast_full', 'toast_full_keyless'].map((name) => `INSERT INTO public.${name} SELECT n, n, ${noise(20_000, "g.n::text")}, decode(${noise(6_000, "g.n::text || 'b'")}, 'hex') FROM generate_series(1, 8) g(n);`).join('\n')}
-    INSERT INTO public.toasted_key SELECT ${noise(2_500, "g.n::text")}, n, ${noise(9_000, "g.n::text || 'k'")} FROM generate_series(1, 4) g(n);
-    INSERT INTO public.toasted_index SELECT n, ${noise(2_500, "g.n::text")}, ${noise(2_600, "g.n::text || 'k2'")}, n, ${noise(9_000, "g.n::text || 'k'")} FROM generate_series(1, 4) g(n);
+    ${['toast', 'toast_full', 'toast_full_keyless'].map((name) => `INSERT INTO public.${name} SELECT n, n, ${noise(20_000, 'g.n::text')}, decode(${noise(6_000, "g.n::text || 'b'")}, 'hex') FROM generate_series(1, 8) g(n);`).join('\n')}
+    INSERT INTO public.toasted_key SELECT ${noise(2_500, 'g.n::text')}, n, ${noise(9_000, "g.n::text || 'k'")} FROM generate_series(1, 4) g(n);
+    INSERT INTO public.toasted_index SELECT n, ${noise(2_500, 'g.n::text')}, ${noise(2_600, "g.n::text || 'k2'")}, n, ${noise(9_000, "g.n::text || 'k'")} FROM generate_series(1, 4) g(n);
     INSERT INTO public.long_key SELECT repeat(n::text, 100000), n FROM generate_series(1, 3) n;`,
   changes: [
     ...['toast', 'toast_full', 'toast_full_keyless'].flatMap((name) => [

@@ -1,6 +1,7 @@
 import type { CorpusPart } from './part.ts';
 
-const many = (from: number, to: number): string => `INSERT INTO public.events SELECT n, 'e' || n, n % 7 FROM generate_series(${from}, ${to}) n`;
+const many = (from: number, to: number): string =>
+  `INSERT INTO public.events SELECT n, 'e' || n, n % 7 FROM generate_series(${from}, ${to}) n`;
 
 /** What else stands in a stream, and in which order. */
 export const STATEMENTS: CorpusPart = {
@@ -38,4 +39,7 @@ export const STATEMENTS: CorpusPart = {
 };
 
 /** COPY needs another protocol than a simple query: the caller streams these lines into the table. */
-export const COPIED = { table: 'public.events', lines: Array.from({ length: 500 }, (_, n) => `${3_000 + n}\tcopied\\t\\\\${n}\t\\N\n`).join('') } as const;
+export const COPIED = {
+  table: 'public.events',
+  lines: Array.from({ length: 500 }, (_, n) => `${3_000 + n}\tcopied\\t\\\\${n}\t\\N\n`).join(''),
+} as const;

@@ -55,7 +55,7 @@ const KEYS: readonly (readonly [type: string, values: readonly [string, string, 
   ['"Ext.Schema".hstore', ['a=>1', '', 'b=>NULL'], '"a"=>"1"'],
   ['corpus.nick', ['Abc', 'b', ''], 'aBC'],
   ['corpus._amount', ['1.1', '2', '0'], '1.10'],
-  ['corpus.mood', ['', 'it\'s', '😀'], ''],
+  ['corpus.mood', ['', "it's", '😀'], ''],
   ['corpus.pair', ['(1,"x,y",)', '(,,)', '(2,"",infinity)'], '(1,"x,y",)'],
   ['corpus.textrange', ['["a,b",c)', 'empty', '(,)'], '["a,b",c)'],
   ['text COLLATE corpus.nocase', ['Straße', 'B', ''], 'STRAßE'],
@@ -87,17 +87,39 @@ export function keyTables(): CorpusPart {
   const tables = KEYS.map(([type, values, alias], index) => {
     const name = `public.${quoteIdentifier(`key ${type}`)}`;
     const cast = type.split(' COLLATE')[0] ?? type;
-    const one = (text: string): string => (text === 'NULL' && cast === 'bool' ? '' : `('${text.replaceAll("'", "''")}')::${cast}`);
+    const one = (text: string): string =>
+      text === 'NULL' && cast === 'bool' ? '' : `('${text.replaceAll("'", "''")}')::${cast}`;
     return { name, type, keys: values.map(one).filter((text) => text !== ''), alias: one(alias), index };
   });
   return {
-    tables: tables.map(({ name, type }) => `CREATE TABLE ${name} (n int4, note text, k ${type} PRIMARY KEY);`).join('\n'),
+    tables: tables
+      .map(({ name, type }) => `CREATE TABLE ${name} (n int4, note text, k ${type} PRIMARY KEY);`)
+      .join('\n'),
     rows: tables.map(({ name, keys }) => `INSERT INTO ${name} VALUES (1, 'snapshot', ${keys[0]});`).join('\n'),
     changes: [
-      tables.map(({ name, keys }) => keys.slice(1).map((key) => `INSERT INTO ${name} VALUES (2, 'stream', ${key})`).join(';')).join(';'),
-      tables.map(({ name }) => `UPDATE ${name} SET n = n + 10; UPDATE ${name} SET note = note || '!' WHERE n = 11`).join(';'),
-      tables.map(({ name, alias }) => `UPDATE ${name} SET k = ${alias} WHERE n = 11; UPDATE ${name} SET n = 12 WHERE n = 11 AND k = ${alias}`).join(';'),
-      tables.map(({ name, keys }) => `DELETE FROM ${name} WHERE k = ${keys[1]}; UPDATE ${name} SET k = ${keys[1]}, n = 50 WHERE n = 12`).join(';'),
+      tables
+        .map(({ name, keys }) =>
+          keys
+            .slice(1)
+            .map((key) => `INSERT INTO ${name} VALUES (2, 'stream', ${key})`)
+            .join(';'),
+        )
+        .join(';'),
+      tables
+        .map(({ name }) => `UPDATE ${name} SET n = n + 10; UPDATE ${name} SET note = note || '!' WHERE n = 11`)
+        .join(';'),
+      tables
+        .map(
+          ({ name, alias }) =>
+            `UPDATE ${name} SET k = ${alias} WHERE n = 11; UPDATE ${name} SET n = 12 WHERE n = 11 AND k = ${alias}`,
+        )
+        .join(';'),
+      tables
+        .map(
+          ({ name, keys }) =>
+            `DELETE FROM ${name} WHERE k = ${keys[1]}; UPDATE ${name} SET k = ${keys[1]}, n = 50 WHERE n = 12`,
+        )
+        .join(';'),
     ],
   };
 }

@@ -25,7 +25,7 @@ const TABLES_SQL = `
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
    WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'restage')
    ORDER BY 1, 2`;
-const SHOWN_TABLES = 40;
+const SHOWN_TABLES = 10;
 const SHOWN_CHARACTERS = 70;
 
 /**
@@ -60,10 +60,7 @@ async function compareTable(
 ): Promise<string | null> {
   try {
     const names = table.columns.map((name) => renamed.get(name) ?? name);
-    const [left, right] = subtract(
-      await readRows(source, table, table.columns),
-      await readRows(target, table, names),
-    );
+    const [left, right] = subtract(await readRows(source, table, table.columns), await readRows(target, table, names));
     if (left.length === 0 && right.length === 0) return null;
     return `${formatTable(table)}: ${left.length} rows only in the source, ${right.length} only in the target${describe(left, right, table.columns)}`;
   } catch (error) {

@@ -78,7 +78,9 @@ async function bulkUpdate(
   // Nothing but the key was sent: a row that stays as it is.
   if (names.length === 0) return;
   const set = names
-    .map((name, index) => `${quoteIdentifier(name)} = ${castText(columnOf(table, name), `s.c${identity.length + index}`)}`)
+    .map(
+      (name, index) => `${quoteIdentifier(name)} = ${castText(columnOf(table, name), `s.c${identity.length + index}`)}`,
+    )
     .join(', ');
   const text = `UPDATE ${table.only} AS t SET ${set} FROM ${unnest(identity.length + names.length)} WHERE ${matchKeys(table)}`;
   const keys = updates.map((update) => update.key);
@@ -133,7 +135,9 @@ async function moveIdentityValues(
   await replaceIdentityValues(client, table, {
     using: unnest(identity.length + always.length),
     where: matchKeys(table),
-    values: new Map(always.map((name, index) => [name, castText(columnOf(table, name), `s.c${identity.length + index}`)])),
+    values: new Map(
+      always.map((name, index) => [name, castText(columnOf(table, name), `s.c${identity.length + index}`)]),
+    ),
     parameters: [...identity.map((name) => valuesOf(keys, name)), ...always.map((name) => valuesOf(sets, name))],
   });
   return updates.map(({ key, set }) => ({

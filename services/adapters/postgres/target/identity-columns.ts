@@ -21,9 +21,13 @@ export async function replaceIdentityValues(
   table: TargetTable,
   { using, where, values, parameters }: IdentityReplacement,
 ): Promise<void> {
-  const changed = [...values].map(([name, value]) => `t.${quoteIdentifier(name)} IS DISTINCT FROM ${value}`).join(' OR ');
+  const changed = [...values]
+    .map(([name, value]) => `t.${quoteIdentifier(name)} IS DISTINCT FROM ${value}`)
+    .join(' OR ');
   const columns = [...table.columns.keys()];
-  const kept = columns.map((name, index) => `${values.get(name) ?? `t.${quoteIdentifier(name)}`} AS v${index}`).join(', ');
+  const kept = columns
+    .map((name, index) => `${values.get(name) ?? `t.${quoteIdentifier(name)}`} AS v${index}`)
+    .join(', ');
   const list = columns.map(quoteIdentifier).join(', ');
   await client.query(
     `WITH taken AS (DELETE FROM ${table.only} AS t ${using === '' ? '' : `USING ${using}`} WHERE ${where} AND (${changed}) RETURNING ${kept})

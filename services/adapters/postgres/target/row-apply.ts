@@ -100,7 +100,12 @@ function matchRow(
 
 function byKey(table: TargetTable, key: Image, statement: Statement): string {
   return table.identity
-    .map((name) => `t.${quoteIdentifier(name)} ${table.columns.get(name)?.equals ?? '='} ${statement.bind(key.get(name) ?? null)}`)
+    .map((name) => {
+      const column = table.columns.get(name);
+      // A parameter's own type is what it is cast to; without, a composite's would be an anonymous record.
+      const value = `${statement.bind(key.get(name) ?? null)}::${column?.cast ?? 'text'}`;
+      return `t.${quoteIdentifier(name)} ${column?.equals ?? '='} ${value}`;
+    })
     .join(' AND ');
 }
 

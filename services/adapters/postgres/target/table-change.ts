@@ -28,6 +28,7 @@ export function changeStructure(table: TableStructure, changes: readonly TableCh
         .map((column) => ({ ...column, name: name(column.name) })),
       primaryKey: keep(changed.primaryKey),
       uniques: changed.uniques.map(keep).filter((columns) => columns.length > 0),
+      ...(changed.deferrable === undefined ? {} : { deferrable: changed.deferrable.map(keep) }),
       identity: { ...changed.identity, columns: keep(changed.identity.columns) },
     };
   }
