@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
@@ -12,6 +13,9 @@ export interface SchemaCreateOptions {
   readonly pipeline: string;
   readonly connect: () => Promise<pg.Client>;
 }
+
+/** PostgreSQL: "Identifiers and Key Words". */
+const LONGEST_NAME = 63;
 
 /**
  * `schema: create`: tables made from the captured structure alone, where no fitting pg_dump is at hand. Columns with their
@@ -69,10 +73,10 @@ export function typeSql(column: ColumnStructure): string {
   return fields === '' ? `${type}${modifiers}${isArray ? '[]' : ''}` : `${fields}${isArray ? '[]' : ''}`;
 }
 
-/** `interval day to second(3)` keeps its fields, which no modifier in parentheses tells. */
+/** `interval day to second(3)` keeps its fields, which no modifier in parentheses tells; and only the bare word takes one at all. */
 function intervalFields(type: string): string {
   const plain = type.replace(/(?:\[\])+$/, '');
-  return /^interval (?:year|month|day|hour|minute|second)(?: to (?:month|hour|minute|second))?(?:\([0-6]\))?$/.test(
+  return /^interval(?: (?:year|month|day|hour|minute|second)(?: to (?:month|hour|minute|second))?)?(?:\([0-6]\))?$/.test(
     plain,
   )
     ? plain
@@ -137,21 +141,15 @@ function keySteps(table: TableStructure): BuildStep[] {
   const name = { schema: table.schema, table: table.table };
   const isDeferrable = (key: readonly string[]): boolean =>
     table.deferrable?.some((other) => JSON.stringify(other) === JSON.stringify(key)) ?? false;
-  const steps: BuildStep[] = table.uniques.map((unique) =>
-    isDeferrable(unique)
-      ? {
-          phase: 'key',
-          table: name,
-          name: '',
-          sql: `ALTER TABLE ${quoteTable(table)} ADD UNIQUE (${columnList(unique)}) DEFERRABLE`,
-        }
-      : {
-          phase: 'index',
-          table: name,
-          name: '',
-          sql: `CREATE UNIQUE INDEX ON ${quoteTable(table)} (${columnList(unique)})`,
-        },
-  );
+  const steps = distinct(table.uniques).map((unique): BuildStep => {
+    if (isDeferrable(unique)) {
+      const sql = `ALTER TABLE ${quoteTable(table)} ADD UNIQUE (${columnList(unique)}) DEFERRABLE`;
+      return { phase: 'key', table: name, name: '', sql };
+    }
+    const index = indexName(table, unique);
+    const sql = `CREATE UNIQUE INDEX ${quoteIdentifier(index)} ON ${quoteTable(table)} (${columnList(unique)})`;
+    return { phase: 'index', table: name, name: index, sql };
+  });
   if (table.primaryKey.length > 0) {
     steps.push({
       phase: 'key',
@@ -161,6 +159,21 @@ function keySteps(table: TableStructure): BuildStep[] {
     });
   }
   return steps;
+}
+
+function distinct(keys: readonly (readonly string[])[]): (readonly string[])[] {
+  return [...new Map(keys.map((key) => [JSON.stringify(key), key])).values()];
+}
+
+/** Ours, because the names that the server makes up may be the same in two sessions that build at once. */
+function indexName(table: TableStructure, columns: readonly string[]): string {
+  const hash = createHash('sha256').update(JSON.stringify([table.table, columns])).digest('hex').slice(0, 8);
+  let name = '';
+  for (const character of `${table.table}_${columns.join('_')}`) {
+    if (Buffer.byteLength(name + character) > LONGEST_NAME - `_${hash}_key`.length) break;
+    name += character;
+  }
+  return `${name}_${hash}_key`;
 }
 
 function columnList(columns: readonly string[]): string {
