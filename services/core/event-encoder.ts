@@ -82,7 +82,8 @@ export class EventEncoder {
     let json = '{';
     for (let index = 0; index < this.#columns.length; index += 1) {
       const value = values[index];
-      if (value === UNCHANGED || value === undefined) continue;
+      // A source may send generated columns (publish_generated_columns); snapshots never have them.
+      if (value === UNCHANGED || value === undefined || this.#columns[index]?.generated === true) continue;
       if (json.length > 1) json += ',';
       json += this.#prefixes[index]! + this.#cell(index, value); // same length
     }

@@ -23,3 +23,18 @@ export const TYPES_SQL = String.raw`
   CREATE TYPE corpus.textrange AS RANGE (subtype = text, collation = "C");
   CREATE COLLATION corpus.nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 `;
+
+/** What reg* values of the corpus name. */
+export const REFERENCED_FUNCTION_SQL = `
+  CREATE FUNCTION corpus."Fn"(int4, corpus.pair) RETURNS int4 LANGUAGE sql AS 'SELECT 1';
+`;
+export const REFERENCED_SQL = `${REFERENCED_FUNCTION_SQL}
+  CREATE TABLE corpus."Odd"" . Name" (a int PRIMARY KEY);
+`;
+
+/** Types that `schema: create` makes itself; nothing else of the corpus is made of them. */
+export const MADE_BY_CREATE = [
+  'corpus._under',
+  'corpus."Odd (10) [] Name"',
+  'corpus.a23456789b23456789c23456789d23456789e23456789f23456789g23456789',
+] as const;

@@ -2,12 +2,6 @@ import { quoteIdentifier } from '#core/table-name.ts';
 import type { CorpusPart } from './part.ts';
 import { typeCases } from './values.ts';
 
-/** What reg* values of the corpus name. */
-export const REFERENCED_SQL = `
-  CREATE TABLE corpus."Odd"" . Name" (a int PRIMARY KEY);
-  CREATE FUNCTION corpus."Fn"(int4, corpus.pair) RETURNS int4 LANGUAGE sql AS 'SELECT 1';
-`;
-
 const COPIES = ['public.keyed_values', 'public.keyless_values'] as const;
 
 /**
@@ -101,7 +95,7 @@ export function keyTables(): CorpusPart {
         .map(({ name, keys }) =>
           keys
             .slice(1)
-            .map((key) => `INSERT INTO ${name} VALUES (2, 'stream', ${key})`)
+            .map((key) => `INSERT INTO ${name} VALUES (5, 'stream', ${key})`)
             .join(';'),
         )
         .join(';'),

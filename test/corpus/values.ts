@@ -1,14 +1,7 @@
-/** A type and SQL expressions of its values, or none where a version lacks it. */
-export interface TypeCase {
-  readonly type: string;
-  readonly values: readonly string[];
-  /** The oldest PostgreSQL that has the type or the values. */
-  readonly since?: 18;
-}
+import { quoted, typed, type TypeCase } from './type-case.ts';
+import { ARRAYS, MADE, SYSTEM } from './values-made.ts';
 
 const raw = String.raw;
-const quoted = (texts: readonly string[]): string[] => texts.map((text) => `'${text.replaceAll("'", "''")}'`);
-const typed = (type: string, texts: readonly string[]): TypeCase => ({ type, values: quoted(texts) });
 
 const TEXTS = [
   '',
@@ -138,7 +131,7 @@ const STRINGS: readonly TypeCase[] = [
   {
     type: 'text',
     values: [
-      ...TEXTS.map((text) => `${literal(text)}`),
+      ...TEXTS.map(literal),
       `repeat('äö😀', 100000)`,
       `(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 4000) n)`,
     ],
@@ -299,129 +292,6 @@ const RANGES: readonly TypeCase[] = [
   typed('datemultirange', ['{[2000-01-01,2000-02-01),[2001-01-01,)}']),
   typed('corpus.textrange', ['["a,b","c""d"]', '["",)', '[" ","NULL")', '(,"\\\\"]']),
   typed('corpus.textmultirange', ['{}', '{["a","b]"),["c(","d"]}']),
-];
-
-const SYSTEM: readonly TypeCase[] = [
-  typed('oid', ['0', '4294967295']),
-  typed('xid', ['0', '4294967295']),
-  typed('xid8', ['0', '18446744073709551615', '9007199254740993']),
-  typed('cid', ['4294967295']),
-  typed('tid', ['(0,0)', '(4294967295,65535)']),
-  typed('pg_lsn', ['0/0', 'FFFFFFFF/FFFFFFFF', '16/B374D848']),
-  typed('pg_snapshot', ['10:20:10,14,15', '9007199254740993:9007199254740995:']),
-  typed('txid_snapshot', ['10:20:10,14,15']),
-  typed('oidvector', ['', '1 2 4294967295']),
-  typed('int2vector', ['', '-32768 0 32767']),
-  typed('refcursor', ['', 'a "cursor"', 'NULL']),
-  typed('aclitem', ['postgres=arwdDxt/postgres', '=r/postgres']),
-  typed('regclass', ['0', '-', '4294967295', 'pg_class', 'corpus."Odd"" . Name"']),
-  typed('regproc', ['0', '4294967295', 'pg_catalog.pg_sleep', 'corpus."Fn"']),
-  typed('regprocedure', ['-', 'sum(int4)', 'corpus."Fn"(int4,corpus.pair)', 'abs(float8)']),
-  typed('regoper', ['0', 'pg_catalog.||/']),
-  typed('regoperator', ['0', '+(int4,int4)', 'pg_catalog.-(NONE,int4)']),
-  typed('regtype', ['-', 'int4', 'timestamp with time zone', 'corpus.mood[]', 'corpus."Odd (10) [] Name"']),
-  typed('regrole', ['-', 'postgres', '4294967295']),
-  typed('regnamespace', ['-', 'corpus', 'pg_catalog', '"Ext.Schema"']),
-  typed('regconfig', ['english', '-']),
-  typed('regdictionary', ['simple', '-']),
-  typed('regcollation', ['"C"', 'corpus.nocase', '-']),
-];
-
-const ARRAYS: readonly TypeCase[] = [
-  typed('int4[]', ['{}', '{NULL}', '[-2:0]={1,NULL,3}', '[0:0][5:6]={{1,2}}', '{{{{{{1}}}}}}']),
-  typed('int2[]', ['[-32768:-32767]={1,2}']),
-  typed('bool[]', ['{t,f,NULL}']),
-  typed('text[]', [
-    '{"",NULL,"NULL","null",a b,"{}","\\"","\\\\","a,b"," "}',
-    '{{"a\tb","c\nd"},{"é","😀"}}',
-    '[2:3]={x,y}',
-  ]),
-  typed('varchar(3)[]', ['{abc,""}']),
-  typed('char(3)[]', ['{a,"  b"}']),
-  typed('bytea[]', [raw`{"\\x00ff","\\x",NULL}`]),
-  typed('numeric[]', ['{1.10,1.1,NaN,-Infinity}']),
-  typed('numeric(6,3)[]', ['{1.1,-0.001}']),
-  typed('float8[]', ['{-0,5e-324,NaN}']),
-  typed('timestamptz[]', ['{"2021-03-28 02:30:00 Europe/Berlin",-infinity,"0044-03-15 00:00:00+00 BC"}']),
-  typed('interval[]', ['{"-1 year 2 mons -3 days","00:00:00"}']),
-  typed('box[]', ['{(1,1),(0,0);(2,2),(1,1)}', '{}']),
-  typed('point[]', ['{"(1,2)","(NaN,-0)"}']),
-  typed('json[]', [raw`{"{\"a\":1,\"a\":2}","\"\\u0000\""}`]),
-  typed('jsonb[]', [raw`{"{\"a\": \"b\"}",null}`]),
-  typed('xml[]', ['{"<a b=\'1\'/>",""}']),
-  typed('int4range[]', ['{"[1,2)",empty,NULL}']),
-  typed('"char"[]', [raw`{a,"",",","\\",NULL}`]),
-  typed('regclass[]', ['{pg_class,-}']),
-  typed('name[]', ['{a,"b c"}']),
-  typed('money[]', ['{"$1,234.50",-0.01}']),
-  typed('bit(3)[]', ['{101,NULL}']),
-  typed('tsvector[]', [`{"'a':1 'b'"}`]),
-  typed('oidvector[]', ['{"1 2",""}']),
-];
-
-const MADE: readonly TypeCase[] = [
-  {
-    type: 'corpus.mood',
-    values: [
-      `''`,
-      `'NULL'`,
-      `'null'`,
-      `' spaced '`,
-      `'it''s'`,
-      `E'back\\\\slash'`,
-      `'a,b'`,
-      `'quote"d'`,
-      `E'tab\\tnew\\nline'`,
-      `'😀'`,
-      `'(x)'`,
-    ],
-  },
-  { type: 'corpus.mood[]', values: [raw`'{"",NULL,"NULL","it''s","back\\slash","a,b","quote\"d"}'`] },
-  typed('corpus."Odd (10) [] Name"', ['one']),
-  typed('corpus."Odd (10) [] Name"[]', ['{one,two}']),
-  typed('corpus._under', ['first']),
-  typed('corpus._under[]', ['{last}']),
-  typed('corpus.a23456789b23456789c23456789d23456789e23456789f23456789g23456789[]', ['{longer}']),
-  typed('corpus._amount', ['1.1', '-999999.99999']),
-  typed('corpus._amount[]', ['{1.1}']),
-  typed('corpus.count', ['2147483647']),
-  typed('corpus.flag', ['t', 'f']),
-  typed('corpus.tags', ['{a,NULL,"b c"}', '{}']),
-  typed('corpus.nick', ['MiXed']),
-  typed('corpus.relation', ['-', 'pg_class']),
-  {
-    type: 'corpus.pair',
-    values: [
-      `ROW(1, 'x,y', '2021-03-28 02:30:00+02')`,
-      `ROW(NULL, NULL, NULL)::corpus.pair`,
-      `ROW(NULL, '', 'infinity')`,
-      `ROW(-1, E'"\\\\()\\n', NULL)`,
-    ],
-  },
-  {
-    type: 'corpus.pair[]',
-    values: [`ARRAY[ROW(1, '"', NULL)::corpus.pair, NULL, ROW(NULL, '{}', '-infinity')::corpus.pair]`],
-  },
-  {
-    type: 'corpus.nest',
-    values: [
-      `ROW(ROW(1, 'a', NULL), ARRAY[ROW(2, '\\', 'infinity')::corpus.pair], 'it''s', '\\x00')::corpus.nest`,
-      `ROW(NULL, '{}', NULL, NULL)::corpus.nest`,
-    ],
-  },
-  {
-    type: 'corpus.nest_d',
-    values: [`ARRAY[ROW(ROW(1, 'a', NULL), ARRAY[ROW(2, 'b"', NULL)::corpus.pair], '', '\\xff')::corpus.nest]`],
-  },
-  { type: 'corpus.pair_d', values: [`ROW(1, 'd', NULL)::corpus.pair_d`] },
-  typed('"Ext.Schema".hstore', ['', '"a"=>"1", "b"=>NULL, "c"=>"NULL"', raw`"q\"uote"=>"back\\slash", "é"=>"\n"`]),
-  typed('"Ext.Schema".hstore[]', [raw`{"\"a\"=>\"b\"",NULL}`]),
-  typed('"Ext.Schema".citext', ['', 'MiXed', 'mixed', 'ÄÖ']),
-  typed('"Ext.Schema".citext[]', ['{MiXed,""}']),
-  typed('"Ext.Schema".ltree', ['', 'Top.Science_1.A', 'a.b.c']),
-  typed('"Ext.Schema".ltree[]', ['{a.b,c}']),
-  typed('"Ext.Schema".lquery', ['*.a.*{1,2}.b@|c.!d*']),
-  typed('"Ext.Schema".ltxtquery', ['Europe & !Asia@']),
 ];
 
 /** The types of a server of this version, each once or more often. */

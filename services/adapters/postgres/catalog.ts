@@ -142,13 +142,20 @@ function makeStructure(
   const deferrable = indexes.filter((index) => !index.is_immediate).map((index) => index.columns);
   const generated = new Set(rows.filter((row) => row.generated !== '').map((row) => row.name));
   // Neither names a row: a key that may repeat inside a transaction, nor one that events do not carry.
-  const usable = indexes.filter((index) => index.is_immediate && !index.columns.some((name) => generated.has(name)));
+  const usable = indexes.filter(
+    (index) => index.is_immediate && !index.columns.some((column) => generated.has(column)),
+  );
   return {
     ...name,
     topic: tableTopic(prefix, name),
     // A table without columns comes as one row of nulls from the outer join.
     columns: rows.filter((row) => row.name !== null).map(makeColumn),
-    identity: makeIdentity(head.replident, usable.find((index) => index.is_primary)?.columns ?? [], usable),
+    identity: makeIdentity(
+      // The server refuses UPDATE and DELETE there (PostgreSQL 18: "Generated Column Replication").
+      head.replident === 'f' && rows.some((row) => row.generated === 'v') ? 'n' : head.replident,
+      usable.find((index) => index.is_primary)?.columns ?? [],
+      usable,
+    ),
     primaryKey,
     uniques: indexes.filter((index) => !index.is_primary).map((index) => index.columns),
     ...(deferrable.length === 0 ? {} : { deferrable }),

@@ -12,7 +12,9 @@ export interface SourceIdentity {
 /** IDENTIFY_SYSTEM, over a replication connection (PostgreSQL: "Streaming Replication Protocol"). */
 export async function identifySource(replication: pg.Client): Promise<SourceIdentity> {
   const [row] = (
-    await replication.query<{ systemid: string; timeline: number | string; xlogpos: string; dbname: string }>('IDENTIFY_SYSTEM')
+    await replication.query<{ systemid: string; timeline: number | string; xlogpos: string; dbname: string }>(
+      'IDENTIFY_SYSTEM',
+    )
   ).rows;
   if (row === undefined) throw new Error('IDENTIFY_SYSTEM returned nothing');
   return {

@@ -167,7 +167,10 @@ function distinct(keys: readonly (readonly string[])[]): (readonly string[])[] {
 
 /** Ours, because the names that the server makes up may be the same in two sessions that build at once. */
 function indexName(table: TableStructure, columns: readonly string[]): string {
-  const hash = createHash('sha256').update(JSON.stringify([table.table, columns])).digest('hex').slice(0, 8);
+  const hash = createHash('sha256')
+    .update(JSON.stringify([table.table, columns]))
+    .digest('hex')
+    .slice(0, 8);
   let name = '';
   for (const character of `${table.table}_${columns.join('_')}`) {
     if (Buffer.byteLength(name + character) > LONGEST_NAME - `_${hash}_key`.length) break;
