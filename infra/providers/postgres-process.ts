@@ -19,6 +19,7 @@ const SETTINGS: Readonly<Record<string, string>> = {
   wal_level: 'logical',
   max_wal_senders: '20',
   max_replication_slots: '20',
+  max_prepared_transactions: '10',
   max_connections: '100',
   shared_buffers: '256MB',
   max_wal_size: '2GB',

@@ -64,6 +64,14 @@ export class EventEncoder {
     return `${json}}`;
   }
 
+  /** A new image with those values of the identity that did not change, and so come with the old one only. */
+  withKey(after: Tuple, before: Tuple): Tuple {
+    if (!this.#keyIndexes.some((index) => after[index] === UNCHANGED)) return after;
+    return after.map((value, index) =>
+      value === UNCHANGED && this.#keyIndexes.includes(index) ? (before[index] ?? null) : value,
+    );
+  }
+
   /** Whether two images name the same row. */
   isSameKey(a: Tuple, b: Tuple): boolean {
     return this.#keyIndexes.every((index) => a[index] === b[index]);
@@ -74,7 +82,8 @@ export class EventEncoder {
     let json = '{';
     for (let index = 0; index < this.#columns.length; index += 1) {
       const value = values[index];
-      if (value === UNCHANGED || value === undefined) continue;
+      // A source may send generated columns (publish_generated_columns); snapshots never have them.
+      if (value === UNCHANGED || value === undefined || this.#columns[index]?.generated === true) continue;
       if (json.length > 1) json += ',';
       json += this.#prefixes[index]! + this.#cell(index, value); // same length
     }

@@ -33,7 +33,7 @@ function holds(target: ColumnStructure, source: ColumnStructure): boolean {
     const labels = new Set(target.enumLabels);
     return (
       source.enumLabels.every((label) => labels.has(label)) &&
-      source.typeName.startsWith('_') === target.typeName.startsWith('_')
+      (source.element === undefined) === (target.element === undefined)
     );
   }
   const isSame = target.typeName === source.typeName;

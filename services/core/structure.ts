@@ -16,6 +16,10 @@ export interface ColumnStructure {
   readonly json: JsonForm;
   readonly notNull: boolean;
   readonly generated: boolean;
+  /** How it is computed, as pg_get_expr prints it with an empty search path; only where `generated`. */
+  readonly generation?: { readonly kind: 'stored' | 'virtual'; readonly expression: string };
+  /** The element's type where this one is its array: an array's own name does not tell it when that was cut. */
+  readonly element?: { readonly schema: string; readonly name: string };
   readonly identity: '' | 'always' | 'byDefault';
   /** Labels in order where the type (or its element) is an enum, else null. */
   readonly enumLabels: readonly string[] | null;
@@ -37,6 +41,8 @@ export interface TableStructure extends TableName {
   readonly identity: RowIdentity;
   readonly primaryKey: readonly string[];
   readonly uniques: readonly (readonly string[])[];
+  /** Those of the keys above that are checked at the end of a statement or transaction; absent for none. */
+  readonly deferrable?: readonly (readonly string[])[];
 }
 
 /** The 32-bit version that events carry: a hash of the structure, so equal shapes have equal versions after any restart. */

@@ -5,7 +5,8 @@ import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import { encodeHeaders } from '#core/record.ts';
 import type { ServiceStatus } from '#core/status.ts';
-import { UNCHANGED, type Tuple } from '#core/tuple.ts';
+import { formatTable, quoteTable } from '#core/table-name.ts';
+import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable, RelationBook } from './relation-book.ts';
 import type { StreamEpochs } from './stream-epochs.ts';
 
@@ -92,16 +93,18 @@ export class ChangeAssembler {
 
   #update(table: CapturedTable, before: OldTuple | null, after: Tuple, event: EventPlace): void {
     const { encoder } = table;
+    requireIdentity(table, event);
     if (before === null) return this.#write(table, 'u', 'null', after, after, event);
     // An unchanged, toasted identity column comes in the old tuple only.
-    const key = after.map((value, index) => (value === UNCHANGED ? (before.values[index] ?? null) : value));
+    const key = encoder.withKey(after, before.values);
     if (before.kind === 'full') return this.#write(table, 'u', encoder.row(before.values), after, key, event);
     const isSame = encoder.isSameKey(before.values, key);
-    this.#write(table, 'u', isSame ? 'null' : (encoder.key(before.values) ?? 'null'), after, key, event);
+    this.#write(table, 'u', isSame ? 'null' : (encoder.key(before.values) ?? 'null'), key, key, event);
   }
 
   #delete(table: CapturedTable, before: OldTuple, event: EventPlace): void {
     const { encoder } = table;
+    requireIdentity(table, event);
     const image = before.kind === 'full' ? encoder.row(before.values) : (encoder.key(before.values) ?? 'null');
     const key = encoder.key(before.values);
     this.#append(table, key, encoder.change('d', image, 'null', event.transaction, this.#facts(event)), event);
@@ -191,6 +194,15 @@ interface EventPlace {
   readonly position: Position;
   readonly lsn: Lsn;
   readonly tableOrdinal: number;
+}
+
+/** @throws RestageError identity_missing: the event names no row, as where a key has a generated column, which is not sent. */
+function requireIdentity({ structure }: CapturedTable, { position }: EventPlace): void {
+  if (structure.identity.kind !== 'nothing') return;
+  throw new RestageError('identity_missing', 'an UPDATE or DELETE came of a table without a usable replica identity', {
+    where: `${formatTable(structure)}, LSN ${formatLsn(position.commit)}`,
+    fix: `ALTER TABLE ${quoteTable(structure)} REPLICA IDENTITY FULL; then start the pipeline anew under another name`,
+  });
 }
 
 /** The 64-bit xid nearest to a recent one that ends in these 32 bits (PostgreSQL: "Transactions and Identifiers"). */

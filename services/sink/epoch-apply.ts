@@ -64,12 +64,12 @@ async function truncate(
 ): Promise<void> {
   if (isPartial) {
     for (const table of tables.toSorted((a, b) => rankOf(b, ranks) - rankOf(a, ranks)))
-      await client.query(`DELETE FROM ${table.sql}`);
+      await client.query(`DELETE FROM ${table.only}`);
     return;
   }
   if (tables.length === 0) return;
   try {
-    await client.query(`TRUNCATE ${tables.map((table) => table.sql).join(', ')}`);
+    await client.query(`TRUNCATE ${tables.map((table) => table.only).join(', ')}`);
   } catch (error) {
     if (codeOf(error) !== REFERENCED) throw error;
     throw new RestageError('target_constraint', 'the source truncated tables that others of the target refer to', {

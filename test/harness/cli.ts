@@ -17,6 +17,7 @@ export interface CliProcess extends AsyncDisposable {
   readonly pid: number;
   stdout(): string;
   stderr(): string;
+  hasEnded(): boolean;
   /** Waits until either stream matches. Fails at once when it exits before. */
   output(pattern: RegExp, timeoutMs?: number): Promise<RegExpExecArray>;
   kill(signal: NodeJS.Signals): void;
@@ -51,6 +52,7 @@ export function startCli(args: readonly string[], env: NodeJS.ProcessEnv = {}): 
     pid: child.pid ?? 0,
     stdout: () => text.stdout,
     stderr: () => text.stderr,
+    hasEnded: () => end !== null,
     async output(pattern, timeoutMs = 60_000) {
       const found = await until(
         () => pattern.exec(text.stdout) ?? pattern.exec(text.stderr) ?? (end === null ? null : 'ended'),

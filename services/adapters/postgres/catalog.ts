@@ -13,10 +13,14 @@ interface ColumnRow {
   readonly replident: 'd' | 'n' | 'f' | 'i';
   readonly name: string;
   readonly type: string;
+  readonly modifiers: string;
   readonly type_schema: string;
   readonly type_name: string;
+  readonly element_schema: string | null;
+  readonly element_name: string | null;
   readonly not_null: boolean;
   readonly generated: string;
+  readonly expression: string | null;
   readonly identity: string;
   readonly labels: string[] | null;
 }
@@ -25,6 +29,7 @@ interface IndexRow {
   readonly oid: string;
   readonly is_primary: boolean;
   readonly is_identity: boolean;
+  readonly is_immediate: boolean;
   readonly columns: string[];
 }
 
@@ -32,7 +37,9 @@ interface IndexRow {
 const COLUMNS_SQL = `
   SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, c.relreplident::text AS replident,
          a.attname AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
-         tn.nspname AS type_schema, t.typname AS type_name, a.attnotnull AS not_null,
+         CASE WHEN a.atttypmod >= 0 THEN coalesce(substring(pg_catalog.format_type(a.atttypid, a.atttypmod) from '\\(([^()]*)\\)(?:[^()"]*)$'), '') ELSE '' END AS modifiers,
+         tn.nspname AS type_schema, t.typname AS type_name, en.nspname AS element_schema, et.typname AS element_name, a.attnotnull AS not_null,
+         CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS expression,
          a.attgenerated::text AS generated, a.attidentity::text AS identity,
          (SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e
            WHERE e.enumtypid IN (t.oid, t.typelem)) AS labels
@@ -41,6 +48,9 @@ const COLUMNS_SQL = `
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
+    LEFT JOIN pg_catalog.pg_type et ON et.oid = t.typelem AND et.typarray = t.oid
+    LEFT JOIN pg_catalog.pg_namespace en ON en.oid = et.typnamespace
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
    WHERE c.relkind = 'r' AND c.relpersistence = 'p'
      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'restage') AND n.nspname !~ '^pg_(toast|temp)'
      AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)
@@ -49,7 +59,7 @@ const COLUMNS_SQL = `
    ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C", a.attnum`;
 
 const INDEXES_SQL = `
-  SELECT i.indrelid::text AS oid, i.indisprimary AS is_primary, i.indisreplident AS is_identity,
+  SELECT i.indrelid::text AS oid, i.indisprimary AS is_primary, i.indisreplident AS is_identity, i.indimmediate AS is_immediate,
          (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n)
             FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k(attnum, n)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -131,15 +141,28 @@ function makeStructure(
   prefix: string,
 ): TableStructure {
   const name = { schema: head.schema, table: head.table };
-  const primaryKey = indexes.find((index) => index.is_primary)?.columns ?? [];
+  const primary = indexes.find((index) => index.is_primary);
+  const primaryKey = primary?.columns ?? [];
+  const deferrable = indexes.filter((index) => !index.is_immediate).map((index) => index.columns);
+  const generated = new Set(rows.filter((row) => row.generated !== '').map((row) => row.name));
+  // Neither names a row: a key that may repeat inside a transaction, nor one that events do not carry.
+  const usable = indexes.filter(
+    (index) => index.is_immediate && !index.columns.some((column) => generated.has(column)),
+  );
   return {
     ...name,
     topic: tableTopic(prefix, name),
     // A table without columns comes as one row of nulls from the outer join.
     columns: rows.filter((row) => row.name !== null).map(makeColumn),
-    identity: makeIdentity(head.replident, primaryKey, indexes),
+    identity: makeIdentity(
+      // The server refuses UPDATE and DELETE there (PostgreSQL 18: "Generated Column Replication").
+      head.replident === 'f' && rows.some((row) => row.generated === 'v') ? 'n' : head.replident,
+      usable.find((index) => index.is_primary)?.columns ?? [],
+      usable,
+    ),
     primaryKey,
     uniques: indexes.filter((index) => !index.is_primary).map((index) => index.columns),
+    ...(deferrable.length === 0 ? {} : { deferrable }),
   };
 }
 
@@ -149,10 +172,16 @@ function makeColumn(row: ColumnRow): ColumnStructure {
     type: row.type,
     typeSchema: row.type_schema,
     typeName: row.type_name,
-    modifiers: /\(([^()]*)\)/.exec(row.type)?.[1] ?? '',
+    modifiers: row.modifiers,
     json: jsonForm(row.type_schema, row.type_name),
     notNull: row.not_null,
     generated: row.generated !== '',
+    ...(row.element_schema === null || row.element_name === null
+      ? {}
+      : { element: { schema: row.element_schema, name: row.element_name } }),
+    ...(row.expression === null
+      ? {}
+      : { generation: { kind: row.generated === 'v' ? 'virtual' : 'stored', expression: row.expression } as const }),
     identity: row.identity === 'a' ? 'always' : row.identity === 'd' ? 'byDefault' : '',
     enumLabels: row.labels,
   };

@@ -18,16 +18,24 @@ export interface SessionOptions {
  * PostgreSQL: "Client Connection Defaults", "Date/Time Types", "Monetary Types".
  */
 const PINNED_SETTINGS: Readonly<Record<string, string>> = {
-  datestyle: 'ISO',
+  datestyle: 'ISO, MDY',
   intervalstyle: 'postgres',
   timezone: 'UTC',
   extra_float_digits: '3',
   bytea_output: 'hex',
   lc_monetary: 'C',
   xmloption: 'content',
+  xmlbinary: 'base64',
   search_path: '',
   standard_conforming_strings: 'on',
   client_encoding: 'UTF8',
+  // What regclass and its kin print.
+  quote_all_identifiers: 'off',
+  // Else NULL in an array reads back as a string.
+  array_nulls: 'on',
+  transform_null_equals: 'off',
+  default_transaction_isolation: 'read committed',
+  default_transaction_deferrable: 'off',
 };
 
 /** Long copies and waits are Restage's daily work: the server must not end them for their length. */
@@ -35,9 +43,13 @@ const NO_TIMEOUTS: Readonly<Record<string, string>> = {
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',
+  idle_session_timeout: '0',
 };
 
 const TOO_MANY_CONNECTIONS = '53300';
+/** A time-out that older servers do not know, and would refuse at start-up: PostgreSQL 17 and newer. */
+const NO_TRANSACTION_TIMEOUT = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout' AND setting <> '0'`;
+
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /**
@@ -45,15 +57,12 @@ const CONNECT_TIMEOUT_MS = 10_000;
  * @throws RestageError config_invalid, database_missing, and `source_` or `target_` with unreachable, auth or denied.
  */
 export async function connectPg(options: SessionOptions): Promise<pg.Client> {
-  const settings = { ...PINNED_SETTINGS, ...NO_TIMEOUTS, ...options.settings };
-  const startup = Object.entries(settings)
-    .map(([name, value]) => `-c ${name}=${escapeOption(value)}`)
-    .join(' ');
-  const client = makeClient(options, startup);
+  const client = makeClient(options);
   // A connection that breaks between queries must not end the process: the next query reports it.
   client.on('error', () => undefined);
   try {
     await client.connect();
+    await client.query(NO_TRANSACTION_TIMEOUT);
   } catch (cause) {
     await client.end().catch(() => undefined);
     throw connectError(options, cause);
@@ -71,23 +80,47 @@ export function describeUrl(url: string): string {
   }
 }
 
-function parseUrl(options: SessionOptions): { connectionString: string } {
+/** Every pinned setting in the form of the start-up parameter `options`: of several, the last one counts. */
+export function startupOptions(more: Readonly<Record<string, string>> = {}): string {
+  return Object.entries({ ...PINNED_SETTINGS, ...NO_TIMEOUTS, ...more })
+    .map(([name, value]) => `-c ${name}=${escapeOption(value)}`)
+    .join(' ');
+}
+
+/** Parameters of a URL that the driver would prefer to ours. */
+const NOT_FROM_URL = [
+  'options',
+  'application_name',
+  'fallback_application_name',
+  'client_encoding',
+  'replication',
+  'statement_timeout',
+  'lock_timeout',
+  'idle_in_transaction_session_timeout',
+  'query_timeout',
+] as const;
+
+/** The URL without what is ours to say, and its `options`, which go before the pinned ones. */
+function splitUrl(options: SessionOptions): { readonly url: string; readonly options: string } {
   if (!/^postgres(ql)?:\/\//.test(options.url) || !URL.canParse(options.url)) {
     throw new RestageError('config_invalid', `the ${options.purpose}'s url is not a postgresql:// URL`, {
       fix: 'write it as postgresql://user:password@host:5432/database',
     });
   }
-  return { connectionString: options.url };
+  const url = new URL(options.url);
+  const ofUrl = url.searchParams.get('options') ?? '';
+  for (const name of NOT_FROM_URL) url.searchParams.delete(name);
+  return { url: url.href, options: ofUrl };
 }
 
 /** The driver reads the URL, and the certificates that it names, when the client is made. */
-function makeClient(options: SessionOptions, startup: string): pg.Client {
-  const parsed = parseUrl(options);
+function makeClient(options: SessionOptions): pg.Client {
+  const { url, options: ofUrl } = splitUrl(options);
   try {
     return new pg.Client({
-      ...parsed,
+      connectionString: url,
       application_name: options.application,
-      options: startup,
+      options: `${ofUrl} ${startupOptions(options.settings)}`,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
       ...(options.replication === true ? { replication: 'database' } : {}),

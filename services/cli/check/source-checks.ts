@@ -1,5 +1,6 @@
-import { publicationSql } from '#adapters/postgres/source/publication.ts';
-import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
+import { findUncovered, publicationSql } from '#adapters/postgres/source/publication.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
 import { readSetting, type CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
 import { probeReplication } from './replication-probe.ts';
@@ -76,7 +77,7 @@ async function checkReplicationRole({ source, sourceRole }: CheckContext): Promi
       ];
 }
 
-async function checkPublication({ source, config, tables }: CheckContext): Promise<Finding[]> {
+async function checkPublication({ source, sourceMajor, config, tables }: CheckContext): Promise<Finding[]> {
   const name = config.source.publication;
   const [publication] = (
     await source.query<{ complete: boolean }>(
@@ -84,22 +85,22 @@ async function checkPublication({ source, config, tables }: CheckContext): Promi
       [name],
     )
   ).rows;
-  if (publication === undefined) return missingPublication(await foreignTables({ source, tables }), name, tables);
-  const covered = new Set(
-    (
-      await source.query<TableName>(
-        'SELECT schemaname AS schema, tablename AS table FROM pg_publication_tables WHERE pubname = $1',
-        [name],
-      )
-    ).rows.map(tableKey),
-  );
-  const missing = tables.filter((table) => !covered.has(tableKey(table)));
+  if (publication === undefined)
+    return missingPublication(await foreignTables({ source, tables }), name, tables, sourceMajor);
+  const { missing, partial } = await findUncovered(source, name, tables);
   const findings: Finding[] = [];
   if (missing.length > 0) {
     findings.push({
       what: `the publication ${name} does not cover ${missing.length} chosen tables`,
       evidence: listSome(missing.map(formatTable)),
       fix: `ALTER PUBLICATION ${quoteIdentifier(name)} ADD TABLE ${missing.map((table) => `ONLY ${quoteTable(table)}`).join(', ')};`,
+    });
+  }
+  if (partial.length > 0) {
+    findings.push({
+      what: `the publication ${name} leaves out rows or columns of ${partial.length} chosen tables`,
+      evidence: listSome(partial.map(formatTable)),
+      fix: `ALTER PUBLICATION ${quoteIdentifier(name)} SET TABLE …; -- all of them anew, without WHERE and lists of columns`,
     });
   }
   if (!publication.complete) {
@@ -112,13 +113,18 @@ async function checkPublication({ source, config, tables }: CheckContext): Promi
   return findings;
 }
 
-function missingPublication(notOwned: readonly TableName[], name: string, tables: readonly TableName[]): Finding[] {
+function missingPublication(
+  notOwned: readonly TableName[],
+  name: string,
+  tables: readonly TableStructure[],
+  sourceMajor: number,
+): Finding[] {
   if (notOwned.length === 0) return [];
   return [
     {
       what: `the publication ${name} is not there, and the role may not make it`,
       evidence: `not the role's own: ${listSome(notOwned.map(formatTable))}`,
-      fix: `${publicationSql(name, tables)}; -- as the owner of the tables`,
+      fix: `${publicationSql(name, tables, sourceMajor)}; -- as the owner of the tables`,
     },
   ];
 }

@@ -138,6 +138,7 @@ function shapeStructure(structure: TableStructure, rule: RuleConfig | null, shap
     identity: { ...structure.identity, columns: structure.identity.columns.map(rename) },
     primaryKey: keep(structure.primaryKey),
     uniques: structure.uniques.map(keep).filter((columns) => columns.length > 0),
+    ...(structure.deferrable === undefined ? {} : { deferrable: structure.deferrable.map(keep) }),
   };
 }
 

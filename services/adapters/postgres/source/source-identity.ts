@@ -19,7 +19,7 @@ export async function identifySource(replication: pg.Client): Promise<SourceIden
   if (row === undefined) throw new Error('IDENTIFY_SYSTEM returned nothing');
   return {
     systemId: row.systemid,
-    // int8, so text, from PostgreSQL 17 on.
+    // int4 before PostgreSQL 18, int8 since.
     timeline: Number(row.timeline),
     database: row.dbname,
     position: parseLsn(row.xlogpos),

@@ -4,7 +4,8 @@ import { RestageError, type ErrorCode } from '#core/errors.ts';
 import type { FoldedTable, RowUpdate } from '#core/fold.ts';
 import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { copyRows } from './copy-rows.ts';
-import type { TargetTable } from './target-table.ts';
+import { replaceIdentityValues } from './identity-columns.ts';
+import { castText, type TargetColumn, type TargetTable } from './target-table.ts';
 
 const COPY_FROM_ROWS = 100;
 
@@ -59,7 +60,7 @@ async function bulkDelete(
   mismatch: ErrorCode,
 ): Promise<void> {
   const { identity } = table;
-  const text = `DELETE FROM ${table.sql} AS t USING ${unnest(identity.length)} WHERE ${matchKeys(table, 0)}`;
+  const text = `DELETE FROM ${table.only} AS t USING ${unnest(identity.length)} WHERE ${matchKeys(table)}`;
   const done = await run(
     client,
     text,
@@ -76,13 +77,21 @@ async function bulkUpdate(
   mismatch: ErrorCode,
 ): Promise<void> {
   const { identity } = table;
-  const names = [...(updates[0]?.set.keys() ?? [])].filter((name) => isSettable(table, name, isRename));
+  const sent = [...(updates[0]?.set.keys() ?? [])].filter((name) => isSettable(table, name, isRename));
+  const always = sent.filter((name) => table.columns.get(name)?.isAlwaysIdentity === true);
+  if (always.length > 0) {
+    const moved = await moveIdentityValues(client, table, updates, always);
+    return bulkUpdate(client, table, moved, isRename, mismatch);
+  }
+  const names = sent;
   // Nothing but the key was sent: a row that stays as it is.
   if (names.length === 0) return;
   const set = names
-    .map((name, index) => `${quoteIdentifier(name)} = s.c${identity.length + index}::${castOf(table, name)}`)
+    .map(
+      (name, index) => `${quoteIdentifier(name)} = ${castText(columnOf(table, name), `s.c${identity.length + index}`)}`,
+    )
     .join(', ');
-  const text = `UPDATE ${table.sql} AS t SET ${set} FROM ${unnest(identity.length + names.length)} WHERE ${matchKeys(table, 0)}`;
+  const text = `UPDATE ${table.only} AS t SET ${set} FROM ${unnest(identity.length + names.length)} WHERE ${matchKeys(table)}`;
   const keys = updates.map((update) => update.key);
   const sets = updates.map((update) => update.set);
   const done = await run(client, text, [
@@ -107,7 +116,7 @@ async function bulkInsert(client: pg.ClientBase, table: TargetTable, rows: reado
     );
     return;
   }
-  const values = names.map((name, index) => `s.c${index}::${castOf(table, name)}`).join(', ');
+  const values = names.map((name, index) => castText(columnOf(table, name), `s.c${index}`)).join(', ');
   const list = names.map(quoteIdentifier).join(', ');
   await run(
     client,
@@ -119,22 +128,48 @@ async function bulkInsert(client: pg.ClientBase, table: TargetTable, rows: reado
 function isSettable(table: TargetTable, name: string, isRename: boolean): boolean {
   const column = table.columns.get(name);
   if (column === undefined) return false;
-  if (table.identity.includes(name)) return isRename;
-  return !column.isAlwaysIdentity;
+  return isRename || !table.identity.includes(name);
 }
 
-function castOf(table: TargetTable, name: string): string {
+/** A value that only INSERT may give: the updates without it, their keys as they are then. */
+async function moveIdentityValues(
+  client: pg.ClientBase,
+  table: TargetTable,
+  updates: readonly RowUpdate[],
+  always: readonly string[],
+): Promise<RowUpdate[]> {
+  const { identity } = table;
+  const keys = updates.map((update) => update.key);
+  const sets = updates.map((update) => update.set);
+  await replaceIdentityValues(client, table, {
+    using: unnest(identity.length + always.length),
+    where: matchKeys(table),
+    values: new Map(
+      always.map((name, index) => [name, castText(columnOf(table, name), `s.c${identity.length + index}`)]),
+    ),
+    parameters: [...identity.map((name) => valuesOf(keys, name)), ...always.map((name) => valuesOf(sets, name))],
+  });
+  return updates.map(({ key, set }) => ({
+    key: new Map([...key].map(([name, value]) => [name, always.includes(name) ? (set.get(name) ?? null) : value])),
+    set: new Map([...set].filter(([name]) => !always.includes(name))),
+  }));
+}
+
+function columnOf(table: TargetTable, name: string): TargetColumn {
   const column = table.columns.get(name);
   if (column === undefined)
     throw new RestageError('target_altered', 'a column is missing in the target', {
       where: `${formatTable(table.structure)}.${name}`,
     });
-  return column.cast;
+  return column;
 }
 
-function matchKeys(table: TargetTable, from: number): string {
+function matchKeys(table: TargetTable): string {
   return table.identity
-    .map((name, index) => `t.${quoteIdentifier(name)} = s.c${from + index}::${castOf(table, name)}`)
+    .map((name, index) => {
+      const column = columnOf(table, name);
+      return `t.${quoteIdentifier(name)} ${column.equals} ${castText(column, `s.c${index}`)}`;
+    })
     .join(' AND ');
 }
 

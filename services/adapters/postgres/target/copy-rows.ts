@@ -13,6 +13,7 @@ export async function copyRows(
   columns: readonly string[],
   rows: Iterable<readonly (string | null)[]> | AsyncIterable<readonly (readonly (string | null)[])[]>,
 ): Promise<number> {
+  if (columns.length === 0) return insertDefaults(client, table, rows);
   const stream = client.query(from(`COPY ${table} (${columns.map(quoteIdentifier).join(', ')}) FROM STDIN`));
   const finished = new Promise<void>((resolve, reject) => stream.once('finish', resolve).once('error', reject));
   finished.catch(() => undefined);
@@ -35,6 +36,19 @@ export async function copyRows(
   }
   await finished;
   return stream.rowCount;
+}
+
+/** COPY's list of columns cannot be empty, and rows of a table without columns are a number only. */
+async function insertDefaults(
+  client: pg.ClientBase,
+  table: string,
+  rows: Iterable<unknown> | AsyncIterable<readonly unknown[]>,
+): Promise<number> {
+  let count = 0;
+  if (Symbol.asyncIterator in rows) for await (const chunk of rows) count += chunk.length;
+  else count = [...rows].length;
+  await client.query(`INSERT INTO ${table} SELECT FROM generate_series(1, $1)`, [count]);
+  return count;
 }
 
 /** COPY's text format (PostgreSQL: "COPY", Text Format). */

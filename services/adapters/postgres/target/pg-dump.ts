@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { RestageError } from '#core/errors.ts';
+import { startupOptions } from '../session.ts';
 
 /** A directory that holds pg_dump and pg_restore of one major version. */
 export interface PgTools {
@@ -53,6 +54,8 @@ export async function dumpStructure(tools: PgTools, url: string): Promise<Buffer
       join(tools.directory, 'pg_dump'),
       [
         '-Fc',
+        // Else the database's own default, which may not hold every name.
+        '--encoding=UTF8',
         '--schema-only',
         '--no-owner',
         '--no-privileges',
@@ -122,6 +125,7 @@ async function majorOf(program: string): Promise<number | null> {
   }
 }
 
+/** With the pinned settings: literals in the dump are read back in a session that has them (money, standard_conforming_strings). */
 function splitPassword(url: string): { readonly url: string; readonly password: string | null } {
   const parsed = new URL(url);
   const password =
@@ -129,7 +133,10 @@ function splitPassword(url: string): { readonly url: string; readonly password: 
   parsed.password = '';
   parsed.searchParams.delete('password');
   if (parsed.searchParams.get('sslmode') === 'no-verify') parsed.searchParams.set('sslmode', 'require');
-  return { url: parsed.toString(), password };
+  parsed.searchParams.set('options', `${parsed.searchParams.get('options') ?? ''} ${startupOptions()}`);
+  // libpq knows a space in a URL as %20 only.
+  parsed.search = parsed.search.replaceAll('+', '%20');
+  return { url: parsed.href, password };
 }
 
 async function withDirectory<T>(work: (directory: string) => Promise<T>): Promise<T> {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import type { TableStructure } from '#core/structure.ts';
 import { quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
@@ -28,6 +29,7 @@ export function changeStructure(table: TableStructure, changes: readonly TableCh
         .map((column) => ({ ...column, name: name(column.name) })),
       primaryKey: keep(changed.primaryKey),
       uniques: changed.uniques.map(keep).filter((columns) => columns.length > 0),
+      ...(changed.deferrable === undefined ? {} : { deferrable: changed.deferrable.map(keep) }),
       identity: { ...changed.identity, columns: keep(changed.identity.columns) },
     };
   }
@@ -39,29 +41,30 @@ export function changeStructure(table: TableStructure, changes: readonly TableCh
  * trigger, rule and view that names them. Every rename goes by a name that nobody uses, so that two may swap theirs.
  */
 export async function applyTableChanges(client: pg.ClientBase, changes: readonly TableChange[]): Promise<void> {
+  const between = `restage ${randomUUID()}`;
   const moves: { readonly from: TableName; readonly to: TableName }[] = [];
   for (const change of changes) {
     const table = quoteTable(change.table);
     for (const column of change.dropColumns)
       await client.query(`ALTER TABLE ${table} DROP COLUMN ${quoteIdentifier(column)} CASCADE`);
     const renames = [...change.renameColumns];
-    for (const [index, [from]] of renames.entries()) await renameColumn(client, table, from, `restage rename ${index}`);
-    for (const [index, [, to]] of renames.entries()) await renameColumn(client, table, `restage rename ${index}`, to);
+    for (const [index, [from]] of renames.entries()) await renameColumn(client, table, from, `${between} ${index}`);
+    for (const [index, [, to]] of renames.entries()) await renameColumn(client, table, `${between} ${index}`, to);
     if (change.rename !== null && tableKey(change.rename) !== tableKey(change.table))
       moves.push({ from: change.table, to: change.rename });
   }
   for (const [index, { from }] of moves.entries())
-    await client.query(`ALTER TABLE ${quoteTable(from)} RENAME TO "restage rename ${index}"`);
+    await client.query(`ALTER TABLE ${quoteTable(from)} RENAME TO "${between} ${index}"`);
   for (const [index, { from, to }] of moves.entries()) {
     await ensureSchema(client, to.schema);
-    const between = `restage rename ${index}`;
+    const moving = `${between} ${index}`;
     if (from.schema !== to.schema) {
       await client.query(
-        `ALTER TABLE ${quoteTable({ schema: from.schema, table: between })} SET SCHEMA ${quoteIdentifier(to.schema)}`,
+        `ALTER TABLE ${quoteTable({ schema: from.schema, table: moving })} SET SCHEMA ${quoteIdentifier(to.schema)}`,
       );
     }
     await client.query(
-      `ALTER TABLE ${quoteTable({ schema: to.schema, table: between })} RENAME TO ${quoteIdentifier(to.table)}`,
+      `ALTER TABLE ${quoteTable({ schema: to.schema, table: moving })} RENAME TO ${quoteIdentifier(to.table)}`,
     );
   }
 }
