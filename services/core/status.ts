@@ -11,9 +11,17 @@ export interface ServiceStatus {
   /** Stream position reached, text form; '' before the first. */
   through: string;
   epoch: number;
+  /**
+   * Bytes of the source's WAL. Producer: from the slot's confirmed position to the end of WAL. Transformer and sink, which do not
+   * talk to the source: from `through` to that of the newest raw manifest, so what the producer has yet to write is in its figure.
+   */
   lagBytes: number;
+  /** Age of the oldest transaction in Kafka that is not consumed; while none waits, age of the last one when it was consumed. */
   lagSeconds: number;
-  /** Manifests not yet consumed times their events, 0 for the producer. */
+  /**
+   * Records that manifests on the topic it reads name and that are not consumed (ManifestTotal). During the load: rows of chunks and the
+   * stream's events, since both wait. 0 for the producer; a stand-by keeps no figures.
+   */
   lagEvents: number;
   /** Bytes of WAL that the slot keeps (producer). */
   retainedWalBytes: number;

@@ -6,8 +6,9 @@ import type { TargetConfig } from '#core/config.ts';
 import type { HoldGate, PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
+import { LagMeter, watchLag } from '#core/lag-meter.ts';
 import type { Logger } from '#core/log.ts';
-import { parseLsn } from '#core/lsn.ts';
+import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { runLoadPass } from './load-pass.ts';
@@ -19,6 +20,8 @@ export interface SinkParts {
   readonly pipeline: string;
   readonly target: TargetConfig;
   readonly reader: EpochReader;
+  /** Of the raw topics, for figures only: `reader` itself where the sink reads those. */
+  readonly raw: Pick<EpochReader, 'last'>;
   readonly schemasTopic: string;
   readonly readStructures: () => Promise<Iterable<Buffer>>;
   readonly connect: () => Promise<pg.Client>;
@@ -32,63 +35,64 @@ export interface SinkParts {
 
 /** One attempt, by the holder of the lease: goes on where the checkpoint says, until aborted or until something fails. */
 export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void> {
+  const ended = new AbortController();
+  const lag = new LagMeter(parts.schemasTopic);
+  const figures = watchLag({ ...parts, meter: lag }, AbortSignal.any([signal, ended.signal]));
   const client = await connectApply(parts);
   try {
-    const ended = await endStaleSessions(client);
-    if (ended > 0) parts.logger.warn({ ended }, 'ended sessions that an earlier sink left');
-    const state = new TargetState(parts.pipeline, randomUUID());
-    await state.prepare(client);
-    const structures = new StructureBook(parts.reader, parts.schemasTopic, await parts.readStructures());
-    const whenRunning = (): Promise<void> => whileRunning(parts, signal);
-    const known = await state.open(client);
-    if (known !== null) await requireSameLife(parts, known, signal);
-    const checkpoint = known ?? (await findPlan(parts, state, client, signal));
-    if (checkpoint === null || signal.aborted) return;
-    if (checkpoint.pass === 1) {
-      const { reader, schema, status, target } = parts;
-      const connect = (): Promise<pg.Client> => connectApply(parts);
-      const options = {
-        reader,
-        structures,
-        state,
-        schema,
-        client,
-        connect,
-        workers: target.loadWorkers,
-        status,
-        whenRunning,
-      };
-      if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
-      status.state = 'indexing';
-      await schema.postLoad();
-      await state.startStream(client, checkpoint.planOffset);
-    }
-    await stream(parts, state, structures, client, checkpoint, whenRunning, signal);
+    await goOn(parts, client, lag, signal);
   } finally {
-    await client.end().catch(() => undefined);
+    ended.abort();
+    await Promise.all([figures, client.end().catch(() => undefined)]);
   }
 }
 
-async function stream(
-  parts: SinkParts,
-  state: TargetState,
-  structures: StructureBook,
-  client: pg.Client,
-  checkpoint: Checkpoint,
-  whenRunning: () => Promise<void>,
-  signal: AbortSignal,
-): Promise<void> {
+async function goOn(parts: SinkParts, client: pg.Client, lag: LagMeter, signal: AbortSignal): Promise<void> {
+  const stale = await endStaleSessions(client);
+  if (stale > 0) parts.logger.warn({ ended: stale }, 'ended sessions that an earlier sink left');
+  const state = new TargetState(parts.pipeline, randomUUID());
+  await state.prepare(client);
+  const structures = new StructureBook(parts.reader, parts.schemasTopic, await parts.readStructures());
+  const whenRunning = (): Promise<void> => whileRunning(parts, signal);
+  const known = await state.open(client);
+  if (known !== null) await requireSameLife(parts, known, signal);
+  const checkpoint = known ?? (await findPlan(parts, state, client, signal));
+  if (checkpoint === null || signal.aborted) return;
+  parts.status.through = formatLsn(checkpoint.through);
+  if (checkpoint.pass === 1) {
+    const { reader, schema, status, target } = parts;
+    const connect = (): Promise<pg.Client> => connectApply(parts);
+    const { loadWorkers: workers } = target;
+    const options = { reader, structures, state, schema, client, connect, workers, status, lag, whenRunning };
+    lag.begin('load');
+    if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
+    status.state = 'indexing';
+    await schema.postLoad();
+    await state.startStream(client, checkpoint.planOffset);
+  }
+  await stream(parts, { client, state, structures, checkpoint, lag, whenRunning }, signal);
+}
+
+interface StreamTools {
+  readonly client: pg.Client;
+  readonly state: TargetState;
+  readonly structures: StructureBook;
+  readonly checkpoint: Checkpoint;
+  readonly lag: LagMeter;
+  readonly whenRunning: () => Promise<void>;
+}
+
+async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal): Promise<void> {
   const { reader, schema, status, clock, logger } = parts;
+  const { client, state, checkpoint } = tools;
   status.state = 'streaming';
   status.load.isDone = checkpoint.isLoadDone;
+  tools.lag.begin('stream');
   const pass = new StreamPass({
+    ...tools,
     reader,
-    structures,
-    state,
-    client,
     loads: await state.tableLoads(client),
     status,
-    whenRunning,
     hold: parts.hold,
     clock,
     isLoadDone: checkpoint.isLoadDone,

@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import type { RuleConfig } from '#core/config.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
@@ -241,6 +242,7 @@ async function run(kafka: Kafka, writes: number): Promise<void> {
     async *read(range) {
       yield (kafka.records.get(range.topic) ?? []).slice(Number(range.first), Number(range.last) + 1);
     },
+    last: () => Promise.resolve(kafka.raw.at(-1) ?? null),
     end: () => Promise.resolve(BigInt(kafka.raw.length)),
     close: () => Promise.resolve(),
   };
@@ -286,6 +288,7 @@ async function run(kafka: Kafka, writes: number): Promise<void> {
       ensureTopics: () => Promise.resolve(),
       status: newStatus('transformer', 'main'),
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
+      logger: pino({ level: 'silent' }),
       clock: () => 0,
     },
     stop.signal,

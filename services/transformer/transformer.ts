@@ -3,6 +3,8 @@ import type { PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
+import { LagMeter, watchLag } from '#core/lag-meter.ts';
+import type { Logger } from '#core/log.ts';
 import { parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import { readStreamHeaders } from '#core/record.ts';
@@ -22,6 +24,7 @@ export interface TransformerParts {
   readonly ensureTopics: (topics: readonly string[]) => Promise<void>;
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
+  readonly logger: Logger;
   readonly clock: () => number;
 }
 
@@ -29,21 +32,32 @@ export interface TransformerParts {
 export async function transform(parts: TransformerParts, signal: AbortSignal): Promise<void> {
   await parts.writer.open();
   const last = await parts.writer.last();
-  await new TransformerRun(parts, await parts.makeShaper(), last).run(signal);
+  const { reader, rawSchemasTopic } = parts;
+  const ended = new AbortController();
+  const lag = new LagMeter(rawSchemasTopic);
+  const figures = watchLag({ ...parts, meter: lag, raw: reader }, AbortSignal.any([signal, ended.signal]));
+  try {
+    await new TransformerRun(parts, await parts.makeShaper(), last, lag).run(signal);
+  } finally {
+    ended.abort();
+    await figures;
+  }
 }
 
 class TransformerRun {
   readonly #parts: TransformerParts;
   readonly #shaper: EventShaper;
+  readonly #lag: LagMeter;
   readonly #snapshots = new Map<string, Lsn>();
   readonly #topics = new Set<string>();
   #last: StoredManifest | null;
   #plan: string | null;
 
-  constructor(parts: TransformerParts, shaper: EventShaper, last: StoredManifest | null) {
+  constructor(parts: TransformerParts, shaper: EventShaper, last: StoredManifest | null, lag: LagMeter) {
     this.#parts = parts;
     this.#shaper = shaper;
     this.#last = last;
+    this.#lag = lag;
     this.#plan = last?.manifest.plan ?? (last?.manifest.kind === 'plan' ? String(last.offset) : null);
   }
 
@@ -56,6 +70,8 @@ class TransformerRun {
     const kind = this.#last?.manifest.kind;
     const isStreaming = kind === 'stream' || kind === 'empty';
     status.state = 'loading';
+    status.through = this.#last?.manifest.through ?? '';
+    this.#lag.begin('load');
     // Chunks first, stepping over the stream; what was passed on by an earlier life only teaches the snapshots.
     const isLoaded = await this.#pass(plan.offset, signal, (stored) =>
       this.#takeLoad(stored, consumed !== undefined && (isStreaming || stored.offset <= BigInt(consumed.offset))),
@@ -63,6 +79,7 @@ class TransformerRun {
     if (!isLoaded) return;
     status.state = 'streaming';
     status.load.isDone = true;
+    this.#lag.begin('stream');
     const from = isStreaming && consumed !== undefined ? BigInt(consumed.offset) + 1n : plan.offset;
     await this.#pass(from, signal, (stored) => this.#takeStream(stored, signal));
   }
@@ -93,6 +110,7 @@ class TransformerRun {
   async #pass(from: bigint, signal: AbortSignal, take: (stored: StoredManifest) => Promise<boolean>): Promise<boolean> {
     for await (const manifests of this.#parts.reader.manifests(from, signal)) {
       for (const stored of manifests) {
+        this.#lag.see(stored.manifest);
         await this.#whileRunning(signal);
         if (signal.aborted) return false;
         if (await take(stored)) return true;
@@ -120,6 +138,7 @@ class TransformerRun {
     const isLoadKind =
       manifest.kind === 'plan' || manifest.kind === 'chunk' || manifest.kind === 'tableEnd' || manifest.kind === 'end';
     if (isLoadKind && !isPassedOn) await this.#forward(stored, signal);
+    if (manifest.kind === 'chunk') this.#lag.loaded(manifest);
     return manifest.kind === 'end';
   }
 
@@ -127,6 +146,7 @@ class TransformerRun {
     const { manifest } = stored;
     await this.#shaper.learn(manifest, signal);
     if (manifest.kind === 'stream' || manifest.kind === 'empty') await this.#forward(stored, signal);
+    this.#lag.reached(manifest);
     return false;
   }
 
@@ -173,7 +193,7 @@ class TransformerRun {
   }
 
   #draft({ manifest, offset }: StoredManifest, rows: number): ManifestDraft {
-    const { ranges: _ranges, format: _format, tables, table, rows: _rows, ...rest } = manifest;
+    const { ranges: _ranges, format: _format, total: _total, tables, table, rows: _rows, ...rest } = manifest;
     return {
       ...rest,
       ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : this.#reached(manifest)),

@@ -4,20 +4,20 @@ import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-w
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import {
+  addToTotal,
   MANIFEST_FORMAT,
-  parseManifest,
+  totalOf,
   type Manifest,
   type ManifestRange,
   type StoredManifest,
 } from '#core/manifest.ts';
 import { RecordBatchBuilder, type RecordBatch } from '#core/record-batch.ts';
 import { encodeHeaders } from '#core/record.ts';
-import { epochsTopic } from '#core/topic-names.ts';
-import { committedRecords } from './committed-records.ts';
+import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { TRANSACTION_COORDINATOR, type ConnectionPool } from './connection-pool.ts';
 import { isRetriable, protocolCode } from './kafka-error.ts';
-import { endOffset, startOffset } from './offsets.ts';
-import { fetchBatches } from './partition-reader.ts';
+import { readLastManifest } from './last-manifest.ts';
+import { endOffset } from './offsets.ts';
 import { produceBatches, type SealedBatch } from './produce.ts';
 
 export interface EpochWriterOptions {
@@ -31,7 +31,6 @@ export interface EpochWriterOptions {
 const PAUSE_MS = 3;
 const OPEN_PAUSE_MS = 100;
 const OPEN_ATTEMPTS = 600;
-const LOOK_BACK = 64n;
 const NO_HEADERS = encodeHeaders([]);
 
 export function createKafkaEpochWriter(options: EpochWriterOptions): EpochWriter {
@@ -41,6 +40,9 @@ export function createKafkaEpochWriter(options: EpochWriterOptions): EpochWriter
 class KafkaEpochWriter implements EpochWriter {
   readonly #options: EpochWriterOptions;
   readonly #epochs: string;
+  readonly #schemas: string;
+  /** As of `last`, then of every write. */
+  #total = totalOf(null);
   readonly #sequences = new Map<string, number>();
   #coordinator = -1;
   #producerId = -1n;
@@ -50,6 +52,7 @@ class KafkaEpochWriter implements EpochWriter {
   constructor(options: EpochWriterOptions) {
     this.#options = options;
     this.#epochs = epochsTopic(options.prefix);
+    this.#schemas = schemasTopic(options.prefix);
   }
 
   async open(): Promise<void> {
@@ -70,12 +73,9 @@ class KafkaEpochWriter implements EpochWriter {
       await pause(OPEN_PAUSE_MS);
       end = await endOffset(pool, this.#epochs, 'read_committed');
     }
-    const start = await startOffset(pool, this.#epochs);
-    for (let width = LOOK_BACK; ; width *= 4n) {
-      const from = end - width < start ? start : end - width;
-      const found = await this.#lastBetween(from, end);
-      if (found !== null || from === start) return found;
-    }
+    const last = await readLastManifest(pool, this.#epochs);
+    this.#total = totalOf(last?.manifest ?? null);
+    return last;
   }
 
   async write(draft: ManifestDraft, data: readonly PartitionRecords[]): Promise<StoredManifest> {
@@ -84,11 +84,13 @@ class KafkaEpochWriter implements EpochWriter {
       const places = await this.#options.pool.locate([...data.map(({ topic }) => topic), this.#epochs]);
       await this.#addPartitions([...data, { topic: this.#epochs, partition: 0, batches: [] }]);
       const ranges = await this.#send(data, places);
-      const manifest: Manifest = { ...draft, format: MANIFEST_FORMAT, ranges };
+      const total = addToTotal(this.#total, { kind: draft.kind, ranges }, this.#schemas);
+      const manifest: Manifest = { ...draft, format: MANIFEST_FORMAT, ranges, total };
       const builder = new RecordBatchBuilder(4096);
       builder.append(draft.kind, JSON.stringify(manifest), NO_HEADERS);
       const [range] = await this.#send([{ topic: this.#epochs, partition: 0, batches: [builder] }], places);
       await this.#end();
+      this.#total = total;
       return { offset: BigInt(range?.first ?? '-1'), manifest };
     } catch (error) {
       this.#isSpent = true;
@@ -207,28 +209,5 @@ class KafkaEpochWriter implements EpochWriter {
         await pause(pauseMs);
       }
     }
-  }
-
-  async #lastBetween(from: bigint, end: bigint): Promise<StoredManifest | null> {
-    let found: StoredManifest | null = null;
-    const query = {
-      topic: this.#epochs,
-      partition: 0,
-      isolation: 'read_committed',
-      channel: 'read',
-      maxWaitMs: 0,
-    } as const;
-    for (let next = from; next < end;) {
-      const { batches, fetched } = await fetchBatches(this.#options.pool, query, next);
-      for (const record of committedRecords(batches, fetched.aborted)) {
-        if (record.value === null || record.offset < next) continue;
-        found = {
-          offset: record.offset,
-          manifest: parseManifest(record.value, `topic ${this.#epochs}, offset ${record.offset}`),
-        };
-      }
-      next = (batches.at(-1)?.lastOffset ?? end) + 1n;
-    }
-    return found;
   }
 }
