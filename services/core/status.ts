@@ -1,3 +1,5 @@
+import type { Manifest } from '#core/manifest.ts';
+
 /** What a service says about itself: kept by the service, read by its HTTP endpoints and written to `<name>.control`. */
 export interface ServiceStatus {
   readonly service: 'producer' | 'transformer' | 'sink';
@@ -76,4 +78,18 @@ export function newStatus(service: ServiceStatus['service'], instance: string): 
     lastEpochSeconds: 0,
     load: { tables: 0, tablesDone: 0, chunks: 0, chunksDone: 0, rows: 0, isDone: false },
   };
+}
+
+/**
+ * lagSeconds after a manifest was written or applied at `now`, milliseconds since 1970. An empty one says that nothing waits, and what is
+ * of the load says nothing of the stream: both repeat the time of a transaction that may be long past.
+ */
+export function noteAge(
+  status: ServiceStatus,
+  { kind, commitTime }: Pick<Manifest, 'kind' | 'commitTime'>,
+  now: number,
+): void {
+  if (kind === 'empty') status.lagSeconds = 0;
+  if (kind !== 'stream') return;
+  status.lagSeconds = commitTime === null ? 0 : Math.max(0, now / 1000 - Number(commitTime) / 1e6);
 }

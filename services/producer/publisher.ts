@@ -4,7 +4,7 @@ import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Notifier } from '#core/notifier.ts';
-import type { ServiceStatus } from '#core/status.ts';
+import { noteAge, type ServiceStatus } from '#core/status.ts';
 import type { LoadItem } from './load-item.ts';
 import type { ManifestBook } from './manifest-book.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
@@ -121,8 +121,7 @@ export class Publisher {
     book.note(await writer.write(draft, data));
     this.#wroteAt = clock();
     status.through = draft.through;
-    status.lagSeconds =
-      draft.commitTime === null ? 0 : Math.max(0, this.#wroteAt / 1000 - Number(draft.commitTime) / 1e6);
+    noteAge(status, draft, this.#wroteAt);
     return (this.#wroteAt - startedAt) / 1000;
   }
 }

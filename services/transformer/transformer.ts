@@ -9,7 +9,7 @@ import { parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
-import type { ServiceStatus } from '#core/status.ts';
+import { noteAge, type ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import type { EventShaper } from './event-shaper.ts';
@@ -244,7 +244,7 @@ function noteWritten(
   status.lastEpochEvents = rows;
   status.lastEpochBytes = bytes;
   status.lastEpochSeconds = seconds;
-  status.lagSeconds = manifest.commitTime === null ? 0 : Math.max(0, now / 1000 - Number(manifest.commitTime) / 1e6);
+  noteAge(status, manifest, now);
   if (manifest.kind === 'chunk') status.events.snapshot += rows;
   if (manifest.kind === 'chunk') status.load.rows += rows;
 }
