@@ -7,7 +7,7 @@ import { EventEncoder } from '#core/event-encoder.ts';
 import { lsnOf } from '#core/lsn.ts';
 import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
 import { chunkHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
-import { newStatus } from '#core/status.ts';
+import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { readHeaders, STAMP, unseal } from '../../test/harness/batch-records.ts';
@@ -80,6 +80,12 @@ describe('transform', () => {
       expect.objectContaining({ kind: 'truncate', topics: [`${SHAPED}.public.sales`] }),
       expect.objectContaining({ kind: 'barrier', id: 'b1' }),
     ]);
+  });
+
+  it('says what it passed on by operation, without what the snapshot has', async () => {
+    const status = await run(history(), 99);
+    expect(status.events).toEqual({ snapshot: 2, insert: 3, update: 1, delete: 1, truncate: 1 });
+    expect(status).toMatchObject({ load: { rows: 2 }, through: '0/40' });
   });
 
   it('leaves the key and value of a table without rule untouched', async () => {
@@ -232,7 +238,8 @@ function append(kafka: Kafka, ranges: ManifestRange[], topic: string, record: Om
 }
 
 /** One life: ends once it has written so many manifests, or all that there are. */
-async function run(kafka: Kafka, writes: number): Promise<void> {
+async function run(kafka: Kafka, writes: number): Promise<ServiceStatus> {
+  const status = newStatus('transformer', 'main');
   const stop = new AbortController();
   const reader: EpochReader = {
     async *manifests(from, signal) {
@@ -286,13 +293,14 @@ async function run(kafka: Kafka, writes: number): Promise<void> {
           ),
         ),
       ensureTopics: () => Promise.resolve(),
-      status: newStatus('transformer', 'main'),
+      status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
       logger: pino({ level: 'silent' }),
       clock: () => 0,
     },
     stop.signal,
   );
+  return status;
 }
 
 function encoder(structure: TableStructure): EventEncoder {

@@ -28,6 +28,14 @@ export interface TransformerParts {
   readonly clock: () => number;
 }
 
+/** Events by the envelope's `op`. */
+interface OpCounts {
+  c: number;
+  u: number;
+  d: number;
+  r: number;
+}
+
 /** One attempt, by the holder of the lease: raw manifests in, one shaped manifest each, which says what it was made from. */
 export async function transform(parts: TransformerParts, signal: AbortSignal): Promise<void> {
   await parts.writer.open();
@@ -158,7 +166,8 @@ class TransformerRun {
     for (const entry of stored.manifest.control) {
       if (entry.kind === 'truncate') for (const topic of entry.topics) this.#shaper.introduceNewest(topic, out);
     }
-    const rows = await this.#shapeRanges(stored.manifest, out, signal);
+    const ops = await this.#shapeRanges(stored.manifest, out, signal);
+    const rows = Object.values(ops).reduce((sum, count) => sum + count, 0);
     if (signal.aborted) return;
     const data = out.finish();
     const unseen = data.map(({ topic }) => topic).filter((topic) => !this.#topics.has(topic));
@@ -168,6 +177,7 @@ class TransformerRun {
     this.#last = written;
     if (written.manifest.kind === 'plan') this.#plan ??= String(written.offset);
     noteWritten(status, written.manifest, rows, out.bytes, (clock() - startedAt) / 1000, clock());
+    noteEvents(status.events, ops, written.manifest);
   }
 
   #introducePlan(manifest: Manifest, out: TopicBatches): void {
@@ -175,8 +185,8 @@ class TransformerRun {
     for (const { topic } of manifest.tables ?? []) this.#shaper.introduceNewest(topic, out);
   }
 
-  async #shapeRanges(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<number> {
-    let rows = 0;
+  async #shapeRanges(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<OpCounts> {
+    const ops: OpCounts = { c: 0, u: 0, d: 0, r: 0 };
     for (const range of manifest.ranges) {
       if (range.topic === this.#parts.rawSchemasTopic) continue;
       const snapshot = manifest.kind === 'stream' ? (this.#snapshots.get(range.topic) ?? LSN_ZERO) : LSN_ZERO;
@@ -185,11 +195,11 @@ class TransformerRun {
           const headers = readStreamHeaders(record);
           // The table's snapshot has it already.
           if (headers !== null && headers.position.commit < snapshot) continue;
-          rows += this.#shaper.shape(record, range, out);
+          for (const op of this.#shaper.shape(record, range, out)) ops[op as keyof OpCounts] += 1;
         }
       }
     }
-    return rows;
+    return ops;
   }
 
   #draft({ manifest, offset }: StoredManifest, rows: number): ManifestDraft {
@@ -245,6 +255,13 @@ function noteWritten(
   status.lastEpochBytes = bytes;
   status.lastEpochSeconds = seconds;
   noteAge(status, manifest, now);
-  if (manifest.kind === 'chunk') status.events.snapshot += rows;
   if (manifest.kind === 'chunk') status.load.rows += rows;
+}
+
+function noteEvents(events: ServiceStatus['events'], ops: OpCounts, { control }: Manifest): void {
+  events.snapshot += ops.r;
+  events.insert += ops.c;
+  events.update += ops.u;
+  events.delete += ops.d;
+  events.truncate += control.filter((entry) => entry.kind === 'truncate').length;
 }

@@ -84,8 +84,14 @@ function facts(pairs) {
 }
 
 function box(kind, title, tone, ...content) {
-  const attributes = { class: `box ${tone}`, 'aria-label': `${kind} ${title}` };
-  return element('article', attributes, element('h2', {}, kind), element('h3', {}, title), ...content);
+  const attributes = { class: `box ${tone}`, 'aria-label': `${kind} ${title}`.trim() };
+  return element(
+    'article',
+    attributes,
+    element('h2', {}, kind),
+    ...(title === '' ? [] : [element('h3', {}, title)]),
+    ...content,
+  );
 }
 
 function serviceBox(line) {
@@ -114,7 +120,7 @@ function serviceBox(line) {
     sparkline(line),
   );
   if (line.detail) parts.push(element('p', { class: 'detail' }, line.detail));
-  return box(line.service, line.instance || line.service, toneOf(line), ...parts);
+  return box(line.service, line.instance, toneOf(line), ...parts);
 }
 
 function sourceBox(overview, producer) {
