@@ -110,7 +110,7 @@ export function addToTotal(
   { kind, ranges }: Pick<Manifest, 'kind' | 'ranges'>,
   schemasTopic: string,
 ): ManifestTotal {
-  const own = ranges.reduce((sum, range) => sum + (range.topic === schemasTopic ? 0 : range.count), 0);
+  const own = ranges.reduce((sum, { topic, count: records }) => sum + (topic === schemasTopic ? 0 : records), 0);
   return kind === 'stream' ? { ...total, events: total.events + own } : { ...total, rows: total.rows + own };
 }
 

@@ -6,9 +6,21 @@ type StatusNumber = (status: ServiceStatus) => number;
 
 /** Name, meaning with its unit, value. All are read from the status at the moment of a scrape. */
 const GAUGES: readonly (readonly [string, string, StatusNumber])[] = [
-  ['restage_lag_bytes', 'WAL bytes between the source and the position reached', (status) => status.lagBytes],
-  ['restage_lag_events', 'Events that are in Kafka and not yet consumed', (status) => status.lagEvents],
-  ['restage_lag_seconds', 'Seconds since the commit of the last transaction reached', (status) => status.lagSeconds],
+  [
+    'restage_lag_bytes',
+    'WAL bytes: of the source not yet confirmed (producer), of Kafka not yet passed (others)',
+    (status) => status.lagBytes,
+  ],
+  [
+    'restage_lag_events',
+    'Records in Kafka that manifests name and that are not yet consumed',
+    (status) => status.lagEvents,
+  ],
+  [
+    'restage_lag_seconds',
+    'Age of the oldest transaction that waits, else of the last one when it was reached',
+    (status) => status.lagSeconds,
+  ],
   ['restage_epoch', 'Number of the last epoch', (status) => status.epoch],
   ['restage_last_epoch_events', 'Events of the last epoch', (status) => status.lastEpochEvents],
   ['restage_last_epoch_bytes', 'Bytes of the last epoch', (status) => status.lastEpochBytes],

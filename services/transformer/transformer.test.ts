@@ -65,9 +65,10 @@ describe('transform', () => {
     expect(reached).toEqual(['0/A', '0/A', '0/A', '0/A', '0/A', '0/A', '0/20', '0/20', '0/30', '0/40']);
   });
 
-  it('renames in plan, chunk and truncate, and counts the rows that it passes on', async () => {
+  it('renames in plan, chunk and truncate, and counts what it passes on by operation', async () => {
     const kafka = history();
-    await run(kafka, 99);
+    const { events } = await run(kafka, 99);
+    expect(events).toEqual({ snapshot: 2, insert: 3, update: 1, delete: 1, truncate: 1 });
     const plan = kafka.out.find(({ manifest }) => manifest.kind === 'plan')?.manifest;
     expect(plan?.tables?.map(({ table: name, topic }) => [name, topic])).toEqual([
       ['sales', `${SHAPED}.public.sales`],
@@ -80,12 +81,6 @@ describe('transform', () => {
       expect.objectContaining({ kind: 'truncate', topics: [`${SHAPED}.public.sales`] }),
       expect.objectContaining({ kind: 'barrier', id: 'b1' }),
     ]);
-  });
-
-  it('says what it passed on by operation, without what the snapshot has', async () => {
-    const status = await run(history(), 99);
-    expect(status.events).toEqual({ snapshot: 2, insert: 3, update: 1, delete: 1, truncate: 1 });
-    expect(status).toMatchObject({ load: { rows: 2 }, through: '0/40' });
   });
 
   it('leaves the key and value of a table without rule untouched', async () => {

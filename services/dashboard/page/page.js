@@ -96,6 +96,9 @@ function box(kind, title, tone, ...content) {
 
 function serviceBox(line) {
   const parts = [element('span', { class: `chip ${toneOf(line)}` }, line.state)];
+  if (line.detail) parts.push(element('p', { class: 'detail' }, line.detail));
+  // What a silent service said of its lag is no longer so.
+  const isDown = line.state === 'down';
   const load = line.load;
   if (load && !load.isDone && load.chunks > 0) {
     const label = `initial load: ${load.chunksDone} of ${load.chunks} chunks`;
@@ -111,15 +114,14 @@ function serviceBox(line) {
   parts.push(
     facts([
       ['position', line.through || '–'],
-      ['lag', `${bytes(line.lagBytes)}, ${seconds(line.lagSeconds)}`],
-      ['waiting', line.lagEvents > 0 ? `${count(line.lagEvents)} events` : undefined],
-      ['rate', line.state === 'down' ? undefined : rate(newestRate(line))],
+      ['lag', isDown ? undefined : `${bytes(line.lagBytes)}, ${seconds(line.lagSeconds)}`],
+      ['waiting', !isDown && line.lagEvents > 0 ? `${count(line.lagEvents)} events` : undefined],
+      ['rate', isDown ? undefined : rate(newestRate(line))],
       ['events', count(totalOf(line))],
       ...OPERATIONS.map((name) => [`· ${name}`, line.events?.[name] > 0 ? count(line.events[name]) : undefined]),
     ]),
     sparkline(line),
   );
-  if (line.detail) parts.push(element('p', { class: 'detail' }, line.detail));
   return box(line.service, line.instance, toneOf(line), ...parts);
 }
 
@@ -211,7 +213,8 @@ function drawSummary(overview, lines) {
   const sinks = lines.filter((line) => line.service === 'sink');
   const applied = sinks.reduce((sum, line) => sum + newestRate(line), 0);
   const produced = newestRate(lines.find((line) => line.service === 'producer'));
-  const largest = (read) => Math.max(0, ...lines.map(read));
+  const heard = lines.filter((line) => line.state !== 'down');
+  const largest = (read) => Math.max(0, ...heard.map(read), ...(overview.targets ?? []).map(read));
   const figures = [
     [worst ?? 'streaming', 'pipeline', TONES[worst ?? 'streaming']],
     [rate(produced), 'captured'],
