@@ -93,3 +93,16 @@ export function noteAge(
   if (kind !== 'stream') return;
   status.lagSeconds = commitTime === null ? 0 : Math.max(0, now / 1000 - Number(commitTime) / 1e6);
 }
+
+/** Size and time of the last epoch after one of its parts was written: an epoch is the sum of them. `seconds` is the part's. */
+export function noteEpochPart(
+  status: ServiceStatus,
+  { epoch, part }: Pick<Manifest, 'epoch' | 'part'>,
+  { events, bytes, seconds }: { readonly events: number; readonly bytes: number; readonly seconds: number },
+): void {
+  const isFirst = part === 1;
+  status.epoch = epoch;
+  status.lastEpochEvents = events + (isFirst ? 0 : status.lastEpochEvents);
+  status.lastEpochBytes = bytes + (isFirst ? 0 : status.lastEpochBytes);
+  status.lastEpochSeconds = seconds + (isFirst ? 0 : status.lastEpochSeconds);
+}

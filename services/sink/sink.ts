@@ -37,8 +37,8 @@ export interface SinkParts {
 export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void> {
   const ended = new AbortController();
   const lag = new LagMeter(parts.schemasTopic);
-  const figures = watchLag({ ...parts, meter: lag }, AbortSignal.any([signal, ended.signal]));
   const client = await connectApply(parts);
+  const figures = watchLag({ ...parts, meter: lag }, AbortSignal.any([signal, ended.signal]));
   try {
     await goOn(parts, client, lag, signal);
   } finally {

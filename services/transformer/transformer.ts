@@ -9,7 +9,7 @@ import { parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
-import { noteAge, type ServiceStatus } from '#core/status.ts';
+import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import type { EventShaper } from './event-shaper.ts';
@@ -249,11 +249,9 @@ function noteWritten(
   now: number,
 ): void {
   status.through = manifest.through;
-  status.epoch = manifest.epoch;
   status.epochs += manifest.kind === 'stream' && manifest.last ? 1 : 0;
-  status.lastEpochEvents = rows;
-  status.lastEpochBytes = bytes;
-  status.lastEpochSeconds = seconds;
+  if (manifest.kind === 'stream' || manifest.kind === 'chunk')
+    noteEpochPart(status, manifest, { events: rows, bytes, seconds });
   noteAge(status, manifest, now);
   if (manifest.kind === 'chunk') status.load.rows += rows;
 }
