@@ -36,18 +36,20 @@ export interface ServiceStatus {
   load: LoadStatus;
 }
 
-export type ServiceState =
-  | 'starting'
-  | 'standby'
-  | 'loading'
-  | 'indexing'
-  | 'streaming'
-  | 'paused'
-  | 'held'
-  | 'retrying'
-  | 'draining'
-  | 'stopped'
-  | 'failed';
+export const SERVICE_STATES = [
+  'starting',
+  'standby',
+  'loading',
+  'indexing',
+  'streaming',
+  'paused',
+  'held',
+  'retrying',
+  'draining',
+  'stopped',
+  'failed',
+] as const;
+export type ServiceState = (typeof SERVICE_STATES)[number];
 
 export interface LoadStatus {
   tables: number;

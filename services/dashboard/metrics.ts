@@ -1,5 +1,5 @@
 import { Counter, Gauge, Registry } from 'prom-client';
-import type { ServiceStatus } from '#core/status.ts';
+import { SERVICE_STATES, type ServiceStatus } from '#core/status.ts';
 
 const LABELS = ['service', 'instance'] as const;
 type StatusNumber = (status: ServiceStatus) => number;
@@ -38,19 +38,6 @@ const GAUGES: readonly (readonly [string, string, StatusNumber])[] = [
   ['restage_load_done', '1 when the initial load is done', (status) => (status.load.isDone ? 1 : 0)],
 ];
 
-const STATES: readonly ServiceStatus['state'][] = [
-  'starting',
-  'standby',
-  'loading',
-  'indexing',
-  'streaming',
-  'paused',
-  'retrying',
-  'draining',
-  'stopped',
-  'failed',
-];
-
 /** A registry of its own for each server, so that two servers in one process never share a number. */
 export function makeMetrics(statuses: readonly ServiceStatus[]): Registry {
   const registry = new Registry();
@@ -73,7 +60,7 @@ export function makeMetrics(statuses: readonly ServiceStatus[]): Registry {
     labelNames: [...LABELS, 'state'],
     collect() {
       for (const status of statuses) {
-        for (const state of STATES) this.set({ ...labelsOf(status), state }, status.state === state ? 1 : 0);
+        for (const state of SERVICE_STATES) this.set({ ...labelsOf(status), state }, status.state === state ? 1 : 0);
       }
     },
   });

@@ -6,7 +6,6 @@ import { connectPg } from '#adapters/postgres/session.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import type { TargetConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
-import type { EpochReader } from '#core/epoch-reader.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -309,13 +308,15 @@ const RUNNING: PauseGate = { isPaused: false, whenRunning: () => Promise.resolve
 function start(open: () => Promise<pg.Client> = connect, gate = RUNNING): RunningSink {
   const target: TargetConfig = { name: 'new', url: database.url, output: null, schema: 'require', loadWorkers: 2 };
   const status = newStatus('sink', 'new');
+  const { reader } = topics;
   const hold = new HoldRequests((id) => (status.held = id ?? ''));
   const stop = new AbortController();
   const ended = sink(
     {
       pipeline: PIPELINE,
       target,
-      ...readers(),
+      reader,
+      raw: reader,
       schemasTopic: SCHEMAS_TOPIC,
       readStructures: () => Promise.resolve(topics.structures()),
       connect: open,
@@ -355,11 +356,6 @@ async function storedThrough(): Promise<unknown> {
     'SELECT through::text AS through FROM restage.checkpoint',
   );
   return rows[0]?.through;
-}
-
-function readers(): { reader: EpochReader; raw: EpochReader } {
-  const { reader } = topics;
-  return { reader, raw: reader };
 }
 
 function noted(schema: TargetSchema): TargetSchema {

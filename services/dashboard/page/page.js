@@ -12,6 +12,7 @@ const TONES = {
   starting: 'busy',
   standby: 'idle',
   paused: 'warn',
+  held: 'warn',
   retrying: 'warn',
   draining: 'warn',
   stopped: 'idle',
@@ -207,9 +208,18 @@ function drawFlow(overview, lines) {
 }
 
 function drawSummary(overview, lines) {
-  const worst = ['failed', 'down', 'retrying', 'paused', 'draining', 'stopped', 'starting', 'indexing', 'loading'].find(
-    (state) => lines.some((line) => line.state === state),
-  );
+  const worst = [
+    'failed',
+    'down',
+    'retrying',
+    'paused',
+    'held',
+    'draining',
+    'stopped',
+    'starting',
+    'indexing',
+    'loading',
+  ].find((state) => lines.some((line) => line.state === state));
   const sinks = lines.filter((line) => line.service === 'sink');
   const applied = sinks.reduce((sum, line) => sum + newestRate(line), 0);
   const produced = newestRate(lines.find((line) => line.service === 'producer'));
