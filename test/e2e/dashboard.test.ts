@@ -50,7 +50,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-test('the page shows the services at work, held, failed and gone, and the metrics say the same', async () => {
+test('the page shows the services at work, paused, failed and gone, and the metrics say the same', async () => {
   await using producer = startCli(['producer', '-c', config]);
   await using transformer = startCli(['transformer', '-c', config]);
   await using sink = startCli(['sink', '-c', config, '--target', 'new']);

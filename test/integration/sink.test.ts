@@ -239,7 +239,7 @@ it('stands still at the end of an epoch, then at exactly the LSN asked for, and 
   await next.ended;
 });
 
-it('counts what waits while it is held, and nothing once it has caught up', async () => {
+it('counts what waits while it is paused, and nothing once it has caught up', async () => {
   writePipeline();
   await runUntil(111);
   let resume: (() => void) | undefined;
