@@ -37,6 +37,8 @@ export interface PostgresChoice {
   /** Only this major version of the machine's. */
   readonly major?: number;
   readonly port?: number;
+  /** Settings of a server that is started here, over the usual ones. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 /** Real Kafka, PostgreSQL and registry servers for a demonstration, a test run or development. */
@@ -77,7 +79,7 @@ export class Infrastructure {
       machine: [machine],
       embedded: [embedded],
     }[choice.from ?? 'any'];
-    return this.#start(`PostgreSQL ${choice.name}`, choice.name, providers, choice.port);
+    return this.#start(`PostgreSQL ${choice.name}`, choice.name, providers, choice.port, choice.settings);
   }
 
   async startKafka(port?: number): Promise<KafkaServer> {
@@ -105,6 +107,7 @@ export class Infrastructure {
     name: string,
     providers: readonly Provider<S>[],
     port: number | undefined,
+    settings: ServerOptions['settings'] = {},
   ): Promise<S> {
     const { say, durable, isTemporary, outlivesUs } = this.#options;
     const provider = await chooseProvider(what, providers, say);
@@ -113,6 +116,7 @@ export class Infrastructure {
       durable: durable ?? true,
       isTemporary: isTemporary ?? true,
       outlivesUs: outlivesUs ?? false,
+      settings,
       ...(port === undefined ? {} : { port }),
     };
     const server = await provider.start(options);

@@ -43,7 +43,12 @@ export async function startPostgresProcess(
   const password = randomBytes(16).toString('hex');
   const port = options.port ?? (await freePort());
   await initialiseCluster(binDir, options.dir, user, password);
-  const settings = { ...SETTINGS, port: String(port), ...(options.durable === false ? NOT_DURABLE : {}) };
+  const settings = {
+    ...SETTINGS,
+    ...(options.durable === false ? NOT_DURABLE : {}),
+    ...options.settings,
+    port: String(port),
+  };
   const server = processes.launch({
     name: `PostgreSQL on port ${port}`,
     command: join(binDir, 'postgres'),

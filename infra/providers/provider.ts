@@ -11,6 +11,8 @@ export interface ServerOptions {
   readonly isTemporary?: boolean;
   /** Goes on when this process ends. Default false. */
   readonly outlivesUs?: boolean;
+  /** PostgreSQL's own, over what replication needs. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 export interface Server {

@@ -10,11 +10,13 @@ export function registerProducer(program: Command, cli: CliEnvironment): void {
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
       const config = await readConfig(options.config, cli.env);
-      const [{ runService }, { main }] = await Promise.all([
+      const [{ runService }, { main }, { requireReadySource }] = await Promise.all([
         import('./service-command.ts'),
         import('../producer/main.ts'),
+        import('../producer/preflight.ts'),
       ]);
+      const logger = makeLogger(cli.env, cli.isTerminal);
       const loop = { service: 'producer', instance: '', main: main.bind(undefined, config) } as const;
-      cli.setExitCode(await runService(config, [loop], makeLogger(cli.env, cli.isTerminal), cli));
+      cli.setExitCode(await runService(config, [loop], () => requireReadySource(config, logger), logger, cli));
     });
 }

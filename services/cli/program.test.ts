@@ -84,6 +84,58 @@ test('a wrong configuration is exit 2 with the place and the nearest key', async
   expect((await run('status', '-c', path.join(folder, 'none.yaml'))).code).toBe(2);
 });
 
+test.each([
+  [[], ['Usage: restage']],
+  [['runn'], ['unknown command', 'Did you mean run?']],
+  [['run'], ["required option '-c, --config <file>' not specified"]],
+  [
+    ['run', '-c', '/no/such/file.yaml'],
+    ['config_invalid', '/no/such/file.yaml', 'there is no such file'],
+  ],
+  [
+    ['run', '-c', '/'],
+    ['config_invalid', 'it cannot be read'],
+  ],
+  [
+    ['check', '-c', 'FILE', '--jsn'],
+    ["unknown option '--jsn'", '--json'],
+  ],
+  [
+    ['sink', '-c', 'FILE', '--target', 'a/b'],
+    ['usage', 'no target is named "a/b"'],
+  ],
+  [
+    ['schema', 'copy', '-c', 'FILE', '--target', 'new', '--section', 'data'],
+    ["'data' is invalid", 'pre-data, post-data'],
+  ],
+  [['run', '-c', 'FILE', 'again'], ['too many arguments']],
+] as const)('restage %j is wrong usage', async (args, says) => {
+  const file = write('a.yaml', GOOD);
+  const { code, err } = await run(...args.map((arg) => (arg === 'FILE' ? file : arg)));
+  expect(code, err).toBe(2);
+  for (const part of says) expect(err).toContain(part);
+});
+
+test.each([
+  [
+    'an unknown key',
+    GOOD.replace('postgres:', 'postgers:'),
+    '4:11: unknown key "postgers" in source; did you mean "postgres"?',
+  ],
+  ['broken YAML', GOOD.replace('}]', '}'), '6:1: '],
+  ['an unset variable', GOOD.replace('u:topsecret', '${NO_SUCH}'), '4:28: the environment variable NO_SUCH is not set'],
+  ['a URL that is none', GOOD.replace('u:topsecret', 'u:topsecret#'), '4:28: source.postgres.url: it is not a URL'],
+  ['a port beyond all', GOOD.replace('1:1/s', '1:99999/s'), '4:28: source.postgres.url: it is not a URL'],
+] as const)('%s in the configuration is exit 2 for every command, with its place', async (_name, text, says) => {
+  const file = write('wrong.yaml', text);
+  for (const command of ['run', 'producer', 'transformer', 'check', 'status', 'pause', 'resume']) {
+    const { code, out, err } = await run(command, '-c', file);
+    expect({ code, out }).toEqual({ code: 2, out: '' });
+    expect(err).toContain(`${file}:${says}`);
+    expect(err).not.toContain('topsecret');
+  }
+});
+
 test('an unknown target names the nearest one', async () => {
   const unknown = await run('sink', '-c', write('a.yaml', GOOD), '--target', 'nwe');
   expect(unknown).toMatchObject({ code: 2, out: '' });

@@ -4,6 +4,7 @@ import type { Config } from '#core/config.ts';
 import { readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
+import { requireReadyPipeline } from './preflight.ts';
 import { storeStructures } from './schema-command.ts';
 import { Supervisor, type ChildService } from './supervisor.ts';
 
@@ -14,9 +15,11 @@ export function registerRun(program: Command, cli: CliEnvironment): void {
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
       const config = await readConfig(options.config, cli.env);
+      const logger = makeLogger(cli.env, cli.isTerminal);
+      await requireReadyPipeline(config, logger);
       // A sink never connects to the source: what it restores is put into its target first.
       await storeStructures(config);
-      const supervisor = new Supervisor(cli.self, makeLogger(cli.env, cli.isTerminal), (line) => cli.err(`${line}\n`));
+      const supervisor = new Supervisor(cli.self, logger, (line) => cli.err(`${line}\n`));
       cli.setExitCode(await supervisor.run(listServices(config, options.config, cli), cli.signal));
     });
 }

@@ -2,6 +2,8 @@ import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
+import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
+import { requireAbsent } from '#adapters/postgres/target/target-tables.ts';
 import { changeStructure } from '#adapters/postgres/target/table-change.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
@@ -40,6 +42,13 @@ export async function storeStructure(
 ): Promise<readonly string[] | null> {
   const client = await connectPg({ url: target.url, purpose: 'target', application: `restage ${config.name} schema` });
   try {
+    if (!(await new SchemaJournal(client, config.name).isPreDataDone())) {
+      const changes = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
+      await requireAbsent(
+        client,
+        tables.map((table) => changeStructure(table, changes)),
+      );
+    }
     const result = await storeArchive({
       sourceUrl: config.source.url,
       targetClient: client,

@@ -24,20 +24,21 @@ export interface ServiceLoop {
 
 /**
  * Runs loops side by side until the first signal, then drains; all stop when one fails for good.
- * An exit code other than 0 was logged with its reason.
+ * An exit code other than 0 was logged with its reason. `preflight` refuses, before anything is made, what can come to nothing.
  */
 export async function runService(
   config: Config,
   loops: readonly ServiceLoop[],
+  preflight: () => Promise<unknown>,
   logger: Logger,
   cli: CliEnvironment,
 ): Promise<ExitCode> {
+  await preflight();
   const pool = openControlPool(config, logger);
   const failure = new AbortController();
   const signal = AbortSignal.any([cli.signal, failure.signal]);
   const disarm = forceExitAfterDrain(signal, logger);
   try {
-    await ensureControlTopic(config, pool);
     const statuses = loops.map((loop) => newStatus(loop.service, loop.instance));
     const http = await startHttp({
       status: statuses,
@@ -47,6 +48,7 @@ export async function runService(
       overview: () => collectStatus(config, logger),
     });
     try {
+      await ensureControlTopic(config, pool);
       const codes = await Promise.all(
         loops.map(async (loop, index) => {
           const tools = {

@@ -11,13 +11,18 @@ export function registerSink(program: Command, cli: CliEnvironment): void {
     .requiredOption('--target <name>', 'which target')
     .action(async (options: { config: string; target: string }) => {
       const config = await readConfig(options.config, cli.env);
-      findTarget(config, options.target);
-      const [{ runService }, { main }] = await Promise.all([import('./service-command.ts'), import('../sink/main.ts')]);
+      const target = findTarget(config, options.target);
+      const [{ runService }, { main }, { requireReadyTarget }] = await Promise.all([
+        import('./service-command.ts'),
+        import('../sink/main.ts'),
+        import('../sink/preflight.ts'),
+      ]);
+      const logger = makeLogger(cli.env, cli.isTerminal);
       const loop = {
         service: 'sink',
         instance: options.target,
         main: main.bind(undefined, config, options.target),
       } as const;
-      cli.setExitCode(await runService(config, [loop], makeLogger(cli.env, cli.isTerminal), cli));
+      cli.setExitCode(await runService(config, [loop], () => requireReadyTarget(config, target, logger), logger, cli));
     });
 }

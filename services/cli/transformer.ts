@@ -20,10 +20,12 @@ export function registerTransformer(program: Command, cli: CliEnvironment): void
           fix: 'sinks read the raw topics then; for rules, add transform.outputs',
         });
       }
-      const [{ runService }, { main }] = await Promise.all([
+      const [{ runService }, { main }, { requireReadyOutputs }] = await Promise.all([
         import('./service-command.ts'),
         import('../transformer/main.ts'),
+        import('./preflight.ts'),
       ]);
+      const logger = makeLogger(cli.env, cli.isTerminal);
       const loops = outputs.map(
         (output) =>
           ({
@@ -32,6 +34,6 @@ export function registerTransformer(program: Command, cli: CliEnvironment): void
             main: main.bind(undefined, config, output.name),
           }) as const,
       );
-      cli.setExitCode(await runService(config, loops, makeLogger(cli.env, cli.isTerminal), cli));
+      cli.setExitCode(await runService(config, loops, () => requireReadyOutputs(config, outputs, logger), logger, cli));
     });
 }

@@ -143,3 +143,34 @@ test('table names split at the first dot outside quotes', () => {
   expect(parseTableName('"a.b"."c""d"')).toEqual({ schema: 'a.b', table: 'c"d' });
   for (const bad of ['a', '.b', 'a.', '"a.b', '']) expect(parseTableName(bad)).toBeNull();
 });
+
+test('a message never holds what stands where a value was meant', () => {
+  for (const secret of ['!topsecret', '*topsecret', '|topsecret', '"a" "topsecret"', '"a" topsecret'])
+    expect(problemOf(SMALL.replace('brokers', `sasl: { password: ${secret} }, brokers`))).not.toContain('topsecret');
+  const glued = problemOf(SMALL.replace('brokers', 'sasl: { password:topsecret }, brokers'));
+  expect(glued).toContain('3:18: "password:" needs a space after the colon');
+  expect(glued).not.toContain('topsecret');
+});
+
+test('a bare variable between brackets is named as such, and so is a second document', () => {
+  const bare = SMALL.replace('"${SOURCE_URL}"', () => '${SOURCE_URL}');
+  expect(problemOf(bare)).toBe('shop.yaml:4:28: between { } or [ ] a value with ${VAR} stands in quotes: "${VAR}"');
+  expect(problemOf(`${SMALL}---\nname: b\n`)).toContain('a second document');
+});
+
+test('what PostgreSQL and Kafka would not take is refused here', () => {
+  const source = 'source: {';
+  for (const [from, to, what] of [
+    ['name: shop-1', 'name: 🛒', 'name: a name is'],
+    ['name: new', 'name: a/b', 'targets[0].name: a name is'],
+    ['127.0.0.1:9092', '127.0.0.1:70000', 'the port up to 65535'],
+    ['127.0.0.1:9092', 'kafka://h:9092', 'a broker is host:port'],
+    ['${SOURCE_URL}', 'postgresql://u:p%zz@h/d', 'special characters of user and password as %XX'],
+    [source, `${source} tables: [],`, 'source.tables: Too small'],
+    [source, `${source} tables: ["!"],`, 'a pattern is schema.table'],
+    [source, `${source} publication: ${'é'.repeat(40)},`, 'up to 63 bytes'],
+  ] as const)
+    expect(problemOf(SMALL.replace(from, () => to))).toContain(what);
+  const twice = `${SMALL}  - { name: b, postgres: { url: "postgresql://other:pw@H:5432/t" } }\n`;
+  expect(problemOf(twice)).toContain('targets[1].postgres.url: the same database as target "new"');
+});

@@ -1,3 +1,4 @@
+import { databaseOf } from '#core/address.ts';
 import type { Environment } from '#core/config-expand.ts';
 import { parseConfig, type ParsedConfig } from '#core/config-parse.ts';
 import type { Config, KafkaConfig, OutputConfig, RuleConfig, TargetConfig } from '#core/config.ts';
@@ -143,9 +144,13 @@ function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): Ta
     if (name !== undefined && targets.some((target) => target.name === name)) {
       reader.report('targets[].name', [at], `a second target named "${name}"`);
     }
+    const url = reader.get('targets[].postgres.url', at);
+    const twin = targets.find((target) => isSameDatabase(target.url, url));
+    if (twin !== undefined)
+      reader.report('targets[].postgres.url', [at], `the same database as target "${twin.name}"; each needs its own`);
     targets.push({
       name,
-      url: reader.get('targets[].postgres.url', at),
+      url,
       output: readTargetOutput(
         reader,
         at,
@@ -171,6 +176,12 @@ function readTargetOutput(reader: OptionReader, at: number, outputs: readonly st
     reader.report('targets[].output', [at], `no output is named "${output}"; ${hint}`);
   }
   return output;
+}
+
+/** Two sinks of one pipeline in one database would share its checkpoint. */
+function isSameDatabase(one: string | undefined, other: string | undefined): boolean {
+  const database = one === undefined ? null : databaseOf(one);
+  return database !== null && other !== undefined && databaseOf(other) === database;
 }
 
 function concrete(path: string, indexes: readonly number[]): string {

@@ -8,6 +8,7 @@ import {
   parse as parseYaml,
   type Document,
   type Node,
+  type YAMLError,
   type ParsedNode,
   type YAMLMap,
 } from 'yaml';
@@ -34,7 +35,11 @@ export function parseConfig(text: string, file: string, env: Environment): Parse
   const lines = new LineCounter();
   const document = parseDocument(text, { schema: 'core', version: '1.2', lineCounter: lines, prettyErrors: false });
   const walker = new Walker(document, file, lines, env);
-  for (const fault of [...document.errors, ...document.warnings]) walker.report(fault.pos[0], fault.message);
+  const faults = [...document.errors, ...document.warnings];
+  const bare = faults.find(({ pos: [at] }) => text.slice(at - 1, at + 1) === '${');
+  // What follows a bare one is its consequence.
+  if (bare === undefined) for (const fault of faults) walker.report(fault.pos[0], describeFault(fault));
+  else walker.report(bare.pos[0] - 1, 'between { } or [ ] a value with ${VAR} stands in quotes: "${VAR}"');
   const root = buildOptionTree();
   if (document.errors.length === 0) {
     walker.object(root, document.contents, '');
@@ -221,6 +226,12 @@ class Walker implements ParsedConfig {
   }
 
   #unknownKey(name: string, at: number, path: string, known: readonly string[]): void {
+    const colon = name.indexOf(':');
+    if (colon >= 0) {
+      // What follows may be a value, even a password (invariant 8).
+      this.report(at, `"${name.slice(0, colon)}:" needs a space after the colon`);
+      return;
+    }
     const close = nearest(name, known);
     const hint = close === null ? `known here: ${known.join(', ')}` : `did you mean "${close}"?`;
     this.report(at, `unknown key "${name}"${path === '' ? '' : ` in ${path}`}; ${hint}`);
@@ -230,6 +241,12 @@ class Walker implements ParsedConfig {
     const { line, col } = this.#lines.linePos(offset);
     return `${this.#file}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
   }
+}
+
+/** A message of the YAML parser without the piece of the file that some of them end with (invariant 8). */
+function describeFault({ code, message }: YAMLError): string {
+  if (code === 'MULTIPLE_DOCS') return 'the file holds a second document (after ---); one is read';
+  return message.replace(/(?<=\w): \S.*$/s, '');
 }
 
 function offsetOf(node: Node): number {

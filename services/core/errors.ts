@@ -2,7 +2,9 @@ import { hideSecrets } from '#core/secrets.ts';
 
 /**
  * Every error a user can meet. A code is stable: scripts and the reference page rely on it.
- * `kind` decides what is done about it (error-policy.ts).
+ * `kind` decides what is done about it (error-policy.ts). `_auth`: the configuration names a user or password that the
+ * server does not know; `_denied`: the server does not let that user. `schema_`: the target is not as `targets[].schema`
+ * wants it when the load begins; `target_altered`: it was, and is no longer.
  */
 export const ERROR_CODES = {
   config_invalid: 'usage',
@@ -10,9 +12,13 @@ export const ERROR_CODES = {
   source_unreachable: 'unreachable',
   target_unreachable: 'unreachable',
   kafka_unreachable: 'unreachable',
-  source_auth: 'person',
-  target_auth: 'person',
-  kafka_auth: 'person',
+  source_auth: 'usage',
+  target_auth: 'usage',
+  kafka_auth: 'usage',
+  source_denied: 'person',
+  target_denied: 'person',
+  kafka_denied: 'person',
+  database_missing: 'usage',
   source_not_ready: 'person',
   table_not_found: 'usage',
   slot_missing: 'person',
@@ -32,10 +38,11 @@ export const ERROR_CODES = {
   manifest_invalid: 'person',
   state_foreign: 'person',
   state_newer: 'person',
-  schema_missing: 'person',
-  schema_differs: 'person',
+  schema_missing: 'usage',
+  schema_differs: 'usage',
   schema_tool: 'person',
-  target_not_empty: 'person',
+  target_not_empty: 'usage',
+  target_altered: 'person',
   load_overlap: 'person',
   target_drift: 'person',
   target_constraint: 'person',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isBroker, isPostgresUrl } from '#core/address.ts';
 
 /** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */
 export interface Option {
@@ -23,10 +24,26 @@ const partName = z
   .regex(/^[a-z][a-z0-9_-]{0,39}$/, 'a name is a lower-case letter, then up to 39 of a-z, 0-9, _ and -');
 /** PostgreSQL: "CREATE_REPLICATION_SLOT": lower-case letters, digits and underscores; 63 bytes at most. */
 const slotName = z.string().regex(/^[a-z0-9_]{1,63}$/, 'a slot name is up to 63 of a-z, 0-9 and _');
+const POSTGRES_URL = 'write it as postgresql://host:5432/database, with user:password@ before the host';
+const BROKER = 'a broker is host:port';
 const postgresUrl = z
   .string()
-  .regex(/^postgres(ql)?:\/\//, 'write it as postgresql://user:password@host:5432/database');
-const broker = z.string().regex(/^.+:\d{1,5}$/, 'a broker is host:port');
+  .regex(/^postgres(ql)?:\/\//, { error: POSTGRES_URL, abort: true })
+  .refine(isPostgresUrl, `it is not a URL: ${POSTGRES_URL}, special characters of user and password as %XX`);
+const broker = z
+  .string()
+  .regex(/^.+:\d{1,5}$/, { error: BROKER, abort: true })
+  .refine(isBroker, `${BROKER}, the port up to 65535, an IPv6 address in brackets`);
+/** PostgreSQL cuts longer names without a word (PostgreSQL: "Identifiers and Key Words"). */
+const identifier = z
+  .string()
+  .min(1)
+  .max(63)
+  .refine(
+    (name) => Buffer.byteLength(name) <= 63 && !name.includes('\0'),
+    'a name has up to 63 bytes, none of them zero',
+  );
+const tablePattern = z.string().regex(/^!?[^!]/, 'a pattern is schema.table with * and ?; ! before it excludes');
 const mechanism = z.enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']);
 
 export const OPTIONS = [
@@ -96,7 +113,7 @@ export const OPTIONS = [
   },
   {
     path: 'source.tables',
-    type: z.array(text),
+    type: z.array(tablePattern).min(1),
     default: ['*'],
     derived: 'every user table',
     env: 'RESTAGE_SOURCE_TABLES',
@@ -105,7 +122,7 @@ export const OPTIONS = [
   },
   {
     path: 'source.publication',
-    type: z.string().min(1).max(63),
+    type: identifier,
     default: null,
     derived: '`restage_<name>`, with `-` written as `_`',
     env: 'RESTAGE_SOURCE_PUBLICATION',

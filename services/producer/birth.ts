@@ -1,10 +1,18 @@
 import type pg from 'pg';
-import { createSlot, dropSlot, endStaleWalsender, readSlot, type CreatedSlot } from '#adapters/postgres/source/slot.ts';
+import {
+  createSlot,
+  dropSlot,
+  endStaleWalsender,
+  readSlot,
+  type CreatedSlot,
+  type SlotState,
+} from '#adapters/postgres/source/slot.ts';
 import { currentLsn } from '#adapters/postgres/source/source-identity.ts';
 import type { SourceConfig } from '#core/config.ts';
 import type { EpochWriter } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
-import { formatLsn } from '#core/lsn.ts';
+import { formatLsn, parseLsn } from '#core/lsn.ts';
+import type { Manifest } from '#core/manifest.ts';
 import type { ManifestBook } from './manifest-book.ts';
 
 export interface SlotOptions {
@@ -31,38 +39,46 @@ export async function ensureSlot(options: SlotOptions): Promise<BornSlot | null>
   const { client, source, book, application } = options;
   await endStaleWalsender(client, source.slot, application);
   const slot = await readSlot(client, source.slot);
+  requireOwnSlot(source.slot, slot, book.last);
   const kind = book.last?.kind;
-  if (kind === undefined) {
-    if (slot !== null) throw foreignSlot(source.slot, 'and no manifest in this Kafka explains it');
-    await write(options, 'intent');
-    return born(options);
+  if (kind === undefined) await write(options, 'intent');
+  else if (kind !== 'intent') return null;
+  else if (slot !== null) await dropSlot(client, source.slot);
+  return born(options);
+}
+
+/**
+ * Compares a slot with the last manifest in Kafka; changes nothing.
+ * @throws RestageError slot_foreign when no manifest explains it, slot_missing, slot_ahead.
+ */
+export function requireOwnSlot(name: string, slot: SlotState | null, last: Manifest | null): void {
+  if (last === null) {
+    if (slot !== null) throw foreignSlot(name, 'and no manifest in this Kafka explains it');
+    return;
   }
-  if (kind === 'intent') {
-    if (slot !== null) {
-      if (slot.confirmed !== null && slot.confirmed < book.through)
-        throw foreignSlot(source.slot, 'and is older than this pipeline');
-      await dropSlot(client, source.slot);
-    }
-    return born(options);
+  const through = parseLsn(last.through);
+  if (last.kind === 'intent') {
+    if (slot !== null && slot.confirmed !== null && slot.confirmed < through)
+      throw foreignSlot(name, 'and is older than this pipeline');
+    return;
   }
   if (slot === null || slot.isLost) {
     throw new RestageError(
       'slot_missing',
       slot === null ? 'the replication slot is gone' : 'the server gave the replication slot up',
       {
-        where: `slot ${source.slot}, Kafka has everything up to ${formatLsn(book.through)}`,
+        where: `slot ${name}, Kafka has everything up to ${last.through}`,
         fix: 'changes since then may be lost: start the pipeline anew under another name; keep max_slot_wal_keep_size large enough',
       },
     );
   }
-  if (slot.plugin !== 'pgoutput') throw foreignSlot(source.slot, `and uses the plug-in ${slot.plugin ?? 'none'}`);
-  if (slot.confirmed !== null && slot.confirmed > book.through) {
+  if (slot.plugin !== 'pgoutput') throw foreignSlot(name, `and uses the plug-in ${slot.plugin ?? 'none'}`);
+  if (slot.confirmed !== null && slot.confirmed > through) {
     throw new RestageError('slot_ahead', 'the replication slot was moved or made again by someone else', {
-      where: `slot ${source.slot} is at ${formatLsn(slot.confirmed)}, Kafka has everything up to ${formatLsn(book.through)}`,
+      where: `slot ${name} is at ${formatLsn(slot.confirmed)}, Kafka has everything up to ${last.through}`,
       fix: 'the changes between are lost to this pipeline: start it anew under another name',
     });
   }
-  return null;
 }
 
 async function born(options: SlotOptions): Promise<BornSlot> {

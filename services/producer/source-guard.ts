@@ -9,12 +9,17 @@ import { parseLsn } from '#core/lsn.ts';
 
 /** @throws RestageError source_not_ready unless the server decodes its WAL. */
 export async function requireLogicalWal(client: pg.ClientBase): Promise<void> {
-  const [row] = (await client.query<{ level: string }>(`SELECT current_setting('wal_level') AS level`)).rows;
+  const [row] = (
+    await client.query<{ level: string; database: string }>(
+      `SELECT current_setting('wal_level') AS level, current_database()::text AS database`,
+    )
+  ).rows;
   if (row?.level === 'logical') return;
   throw new RestageError(
     'source_not_ready',
     `the source runs with wal_level = ${row?.level ?? 'unknown'}, and changes can only be read with logical`,
     {
+      where: `database ${row?.database ?? 'unknown'}`,
       fix: 'ALTER SYSTEM SET wal_level = logical; then restart the server',
     },
   );

@@ -12,7 +12,6 @@ import type { KafkaRecord } from '#core/record.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { quoteTable } from '#core/table-name.ts';
-import type { TargetSchema } from '#core/target-schema.ts';
 import { parseSnapshotRow, snapshotVersion } from './event-parser.ts';
 import type { StructureBook } from './structure-book.ts';
 
@@ -20,7 +19,6 @@ export interface LoadPassOptions {
   readonly reader: EpochReader;
   readonly structures: StructureBook;
   readonly state: TargetState;
-  readonly schema: TargetSchema;
   readonly client: pg.Client;
   readonly connect: () => Promise<pg.Client>;
   readonly workers: number;
@@ -93,15 +91,14 @@ async function takeManifest(
 
 /** Tables of a plan start empty: what an earlier load brought of them is removed with its ledger, in one transaction. */
 async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: AbortSignal): Promise<void> {
-  const { client, state, structures, schema, status } = options;
-  // The topic of structures may hold later ones than the plan's by now.
-  const planned = new Map((await structures.learn(manifest, signal)).map((structure) => [structure.topic, structure]));
+  const { client, state, structures, status } = options;
+  const planned = await structures.planned(manifest, signal);
   if (signal.aborted) return;
-  const structureOf = (topic: string): TableStructure => planned.get(topic) ?? structures.newest(topic);
+  const byTopic = new Map(planned.map((structure) => [structure.topic, structure]));
+  const structureOf = (topic: string): TableStructure => byTopic.get(topic) ?? structures.newest(topic);
   const tables = manifest.tables ?? [];
   const loads = await state.tableLoads(client);
-  if (loads.size === 0) await schema.preData(tables.map((table) => structureOf(table.topic)));
-  for (const table of tables) await readTargetTable(client, structureOf(table.topic));
+  for (const structure of planned) await readTargetTable(client, structure);
   const fresh = tables.filter((table) => (loads.get(table.topic)?.load ?? 0) < manifest.load);
   const retaken = fresh.filter(({ topic }) => loads.has(topic));
   await client.query('BEGIN');

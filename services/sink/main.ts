@@ -33,7 +33,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
       await lease.acquire(signal, () => (status.state = 'standby'));
       const held = AbortSignal.any([signal, lease.lost]);
       const { replicationFactor } = config.kafka;
-      await ensureTopics(pool, [...new Set([epochsTopic(prefix), epochsTopic(config.name)])], { replicationFactor });
+      await ensureTopics(pool, [epochsTopic(prefix)], { replicationFactor });
       await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
       const reader = createKafkaEpochReader({ pool, prefix, logger });
       const schema = openTargetSchema({ pipeline: config.name, target, changes: output?.rules ?? [] });

@@ -51,19 +51,18 @@ async function goOn(parts: SinkParts, client: pg.Client, lag: LagMeter, signal: 
   const stale = await endStaleSessions(client);
   if (stale > 0) parts.logger.warn({ ended: stale }, 'ended sessions that an earlier sink left');
   const state = new TargetState(parts.pipeline, randomUUID());
-  await state.prepare(client);
   const structures = new StructureBook(parts.reader, parts.schemasTopic, await parts.readStructures());
   const whenRunning = (): Promise<void> => whileRunning(parts, signal);
   const known = await state.open(client);
   if (known !== null) await requireSameLife(parts, known, signal);
-  const checkpoint = known ?? (await findPlan(parts, state, client, signal));
+  const checkpoint = known ?? (await findPlan(parts, state, structures, client, signal));
   if (checkpoint === null || signal.aborted) return;
   parts.status.through = formatLsn(checkpoint.through);
   if (checkpoint.pass === 1) {
     const { reader, schema, status, target } = parts;
     const connect = (): Promise<pg.Client> => connectApply(parts);
     const { loadWorkers: workers } = target;
-    const options = { reader, structures, state, schema, client, connect, workers, status, lag, whenRunning };
+    const options = { reader, structures, state, client, connect, workers, status, lag, whenRunning };
     lag.begin('load');
     if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
     status.state = 'indexing';
@@ -106,10 +105,14 @@ async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal)
   await pass.run(checkpoint.pass === 1 ? checkpoint.planOffset : checkpoint.nextOffset, checkpoint.through, signal);
 }
 
-/** Waits for the pipeline's first plan; null when aborted before. */
+/**
+ * Waits for the pipeline's first plan, and begins with it; null when aborted before. The tables come first: a target that
+ * cannot take them is left as it was found.
+ */
 async function findPlan(
   parts: SinkParts,
   state: TargetState,
+  structures: StructureBook,
   client: pg.Client,
   signal: AbortSignal,
 ): Promise<Checkpoint | null> {
@@ -118,6 +121,10 @@ async function findPlan(
     const plan = manifests.find(({ manifest }) => manifest.kind === 'plan');
     if (plan === undefined) continue;
     const through = parseLsn(plan.manifest.through);
+    const tables = await structures.planned(plan.manifest, signal);
+    if (signal.aborted) return null;
+    await parts.schema.preData(tables);
+    await state.prepare(client);
     await state.begin(client, plan.manifest.incarnation, plan.offset, through);
     parts.status.detail = '';
     return {
@@ -148,8 +155,18 @@ async function connectApply(parts: SinkParts): Promise<pg.Client> {
 }
 
 /** @throws RestageError state_foreign when the checkpoint is of another life of the pipeline, history_lost when Kafka has no such plan. */
-async function requireSameLife(parts: SinkParts, checkpoint: Checkpoint, signal: AbortSignal): Promise<void> {
-  for await (const manifests of parts.reader.manifests(checkpoint.planOffset, signal)) {
+export async function requireSameLife(
+  { reader }: Pick<SinkParts, 'reader'>,
+  checkpoint: Checkpoint,
+  signal: AbortSignal,
+): Promise<void> {
+  if ((await reader.end()) <= checkpoint.planOffset) {
+    throw new RestageError('history_lost', 'Kafka has less of this pipeline than the target has applied', {
+      where: `restage.checkpoint begins at offset ${checkpoint.planOffset} of .epochs, which ends before it`,
+      fix: 'correct kafka.brokers; if the topics were deleted, use an empty target and another pipeline name',
+    });
+  }
+  for await (const manifests of reader.manifests(checkpoint.planOffset, signal)) {
     const incarnation = manifests[0]?.manifest.incarnation ?? '';
     if (incarnation === checkpoint.incarnation) return;
     throw new RestageError('state_foreign', "the target's state belongs to another life of this pipeline", {

@@ -32,6 +32,13 @@ export class StructureBook {
     return learnt;
   }
 
+  /** The structures of a plan's tables, in its order. The topic of structures may hold later ones than the plan's by now. */
+  async planned(plan: Manifest, signal: AbortSignal): Promise<TableStructure[]> {
+    const own = new Map((await this.learn(plan, signal)).map((structure) => [structure.topic, structure]));
+    if (signal.aborted) return [];
+    return (plan.tables ?? []).map(({ topic }) => own.get(topic) ?? this.newest(topic));
+  }
+
   /** The ranges of a manifest that hold events. */
   eventRanges(manifest: Manifest): ManifestRange[] {
     return manifest.ranges.filter((range) => range.topic !== this.#schemasTopic);

@@ -28,7 +28,7 @@ const SOURCE_SQL = `${COMMON_SQL}
 const TARGET_SQL = `${COMMON_SQL}
   CREATE TABLE public.receipts (id bigint PRIMARY KEY, amount numeric, remark text);
   CREATE SCHEMA restage;
-  CREATE TABLE restage.checkpoint (pipeline text PRIMARY KEY, through pg_lsn NOT NULL, load_done boolean NOT NULL);
+  CREATE TABLE restage.checkpoint (pipeline text PRIMARY KEY, through pg_lsn NOT NULL, load_done boolean NOT NULL, format int NOT NULL DEFAULT 1);
   INSERT INTO restage.checkpoint VALUES ('verified', '0/0', true);
 `;
 const ROWS_SQL = `

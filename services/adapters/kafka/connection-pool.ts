@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { Connection, findCoordinatorV6, metadataV12 } from '@platformatic/kafka';
 import type { KafkaConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
@@ -140,7 +141,8 @@ export class ConnectionPool {
         connectTimeout: CONNECT_TIMEOUT_MS,
         requestTimeout: REQUEST_TIMEOUT_MS,
         maxInflights: 16,
-        ...(this.#config.ssl ? { tls: {}, tlsServerName: true } : {}),
+        // A name to check the certificate by; an IP address is none (RFC 6066).
+        ...(this.#config.ssl ? { tls: {}, tlsServerName: isIP(host) === 0 } : {}),
         ...(this.#config.sasl === null ? {} : { sasl: saslOptions(this.#config.sasl) }),
       });
       // A break between requests must not end the process: the next request reports it.

@@ -1,5 +1,8 @@
 import { createTopicsV7 } from '@platformatic/kafka';
+import { epochsTopic } from '#core/topic-names.ts';
 import type { ConnectionPool } from './connection-pool.ts';
+import { protocolCode } from './kafka-error.ts';
+import { LARGEST_MESSAGE_BYTES } from './topics.ts';
 
 const TIMEOUT_MS = 10_000;
 
@@ -20,4 +23,22 @@ export async function probeTopicCreation(
   ];
   const topic = { name, numPartitions: 1, replicationFactor, assignments: [], configs };
   await pool.request(null, 'control', (connection) => createTopicsV7.api.async(connection, [topic], TIMEOUT_MS, true));
+}
+
+/**
+ * Sees to it that Kafka answers and that the topics of epochs are there or could be made; makes nothing.
+ * @throws RestageError config_invalid (too few brokers for the copies asked for), kafka_unreachable, kafka_auth or kafka_denied.
+ */
+export async function requireReadyKafka(
+  pool: ConnectionPool,
+  prefix: string,
+  replicationFactor: number,
+): Promise<void> {
+  const topic = epochsTopic(prefix);
+  if ((await pool.locate([topic])).has(topic)) return;
+  try {
+    await probeTopicCreation(pool, topic, replicationFactor, LARGEST_MESSAGE_BYTES);
+  } catch (error) {
+    if (protocolCode(error) !== 'TOPIC_ALREADY_EXISTS') throw error;
+  }
 }

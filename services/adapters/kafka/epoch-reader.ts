@@ -22,7 +22,7 @@ export function createKafkaEpochReader(options: EpochReaderOptions): EpochReader
   return {
     manifests: (from, signal) => readManifests(options.pool, topic, from, signal),
     read: (range, signal) => readRange(options.pool, range, signal),
-    last: () => readLastManifest(options.pool, topic),
+    last: () => readLastManifest(options.pool, options.prefix),
     end: () => endOffset(options.pool, topic, 'read_committed'),
     close: () => Promise.resolve(),
   };

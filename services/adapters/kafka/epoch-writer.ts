@@ -16,7 +16,7 @@ import { encodeHeaders } from '#core/record.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { TRANSACTION_COORDINATOR, type ConnectionPool } from './connection-pool.ts';
 import { isRetriable, protocolCode } from './kafka-error.ts';
-import { readLastManifest } from './last-manifest.ts';
+import { lastManifest } from './last-manifest.ts';
 import { endOffset } from './offsets.ts';
 import { produceBatches, type SealedBatch } from './produce.ts';
 
@@ -73,7 +73,7 @@ class KafkaEpochWriter implements EpochWriter {
       await pause(OPEN_PAUSE_MS);
       end = await endOffset(pool, this.#epochs, 'read_committed');
     }
-    const last = await readLastManifest(pool, this.#epochs);
+    const last = await lastManifest(pool, this.#epochs, end);
     this.#total = totalOf(last?.manifest ?? null);
     return last;
   }

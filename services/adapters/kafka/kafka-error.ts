@@ -12,16 +12,20 @@ const RETRIABLE: ReadonlySet<string> = new Set([
   'UNKNOWN_TOPIC_OR_PARTITION',
   'FENCED_LEADER_EPOCH',
 ]);
-const FENCED: ReadonlySet<string> = new Set([
-  'PRODUCER_FENCED',
-  'INVALID_PRODUCER_EPOCH',
-  'TRANSACTIONAL_ID_AUTHORIZATION_FAILED',
-]);
+const FENCED: ReadonlySet<string> = new Set(['PRODUCER_FENCED', 'INVALID_PRODUCER_EPOCH']);
 const AUTH: ReadonlySet<string> = new Set([
   'SASL_AUTHENTICATION_FAILED',
+  'UNSUPPORTED_SASL_MECHANISM',
+  'ILLEGAL_SASL_STATE',
+]);
+const DENIED: ReadonlySet<string> = new Set([
   'TOPIC_AUTHORIZATION_FAILED',
   'CLUSTER_AUTHORIZATION_FAILED',
   'GROUP_AUTHORIZATION_FAILED',
+  'TRANSACTIONAL_ID_AUTHORIZATION_FAILED',
+  'POLICY_VIOLATION',
+  'INVALID_TOPIC_EXCEPTION',
+  'INVALID_CONFIG',
 ]);
 
 /** Names of the codes that own parsers meet; the library names those of its own. */
@@ -74,16 +78,22 @@ export function isRetriable(error: unknown): boolean {
   return code !== null && RETRIABLE.has(code);
 }
 
+/** What the network said, below the library's "connection failed". */
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && cause.message !== '' ? ` (${cause.message})` : '';
+}
+
 export function kafkaError(error: unknown, brokers: readonly string[]): RestageError {
   if (error instanceof RestageError) return error;
   const code = protocolCode(error);
   const message = error instanceof Error ? error.message : String(error);
   const where = `brokers ${brokers.join(', ')}`;
   if (code === null) {
-    return new RestageError('kafka_unreachable', `cannot reach Kafka: ${message}`, {
+    return new RestageError('kafka_unreachable', `cannot reach Kafka: ${message}${reasonOf(error)}`, {
       where,
       cause: error,
-      fix: 'check kafka.brokers, and that the broker runs',
+      fix: 'check kafka.brokers and kafka.ssl, and that the broker runs',
     });
   }
   if (FENCED.has(code)) {
@@ -94,10 +104,22 @@ export function kafkaError(error: unknown, brokers: readonly string[]): RestageE
     });
   }
   if (AUTH.has(code))
-    return new RestageError('kafka_auth', `Kafka refused: ${code}`, {
+    return new RestageError('kafka_auth', `Kafka does not accept kafka.sasl: ${code}`, {
       where,
       cause: error,
-      fix: 'check kafka.sasl and the ACLs',
+      fix: 'correct mechanism, username and password in kafka.sasl',
+    });
+  if (DENIED.has(code))
+    return new RestageError('kafka_denied', `Kafka refused: ${code}: ${message}`, {
+      where,
+      cause: error,
+      fix: "allow the user to create, read and write the pipeline's topics, groups and transactional ids (ACLs, policies)",
+    });
+  if (code === 'INVALID_REPLICATION_FACTOR')
+    return new RestageError('config_invalid', 'Kafka has fewer brokers than kafka.topics.replicationFactor asks for', {
+      where,
+      cause: error,
+      fix: 'lower kafka.topics.replicationFactor, or start the missing brokers',
     });
   if (code === 'MESSAGE_TOO_LARGE') {
     return new RestageError('record_too_large', 'Kafka refused a batch as too large', {

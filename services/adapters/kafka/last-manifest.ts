@@ -1,4 +1,5 @@
 import { parseManifest, type StoredManifest } from '#core/manifest.ts';
+import { epochsTopic } from '#core/topic-names.ts';
 import { committedRecords } from './committed-records.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { endOffset, startOffset } from './offsets.ts';
@@ -7,9 +8,15 @@ import { fetchBatches } from './partition-reader.ts';
 /** Usually the last records are one manifest and its marker; aborted transactions make it look further. */
 const LOOK_BACK = 4n;
 
-/** The last committed manifest on an `.epochs` topic; null where there is none. */
-export async function readLastManifest(pool: ConnectionPool, topic: string): Promise<StoredManifest | null> {
-  const end = await endOffset(pool, topic, 'read_committed');
+/** The last committed manifest of a pipeline as it is now, also while its producer writes; null where there is none. */
+export async function readLastManifest(pool: ConnectionPool, prefix: string): Promise<StoredManifest | null> {
+  const topic = epochsTopic(prefix);
+  if (!(await pool.locate([topic])).has(topic)) return null;
+  return lastManifest(pool, topic, await endOffset(pool, topic, 'read_committed'));
+}
+
+/** The last committed manifest before the offset `end`; null on an empty topic. */
+export async function lastManifest(pool: ConnectionPool, topic: string, end: bigint): Promise<StoredManifest | null> {
   const start = await startOffset(pool, topic);
   for (let width = LOOK_BACK; ; width *= 4n) {
     const from = end - width < start ? start : end - width;

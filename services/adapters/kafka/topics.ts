@@ -15,7 +15,7 @@ const BATCH = 500;
 const TIMEOUT_MS = 30_000;
 const LEADER_POLL_MS = 50;
 const LEADER_LIMIT_MS = 30_000;
-const LARGEST_MESSAGE_BYTES = String(64 * 1024 * 1024);
+export const LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024;
 /** Kafka: "Topic Configs". The segment being written is never compacted: in its usual week or GiB a status every 2 s piles up. */
 const COMPACTED: Readonly<Record<string, string>> = {
   'cleanup.policy': 'compact',
@@ -46,7 +46,7 @@ async function createTopics(pool: ConnectionPool, names: readonly string[], opti
     ...(options.compacted === true ? COMPACTED : HISTORY),
     'retention.ms': '-1',
     'retention.bytes': '-1',
-    'max.message.bytes': LARGEST_MESSAGE_BYTES,
+    'max.message.bytes': String(LARGEST_MESSAGE_BYTES),
   };
   const configs = Object.entries(settings).map(([name, value]) => ({ name, value }));
   const topics = names.map((name) => ({

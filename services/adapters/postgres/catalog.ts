@@ -1,5 +1,7 @@
 import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
+import { matchesGlob } from '#core/glob.ts';
+import { nearest } from '#core/nearest.ts';
 import type { ColumnStructure, JsonForm, RowIdentity, TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey } from '#core/table-name.ts';
 import { tableTopic } from '#core/topic-names.ts';
@@ -74,7 +76,8 @@ export async function readTables(
 
 /**
  * The tables that the patterns choose: globs over `schema.table`, `!` excludes, the last match wins.
- * @throws RestageError table_not_found when a pattern without `*` or `?` matches nothing, or when nothing is left.
+ * @throws RestageError table_not_found when a pattern matches nothing, or when nothing is left. Only an exclusion with `*` or `?`
+ * may match nothing: one that names its table is misspelt then, and the table would be copied.
  */
 export function selectTables(all: readonly TableStructure[], patterns: readonly string[]): TableStructure[] {
   if (patterns.length === 0) return [...all];
@@ -83,19 +86,15 @@ export function selectTables(all: readonly TableStructure[], patterns: readonly 
   for (const table of all) chosen.set(tableKey(table), startsExcluding);
   for (const pattern of patterns) {
     const isExclude = pattern.startsWith('!');
-    const expression = globToExpression(isExclude ? pattern.slice(1) : pattern);
-    const matches = all.filter((table) => expression.test(`${table.schema}.${table.table}`));
-    if (matches.length === 0 && !isExclude) {
-      throw new RestageError('table_not_found', `source.tables: no table matches ${JSON.stringify(pattern)}`, {
-        where: `known: ${all.slice(0, 8).map(formatTable).join(', ')}${all.length > 8 ? ', …' : ''}`,
-        fix: 'correct the pattern; it is matched against schema.table, with * and ?',
-      });
-    }
+    const glob = isExclude ? pattern.slice(1) : pattern;
+    const matches = all.filter((table) => matchesGlob(glob, plainName(table)));
+    if (matches.length === 0 && !(isExclude && /[*?]/.test(glob))) throw noMatch(pattern, glob, all);
     for (const table of matches) chosen.set(tableKey(table), !isExclude);
   }
   const tables = all.filter((table) => chosen.get(tableKey(table)) === true);
   if (tables.length === 0) {
     throw new RestageError('table_not_found', 'source.tables chooses no table', {
+      where: `patterns ${patterns.map((pattern) => JSON.stringify(pattern)).join(', ')}, ${all.length} tables in the source`,
       fix: 'widen the patterns in source.tables',
     });
   }
@@ -112,12 +111,17 @@ function groupByOid<T extends { readonly oid: string }>(rows: readonly T[]): Map
   return groups;
 }
 
-function globToExpression(glob: string): RegExp {
-  const source = glob
-    .replaceAll(/[.+^${}()|[\]\\]/g, String.raw`\$&`)
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
-  return new RegExp(`^${source}$`, 'su');
+function plainName(table: TableStructure): string {
+  return `${table.schema}.${table.table}`;
+}
+
+function noMatch(pattern: string, glob: string, all: readonly TableStructure[]): RestageError {
+  const close = nearest(glob, all.map(plainName));
+  const known = `${all.slice(0, 8).map(formatTable).join(', ')}${all.length > 8 ? ', …' : ''}`;
+  return new RestageError('table_not_found', `source.tables: no table matches ${JSON.stringify(pattern)}`, {
+    where: `tables of the source: ${known === '' ? 'none' : known}`,
+    fix: `correct the pattern${close === null ? '' : `, did you mean ${close}?`}; it is matched against schema.table, with * and ?`,
+  });
 }
 
 function makeStructure(

@@ -37,25 +37,19 @@ const NO_TIMEOUTS: Readonly<Record<string, string>> = {
   idle_in_transaction_session_timeout: '0',
 };
 
+const TOO_MANY_CONNECTIONS = '53300';
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /**
  * Opens a session with every pinned setting given at start-up, where no later SET can come too late.
- * @throws RestageError source_unreachable, source_auth, target_unreachable or target_auth.
+ * @throws RestageError config_invalid, database_missing, and `source_` or `target_` with unreachable, auth or denied.
  */
 export async function connectPg(options: SessionOptions): Promise<pg.Client> {
   const settings = { ...PINNED_SETTINGS, ...NO_TIMEOUTS, ...options.settings };
   const startup = Object.entries(settings)
     .map(([name, value]) => `-c ${name}=${escapeOption(value)}`)
     .join(' ');
-  const client = new pg.Client({
-    ...parseUrl(options),
-    application_name: options.application,
-    options: startup,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    keepAlive: true,
-    ...(options.replication === true ? { replication: 'database' } : {}),
-  });
+  const client = makeClient(options, startup);
   // A connection that breaks between queries must not end the process: the next query reports it.
   client.on('error', () => undefined);
   try {
@@ -86,21 +80,62 @@ function parseUrl(options: SessionOptions): { connectionString: string } {
   return { connectionString: options.url };
 }
 
+/** The driver reads the URL, and the certificates that it names, when the client is made. */
+function makeClient(options: SessionOptions, startup: string): pg.Client {
+  const parsed = parseUrl(options);
+  try {
+    return new pg.Client({
+      ...parsed,
+      application_name: options.application,
+      options: startup,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+      ...(options.replication === true ? { replication: 'database' } : {}),
+    });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new RestageError('config_invalid', `the ${options.purpose}'s url cannot be used: ${why}`, {
+      where: describeUrl(options.url),
+      cause,
+      fix: 'correct what the message names; special characters of user and password are written as %XX',
+    });
+  }
+}
+
+/** PostgreSQL: "PostgreSQL Error Codes", classes 28 and 3D. The driver itself refuses to log in without a password, with no code. */
 function connectError(options: SessionOptions, cause: unknown): RestageError {
+  const { purpose } = options;
   const where = describeUrl(options.url);
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   const what = cause instanceof Error ? cause.message || code : String(cause);
-  if (code.startsWith('28') || code === '3D000' || code === '42501') {
-    return new RestageError(`${options.purpose}_auth`, `the ${options.purpose} refused the connection: ${what}`, {
+  if (code === '28P01' || what.startsWith('SASL')) {
+    return new RestageError(`${purpose}_auth`, `the ${purpose} does not accept user and password: ${what}`, {
       where,
       cause,
-      fix: `check user, password and database in the ${options.purpose}'s url, and pg_hba.conf on the server`,
+      fix: `correct user and password in the ${purpose}'s url`,
+    });
+  }
+  if (code === '3D000') {
+    return new RestageError('database_missing', `the ${purpose}'s server has no such database: ${what}`, {
+      where,
+      cause,
+      fix: `correct the database in the ${purpose}'s url, or make it`,
+    });
+  }
+  if (code.startsWith('28') || code === '42501') {
+    return new RestageError(`${purpose}_denied`, `the ${purpose} refused the connection: ${what}`, {
+      where,
+      cause,
+      fix: 'allow the role: its line in pg_hba.conf, LOGIN, CONNECT on the database and, for the source, REPLICATION',
     });
   }
   return new RestageError(`${options.purpose}_unreachable`, `cannot reach the ${options.purpose}: ${what}`, {
     where,
     cause,
-    fix: 'check host and port, and that the server runs and accepts connections',
+    fix:
+      code === TOO_MANY_CONNECTIONS
+        ? `raise max_connections and max_wal_senders, or lower ${purpose === 'source' ? 'source.snapshotWorkers' : 'targets[].loadWorkers'}`
+        : 'check host and port, and that the server runs and accepts connections',
   });
 }
 

@@ -1,11 +1,10 @@
 import pino from 'pino';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { probeTopicCreation } from '#adapters/kafka/creation-probe.ts';
+import { LARGEST_MESSAGE_BYTES } from '#adapters/kafka/topics.ts';
 import { RestageError } from '#core/errors.ts';
 import type { CheckContext } from './check-context.ts';
 import type { Check, Finding } from './finding.ts';
-
-const MESSAGE_BYTES = 64 * 1024 * 1024;
 
 /** The brokers, by requests of the kind that the services send. */
 export const KAFKA_CHECKS: readonly Check[] = [{ id: 'kafka.topics', severity: 'block', run: checkTopics }];
@@ -20,7 +19,7 @@ async function checkTopics({ config }: CheckContext): Promise<Finding[]> {
       pool,
       `${config.name}.check-${process.pid}`,
       config.kafka.replicationFactor,
-      MESSAGE_BYTES,
+      LARGEST_MESSAGE_BYTES,
     );
     return [];
   } catch (error) {
@@ -31,7 +30,7 @@ async function checkTopics({ config }: CheckContext): Promise<Finding[]> {
         evidence: `${config.kafka.brokers.join(', ')}: ${error instanceof Error ? error.message : String(error)}`,
         fix:
           (error instanceof RestageError ? error.fix : undefined) ??
-          `allow CREATE on topics with prefix ${config.name}., and set kafka.replicationFactor to no more than there are brokers`,
+          `allow CREATE on topics with prefix ${config.name}., and set kafka.topics.replicationFactor to no more than there are brokers`,
       },
     ];
   } finally {

@@ -1,9 +1,9 @@
 import { publicationSql } from '#adapters/postgres/source/publication.ts';
-import { readSlot } from '#adapters/postgres/source/slot.ts';
 import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 import { readSetting, type CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
 import { probeReplication } from './replication-probe.ts';
+import { checkSlot } from './slot-check.ts';
 
 const SLOTS_NEEDED = 2;
 
@@ -13,7 +13,7 @@ export const SOURCE_CHECKS: readonly Check[] = [
   { id: 'source.free_slots', severity: 'block', run: checkFreeSlots },
   { id: 'source.replication_role', severity: 'block', run: checkReplicationRole },
   { id: 'source.replication_connection', severity: 'block', run: probeReplication },
-  { id: 'source.slot_name', severity: 'block', run: checkSlotName },
+  { id: 'source.slot_name', severity: 'block', run: checkSlot },
   { id: 'source.publication', severity: 'block', run: checkPublication },
   { id: 'source.encoding', severity: 'block', run: checkEncoding },
   { id: 'source.slot_limit', severity: 'warn', run: checkSlotLimit },
@@ -74,38 +74,6 @@ async function checkReplicationRole({ source, sourceRole }: CheckContext): Promi
           fix: `ALTER ROLE ${quoteIdentifier(sourceRole)} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO ${quoteIdentifier(sourceRole)};`,
         },
       ];
-}
-
-async function checkSlotName({ source, config }: CheckContext): Promise<Finding[]> {
-  const slot = await readSlot(source, config.source.slot);
-  if (slot === null) return [];
-  const [here] = (await source.query<{ name: string }>('SELECT current_database()::text AS name')).rows;
-  const drop = `SELECT pg_drop_replication_slot('${config.source.slot.replaceAll("'", "''")}');`;
-  if (slot.plugin !== 'pgoutput' || slot.database !== here?.name) {
-    return [
-      {
-        what: `the slot ${config.source.slot} belongs to something else`,
-        evidence: `plugin ${slot.plugin ?? 'none'}, database ${slot.database ?? 'none'}`,
-        fix: 'set source.slot to another name',
-      },
-    ];
-  }
-  if (slot.isLost)
-    return [
-      {
-        what: `the slot ${config.source.slot} is lost`,
-        evidence: 'wal_status = lost',
-        fix: `${drop} -- the tables are then loaded again`,
-      },
-    ];
-  return [
-    {
-      severity: 'info',
-      what: `the slot ${config.source.slot} is there already`,
-      evidence: `${slot.activePid === null ? 'inactive' : `in use by process ${slot.activePid}`}, keeps ${slot.retainedBytes} bytes of WAL`,
-      fix: "nothing, when it is this pipeline's own",
-    },
-  ];
 }
 
 async function checkPublication({ source, config, tables }: CheckContext): Promise<Finding[]> {

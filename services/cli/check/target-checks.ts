@@ -1,5 +1,6 @@
 import { findPgTools } from '#adapters/postgres/target/pg-dump.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
+import { findCheckpoint } from '#adapters/postgres/target/target-state.ts';
 import { presentTables, requireAbsent, requireEmpty, requireFitting } from '#adapters/postgres/target/target-tables.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
@@ -14,6 +15,7 @@ export const TARGET_CHECKS: readonly Check[] = [
   { id: 'target.read_only', severity: 'block', run: eachTarget(checkReadOnly) },
   { id: 'target.create', severity: 'block', run: eachTarget(checkCreate) },
   { id: 'target.extensions', severity: 'block', run: eachTarget(checkExtensions) },
+  { id: 'target.state', severity: 'block', run: eachTarget(checkState) },
   { id: 'target.tables', severity: 'block', run: eachTarget(checkTables) },
   { id: 'target.replication_role', severity: 'warn', run: eachTarget(checkReplicationRole) },
   { id: 'target.triggers', severity: 'warn', run: eachTarget(checkTriggers) },
@@ -143,6 +145,16 @@ async function checkExtensions(
       fix: `CREATE EXTENSION ${quoteIdentifier(name)};`,
     })),
   ];
+}
+
+/** A position that a newer Restage wrote. */
+async function checkState({ client }: CheckedTarget, { config }: CheckContext): Promise<Finding[]> {
+  try {
+    await findCheckpoint(client, config.name);
+    return [];
+  } catch (error) {
+    return [findingOf(error)];
+  }
 }
 
 /** What pre-data will ask for, before it does; a pipeline that has begun is past it. */

@@ -47,7 +47,7 @@ const SIDE_SQL = `
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
    WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')`;
 
-/** Matches a table with what the rules make of it. @throws RestageError schema_missing, schema_differs or rule_invalid. */
+/** Matches a table with what the rules make of it. @throws RestageError target_altered or rule_invalid. */
 export async function pairTables(
   source: pg.ClientBase,
   target: pg.ClientBase,
@@ -60,7 +60,7 @@ export async function pairTables(
   );
   const [from, to] = [await readSide(source, structure), await readSide(target, shaped)];
   if (from === null || to === null) {
-    throw new RestageError('schema_missing', `a table is missing in the ${from === null ? 'source' : 'target'}`, {
+    throw new RestageError('target_altered', `a table is missing in the ${from === null ? 'source' : 'target'}`, {
       where: formatTable(from === null ? structure : shaped),
       fix: 'let the initial load be done first: restage wait',
     });
@@ -71,7 +71,7 @@ export async function pairTables(
     .map(({ name }) => name);
   const missing = names.filter((name) => !to.columns.has(name));
   if (missing.length > 0) {
-    throw new RestageError('schema_differs', 'a table in the target lacks columns that the source has', {
+    throw new RestageError('target_altered', 'a table in the target lacks columns that the source has', {
       where: `${formatTable(shaped)}: ${missing.join(', ')}`,
       fix: "add the columns to the target's table",
     });

@@ -27,15 +27,40 @@ export async function ensurePublication(
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? cause.code : '';
     if (code !== '42501') throw cause;
-    throw new RestageError(
-      'publication_missing',
-      `the source has no publication ${name}, and the role may not make it`,
-      {
-        cause,
-        fix: `as the tables' owner: ${publicationSql(name, tables)};`,
-      },
-    );
+    throw notMade(name, tables, cause);
   }
+}
+
+/**
+ * What ensurePublication would refuse, with nothing made: publishing a table is its owner's right and takes CREATE on the
+ * database (PostgreSQL: "CREATE PUBLICATION", Notes). @throws RestageError publication_missing.
+ */
+export async function requirePublishable(
+  client: pg.ClientBase,
+  name: string,
+  tables: readonly TableName[],
+): Promise<void> {
+  const exists = (await client.query('SELECT FROM pg_publication WHERE pubname = $1', [name])).rowCount === 1;
+  if (exists) return requireCovered(client, name, tables);
+  const { rowCount } = await client.query(
+    `SELECT FROM unnest($1::text[], $2::text[]) AS t(schema, name)
+       JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+      WHERE NOT pg_has_role(current_user, c.relowner, 'usage') OR NOT has_database_privilege(current_database(), 'create')`,
+    [tables.map((table) => table.schema), tables.map((table) => table.table)],
+  );
+  if (rowCount !== 0) throw notMade(name, tables);
+}
+
+function notMade(name: string, tables: readonly TableName[], cause?: unknown): RestageError {
+  return new RestageError(
+    'publication_missing',
+    `the source has no publication ${name}, and the role may not make it`,
+    {
+      cause,
+      where: `publication ${name}`,
+      fix: `as the tables' owner: ${publicationSql(name, tables)};`,
+    },
+  );
 }
 
 async function requireCovered(client: pg.ClientBase, name: string, tables: readonly TableName[]): Promise<void> {

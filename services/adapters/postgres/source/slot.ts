@@ -86,6 +86,41 @@ export async function dropSlot(client: pg.ClientBase, name: string): Promise<voi
   ]);
 }
 
+/** @throws RestageError slot_none_free when neither a slot of this name nor room for one more is there. */
+export async function requireSlotRoom(client: pg.ClientBase, name: string): Promise<void> {
+  const [row] = (
+    await client.query<{ used: string; most: string; is_there: boolean }>(
+      `SELECT count(*)::text AS used, current_setting('max_replication_slots') AS most,
+              coalesce(bool_or(slot_name = $1), false) AS is_there
+         FROM pg_replication_slots`,
+      [name],
+    )
+  ).rows;
+  if (row === undefined || row.is_there || Number(row.used) < Number(row.most)) return;
+  throw noneFree(name, `${row.used} of max_replication_slots = ${row.most} are in use`);
+}
+
+/** @throws RestageError slot_foreign when a walsender of another program reads the slot. */
+export async function requireOwnWalsender(
+  client: pg.ClientBase,
+  name: string,
+  slot: SlotState | null,
+  application: string,
+): Promise<void> {
+  if (slot === null || slot.activePid === null) return;
+  const [holder] = (
+    await client.query<{ application_name: string | null }>(
+      'SELECT application_name FROM pg_stat_activity WHERE pid = $1',
+      [slot.activePid],
+    )
+  ).rows;
+  if (holder === undefined || holder.application_name === application) return;
+  throw new RestageError('slot_foreign', `the replication slot ${name} is in use by another program`, {
+    where: `slot ${name}, walsender ${slot.activePid}, application ${JSON.stringify(holder.application_name)}`,
+    fix: 'stop that program, or give this pipeline another name or source.slot',
+  });
+}
+
 /**
  * Ends a walsender that an earlier holder of the lease left on our slot, and waits until the slot is free.
  * @throws RestageError slot_foreign when it is not ours.
@@ -93,18 +128,7 @@ export async function dropSlot(client: pg.ClientBase, name: string): Promise<voi
 export async function endStaleWalsender(client: pg.ClientBase, name: string, application: string): Promise<void> {
   const deadline = Date.now() + TERMINATE_LIMIT_MS;
   for (let slot = await readSlot(client, name); slot?.activePid != null; slot = await readSlot(client, name)) {
-    const [holder] = (
-      await client.query<{ application_name: string | null }>(
-        'SELECT application_name FROM pg_stat_activity WHERE pid = $1',
-        [slot.activePid],
-      )
-    ).rows;
-    if (holder !== undefined && holder.application_name !== application) {
-      throw new RestageError('slot_foreign', `the replication slot ${name} is in use by another program`, {
-        where: `walsender ${slot.activePid}, application ${JSON.stringify(holder.application_name)}`,
-        fix: 'stop that program, or give this pipeline another name or source.slot',
-      });
-    }
+    await requireOwnWalsender(client, name, slot, application);
     if (Date.now() > deadline) {
       throw new RestageError('transient', `the walsender ${slot.activePid} of slot ${name} does not end`, {
         where: `slot ${name}`,
@@ -120,16 +144,18 @@ async function serverVersion(client: pg.Client): Promise<number> {
   return Number(row?.server_version_num ?? '0');
 }
 
+function noneFree(name: string, seen: string, cause?: unknown): RestageError {
+  return new RestageError('slot_none_free', 'the source has no free replication slot', {
+    where: `slot ${name}: ${seen}`,
+    cause,
+    fix: 'drop a slot that nobody uses (SELECT * FROM pg_replication_slots), or raise max_replication_slots and restart the server',
+  });
+}
+
 function slotError(name: string, cause: unknown): unknown {
   const code = cause instanceof Error && 'code' in cause ? cause.code : '';
   const message = cause instanceof Error ? cause.message : String(cause);
-  if (code === '53400') {
-    return new RestageError('slot_none_free', 'the source has no free replication slot', {
-      where: `slot ${name}`,
-      cause,
-      fix: 'drop a slot that nobody uses (SELECT * FROM pg_replication_slots), or raise max_replication_slots and restart the server',
-    });
-  }
+  if (code === '53400') return noneFree(name, 'all of max_replication_slots are in use', cause);
   if (code === '55000' && /wal_level/.test(message)) {
     return new RestageError('source_not_ready', `the source cannot decode its WAL: ${message}`, {
       cause,

@@ -117,7 +117,7 @@ function isSettable(table: TargetTable, name: string, isRename: boolean): boolea
 function castOf(table: TargetTable, name: string): string {
   const column = table.columns.get(name);
   if (column === undefined)
-    throw new RestageError('schema_differs', 'a column is missing in the target', {
+    throw new RestageError('target_altered', 'a column is missing in the target', {
       where: `${formatTable(table.structure)}.${name}`,
     });
   return column.cast;

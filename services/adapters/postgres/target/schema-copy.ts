@@ -41,7 +41,6 @@ export class SchemaCopy implements TargetSchema {
     const client = await this.#options.connect();
     try {
       const journal = new SchemaJournal(client, this.#options.pipeline);
-      await journal.create();
       if (await journal.isPreDataDone()) {
         await requireFitting(client, tables);
         return;
@@ -49,6 +48,7 @@ export class SchemaCopy implements TargetSchema {
       await requireAbsent(client, tables);
       const archive = await loadArchive(client, this.#options.pipeline);
       if (archive === null) throw noArchive();
+      await journal.create();
       const sql = await archiveSql(
         await findPgTools(archive.sourceMajor),
         archive.archive,

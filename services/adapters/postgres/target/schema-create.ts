@@ -31,12 +31,12 @@ export class SchemaCreate implements TargetSchema {
     const client = await this.#options.connect();
     try {
       const journal = new SchemaJournal(client, this.#options.pipeline);
-      await journal.create();
       if (await journal.isPreDataDone()) {
         await requireFitting(client, tables);
         return;
       }
       await requireAbsent(client, tables);
+      await journal.create();
       await client.query('BEGIN');
       for (const schema of new Set(tables.map((table) => table.schema))) await ensureSchema(client, schema);
       await createEnums(client, tables);

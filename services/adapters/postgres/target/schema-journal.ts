@@ -39,7 +39,10 @@ export class SchemaJournal {
         PRIMARY KEY (pipeline, step))`);
   }
 
+  /** False also where there is no journal yet. */
   async isPreDataDone(): Promise<boolean> {
+    const exists = await this.#client.query("SELECT FROM pg_class WHERE oid = to_regclass('restage.journal')");
+    if (exists.rowCount === 0) return false;
     const done = await this.#client.query(
       'SELECT FROM restage.journal WHERE pipeline = $1 AND step = $2 AND finished_at IS NOT NULL',
       [this.#pipeline, PRE_DATA],

@@ -24,10 +24,10 @@ export class SchemaRequire implements TargetSchema {
     const client = await this.#options.connect();
     try {
       const journal = new SchemaJournal(client, this.#options.pipeline);
-      await journal.create();
       await requireFitting(client, tables);
       if (await journal.isPreDataDone()) return;
       await requireEmpty(client, tables);
+      await journal.create();
       await client.query('BEGIN');
       await journal.finishPreData([], {
         how: 'require',

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import { formatTable, type TableName } from '#core/table-name.ts';
 import { connectPg } from '../session.ts';
-import { dumpStructure, findPgTools, listArchive } from './pg-dump.ts';
+import { dumpStructure, findPgTools, listArchive, type PgTools } from './pg-dump.ts';
 import { chooseEntries, formatList, parseList } from './restore-list.ts';
 import { SchemaJournal } from './schema-journal.ts';
 
@@ -31,27 +31,17 @@ export type StoreResult = { readonly leftOut: readonly string[] } | null;
 export async function storeArchive(options: StoreArchiveOptions): Promise<StoreResult> {
   const { targetClient, pipeline } = options;
   const journal = new SchemaJournal(targetClient, pipeline);
-  await journal.create();
-  await createArchiveTable(targetClient);
   if (await journal.isPreDataDone()) return null;
   const source = await readSource(options);
-  const targetMajor = await majorOf(targetClient);
-  if (targetMajor < source.major) {
-    throw new RestageError(
-      'schema_differs',
-      `the target is PostgreSQL ${targetMajor}, older than the source's ${source.major}`,
-      {
-        fix: `use a target of version ${source.major} or newer, or schema: create`,
-      },
-    );
-  }
-  const tools = await findPgTools(source.major);
+  const tools = await requireCopyable(source.major, targetClient);
   const archive = await dumpStructure(tools, options.sourceUrl);
   const choice = chooseEntries(
     parseList(await listArchive(tools, archive)),
     source.oids,
     await availableExtensions(targetClient),
   );
+  await journal.create();
+  await createArchiveTable(targetClient);
   await targetClient.query(
     `INSERT INTO restage.archive (pipeline, made_at, source_version, archive, list) VALUES ($1, now(), $2, $3, $4)
      ON CONFLICT (pipeline) DO UPDATE SET made_at = now(), source_version = excluded.source_version, archive = excluded.archive, list = excluded.list`,
@@ -60,9 +50,23 @@ export async function storeArchive(options: StoreArchiveOptions): Promise<StoreR
   return { leftOut: choice.leftOut };
 }
 
+/** The tools that copy a structure from a source of this version. @throws RestageError schema_differs for an older target, schema_tool. */
+export async function requireCopyable(sourceMajor: number, target: pg.ClientBase): Promise<PgTools> {
+  const targetMajor = await majorOf(target);
+  if (targetMajor < sourceMajor) {
+    throw new RestageError(
+      'schema_differs',
+      `the target is PostgreSQL ${targetMajor}, older than the source's ${sourceMajor}`,
+      { where: 'schema: copy', fix: `use a target of version ${sourceMajor} or newer, or schema: create` },
+    );
+  }
+  return findPgTools(sourceMajor);
+}
+
 /** null when nothing was stored for this pipeline. */
 export async function loadArchive(client: pg.ClientBase, pipeline: string): Promise<StructureArchive | null> {
-  await createArchiveTable(client);
+  const exists = await client.query("SELECT FROM pg_class WHERE oid = to_regclass('restage.archive')");
+  if (exists.rowCount === 0) return null;
   const [row] = (
     await client.query<{ source_version: number; archive: Buffer; list: string }>(
       'SELECT source_version, archive, list FROM restage.archive WHERE pipeline = $1',

@@ -36,6 +36,55 @@ const STATEMENTS = [
      pipeline text, topic text, load int NOT NULL, snapshot pg_lsn, PRIMARY KEY (pipeline, topic))`,
 ];
 
+interface CheckpointRow {
+  readonly incarnation: string;
+  readonly pass: number;
+  readonly plan_offset: string;
+  readonly next_offset: string;
+  readonly through: string;
+  readonly load_done: boolean;
+}
+
+const CHECKPOINT = 'incarnation, pass, plan_offset::text, next_offset::text, through::text, load_done';
+
+/** The pipeline's row, only read; null where there is none. @throws RestageError state_newer. */
+export async function findCheckpoint(client: pg.ClientBase, pipeline: string): Promise<Checkpoint | null> {
+  if (!(await hasKnownRow(client, pipeline))) return null;
+  const sql = `SELECT ${CHECKPOINT} FROM restage.checkpoint WHERE pipeline = $1`;
+  const [row] = (await client.query<CheckpointRow>(sql, [pipeline])).rows;
+  return row === undefined ? null : toCheckpoint(row);
+}
+
+/** A newer version's row may have another form: nothing else is asked of it. @throws RestageError state_newer. */
+async function hasKnownRow(client: pg.ClientBase, pipeline: string): Promise<boolean> {
+  const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.checkpoint')`);
+  if (known.rowCount === 0) return false;
+  const sql = 'SELECT format FROM restage.checkpoint WHERE pipeline = $1';
+  const [row] = (await client.query<{ format: number }>(sql, [pipeline])).rows;
+  if (row !== undefined) requireKnownFormat(row.format, pipeline);
+  return row !== undefined;
+}
+
+function toCheckpoint(row: CheckpointRow): Checkpoint {
+  return {
+    incarnation: row.incarnation,
+    pass: row.pass === 1 ? 1 : 2,
+    planOffset: BigInt(row.plan_offset),
+    nextOffset: BigInt(row.next_offset),
+    through: parseLsn(row.through),
+    isLoadDone: row.load_done,
+  };
+}
+
+/** @throws RestageError state_newer. */
+export function requireKnownFormat(format: number, pipeline: string): void {
+  if (format <= STATE_FORMAT) return;
+  throw new RestageError('state_newer', `the target's state has form ${format}, newer than this Restage reads`, {
+    where: `restage.checkpoint, pipeline ${pipeline}`,
+    fix: 'use the newer version of Restage that wrote it',
+  });
+}
+
 /** Restage's own tables in a target. Every write is made in the transaction of the data it covers (invariant 2). */
 export class TargetState {
   readonly #pipeline: string;
@@ -55,41 +104,13 @@ export class TargetState {
     for (const statement of hasSchema ? STATEMENTS.slice(1) : STATEMENTS) await client.query(statement);
   }
 
-  /** Takes the row over for this holder. @throws RestageError state_newer. */
+  /** Takes the row over for this holder; null where there is none. @throws RestageError state_newer. */
   async open(client: pg.ClientBase): Promise<Checkpoint | null> {
-    const { rows } = await client.query<{
-      format: number;
-      incarnation: string;
-      pass: number;
-      plan_offset: string;
-      next_offset: string;
-      through: string;
-      load_done: boolean;
-    }>(
-      `UPDATE restage.checkpoint SET lease_token = $2 WHERE pipeline = $1
-       RETURNING format, incarnation, pass, plan_offset::text, next_offset::text, through::text, load_done`,
-      [this.#pipeline, this.#token],
-    );
-    const [row] = rows;
-    if (row === undefined) return null;
-    if (row.format > STATE_FORMAT) {
-      throw new RestageError(
-        'state_newer',
-        `the target's state has form ${row.format}, newer than this Restage reads`,
-        {
-          where: 'restage.checkpoint',
-          fix: 'use the newer version of Restage that wrote it',
-        },
-      );
-    }
-    return {
-      incarnation: row.incarnation,
-      pass: row.pass === 1 ? 1 : 2,
-      planOffset: BigInt(row.plan_offset),
-      nextOffset: BigInt(row.next_offset),
-      through: parseLsn(row.through),
-      isLoadDone: row.load_done,
-    };
+    if (!(await hasKnownRow(client, this.#pipeline))) return null;
+    // One statement: a holder that has not noticed its loss may still be committing, and its position counts.
+    const sql = `UPDATE restage.checkpoint SET lease_token = $2 WHERE pipeline = $1 RETURNING ${CHECKPOINT}`;
+    const [row] = (await client.query<CheckpointRow>(sql, [this.#pipeline, this.#token])).rows;
+    return row === undefined ? null : toCheckpoint(row);
   }
 
   async begin(client: pg.ClientBase, incarnation: string, planOffset: bigint, through: Lsn): Promise<void> {

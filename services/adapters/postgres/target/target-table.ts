@@ -63,11 +63,11 @@ interface CatalogRow {
   readonly watched: boolean;
 }
 
-/** Matches a captured structure with the target. @throws RestageError schema_missing or schema_differs. */
+/** Matches a captured structure with the target. @throws RestageError target_altered. */
 export async function readTargetTable(client: pg.ClientBase, structure: TableStructure): Promise<TargetTable> {
   const { rows } = await client.query<CatalogRow>(SQL, [structure.schema, structure.table]);
   if (rows.length === 0 && structure.columns.length > 0) {
-    throw new RestageError('schema_missing', 'a table is missing in the target', {
+    throw new RestageError('target_altered', 'a table is missing in the target', {
       where: formatTable(structure),
       fix: 'set schema: copy or schema: create for this target, or make the table',
     });
@@ -77,7 +77,7 @@ export async function readTargetTable(client: pg.ClientBase, structure: TableStr
   );
   if (missing.length > 0) {
     throw new RestageError(
-      'schema_differs',
+      'target_altered',
       'a table in the target lacks columns that the source has, or computes them itself',
       {
         where: `${formatTable(structure)}: ${missing.map((column) => column.name).join(', ')}`,

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { TargetConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import { findMisfits } from '#core/structure-fit.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -67,9 +68,23 @@ export async function requireEmpty(client: pg.ClientBase, tables: readonly Table
     `${filled.length} of the target's tables hold rows before the load begins`,
     {
       where: nameSome(filled),
-      fix: `if nobody needs the rows: TRUNCATE ${filled.slice(0, 8).join(', ')}`,
+      fix: `if nobody needs the rows: TRUNCATE ${filled.slice(0, 8).join(', ')}; else name another database in the target's url`,
     },
   );
+}
+
+/**
+ * What pre-data will ask for, before anything is made; a pipeline that has begun here is past it.
+ * @throws RestageError schema_missing, schema_differs or target_not_empty.
+ */
+export async function requireReadyTables(
+  client: pg.ClientBase,
+  schema: TargetConfig['schema'],
+  tables: readonly TableStructure[],
+): Promise<void> {
+  if (schema !== 'require') return requireAbsent(client, tables);
+  await requireFitting(client, tables);
+  await requireEmpty(client, tables);
 }
 
 function nameSome(names: readonly string[]): string {

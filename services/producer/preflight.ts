@@ -1,0 +1,63 @@
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
+import { readLastManifest } from '#adapters/kafka/last-manifest.ts';
+import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { connectPg } from '#adapters/postgres/session.ts';
+import { requirePublishable } from '#adapters/postgres/source/publication.ts';
+import { readSlot, requireOwnWalsender, requireSlotRoom } from '#adapters/postgres/source/slot.ts';
+import { identifySource, type SourceIdentity } from '#adapters/postgres/source/source-identity.ts';
+import { majorOf } from '#adapters/postgres/target/structure-archive.ts';
+import type { Config } from '#core/config.ts';
+import type { Logger } from '#core/log.ts';
+import type { Manifest } from '#core/manifest.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { requireOwnSlot } from './birth.ts';
+import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
+
+export interface ReadySource {
+  readonly tables: readonly TableStructure[];
+  /** The last manifest in Kafka; null before the pipeline's birth. */
+  readonly last: Manifest | null;
+  /** 15 of PostgreSQL 15.18. */
+  readonly major: number;
+}
+
+/**
+ * What a producer would refuse, asked before anything is made: no topic, publication or slot comes of a start that fails here.
+ * A running producer is not disturbed, so a stand-by passes.
+ * @throws RestageError of the first thing that is wrong: source, then Kafka, then what both say of the slot.
+ */
+export async function requireReadySource(config: Config, logger: Logger): Promise<ReadySource> {
+  const { url, slot: name, publication } = config.source;
+  const application = `restage ${config.name} preflight`;
+  const client = await connectPg({ url, purpose: 'source', application });
+  const pool = createConnectionPool(config.kafka, { clientId: application, logger });
+  try {
+    await requireLogicalWal(client);
+    const tables = selectTables(await readTables(client, config.name), config.source.tables);
+    await requireIdentities(client, tables);
+    const identity = await readIdentity(config, application);
+    await requireReadyKafka(pool, config.name, config.kafka.replicationFactor);
+    // The slot first: what it has confirmed is in Kafka by then (invariant 1).
+    const slot = await readSlot(client, name);
+    const last = (await readLastManifest(pool, config.name))?.manifest ?? null;
+    requireSameSource(identity, last);
+    await requireOwnWalsender(client, name, slot, `restage ${config.name} producer`);
+    requireOwnSlot(name, slot, last);
+    if (slot === null) await requireSlotRoom(client, name);
+    await requirePublishable(client, publication, tables);
+    return { tables, last, major: await majorOf(client) };
+  } finally {
+    await Promise.all([client.end(), pool.close()]);
+  }
+}
+
+/** Over a walsender session, which the role and pg_hba.conf must allow. */
+async function readIdentity(config: Config, application: string): Promise<SourceIdentity> {
+  const replication = await connectPg({ url: config.source.url, purpose: 'source', application, replication: true });
+  try {
+    return await identifySource(replication);
+  } finally {
+    await replication.end();
+  }
+}
