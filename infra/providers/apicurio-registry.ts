@@ -50,7 +50,10 @@ async function fetchRegistry(root: string, home: string): Promise<void> {
   mkdirSync(unfinished, { recursive: true });
   const pom = join(root, 'infra', 'registry', 'pom.xml');
   try {
-    await run('mvn', ['-q', '-B', '-f', pom, 'dependency:unpack-dependencies', `-DoutputDirectory=${unfinished}`]);
+    const archive = join(unfinished, 'registry.tar.gz');
+    await run('mvn', ['-q', '-B', '-f', pom, 'dependency:get', `-Ddest=${archive}`]);
+    await run('tar', ['-xzf', archive, '-C', unfinished]);
+    rmSync(archive);
     renameSync(unfinished, home);
   } catch (cause) {
     rmSync(unfinished, { recursive: true, force: true });

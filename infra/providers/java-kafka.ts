@@ -84,8 +84,8 @@ async function format(lib: string, options: ServerOptions, port: number): Promis
       join(lib, '*'),
       'kafka.tools.StorageTool',
       'format',
-      '-t',
-      cluster,
+      // One word: an identifier may begin with a dash.
+      `--cluster-id=${cluster}`,
       '-c',
       properties,
     ]);

@@ -1,6 +1,7 @@
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { RestageError } from '#core/errors.ts';
 import { dataFolder } from '#infra/data-folder.ts';
 import { Infrastructure } from '#infra/infrastructure.ts';
 import { isRunning, type ProcessIdentity } from '#infra/process-identity.ts';
@@ -25,11 +26,17 @@ export interface DevOptions {
   readonly postgres: number;
 }
 
-/** Starts servers that outlive this process; where they run already, their addresses are given again. */
+/**
+ * Starts servers that outlive this process; where they run already, their addresses are given again.
+ * @throws RestageError usage when those that run are not the ones asked for.
+ */
 export async function startDevServers(options: DevOptions, say: Say): Promise<DevState> {
   const dir = devFolder(options.dir);
   const known = await readState(dir);
-  if (known !== null && known.servers.every(isRunning)) return known;
+  if (known !== null && known.servers.every(isRunning)) {
+    requireSame(known, options, dir);
+    return known;
+  }
   if (known !== null) await stopDevServers(options.dir);
   await mkdir(dir, { recursive: true });
   const infrastructure = await Infrastructure.open({ say, dir, outlivesUs: true });
@@ -66,7 +73,18 @@ export async function stopDevServers(wanted: string | undefined): Promise<number
   let stopped = 0;
   for (const server of state.servers.toReversed()) if (await processes.stop(server)) stopped += 1;
   await rm(stateFile(dir), { force: true });
+  // Only when nothing else is in it: it may be the user's own folder.
+  await rmdir(dir).catch(() => undefined);
   return stopped;
+}
+
+function requireSame({ addresses }: DevState, options: DevOptions, dir: string): void {
+  if ((addresses.registry !== null || !options.hasRegistry) && addresses.postgres.length >= options.postgres) return;
+  const registry = addresses.registry === null ? 'without a registry' : 'with a registry';
+  throw new RestageError('usage', `servers run already, ${registry} and with ${addresses.postgres.length} PostgreSQL`, {
+    where: dir,
+    fix: 'restage dev down first: they keep nothing',
+  });
 }
 
 async function readState(dir: string): Promise<DevState | null> {

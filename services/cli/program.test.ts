@@ -153,6 +153,19 @@ test('unreachable is exit 3 and no message holds a password', async () => {
   expect(away.err).not.toContain('topsecret');
 });
 
+test.each([
+  'mysql://u:topsecret@h/d',
+  'postgresql:/u:topsecret@h/d',
+  'postgresql://u:topsecret@h:port/d',
+  'u:topsecret@h/d',
+])('what is said of an address that is none holds no password: %#', async (url) => {
+  const file = write('address.yaml', GOOD.replace('postgresql://u:topsecret@127.0.0.1:1/s', url));
+  const said = await run('sequences', '-c', file, '--target', 'new');
+  expect(said.code).toBe(2);
+  expect(said.err).toContain('postgresql://');
+  expect(said.err + said.out).not.toContain('topsecret');
+});
+
 test('wait gives exit 1 on time-out, with one JSON document', async () => {
   const late = await run(
     'wait',

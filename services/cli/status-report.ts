@@ -7,7 +7,6 @@ import { parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { openControlPool } from './control-topic.ts';
-import { hideUrlPasswords } from './logger.ts';
 import { readSourceFigures, type SourceFigures } from './source-figures.ts';
 import { connectTarget, readCheckpoint, type Checkpoint } from './target-checkpoint.ts';
 
@@ -59,7 +58,7 @@ export async function collectStatus(
     try {
       return await work;
     } catch (error) {
-      problems.push(hideUrlPasswords(describeError(error)));
+      problems.push(describeError(error));
       return null;
     }
   };

@@ -15,6 +15,8 @@ export interface EpochReader {
   manifests(from: bigint, signal: AbortSignal): AsyncIterable<readonly StoredManifest[]>;
   /** The records of a range, in arrays of a few megabytes at most. */
   read(range: ManifestRange, signal: AbortSignal): AsyncIterable<readonly KafkaRecord[]>;
+  /** The last committed manifest, wherever `manifests` is; null before the first. */
+  last(): Promise<StoredManifest | null>;
   /** The offset after the last committed manifest, to know when `manifests` has caught up. */
   end(): Promise<bigint>;
   close(): Promise<void>;

@@ -8,8 +8,8 @@ export interface PartitionRecords {
   readonly batches: readonly RecordBatch[];
 }
 
-/** A manifest without what only the broker knows; the writer fills in `ranges`. */
-export type ManifestDraft = Omit<Manifest, 'ranges' | 'format'>;
+/** A manifest without what only the broker knows; the writer fills in `ranges` and `total`. */
+export type ManifestDraft = Omit<Manifest, 'ranges' | 'format' | 'total'>;
 
 /**
  * Writes epochs to Kafka. One loop owns one writer, one transactional.id and at most one open transaction.

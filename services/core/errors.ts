@@ -1,3 +1,5 @@
+import { hideSecrets } from '#core/secrets.ts';
+
 /**
  * Every error a user can meet. A code is stable: scripts and the reference page rely on it.
  * `kind` decides what is done about it (error-policy.ts). `_auth`: the configuration names a user or password that the
@@ -83,8 +85,12 @@ export class RestageError extends Error {
   }
 }
 
-/** One paragraph for a terminal or a log. */
+/** One paragraph for a terminal, a log or a status: other programs' words are in it, so passwords are looked for (invariant 8). */
 export function describeError(error: unknown): string {
+  return hideSecrets(describe(error));
+}
+
+function describe(error: unknown): string {
   if (error instanceof RestageError) {
     const where = error.where === undefined ? '' : `\n  where: ${error.where}`;
     const fix = error.fix === undefined ? '' : `\n  fix:   ${error.fix}`;

@@ -71,6 +71,11 @@ export const manifestSchema = z.object({
   snapshot: lsn.optional(),
   /** True from a load's `end` on: a restart need not look for unfinished tables. */
   loaded: z.boolean().optional(),
+  /**
+   * Records on the tables' topics that this manifest and all before it on its topic name: rows of chunks, events of the stream (a
+   * delete's tombstone is one more). Two of them tell how much lies between, without reading it.
+   */
+  total: z.object({ rows: count, events: count }).optional(),
   /** Shaped manifests: what they were made from. */
   raw: z.object({ epoch: count, part: count, offset: z.string() }).optional(),
 });
@@ -79,11 +84,34 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestRange = z.infer<typeof range>;
 export type ControlEntry = z.infer<typeof control>;
 export type ManifestKind = Manifest['kind'];
+export type ManifestTotal = NonNullable<Manifest['total']>;
 
 /** A manifest and its own offset on the `.epochs` topic. */
 export interface StoredManifest {
   readonly offset: bigint;
   readonly manifest: Manifest;
+}
+
+/** Manifests of before there were totals count as nothing. */
+export function totalOf(manifest: Pick<Manifest, 'total'> | null): ManifestTotal {
+  return manifest?.total ?? { rows: 0, events: 0 };
+}
+
+/** The total up to a manifest, without its own records. */
+export function totalBefore(manifest: Manifest, schemasTopic: string): ManifestTotal {
+  const { rows, events } = totalOf(manifest);
+  const own = addToTotal({ rows: 0, events: 0 }, manifest, schemasTopic);
+  return { rows: Math.max(0, rows - own.rows), events: Math.max(0, events - own.events) };
+}
+
+/** The total with a manifest's own records: those on the topic of structures are none. */
+export function addToTotal(
+  total: ManifestTotal,
+  { kind, ranges }: Pick<Manifest, 'kind' | 'ranges'>,
+  schemasTopic: string,
+): ManifestTotal {
+  const own = ranges.reduce((sum, { topic, count: records }) => sum + (topic === schemasTopic ? 0 : records), 0);
+  return kind === 'stream' ? { ...total, events: total.events + own } : { ...total, rows: total.rows + own };
 }
 
 /** @throws RestageError manifest_invalid, or state_newer for a form that this version does not know. */

@@ -1,3 +1,5 @@
+import type { Manifest } from '#core/manifest.ts';
+
 /** What a service says about itself: kept by the service, read by its HTTP endpoints and written to `<name>.control`. */
 export interface ServiceStatus {
   readonly service: 'producer' | 'transformer' | 'sink';
@@ -11,9 +13,17 @@ export interface ServiceStatus {
   /** Stream position reached, text form; '' before the first. */
   through: string;
   epoch: number;
+  /**
+   * Bytes of the source's WAL. Producer: from the slot's confirmed position to the end of WAL. Transformer and sink, which do not
+   * talk to the source: from `through` to that of the newest raw manifest, so what the producer has yet to write is in its figure.
+   */
   lagBytes: number;
+  /** Age of the oldest transaction in Kafka that is not consumed; while none waits, age of the last one when it was consumed. */
   lagSeconds: number;
-  /** Manifests not yet consumed times their events, 0 for the producer. */
+  /**
+   * Records that manifests on the topic it reads name and that are not consumed (ManifestTotal). During the load: rows of chunks and the
+   * stream's events, since both wait. 0 for the producer; a stand-by keeps no figures.
+   */
   lagEvents: number;
   /** Bytes of WAL that the slot keeps (producer). */
   retainedWalBytes: number;
@@ -26,18 +36,20 @@ export interface ServiceStatus {
   load: LoadStatus;
 }
 
-export type ServiceState =
-  | 'starting'
-  | 'standby'
-  | 'loading'
-  | 'indexing'
-  | 'streaming'
-  | 'paused'
-  | 'held'
-  | 'retrying'
-  | 'draining'
-  | 'stopped'
-  | 'failed';
+export const SERVICE_STATES = [
+  'starting',
+  'standby',
+  'loading',
+  'indexing',
+  'streaming',
+  'paused',
+  'held',
+  'retrying',
+  'draining',
+  'stopped',
+  'failed',
+] as const;
+export type ServiceState = (typeof SERVICE_STATES)[number];
 
 export interface LoadStatus {
   tables: number;
@@ -68,4 +80,31 @@ export function newStatus(service: ServiceStatus['service'], instance: string): 
     lastEpochSeconds: 0,
     load: { tables: 0, tablesDone: 0, chunks: 0, chunksDone: 0, rows: 0, isDone: false },
   };
+}
+
+/**
+ * lagSeconds after a manifest was written or applied at `now`, milliseconds since 1970. An empty one says that nothing waits, and what is
+ * of the load says nothing of the stream: both repeat the time of a transaction that may be long past.
+ */
+export function noteAge(
+  status: ServiceStatus,
+  { kind, commitTime }: Pick<Manifest, 'kind' | 'commitTime'>,
+  now: number,
+): void {
+  if (kind === 'empty') status.lagSeconds = 0;
+  if (kind !== 'stream') return;
+  status.lagSeconds = commitTime === null ? 0 : Math.max(0, now / 1000 - Number(commitTime) / 1e6);
+}
+
+/** Size and time of the last epoch after one of its parts was written: an epoch is the sum of them. `seconds` is the part's. */
+export function noteEpochPart(
+  status: ServiceStatus,
+  { epoch, part }: Pick<Manifest, 'epoch' | 'part'>,
+  { events, bytes, seconds }: { readonly events: number; readonly bytes: number; readonly seconds: number },
+): void {
+  const isFirst = part === 1;
+  status.epoch = epoch;
+  status.lastEpochEvents = events + (isFirst ? 0 : status.lastEpochEvents);
+  status.lastEpochBytes = bytes + (isFirst ? 0 : status.lastEpochBytes);
+  status.lastEpochSeconds = seconds + (isFirst ? 0 : status.lastEpochSeconds);
 }

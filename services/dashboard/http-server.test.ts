@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
-import { newStatus, type ServiceStatus } from '#core/status.ts';
+import { newStatus, SERVICE_STATES, type ServiceStatus } from '#core/status.ts';
 import { isOwnHost } from './host-guard.ts';
 import { buildHttp, startHttp, type HttpOptions } from './http-server.ts';
 
@@ -24,6 +24,7 @@ test.each([
   ['standby', 200],
   ['loading', 200],
   ['paused', 200],
+  ['held', 200],
   ['starting', 503],
   ['failed', 503],
   ['retrying', 503],
@@ -46,6 +47,8 @@ test('/metrics has the numbers at the moment of the scrape, and two servers shar
   for (let scrape = 0; scrape < 2; scrape += 1) {
     const { body } = await server.inject({ url: '/metrics', headers: own });
     expect(body).toContain('restage_lag_bytes{service="sink",instance="new"} 42');
+    expect(body).toContain('restage_state{service="sink",instance="new",state="streaming"} 1');
+    for (const state of SERVICE_STATES) expect(body).toContain(`instance="new",state="${state}"}`);
     expect(body).toContain('restage_events_total{service="sink",instance="new",operation="update"} 9');
   }
   expect((await other.inject({ url: '/metrics', headers: own })).body).not.toContain('instance="new"');

@@ -1,14 +1,26 @@
 import { Counter, Gauge, Registry } from 'prom-client';
-import type { ServiceStatus } from '#core/status.ts';
+import { SERVICE_STATES, type ServiceStatus } from '#core/status.ts';
 
 const LABELS = ['service', 'instance'] as const;
 type StatusNumber = (status: ServiceStatus) => number;
 
 /** Name, meaning with its unit, value. All are read from the status at the moment of a scrape. */
 const GAUGES: readonly (readonly [string, string, StatusNumber])[] = [
-  ['restage_lag_bytes', 'WAL bytes between the source and the position reached', (status) => status.lagBytes],
-  ['restage_lag_events', 'Events that are in Kafka and not yet consumed', (status) => status.lagEvents],
-  ['restage_lag_seconds', 'Seconds since the commit of the last transaction reached', (status) => status.lagSeconds],
+  [
+    'restage_lag_bytes',
+    'WAL bytes: of the source not yet confirmed (producer), of Kafka not yet passed (others)',
+    (status) => status.lagBytes,
+  ],
+  [
+    'restage_lag_events',
+    'Records in Kafka that manifests name and that are not yet consumed',
+    (status) => status.lagEvents,
+  ],
+  [
+    'restage_lag_seconds',
+    'Age of the oldest transaction that waits, else of the last one when it was reached',
+    (status) => status.lagSeconds,
+  ],
   ['restage_epoch', 'Number of the last epoch', (status) => status.epoch],
   ['restage_last_epoch_events', 'Events of the last epoch', (status) => status.lastEpochEvents],
   ['restage_last_epoch_bytes', 'Bytes of the last epoch', (status) => status.lastEpochBytes],
@@ -24,19 +36,6 @@ const GAUGES: readonly (readonly [string, string, StatusNumber])[] = [
   ['restage_load_chunks_done', 'Chunks loaded', (status) => status.load.chunksDone],
   ['restage_load_rows', 'Rows loaded', (status) => status.load.rows],
   ['restage_load_done', '1 when the initial load is done', (status) => (status.load.isDone ? 1 : 0)],
-];
-
-const STATES: readonly ServiceStatus['state'][] = [
-  'starting',
-  'standby',
-  'loading',
-  'indexing',
-  'streaming',
-  'paused',
-  'retrying',
-  'draining',
-  'stopped',
-  'failed',
 ];
 
 /** A registry of its own for each server, so that two servers in one process never share a number. */
@@ -61,7 +60,7 @@ export function makeMetrics(statuses: readonly ServiceStatus[]): Registry {
     labelNames: [...LABELS, 'state'],
     collect() {
       for (const status of statuses) {
-        for (const state of STATES) this.set({ ...labelsOf(status), state }, status.state === state ? 1 : 0);
+        for (const state of SERVICE_STATES) this.set({ ...labelsOf(status), state }, status.state === state ? 1 : 0);
       }
     },
   });

@@ -1,6 +1,6 @@
 import type { ServiceState, ServiceStatus } from '#core/status.ts';
 
-const READY: ReadonlySet<ServiceState> = new Set(['standby', 'loading', 'indexing', 'streaming', 'paused']);
+const READY: ReadonlySet<ServiceState> = new Set(['standby', 'loading', 'indexing', 'streaming', 'paused', 'held']);
 
 export interface Readiness {
   readonly isReady: boolean;

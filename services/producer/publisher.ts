@@ -4,7 +4,7 @@ import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Notifier } from '#core/notifier.ts';
-import type { ServiceStatus } from '#core/status.ts';
+import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
 import type { LoadItem } from './load-item.ts';
 import type { ManifestBook } from './manifest-book.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
@@ -86,11 +86,8 @@ export class Publisher {
     this.#isMidEpoch = !part.last;
     this.#isLoadsTurn = true;
     if (part.last) confirm(part.through);
-    status.epoch = part.epoch;
     status.epochs += part.last ? 1 : 0;
-    status.lastEpochEvents = part.events;
-    status.lastEpochBytes = part.bytes;
-    status.lastEpochSeconds = seconds;
+    noteEpochPart(status, part, { events: part.events, bytes: part.bytes, seconds });
   }
 
   /** With no data the manifest is committed first and its LSN confirmed then (invariant 1). */
@@ -121,8 +118,7 @@ export class Publisher {
     book.note(await writer.write(draft, data));
     this.#wroteAt = clock();
     status.through = draft.through;
-    status.lagSeconds =
-      draft.commitTime === null ? 0 : Math.max(0, this.#wroteAt / 1000 - Number(draft.commitTime) / 1e6);
+    noteAge(status, draft, this.#wroteAt);
     return (this.#wroteAt - startedAt) / 1000;
   }
 }

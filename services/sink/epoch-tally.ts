@@ -1,6 +1,6 @@
 import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
-import type { ServiceStatus } from '#core/status.ts';
+import { noteAge, type ServiceStatus } from '#core/status.ts';
 import type { TableChanges } from './segment-apply.ts';
 
 /** What an epoch did, over all its parts; told only once it is committed. */
@@ -35,6 +35,6 @@ export class EpochTally {
     status.lastEpochEvents = insert + update + deleted;
     status.lastEpochBytes = this.#bytes;
     status.lastEpochSeconds = (now - this.#startedAt) / 1000;
-    status.lagSeconds = manifest.commitTime === null ? 0 : Math.max(0, now / 1000 - Number(manifest.commitTime) / 1e6);
+    noteAge(status, manifest, now);
   }
 }

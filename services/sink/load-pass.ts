@@ -5,6 +5,7 @@ import { emptyTable } from '#adapters/postgres/target/empty-table.ts';
 import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
+import type { LagMeter } from '#core/lag-meter.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
@@ -24,6 +25,7 @@ export interface LoadPassOptions {
   readonly connect: () => Promise<pg.Client>;
   readonly workers: number;
   readonly status: ServiceStatus;
+  readonly lag: LagMeter;
   /** Resolves while the sink is not paused. */
   readonly whenRunning: () => Promise<void>;
 }
@@ -41,6 +43,7 @@ export async function runLoadPass(options: LoadPassOptions, from: bigint, signal
     const pool = new ChunkPool(options, clients, stop, () => failed.abort());
     for await (const manifests of options.reader.manifests(from, stop)) {
       for (const stored of manifests) {
+        options.lag.see(stored.manifest);
         await options.whenRunning();
         if (stop.aborted) break;
         if (await takeManifest(options, pool, stored, stop)) return !signal.aborted;
@@ -206,6 +209,7 @@ async function applyChunk(
     await client.query('ROLLBACK').catch(() => undefined);
     throw error;
   }
+  options.lag.loaded(manifest);
   status.load.rows += copied;
   status.events.snapshot += copied;
   status.load.chunksDone += manifest.last ? 1 : 0;

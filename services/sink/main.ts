@@ -42,6 +42,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
           pipeline: config.name,
           target,
           reader,
+          raw: prefix === config.name ? reader : createKafkaEpochReader({ pool, prefix: config.name, logger }),
           schemasTopic: schemasTopic(prefix),
           connect,
           schema,

@@ -7,8 +7,9 @@ import type { TargetConfig } from '#core/config.ts';
 import type { HoldGate, PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
+import { LagMeter, watchLag } from '#core/lag-meter.ts';
 import type { Logger } from '#core/log.ts';
-import { parseLsn } from '#core/lsn.ts';
+import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { originMode, REPLICA_MODE, type ApplyMode } from './apply-mode.ts';
@@ -21,6 +22,8 @@ export interface SinkParts {
   readonly pipeline: string;
   readonly target: TargetConfig;
   readonly reader: EpochReader;
+  /** Of the raw topics, for figures only: `reader` itself where the sink reads those. */
+  readonly raw: Pick<EpochReader, 'last'>;
   readonly schemasTopic: string;
   readonly readStructures: () => Promise<Iterable<Buffer>>;
   readonly connect: () => Promise<pg.Client>;
@@ -34,75 +37,71 @@ export interface SinkParts {
 
 /** One attempt, by the holder of the lease: goes on where the checkpoint says, until aborted or until something fails. */
 export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void> {
+  const ended = new AbortController();
+  const lag = new LagMeter(parts.schemasTopic);
   const client = await parts.connect();
+  const figures = watchLag({ ...parts, meter: lag }, AbortSignal.any([signal, ended.signal]));
   try {
-    const isReplica = await actAsReplica(client);
-    const ended = await endStaleSessions(client);
-    if (ended > 0) parts.logger.warn({ ended }, 'ended sessions that an earlier sink left');
-    const state = new TargetState(parts.pipeline, randomUUID());
-    const structures = new StructureBook(parts.reader, parts.schemasTopic, await parts.readStructures());
-    const whenRunning = (): Promise<void> => whileRunning(parts, signal);
-    const applyMode = isReplica ? REPLICA_MODE : originMode(parts.pipeline, state);
-    if (!isReplica)
-      parts.logger.info('the role may not set session_replication_role: triggers are off until the switch');
-    const known = await state.open(client);
-    if (await applyMode.isOver(client)) return await restForGood(parts, signal);
-    if (known !== null) await requireSameLife(parts, known, signal);
-    const checkpoint = known ?? (await findPlan(parts, state, structures, client, signal));
-    if (checkpoint === null || signal.aborted) return;
-    if (checkpoint.pass === 1) {
-      const { reader, schema, status, target } = parts;
-      const connect = (): Promise<pg.Client> => connectApply(parts);
-      const options = {
-        reader,
-        structures,
-        state,
-        applyMode,
-        client,
-        connect,
-        workers: target.loadWorkers,
-        status,
-        whenRunning,
-      };
-      if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
-      status.state = 'indexing';
-      await schema.postLoad();
-      await state.startStream(client, checkpoint.planOffset);
-    }
-    await stream(parts, { state, structures, applyMode, client, whenRunning }, checkpoint, signal);
+    await goOn(parts, client, lag, signal);
   } finally {
-    await client.end().catch(() => undefined);
+    ended.abort();
+    await Promise.all([figures, client.end().catch(() => undefined)]);
   }
 }
 
+async function goOn(parts: SinkParts, client: pg.Client, lag: LagMeter, signal: AbortSignal): Promise<void> {
+  const { logger, pipeline, reader, schema, status, target } = parts;
+  const isReplica = await actAsReplica(client);
+  const stale = await endStaleSessions(client);
+  if (stale > 0) logger.warn({ ended: stale }, 'ended sessions that an earlier sink left');
+  const state = new TargetState(pipeline, randomUUID());
+  const structures = new StructureBook(reader, parts.schemasTopic, await parts.readStructures());
+  const whenRunning = (): Promise<void> => whileRunning(parts, signal);
+  const applyMode = isReplica ? REPLICA_MODE : originMode(pipeline, state);
+  if (!isReplica) logger.info('the role may not set session_replication_role: triggers are off until the switch');
+  const known = await state.open(client);
+  if (await applyMode.isOver(client)) return restForGood(parts, signal);
+  if (known !== null) await requireSameLife(parts, known, signal);
+  const checkpoint = known ?? (await findPlan(parts, state, structures, client, signal));
+  if (checkpoint === null || signal.aborted) return;
+  status.through = formatLsn(checkpoint.through);
+  if (checkpoint.pass === 1) {
+    const connect = (): Promise<pg.Client> => connectApply(parts);
+    const { loadWorkers: workers } = target;
+    const options = { reader, structures, state, applyMode, client, connect, workers, status, lag, whenRunning };
+    lag.begin('load');
+    if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
+    status.state = 'indexing';
+    await schema.postLoad();
+    await state.startStream(client, checkpoint.planOffset);
+  }
+  await stream(parts, { client, state, structures, applyMode, checkpoint, lag, whenRunning }, signal);
+}
+
 interface StreamTools {
+  readonly client: pg.Client;
   readonly state: TargetState;
   readonly structures: StructureBook;
   readonly applyMode: ApplyMode;
-  readonly client: pg.Client;
+  readonly checkpoint: Checkpoint;
+  readonly lag: LagMeter;
   readonly whenRunning: () => Promise<void>;
 }
 
-async function stream(
-  parts: SinkParts,
-  { state, structures, applyMode, client, whenRunning }: StreamTools,
-  checkpoint: Checkpoint,
-  signal: AbortSignal,
-): Promise<void> {
+async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal): Promise<void> {
   const { reader, schema, status, clock, logger } = parts;
+  const { client, state, structures, applyMode, checkpoint } = tools;
   status.state = 'streaming';
   status.load.isDone = checkpoint.isLoadDone;
+  tools.lag.begin('stream');
   const loads = await state.tableLoads(client);
   const tables = [...loads.keys()].map((topic) => structures.newest(topic));
   await applyMode.prepare(client, tables, checkpoint.isLoadDone);
   const pass = new StreamPass({
+    ...tools,
     reader,
-    structures,
-    state,
-    client,
     loads,
     status,
-    whenRunning,
     hold: parts.hold,
     clock,
     isLoadDone: checkpoint.isLoadDone,

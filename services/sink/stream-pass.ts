@@ -5,6 +5,7 @@ import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { HoldGate, HoldRequest } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError, type ErrorCode } from '#core/errors.ts';
+import type { LagMeter } from '#core/lag-meter.ts';
 import { formatLsn, LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -22,6 +23,7 @@ export interface StreamPassOptions {
   readonly client: pg.Client;
   readonly loads: ReadonlyMap<string, TableLoad>;
   readonly status: ServiceStatus;
+  readonly lag: LagMeter;
   readonly whenRunning: () => Promise<void>;
   readonly hold: HoldGate;
   readonly clock: () => number;
@@ -110,11 +112,13 @@ export class StreamPass {
   async #takeAll(manifests: readonly StoredManifest[], signal: AbortSignal): Promise<boolean> {
     let ahead: Promise<ReadPart> | null = null;
     for (const [index, stored] of manifests.entries()) {
+      this.#options.lag.see(stored.manifest);
       if (this.#tally === null) await this.#options.whenRunning();
       const asked = this.#options.hold.request;
       if (signal.aborted || (asked !== null && this.#isPlaceOf(asked))) return false;
       if (stored.manifest.kind !== 'stream') {
         if (!(await this.#pass(stored))) return false;
+        this.#options.lag.reached(stored.manifest);
         continue;
       }
       const part = await (ahead ?? this.#read(stored.manifest, signal));
@@ -194,6 +198,7 @@ export class StreamPass {
     if (ceiling !== null) this.#next = this.#epochOffset;
     await state.moveTo(client, { epoch: manifest.epoch, commit, through, nextOffset: this.#next });
     await client.query('COMMIT');
+    if (ceiling === null) this.#options.lag.reached(manifest);
     this.#tally = null;
     this.#storedAt = clock();
     tally.report(status, manifest, through, this.#storedAt);

@@ -77,9 +77,9 @@ export class EventShaper {
     return known.rule.shaped;
   }
 
-  /** Shapes one record; returns how many rows it gave (a tombstone none: it follows its delete). */
-  shape(record: KafkaRecord, range: ManifestRange, out: TopicBatches): number {
-    if (record.value === null) return 0;
+  /** Shapes one record; returns the ops of the events it gave, a letter each (a tombstone none: it follows its delete). */
+  shape(record: KafkaRecord, range: ManifestRange, out: TopicBatches): string {
+    if (record.value === null) return '';
     const where = `topic ${range.topic}, partition ${range.partition}, offset ${record.offset}`;
     const headers = readStreamHeaders(record);
     const version = headers?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
@@ -93,8 +93,9 @@ export class EventShaper {
     if (rule.isUnchanged) {
       const value = record.value.toString('utf8');
       out.append(topic, key, value, shapedHeaders);
-      if (key !== null && value[value.lastIndexOf('"op":"') + 6] === 'd') out.append(topic, key, null, shapedHeaders);
-      return 1;
+      const op = value.charAt(value.lastIndexOf('"op":"') + 6);
+      if (key !== null && op === 'd') out.append(topic, key, null, shapedHeaders);
+      return op;
     }
     const { event, tail } = splitEnvelope(record.value, where);
     const shaped = rule.apply({ ...event, key: key === null ? null : parseKey(key, where) }, where);
@@ -103,7 +104,7 @@ export class EventShaper {
       out.append(topic, shapedKey, joinEnvelope(one, tail), shapedHeaders);
       if (one.op === 'd' && shapedKey !== null) out.append(topic, shapedKey, null, shapedHeaders);
     }
-    return shaped.length;
+    return shaped.map((one) => one.op).join('');
   }
 
   #chunkHeaders(record: KafkaRecord, rule: TableRule, where: string): Buffer {

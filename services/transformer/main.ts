@@ -51,6 +51,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
             writer,
             status,
             gate,
+            logger,
             clock: Date.now,
             ensureTopics: (topics) => ensureTopics(pool, topics, { replicationFactor }),
             makeShaper: async () => {

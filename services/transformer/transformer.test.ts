@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import type { RuleConfig } from '#core/config.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
@@ -6,7 +7,7 @@ import { EventEncoder } from '#core/event-encoder.ts';
 import { lsnOf } from '#core/lsn.ts';
 import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
 import { chunkHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
-import { newStatus } from '#core/status.ts';
+import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { readHeaders, STAMP, unseal } from '../../test/harness/batch-records.ts';
@@ -64,9 +65,10 @@ describe('transform', () => {
     expect(reached).toEqual(['0/A', '0/A', '0/A', '0/A', '0/A', '0/A', '0/20', '0/20', '0/30', '0/40']);
   });
 
-  it('renames in plan, chunk and truncate, and counts the rows that it passes on', async () => {
+  it('renames in plan, chunk and truncate, and counts what it passes on by operation', async () => {
     const kafka = history();
-    await run(kafka, 99);
+    const { events } = await run(kafka, 99);
+    expect(events).toEqual({ snapshot: 2, insert: 3, update: 1, delete: 1, truncate: 1 });
     const plan = kafka.out.find(({ manifest }) => manifest.kind === 'plan')?.manifest;
     expect(plan?.tables?.map(({ table: name, topic }) => [name, topic])).toEqual([
       ['sales', `${SHAPED}.public.sales`],
@@ -231,7 +233,8 @@ function append(kafka: Kafka, ranges: ManifestRange[], topic: string, record: Om
 }
 
 /** One life: ends once it has written so many manifests, or all that there are. */
-async function run(kafka: Kafka, writes: number): Promise<void> {
+async function run(kafka: Kafka, writes: number): Promise<ServiceStatus> {
+  const status = newStatus('transformer', 'main');
   const stop = new AbortController();
   const reader: EpochReader = {
     async *manifests(from, signal) {
@@ -241,6 +244,7 @@ async function run(kafka: Kafka, writes: number): Promise<void> {
     async *read(range) {
       yield (kafka.records.get(range.topic) ?? []).slice(Number(range.first), Number(range.last) + 1);
     },
+    last: () => Promise.resolve(kafka.raw.at(-1) ?? null),
     end: () => Promise.resolve(BigInt(kafka.raw.length)),
     close: () => Promise.resolve(),
   };
@@ -284,12 +288,14 @@ async function run(kafka: Kafka, writes: number): Promise<void> {
           ),
         ),
       ensureTopics: () => Promise.resolve(),
-      status: newStatus('transformer', 'main'),
+      status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
+      logger: pino({ level: 'silent' }),
       clock: () => 0,
     },
     stop.signal,
   );
+  return status;
 }
 
 function encoder(structure: TableStructure): EventEncoder {

@@ -3,11 +3,13 @@ import type { PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
+import { LagMeter, watchLag } from '#core/lag-meter.ts';
+import type { Logger } from '#core/log.ts';
 import { parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
-import type { ServiceStatus } from '#core/status.ts';
+import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import type { EventShaper } from './event-shaper.ts';
@@ -22,28 +24,48 @@ export interface TransformerParts {
   readonly ensureTopics: (topics: readonly string[]) => Promise<void>;
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
+  readonly logger: Logger;
   readonly clock: () => number;
+}
+
+/** Events by the envelope's `op`. */
+interface OpCounts {
+  c: number;
+  u: number;
+  d: number;
+  r: number;
 }
 
 /** One attempt, by the holder of the lease: raw manifests in, one shaped manifest each, which says what it was made from. */
 export async function transform(parts: TransformerParts, signal: AbortSignal): Promise<void> {
   await parts.writer.open();
   const last = await parts.writer.last();
-  await new TransformerRun(parts, await parts.makeShaper(), last).run(signal);
+  const { reader, rawSchemasTopic } = parts;
+  const ended = new AbortController();
+  const lag = new LagMeter(rawSchemasTopic);
+  const figures = watchLag({ ...parts, meter: lag, raw: reader }, AbortSignal.any([signal, ended.signal]));
+  try {
+    await new TransformerRun(parts, await parts.makeShaper(), last, lag).run(signal);
+  } finally {
+    ended.abort();
+    await figures;
+  }
 }
 
 class TransformerRun {
   readonly #parts: TransformerParts;
   readonly #shaper: EventShaper;
+  readonly #lag: LagMeter;
   readonly #snapshots = new Map<string, Lsn>();
   readonly #topics = new Set<string>();
   #last: StoredManifest | null;
   #plan: string | null;
 
-  constructor(parts: TransformerParts, shaper: EventShaper, last: StoredManifest | null) {
+  constructor(parts: TransformerParts, shaper: EventShaper, last: StoredManifest | null, lag: LagMeter) {
     this.#parts = parts;
     this.#shaper = shaper;
     this.#last = last;
+    this.#lag = lag;
     this.#plan = last?.manifest.plan ?? (last?.manifest.kind === 'plan' ? String(last.offset) : null);
   }
 
@@ -56,6 +78,8 @@ class TransformerRun {
     const kind = this.#last?.manifest.kind;
     const isStreaming = kind === 'stream' || kind === 'empty';
     status.state = 'loading';
+    status.through = this.#last?.manifest.through ?? '';
+    this.#lag.begin('load');
     // Chunks first, stepping over the stream; what was passed on by an earlier life only teaches the snapshots.
     const isLoaded = await this.#pass(plan.offset, signal, (stored) =>
       this.#takeLoad(stored, consumed !== undefined && (isStreaming || stored.offset <= BigInt(consumed.offset))),
@@ -63,6 +87,7 @@ class TransformerRun {
     if (!isLoaded) return;
     status.state = 'streaming';
     status.load.isDone = true;
+    this.#lag.begin('stream');
     const from = isStreaming && consumed !== undefined ? BigInt(consumed.offset) + 1n : plan.offset;
     await this.#pass(from, signal, (stored) => this.#takeStream(stored, signal));
   }
@@ -93,6 +118,7 @@ class TransformerRun {
   async #pass(from: bigint, signal: AbortSignal, take: (stored: StoredManifest) => Promise<boolean>): Promise<boolean> {
     for await (const manifests of this.#parts.reader.manifests(from, signal)) {
       for (const stored of manifests) {
+        this.#lag.see(stored.manifest);
         await this.#whileRunning(signal);
         if (signal.aborted) return false;
         if (await take(stored)) return true;
@@ -120,6 +146,7 @@ class TransformerRun {
     const isLoadKind =
       manifest.kind === 'plan' || manifest.kind === 'chunk' || manifest.kind === 'tableEnd' || manifest.kind === 'end';
     if (isLoadKind && !isPassedOn) await this.#forward(stored, signal);
+    if (manifest.kind === 'chunk') this.#lag.loaded(manifest);
     return manifest.kind === 'end';
   }
 
@@ -127,6 +154,7 @@ class TransformerRun {
     const { manifest } = stored;
     await this.#shaper.learn(manifest, signal);
     if (manifest.kind === 'stream' || manifest.kind === 'empty') await this.#forward(stored, signal);
+    this.#lag.reached(manifest);
     return false;
   }
 
@@ -138,7 +166,8 @@ class TransformerRun {
     for (const entry of stored.manifest.control) {
       if (entry.kind === 'truncate') for (const topic of entry.topics) this.#shaper.introduceNewest(topic, out);
     }
-    const rows = await this.#shapeRanges(stored.manifest, out, signal);
+    const ops = await this.#shapeRanges(stored.manifest, out, signal);
+    const rows = Object.values(ops).reduce((sum, count) => sum + count, 0);
     if (signal.aborted) return;
     const data = out.finish();
     const unseen = data.map(({ topic }) => topic).filter((topic) => !this.#topics.has(topic));
@@ -148,6 +177,7 @@ class TransformerRun {
     this.#last = written;
     if (written.manifest.kind === 'plan') this.#plan ??= String(written.offset);
     noteWritten(status, written.manifest, rows, out.bytes, (clock() - startedAt) / 1000, clock());
+    noteEvents(status.events, ops, written.manifest);
   }
 
   #introducePlan(manifest: Manifest, out: TopicBatches): void {
@@ -155,8 +185,8 @@ class TransformerRun {
     for (const { topic } of manifest.tables ?? []) this.#shaper.introduceNewest(topic, out);
   }
 
-  async #shapeRanges(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<number> {
-    let rows = 0;
+  async #shapeRanges(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<OpCounts> {
+    const ops: OpCounts = { c: 0, u: 0, d: 0, r: 0 };
     for (const range of manifest.ranges) {
       if (range.topic === this.#parts.rawSchemasTopic) continue;
       const snapshot = manifest.kind === 'stream' ? (this.#snapshots.get(range.topic) ?? LSN_ZERO) : LSN_ZERO;
@@ -165,15 +195,15 @@ class TransformerRun {
           const headers = readStreamHeaders(record);
           // The table's snapshot has it already.
           if (headers !== null && headers.position.commit < snapshot) continue;
-          rows += this.#shaper.shape(record, range, out);
+          for (const op of this.#shaper.shape(record, range, out)) ops[op as keyof OpCounts] += 1;
         }
       }
     }
-    return rows;
+    return ops;
   }
 
   #draft({ manifest, offset }: StoredManifest, rows: number): ManifestDraft {
-    const { ranges: _ranges, format: _format, tables, table, rows: _rows, ...rest } = manifest;
+    const { ranges: _ranges, format: _format, total: _total, tables, table, rows: _rows, ...rest } = manifest;
     return {
       ...rest,
       ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : this.#reached(manifest)),
@@ -219,12 +249,17 @@ function noteWritten(
   now: number,
 ): void {
   status.through = manifest.through;
-  status.epoch = manifest.epoch;
   status.epochs += manifest.kind === 'stream' && manifest.last ? 1 : 0;
-  status.lastEpochEvents = rows;
-  status.lastEpochBytes = bytes;
-  status.lastEpochSeconds = seconds;
-  status.lagSeconds = manifest.commitTime === null ? 0 : Math.max(0, now / 1000 - Number(manifest.commitTime) / 1e6);
-  if (manifest.kind === 'chunk') status.events.snapshot += rows;
+  if (manifest.kind === 'stream' || manifest.kind === 'chunk')
+    noteEpochPart(status, manifest, { events: rows, bytes, seconds });
+  noteAge(status, manifest, now);
   if (manifest.kind === 'chunk') status.load.rows += rows;
+}
+
+function noteEvents(events: ServiceStatus['events'], ops: OpCounts, { control }: Manifest): void {
+  events.snapshot += ops.r;
+  events.insert += ops.c;
+  events.update += ops.u;
+  events.delete += ops.d;
+  events.truncate += control.filter((entry) => entry.kind === 'truncate').length;
 }

@@ -1,7 +1,9 @@
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { formatLsn, lsnOf } from '#core/lsn.ts';
 import {
+  addToTotal,
   MANIFEST_FORMAT,
+  totalOf,
   type ControlEntry,
   type Manifest,
   type ManifestRange,
@@ -45,6 +47,7 @@ export class MemoryTopics {
     return {
       manifests: (from, signal) => this.#read(Number(from), signal),
       read: (range, signal) => this.#readRange(range, signal),
+      last: () => Promise.resolve(this.#manifests.at(-1) ?? null),
       end: () => Promise.resolve(BigInt(this.#manifests.length)),
       close: () => Promise.resolve(),
     };
@@ -79,7 +82,7 @@ export class MemoryTopics {
   /** An epoch, or a part of one; `announce` names structures that were never used before. */
   stream(
     changes: readonly TestChange[],
-    part: { last?: boolean; control?: ControlEntry[]; announce?: TableStructure[] } = {},
+    part: { last?: boolean; control?: ControlEntry[]; announce?: TableStructure[]; commitTime?: number } = {},
   ): void {
     const byTopic = new Map<string, NewRecord[]>();
     for (const change of changes) {
@@ -87,11 +90,17 @@ export class MemoryTopics {
       byTopic.set(topic, [...(byTopic.get(topic) ?? []), this.#toChange(change)]);
     }
     const ranges = [...byTopic].flatMap(([topic, records]) => this.#append(topic, records));
-    const { last = true, control = [], announce = [] } = part;
+    const { last = true, control = [], announce = [], commitTime } = part;
     const commits = changes.map(({ commit }) => commit);
     if (last) this.#through = Math.max(this.#through, ...commits.map((commit) => commit + 1));
-    const lastCommit = commits.length === 0 ? null : lsnText(Math.max(...commits));
-    this.#write({ kind: 'stream', last, control, lastCommit, ranges: [...this.#announce(announce), ...ranges] });
+    this.#write({
+      kind: 'stream',
+      last,
+      control,
+      lastCommit: commits.length === 0 ? null : lsnText(Math.max(...commits)),
+      commitTime: commitTime === undefined ? null : String(commitTime),
+      ranges: [...this.#announce(announce), ...ranges],
+    });
     if (last) this.#epoch += 1;
   }
 
@@ -142,6 +151,7 @@ export class MemoryTopics {
   }
 
   #write(draft: Partial<Manifest> & Pick<Manifest, 'kind'>): void {
+    const written = { ranges: [], ...draft };
     const manifest: Manifest = {
       format: MANIFEST_FORMAT,
       incarnation: this.#incarnation,
@@ -156,10 +166,10 @@ export class MemoryTopics {
       systemId: '1',
       timeline: 1,
       load: 1,
-      ranges: [],
       control: [],
       plan: '0',
-      ...draft,
+      ...written,
+      total: addToTotal(totalOf(this.#manifests.at(-1)?.manifest ?? null), written, SCHEMAS_TOPIC),
     };
     this.#manifests.push({ offset: BigInt(this.#manifests.length), manifest });
     this.#written.dispatchEvent(new Event('written'));

@@ -28,10 +28,14 @@ describe('epochs in Kafka', () => {
     expect(await first.last()).toBeNull();
     await first.write(draft(1), records(1, 5));
     const second = await openWriter();
+    await second.last();
     await expect(first.write(draft(2), records(2, 3))).rejects.toMatchObject({ code: 'fenced' });
     await expect(first.write(draft(2), records(2, 3))).rejects.toMatchObject({ code: 'kafka_fault' });
     const stored = await second.write(draft(3), records(3, 2000));
     expect((await second.last())?.offset).toBe(stored.offset);
+    // A new writer goes on counting where the one before stopped.
+    expect(stored.manifest.total).toEqual({ rows: 0, events: 2005 });
+    expect(await createKafkaEpochReader({ pool, prefix, logger }).last()).toEqual(stored);
 
     const ours = await readBack(stored.offset);
     expect(ours.epochs).toEqual([1, 3]);

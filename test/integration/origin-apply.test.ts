@@ -296,6 +296,7 @@ function start(open: () => Promise<pg.Client> = connect): RunningSink {
       pipeline: PIPELINE,
       target: TARGET(),
       reader: topics.reader,
+      raw: topics.reader,
       schemasTopic: SCHEMAS_TOPIC,
       readStructures: () => Promise.resolve(topics.structures()),
       connect: open,

@@ -116,6 +116,7 @@ function spoil(reader: EpochReader, topic: string, fault: Fault): EpochReader {
   };
   return {
     manifests: (from, signal) => reader.manifests(from, signal),
+    last: () => reader.last(),
     end: () => reader.end(),
     close: () => reader.close(),
     async *read(range, signal) {
@@ -135,6 +136,7 @@ async function replicate(database: TestDatabase, reader: EpochReader): Promise<v
       pipeline: name,
       target,
       reader,
+      raw: reader,
       schemasTopic: schemasTopic(name),
       connect: () => connectPg({ url: database.url, purpose: 'target', application: 'sabotage test' }),
       schema: openTargetSchema({ pipeline: name, target, changes: [] }),

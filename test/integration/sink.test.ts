@@ -5,6 +5,7 @@ import { readTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import type { TargetConfig } from '#core/config.ts';
+import type { PauseGate } from '#core/control.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -238,6 +239,29 @@ it('stands still at the end of an epoch, then at exactly the LSN asked for, and 
   await next.ended;
 });
 
+it('counts what waits while it is paused, and nothing once it has caught up', async () => {
+  writePipeline();
+  await runUntil(111);
+  let resume: (() => void) | undefined;
+  const held = new Promise<void>((resolve) => (resume = resolve));
+  const running = start(connect, { isPaused: true, whenRunning: () => held });
+  topics.stream(
+    [60, 61].map((id) => ({ structure: item, commit: 300, op: 'c', after: { id, name: 'x', big: null } })),
+    { commitTime: 1_000_000 },
+  );
+  topics.stream([{ structure: item, commit: 400, op: 'd', before: { id: 60 } }]);
+  const { status } = running;
+  await until(() => status.lagEvents === 3, { what: 'the waiting events counted' });
+  expect(status).toMatchObject({ state: 'paused', through: '0/6F', lagBytes: 401 - 111 });
+  expect(status.lagSeconds).toBeGreaterThan(1_000);
+  resume?.();
+  await until(() => status.through === '0/191' && status.lagEvents === 0 && status.lagBytes === 0, {
+    what: 'the lag gone',
+  });
+  running.stop.abort();
+  await running.ended;
+});
+
 /** Two tables whose stream overlaps the load, as a producer writes it. */
 function writePipeline(): void {
   topics.plan(1, [item, tag]);
@@ -279,22 +303,26 @@ interface RunningSink {
   readonly ended: Promise<void>;
 }
 
-function start(open: () => Promise<pg.Client> = connect): RunningSink {
+const RUNNING: PauseGate = { isPaused: false, whenRunning: () => Promise.resolve() };
+
+function start(open: () => Promise<pg.Client> = connect, gate = RUNNING): RunningSink {
   const target: TargetConfig = { name: 'new', url: database.url, output: null, schema: 'require', loadWorkers: 2 };
   const status = newStatus('sink', 'new');
+  const { reader } = topics;
   const hold = new HoldRequests((id) => (status.held = id ?? ''));
   const stop = new AbortController();
   const ended = sink(
     {
       pipeline: PIPELINE,
       target,
-      reader: topics.reader,
+      reader,
+      raw: reader,
       schemasTopic: SCHEMAS_TOPIC,
       readStructures: () => Promise.resolve(topics.structures()),
       connect: open,
       schema: noted(openTargetSchema({ pipeline: PIPELINE, target, changes: [] })),
       status,
-      gate: { isPaused: false, whenRunning: () => Promise.resolve() },
+      gate,
       hold,
       logger: pino({ level: 'silent' }),
       clock: Date.now,

@@ -5,6 +5,7 @@ import type { KafkaRecord } from '#core/record.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import { committedRecords } from './committed-records.ts';
 import type { ConnectionPool } from './connection-pool.ts';
+import { readLastManifest } from './last-manifest.ts';
 import { endOffset } from './offsets.ts';
 import { fetchBatches, historyLost } from './partition-reader.ts';
 
@@ -21,6 +22,7 @@ export function createKafkaEpochReader(options: EpochReaderOptions): EpochReader
   return {
     manifests: (from, signal) => readManifests(options.pool, topic, from, signal),
     read: (range, signal) => readRange(options.pool, range, signal),
+    last: () => readLastManifest(options.pool, options.prefix),
     end: () => endOffset(options.pool, topic, 'read_committed'),
     close: () => Promise.resolve(),
   };

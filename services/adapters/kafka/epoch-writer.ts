@@ -3,10 +3,17 @@ import { pause } from '#core/backoff.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
-import { MANIFEST_FORMAT, type Manifest, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
+import {
+  addToTotal,
+  MANIFEST_FORMAT,
+  totalOf,
+  type Manifest,
+  type ManifestRange,
+  type StoredManifest,
+} from '#core/manifest.ts';
 import { RecordBatchBuilder, type RecordBatch } from '#core/record-batch.ts';
 import { encodeHeaders } from '#core/record.ts';
-import { epochsTopic } from '#core/topic-names.ts';
+import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { TRANSACTION_COORDINATOR, type ConnectionPool } from './connection-pool.ts';
 import { isRetriable, protocolCode } from './kafka-error.ts';
 import { lastManifest } from './last-manifest.ts';
@@ -33,6 +40,9 @@ export function createKafkaEpochWriter(options: EpochWriterOptions): EpochWriter
 class KafkaEpochWriter implements EpochWriter {
   readonly #options: EpochWriterOptions;
   readonly #epochs: string;
+  readonly #schemas: string;
+  /** As of `last`, then of every write. */
+  #total = totalOf(null);
   readonly #sequences = new Map<string, number>();
   #coordinator = -1;
   #producerId = -1n;
@@ -42,6 +52,7 @@ class KafkaEpochWriter implements EpochWriter {
   constructor(options: EpochWriterOptions) {
     this.#options = options;
     this.#epochs = epochsTopic(options.prefix);
+    this.#schemas = schemasTopic(options.prefix);
   }
 
   async open(): Promise<void> {
@@ -62,7 +73,9 @@ class KafkaEpochWriter implements EpochWriter {
       await pause(OPEN_PAUSE_MS);
       end = await endOffset(pool, this.#epochs, 'read_committed');
     }
-    return lastManifest(pool, this.#epochs, end);
+    const last = await lastManifest(pool, this.#epochs, end);
+    this.#total = totalOf(last?.manifest ?? null);
+    return last;
   }
 
   async write(draft: ManifestDraft, data: readonly PartitionRecords[]): Promise<StoredManifest> {
@@ -71,11 +84,13 @@ class KafkaEpochWriter implements EpochWriter {
       const places = await this.#options.pool.locate([...data.map(({ topic }) => topic), this.#epochs]);
       await this.#addPartitions([...data, { topic: this.#epochs, partition: 0, batches: [] }]);
       const ranges = await this.#send(data, places);
-      const manifest: Manifest = { ...draft, format: MANIFEST_FORMAT, ranges };
+      const total = addToTotal(this.#total, { kind: draft.kind, ranges }, this.#schemas);
+      const manifest: Manifest = { ...draft, format: MANIFEST_FORMAT, ranges, total };
       const builder = new RecordBatchBuilder(4096);
       builder.append(draft.kind, JSON.stringify(manifest), NO_HEADERS);
       const [range] = await this.#send([{ topic: this.#epochs, partition: 0, batches: [builder] }], places);
       await this.#end();
+      this.#total = total;
       return { offset: BigInt(range?.first ?? '-1'), manifest };
     } catch (error) {
       this.#isSpent = true;

@@ -5,7 +5,8 @@ import type { ConnectionPool } from './connection-pool.ts';
 import { endOffset, startOffset } from './offsets.ts';
 import { fetchBatches } from './partition-reader.ts';
 
-const LOOK_BACK = 64n;
+/** Usually the last records are one manifest and its marker; aborted transactions make it look further. */
+const LOOK_BACK = 4n;
 
 /** The last committed manifest of a pipeline as it is now, also while its producer writes; null where there is none. */
 export async function readLastManifest(pool: ConnectionPool, prefix: string): Promise<StoredManifest | null> {

@@ -16,6 +16,17 @@ const TIMEOUT_MS = 30_000;
 const LEADER_POLL_MS = 50;
 const LEADER_LIMIT_MS = 30_000;
 export const LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024;
+/** Kafka: "Topic Configs". The segment being written is never compacted: in its usual week or GiB a status every 2 s piles up. */
+const COMPACTED: Readonly<Record<string, string>> = {
+  'cleanup.policy': 'compact',
+  // Kafka refuses a batch that is larger than a segment: structures come in batches of about 1 MB.
+  'segment.bytes': String(4 * 1024 * 1024),
+  'segment.ms': String(10 * 60_000),
+  'min.cleanable.dirty.ratio': '0.1',
+  // Readers take the whole topic in seconds; what is removed need not stay visible for a day.
+  'delete.retention.ms': String(60 * 60_000),
+};
+const HISTORY: Readonly<Record<string, string>> = { 'cleanup.policy': 'delete' };
 
 /** Makes the topics that are missing, with one partition and, but for compacted ones, unlimited retention: they are the history. */
 export async function ensureTopics(
@@ -31,12 +42,13 @@ export async function ensureTopics(
 }
 
 async function createTopics(pool: ConnectionPool, names: readonly string[], options: TopicOptions): Promise<void> {
-  const configs = [
-    { name: 'cleanup.policy', value: options.compacted === true ? 'compact' : 'delete' },
-    { name: 'retention.ms', value: '-1' },
-    { name: 'retention.bytes', value: '-1' },
-    { name: 'max.message.bytes', value: String(LARGEST_MESSAGE_BYTES) },
-  ];
+  const settings = {
+    ...(options.compacted === true ? COMPACTED : HISTORY),
+    'retention.ms': '-1',
+    'retention.bytes': '-1',
+    'max.message.bytes': String(LARGEST_MESSAGE_BYTES),
+  };
+  const configs = Object.entries(settings).map(([name, value]) => ({ name, value }));
   const topics = names.map((name) => ({
     name,
     numPartitions: 1,

@@ -1,7 +1,7 @@
 import type { Config } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
-import { hideUrlPasswords } from '../logger.ts';
+import { hideSecrets } from '#core/secrets.ts';
 import { withCheckContext, type CheckContext } from './check-context.ts';
 import { formatFindings, formatFindingsJson, type CheckedFinding } from './check-printer.ts';
 import type { Check } from './finding.ts';
@@ -49,7 +49,7 @@ export async function collectFindings(context: CheckContext): Promise<CheckedFin
           id: check.id,
           severity: finding.severity ?? check.severity,
           what: finding.what,
-          evidence: hideUrlPasswords(finding.evidence),
+          evidence: hideSecrets(finding.evidence),
           fix: finding.fix,
         });
       }
@@ -58,7 +58,7 @@ export async function collectFindings(context: CheckContext): Promise<CheckedFin
         id: check.id,
         severity: check.severity,
         what: 'this check could not run',
-        evidence: hideUrlPasswords(error instanceof Error ? error.message : String(error)),
+        evidence: hideSecrets(error instanceof Error ? error.message : String(error)),
         fix: (error instanceof RestageError ? error.fix : undefined) ?? 'see the message, and run the check again',
       });
     }

@@ -4,6 +4,8 @@ import pg from 'pg';
 import { pause } from '#core/backoff.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
+import { freePort } from '#infra/free-port.ts';
+import { sayDashboard } from './dashboard-address.ts';
 import { formatTableText } from './report.ts';
 import { startDemoServers, type DemoServers } from './demo-servers.ts';
 import { prove, type Proof } from './proof.ts';
@@ -73,10 +75,18 @@ async function migrate(
   const stopWriters = new AbortController();
   const writers = await startWriters(servers.sourceUrl, AbortSignal.any([stopWriters.signal, options.signal]));
   say(`the source holds ${servers.rows.toLocaleString('en')} rows; ${WRITERS} writers keep committing to it`);
-  const run = start(options, ['run', '-c', servers.configFile], { RESTAGE_LOG: 'warn' });
+  const port = await freePort();
+  const run = start(options, ['run', '-c', servers.configFile], {
+    RESTAGE_LOG: 'warn',
+    RESTAGE_HTTP_HOST: '127.0.0.1',
+    RESTAGE_HTTP_PORT: String(port),
+  });
   children.push(run);
   const startedAt = Date.now();
-  await followLoad(options, servers, run, say);
+  const loaded = new AbortController();
+  const dashboard = sayDashboard(port, say, AbortSignal.any([loaded.signal, options.signal]));
+  await followLoad(options, servers, run, say).finally(() => loaded.abort());
+  await dashboard;
   const loadSeconds = (Date.now() - startedAt) / 1000;
   say(`copied in ${loadSeconds.toFixed(1)} s; following the stream for ${options.streamSeconds} s`);
   await pause(options.streamSeconds * 1000, options.signal);

@@ -3,6 +3,8 @@ import { bytes, count, rate, seconds } from './format.js';
 const POLL_MS = 1_000;
 const STALE_MS = 5_000;
 const SAMPLES = 60;
+const SAME_WORD_MS = 500;
+const OPERATIONS = ['snapshot', 'insert', 'update', 'delete', 'truncate'];
 const TONES = {
   streaming: 'good',
   loading: 'busy',
@@ -10,6 +12,7 @@ const TONES = {
   starting: 'busy',
   standby: 'idle',
   paused: 'warn',
+  held: 'warn',
   retrying: 'warn',
   draining: 'warn',
   stopped: 'idle',
@@ -34,12 +37,14 @@ const keyOf = (line) => `${line.service}/${line.instance}`;
 const toneOf = (line) => TONES[line?.state] ?? 'idle';
 const totalOf = (line) => Object.values(line.events ?? {}).reduce((sum, part) => sum + part, 0);
 
-function sample(lines, at) {
+/** A service says its figures every 2 s: a look in between would see a rate of nothing. */
+function sample(lines, answeredMs) {
   for (const line of lines) {
     const key = keyOf(line);
     const total = totalOf(line);
     const before = totals.get(key);
-    if (before !== undefined && at <= before.at) continue;
+    const at = answeredMs - (line.silentSeconds ?? 0) * 1_000;
+    if (line.silentSeconds === null || (before !== undefined && at - before.at < SAME_WORD_MS)) continue;
     const known = rates.get(key) ?? [];
     // A restarted service counts from 0: no rate for that step.
     if (before !== undefined) known.push(Math.max(0, ((total - before.total) * 1_000) / (at - before.at)));
@@ -49,6 +54,7 @@ function sample(lines, at) {
 }
 
 function newestRate(line) {
+  if (line?.state === 'down') return 0;
   return (line && rates.get(keyOf(line))?.at(-1)) ?? 0;
 }
 
@@ -64,7 +70,7 @@ function sparkline(line) {
   svg.setAttribute('viewBox', `0 0 ${SAMPLES - 1} 32`);
   svg.setAttribute('preserveAspectRatio', 'none');
   svg.setAttribute('role', 'img');
-  svg.setAttribute('aria-label', `events per second during the last minute, now ${rate(newestRate(line))}`);
+  svg.setAttribute('aria-label', `events per second lately, now ${rate(newestRate(line))}`);
   const drawn = document.createElementNS(space, 'path');
   drawn.setAttribute('d', path);
   svg.append(drawn);
@@ -79,11 +85,21 @@ function facts(pairs) {
 }
 
 function box(kind, title, tone, ...content) {
-  return element('article', { class: `box ${tone}` }, element('h2', {}, kind), element('h3', {}, title), ...content);
+  const attributes = { class: `box ${tone}`, 'aria-label': `${kind} ${title}`.trim() };
+  return element(
+    'article',
+    attributes,
+    element('h2', {}, kind),
+    ...(title === '' ? [] : [element('h3', {}, title)]),
+    ...content,
+  );
 }
 
 function serviceBox(line) {
   const parts = [element('span', { class: `chip ${toneOf(line)}` }, line.state)];
+  if (line.detail) parts.push(element('p', { class: 'detail' }, line.detail));
+  // What a silent service said of its lag is no longer so.
+  const isDown = line.state === 'down';
   const load = line.load;
   if (load && !load.isDone && load.chunks > 0) {
     const label = `initial load: ${load.chunksDone} of ${load.chunks} chunks`;
@@ -99,15 +115,15 @@ function serviceBox(line) {
   parts.push(
     facts([
       ['position', line.through || '–'],
-      ['lag', `${bytes(line.lagBytes)}, ${seconds(line.lagSeconds)}`],
-      ['waiting', line.lagEvents > 0 ? `${count(line.lagEvents)} events` : undefined],
-      ['rate', rate(newestRate(line))],
+      ['lag', isDown ? undefined : `${bytes(line.lagBytes)}, ${seconds(line.lagSeconds)}`],
+      ['waiting', !isDown && line.lagEvents > 0 ? `${count(line.lagEvents)} events` : undefined],
+      ['rate', isDown ? undefined : rate(newestRate(line))],
       ['events', count(totalOf(line))],
+      ...OPERATIONS.map((name) => [`· ${name}`, line.events?.[name] > 0 ? count(line.events[name]) : undefined]),
     ]),
     sparkline(line),
   );
-  if (line.detail) parts.push(element('p', { class: 'detail' }, line.detail));
-  return box(line.service, line.instance || line.service, toneOf(line), ...parts);
+  return box(line.service, line.instance, toneOf(line), ...parts);
 }
 
 function sourceBox(overview, producer) {
@@ -192,15 +208,25 @@ function drawFlow(overview, lines) {
 }
 
 function drawSummary(overview, lines) {
-  const worst = ['failed', 'down', 'retrying', 'paused', 'draining', 'stopped', 'starting', 'indexing', 'loading'].find(
-    (state) => lines.some((line) => line.state === state),
-  );
+  const worst = [
+    'failed',
+    'down',
+    'retrying',
+    'paused',
+    'held',
+    'draining',
+    'stopped',
+    'starting',
+    'indexing',
+    'loading',
+  ].find((state) => lines.some((line) => line.state === state));
   const sinks = lines.filter((line) => line.service === 'sink');
   const applied = sinks.reduce((sum, line) => sum + newestRate(line), 0);
   const produced = newestRate(lines.find((line) => line.service === 'producer'));
-  const largest = (read) => Math.max(0, ...lines.map(read));
+  const heard = lines.filter((line) => line.state !== 'down');
+  const largest = (read) => Math.max(0, ...heard.map(read), ...(overview.targets ?? []).map(read));
   const figures = [
-    [worst ?? 'streaming', 'pipeline'],
+    [worst ?? 'streaming', 'pipeline', TONES[worst ?? 'streaming']],
     [rate(produced), 'captured'],
     [rate(applied), 'applied'],
     [seconds(largest((line) => line.lagSeconds ?? 0)), 'largest lag'],
@@ -209,8 +235,8 @@ function drawSummary(overview, lines) {
   document
     .getElementById('summary')
     .replaceChildren(
-      ...figures.map(([value, name]) =>
-        element('div', { class: 'figure' }, element('b', {}, value), element('span', {}, name)),
+      ...figures.map(([value, name, tone = '']) =>
+        element('div', { class: `figure ${tone}` }, element('b', {}, value), element('span', {}, name)),
       ),
     );
 }
