@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { makeManifestSchema } from '#core/manifest-schema.ts';
 import { makeConfigReference } from '#core/option-reference.ts';
 import { makeConfigSchema } from '#core/option-schema.ts';
 
@@ -7,6 +8,7 @@ import { makeConfigSchema } from '#core/option-schema.ts';
 const root = path.resolve(import.meta.dirname, '..');
 const files: Readonly<Record<string, string>> = {
   'schemas/config.schema.json': `${JSON.stringify(makeConfigSchema(), null, 2)}\n`,
+  'schemas/manifest.schema.json': `${JSON.stringify(makeManifestSchema(), null, 2)}\n`,
   'docs/configuration.md': makeConfigReference(),
 };
 

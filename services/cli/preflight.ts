@@ -73,8 +73,8 @@ async function readCaptured(pool: ConnectionPool, name: string): Promise<TableSt
   if (planned === null) return null;
   const newest = new Map<string, TableStructure>();
   for (const value of (await readCompacted(pool, schemasTopic(name))).values()) {
-    const { structure } = parseStructureRecord(value);
-    newest.set(structure.topic, structure);
+    const record = parseStructureRecord(value);
+    if (record !== null) newest.set(record.structure.topic, record.structure);
   }
   return [...newest.values()];
 }

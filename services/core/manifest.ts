@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { RestageError } from '#core/errors.ts';
+import { columnChangeSchema } from '#core/structure-change.ts';
 
 /** Version of the manifest's form; a newer Restage reads the older ones. */
 export const MANIFEST_FORMAT = 1;
@@ -27,7 +28,16 @@ const control = z.discriminatedUnion('kind', [
     cascade: z.boolean(),
     restartIdentity: z.boolean(),
   }),
-  z.object({ kind: z.literal('ddl'), commit: lsn, ordinal: count, statement: z.string() }),
+  /** A table's columns change before the event at this position; `from` and `to` are versions of its structure. */
+  z.object({
+    kind: z.literal('ddl'),
+    commit: lsn,
+    ordinal: count,
+    topic: z.string(),
+    from: count,
+    to: count,
+    changes: z.array(columnChangeSchema),
+  }),
 ]);
 
 /**

@@ -1,8 +1,11 @@
+import { z } from 'zod';
 import { RestageError } from '#core/errors.ts';
+import type { SourceShape } from '#core/structure-change.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 
 export interface StructureRecord {
   readonly version: number;
+  readonly structure: TableStructure;
   readonly key: string;
   readonly value: string;
 }
@@ -12,9 +15,39 @@ export function structureRecord(structure: TableStructure): StructureRecord {
   const version = structureVersion(structure);
   return {
     version,
+    structure,
     key: JSON.stringify([structure.schema, structure.table, version]),
     value: JSON.stringify({ version, structure }),
   };
+}
+
+const currentSchema = z.object({
+  topic: z.string(),
+  version: z.number(),
+  oid: z.number(),
+  fileNode: z.string().nullable(),
+  numbers: z.array(z.tuple([z.string(), z.number()])).transform((pairs) => new Map(pairs)),
+});
+
+/** Which structure a topic's newest events of the stream have, and what the source's catalog said of it then. */
+export interface CurrentShape extends SourceShape {
+  readonly topic: string;
+  readonly version: number;
+}
+
+/** As it stands on `<prefix>.schemas` beside the structures, for the producer's next life: one a topic, the last one counts. */
+export function currentRecord(current: CurrentShape): { readonly key: string; readonly value: string } {
+  return {
+    key: JSON.stringify(['current', current.topic]),
+    value: JSON.stringify({ current: { ...current, numbers: [...current.numbers] } }),
+  };
+}
+
+/** null for a record that is a structure. @throws RestageError record_invalid. */
+export function parseCurrent(value: Buffer): CurrentShape | null {
+  const parsed = parseJson(value);
+  const current = typeof parsed === 'object' && parsed !== null && 'current' in parsed ? parsed.current : null;
+  return current === null ? null : currentSchema.parse(current);
 }
 
 /** A table's topic and version: names a structure in this process's memory. */
@@ -25,18 +58,27 @@ export function structureId(record: {
   return `${record.structure.topic}:${record.version}`;
 }
 
-/** @throws RestageError record_invalid when the bytes are no structure, or their version is not their content's. */
-export function parseStructureRecord(value: Buffer): { readonly version: number; readonly structure: TableStructure } {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(value.toString('utf8'));
-  } catch (cause) {
-    throw new RestageError('record_invalid', 'a structure record is not JSON', { cause });
-  }
+/**
+ * null for a record that is none: the producer's own notes stand among them.
+ * @throws RestageError record_invalid when the bytes are no record of this topic, or the version is not its content's.
+ */
+export function parseStructureRecord(
+  value: Buffer,
+): { readonly version: number; readonly structure: TableStructure } | null {
+  const parsed = parseJson(value);
+  if (typeof parsed === 'object' && parsed !== null && 'current' in parsed) return null;
   if (!isStructureRecord(parsed) || structureVersion(parsed.structure) !== parsed.version) {
     throw new RestageError('record_invalid', 'a structure record is damaged: its version is not that of its content');
   }
   return parsed;
+}
+
+function parseJson(value: Buffer): unknown {
+  try {
+    return JSON.parse(value.toString('utf8'));
+  } catch (cause) {
+    throw new RestageError('record_invalid', 'a structure record is not JSON', { cause });
+  }
 }
 
 function isStructureRecord(value: unknown): value is { version: number; structure: TableStructure } {

@@ -1,8 +1,10 @@
 import { decodePgoutput } from '#adapters/postgres/source/pgoutput-decoder.ts';
+import type { PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import type { ReplicationFrame, ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
+import type { Lsn } from '#core/lsn.ts';
 import type { Notifier } from '#core/notifier.ts';
 import type { ChangeAssembler } from './change-assembler.ts';
 import type { RelationBook } from './relation-book.ts';
@@ -33,14 +35,25 @@ export async function capture(options: CaptureOptions, signal: AbortSignal): Pro
 
 /** Returns a promise only where there is something to wait for. */
 function takeFrame(options: CaptureOptions, frame: ReplicationFrame): Promise<void> | undefined {
-  const { epochs, parts, limits } = options;
   if (frame.kind === 'keepalive') {
-    epochs.reach(frame.walEnd);
+    options.epochs.reach(frame.walEnd);
     return undefined;
   }
   const message = decodePgoutput(frame.payload);
-  if (message.tag === 'relation') return options.book.learn(message.relation);
-  options.assembler.accept(message, frame.lsn);
+  const { book } = options;
+  if (message.tag === 'relation') return book.learn(message.relation);
+  const hasRow = message.tag === 'insert' || message.tag === 'update';
+  if (hasRow && book.hasNewLabel(message.relation, message.after))
+    return book.learnLabels(message.relation).then(() => takeMessage(options, message, frame.lsn));
+  return takeMessage(options, message, frame.lsn);
+}
+
+function takeMessage(
+  { assembler, epochs, parts, limits }: CaptureOptions,
+  message: Exclude<PgoutputMessage, { tag: 'relation' }>,
+  lsn: Lsn,
+): Promise<void> | undefined {
+  assembler.accept(message, lsn);
   const isFull = epochs.isAtBoundary ? epochs.bytes >= limits.bytes : epochs.bytes >= limits.partBytes;
   return isFull && epochs.hasContent ? parts.put(epochs.take()) : undefined;
 }

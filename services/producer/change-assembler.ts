@@ -7,8 +7,10 @@ import { encodeHeaders } from '#core/record.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { formatTable, quoteTable } from '#core/table-name.ts';
 import type { Tuple } from '#core/tuple.ts';
-import type { CapturedTable, RelationBook } from './relation-book.ts';
+import type { CapturedTable } from './captured-table.ts';
+import type { RelationBook } from './relation-book.ts';
 import type { StreamEpochs } from './stream-epochs.ts';
+import type { WrittenStructures } from './written-structures.ts';
 
 /** pg_logical_emit_message prefixes of ours; other applications' messages are theirs. */
 export const MESSAGE_PREFIX = 'restage';
@@ -20,8 +22,8 @@ export interface AssemblerOptions {
   readonly book: RelationBook;
   readonly epochs: StreamEpochs;
   readonly schemasTopic: string;
-  /** `topic:version` of the structures that Kafka has; new ones are added. */
-  readonly writtenStructures: Set<string>;
+  /** What the topic of structures says; new records are noted here. */
+  readonly written: WrittenStructures;
   /** Makes 64 bits of the stream's 32 (a recent 64-bit xid of the source). */
   readonly recentXid: bigint;
   readonly status: ServiceStatus;
@@ -87,7 +89,7 @@ export class ChangeAssembler {
     const tableOrdinal = (transaction.tableOrdinals.get(table) ?? 0) + 1;
     transaction.tableOrdinals.set(table, tableOrdinal);
     if (!this.#options.epochs.isNew(position)) return;
-    this.#introduce(table);
+    this.#introduce(table, position);
     write(table, { transaction, position, lsn, tableOrdinal });
   }
 
@@ -134,9 +136,11 @@ export class ChangeAssembler {
 
   #truncate(message: Extract<PgoutputMessage, { tag: 'truncate' }>): void {
     const { position } = this.#next();
-    const tables = message.relations.flatMap((relation) => this.#options.book.get(relation) ?? []);
-    if (tables.length === 0 || !this.#options.epochs.isNew(position)) return;
-    for (const table of tables) this.#introduce(table);
+    const { book, epochs } = this.#options;
+    const known = message.relations.flatMap((relation) => book.get(relation) ?? []);
+    const tables = known.map((table) => book.noteTruncated(table));
+    if (tables.length === 0 || !epochs.isNew(position)) return;
+    for (const table of tables) this.#introduce(table, position);
     this.#options.epochs.appendControl(
       {
         kind: 'truncate',
@@ -171,12 +175,27 @@ export class ChangeAssembler {
     return { transaction, position: { commit: transaction.commit, ordinal: transaction.ordinal } };
   }
 
-  #introduce(table: CapturedTable): void {
-    const { writtenStructures, epochs, schemasTopic } = this.#options;
-    const id = `${table.structure.topic}:${table.record.version}`;
-    if (writtenStructures.has(id)) return;
-    writtenStructures.add(id);
-    epochs.appendStructure(schemasTopic, table.record.key, table.record.value, NO_HEADERS);
+  /** A structure goes into the transaction that first uses it, and what it makes of the one before stands at the event's position. */
+  #introduce(table: CapturedTable, position: Position): void {
+    const { written, epochs, schemasTopic, clock } = this.#options;
+    const from = written.versionOf(table.structure.topic);
+    const records = written.add(table);
+    for (const { key, value } of records) epochs.appendStructure(schemasTopic, key, value, NO_HEADERS);
+    const { version: to } = table.record;
+    if (from === null || from === to || table.changes.length === 0) return;
+    epochs.appendControl(
+      {
+        kind: 'ddl',
+        commit: formatLsn(position.commit),
+        ordinal: position.ordinal,
+        topic: table.structure.topic,
+        from,
+        to,
+        changes: [...table.changes],
+      },
+      position,
+      clock(),
+    );
   }
 
   #facts(event: EventPlace): { lsn: Lsn; ordinal: number; tableOrdinal: number; processedMs: number } {

@@ -13,7 +13,9 @@ import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey } from '#core/table-name.ts';
 import type { Logger } from '#core/log.ts';
 import type { LoadItem, PlannedTable } from './load-item.ts';
-import type { CapturedTable, RelationBook } from './relation-book.ts';
+import type { CapturedTable } from './captured-table.ts';
+import type { RelationBook } from './relation-book.ts';
+import type { WrittenStructures } from './written-structures.ts';
 
 /** An exported snapshot of a slot, alive while its connection stays idle. */
 export interface LoadSnapshot {
@@ -26,6 +28,7 @@ export interface LoaderOptions {
   /** A new temporary slot's snapshot, for tables that must be taken again. */
   readonly takeSnapshot: () => Promise<LoadSnapshot>;
   readonly book: RelationBook;
+  readonly written: WrittenStructures;
   readonly queue: BoundedQueue<LoadItem>;
   readonly schemasTopic: string;
   readonly workers: number;
@@ -86,7 +89,7 @@ async function loadUnder(
       structure,
       ranges: ranges.get(tableKey(structure)) ?? [{ from: 0, to: null }],
     }));
-    const captured = planned.map(({ structure }) => options.book.capture(structure, copiedColumns(structure)));
+    const captured = await options.book.capture(tables, copiedColumns);
     await options.queue.put(
       makePlan(
         options,
@@ -116,7 +119,8 @@ function makePlan(
   snapshot: Lsn,
 ): LoadItem {
   const structures = new TopicBatches();
-  for (const { record } of captured) structures.append(options.schemasTopic, record.key, record.value, NO_HEADERS);
+  for (const record of captured.flatMap((table) => options.written.addLoaded(table)))
+    structures.append(options.schemasTopic, record.key, record.value, NO_HEADERS);
   return { kind: 'plan', load, snapshot, tables, data: structures.finish() };
 }
 

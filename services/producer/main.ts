@@ -8,7 +8,6 @@ import { ensureTopics } from '#adapters/kafka/topics.ts';
 import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
-import { parseStructureRecord, structureId } from '#core/structure-record.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { VERSION } from '#core/version.ts';
@@ -63,10 +62,7 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
               });
               await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
             },
-            readStructures: async () => {
-              const records = await readCompacted(pool, schemasTopic(prefix));
-              return new Set([...records.values()].map((value) => structureId(parseStructureRecord(value))));
-            },
+            readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
           },
           held,
         );

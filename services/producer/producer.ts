@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { isChosen, readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { createSlot, readSlot } from '#adapters/postgres/source/slot.ts';
@@ -15,6 +15,7 @@ import type { Logger } from '#core/log.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { formatTable, type TableName } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { ensureSlot, type BornSlot } from './birth.ts';
 import { capture } from './capture.ts';
@@ -27,6 +28,7 @@ import { RelationBook } from './relation-book.ts';
 import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
 import { findUnfinished } from './unfinished-load.ts';
+import { WrittenStructures } from './written-structures.ts';
 
 /** What one attempt of the producer needs; everything that talks to the outside is handed in. */
 export interface ProducerParts {
@@ -38,8 +40,8 @@ export interface ProducerParts {
   readonly connect: (settings?: Record<string, string>) => Promise<pg.Client>;
   readonly connectReplication: () => Promise<pg.Client>;
   readonly ensureTopics: (tables: readonly TableStructure[]) => Promise<void>;
-  /** `topic:version` of every structure in Kafka. */
-  readonly readStructures: () => Promise<Set<string>>;
+  /** Values of the topic of structures, each key's latest. */
+  readonly readStructures: () => Promise<Iterable<Buffer>>;
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
   readonly logger: Logger;
@@ -77,21 +79,35 @@ class ProducerRun {
     const { config, writer, status, logger, clock, version } = this.#parts;
     const client = await this.#open(this.#parts.connect());
     await requireLogicalWal(client);
-    const chosen = selectTables(await readTables(client, config.name), config.source.tables);
-    await requireIdentities(client, chosen);
-    await this.#parts.ensureTopics(chosen);
+    const wanted = await this.#choose(client);
     await writer.open();
     const last = await writer.last();
     const replication = await this.#open(this.#parts.connectReplication());
     const identity = await identifySource(replication);
     requireSameSource(identity, last?.manifest ?? null);
     const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
-    if (await ensurePublication(client, config.source.publication, chosen))
+    if (await ensurePublication(client, config.source.publication, wanted))
       logger.info({ publication: config.source.publication }, 'publication made');
     const born = await this.#ensureSlot(client, manifests);
-    const written = await this.#parts.readStructures();
+    // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
+    const chosen = born === null ? wanted : await this.#choose(client);
+    const written = new WrittenStructures(await this.#parts.readStructures());
     const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen);
-    const book = new RelationBook({ client, prefix: config.name, database: identity.database, version, chosen });
+    const isLoaded = unfinished.length === 0 && written.topics.size > 0;
+    const onUnknown = (table: TableName): void => this.#noteUnknown(table);
+    const captured = isLoaded ? chosen.filter(({ topic }) => written.topics.has(topic)) : chosen;
+    for (const table of chosen) if (!captured.includes(table)) onUnknown(table);
+    const book = new RelationBook({
+      client,
+      prefix: config.name,
+      database: identity.database,
+      version,
+      chosen: captured,
+      written,
+      onUnknown: (table) => {
+        if (isChosen(table, config.source.tables)) onUnknown(table);
+      },
+    });
     const epochs = new StreamEpochs(manifests.resume());
     const notifier = new Notifier();
     const partQueue = new BoundedQueue<StreamPart>(PARTS_WAITING, () => notifier.notify());
@@ -102,7 +118,7 @@ class ProducerRun {
       book,
       epochs,
       schemasTopic: schemasTopic(config.name),
-      writtenStructures: written,
+      written,
       recentXid: await recentXid(client),
       status,
       clock,
@@ -129,10 +145,19 @@ class ProducerRun {
         { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
         either,
       ),
-      this.#load(born, unfinished, book, manifests.load + 1, loadQueue, either),
+      this.#load(born, unfinished, { book, written }, manifests.load + 1, loadQueue, either),
       this.#watch(stream, epochs, either),
     ];
     await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
+  }
+
+  /** The chosen tables as the catalog has them now, their topics made. */
+  async #choose(client: pg.Client): Promise<TableStructure[]> {
+    const { config, ensureTopics } = this.#parts;
+    const chosen = selectTables(await readTables(client, config.name), config.source.tables);
+    await requireIdentities(client, chosen);
+    await ensureTopics(chosen);
+    return chosen;
   }
 
   async #ensureSlot(client: pg.Client, book: ManifestBook): Promise<BornSlot | null> {
@@ -145,7 +170,7 @@ class ProducerRun {
   async #load(
     born: BornSlot | null,
     tables: readonly TableStructure[],
-    book: RelationBook,
+    { book, written }: { readonly book: RelationBook; readonly written: WrittenStructures },
     load: number,
     queue: BoundedQueue<LoadItem>,
     signal: AbortSignal,
@@ -159,6 +184,7 @@ class ProducerRun {
         connect: () => this.#parts.connect({ row_security: 'off' }),
         takeSnapshot,
         book,
+        written,
         queue,
         schemasTopic: schemasTopic(config.name),
         workers: config.source.snapshotWorkers,
@@ -172,6 +198,13 @@ class ProducerRun {
       snapshot,
     );
     if (born !== null) await born.keeper.end();
+  }
+
+  /** Nothing was loaded of it, so its changes alone would make no table: never silently. */
+  #noteUnknown(table: TableName): void {
+    const what = `${formatTable(table)} came after the load and is not captured`;
+    this.#parts.logger.warn({ table: formatTable(table) }, what);
+    this.#parts.status.detail = what;
   }
 
   /** A snapshot of its own slot, so that "seen by it" is exactly "committed before its consistent point". */

@@ -1,18 +1,19 @@
 import type pg from 'pg';
 import { readTables } from '#adapters/postgres/catalog.ts';
+import { makeColumn, readTypes, type ColumnType } from '#adapters/postgres/column-types.ts';
 import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
+import { readTableFacts } from '#adapters/postgres/source/table-facts.ts';
 import { RestageError } from '#core/errors.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
-import { structureRecord, type StructureRecord } from '#core/structure-record.ts';
-import type { TableStructure } from '#core/structure.ts';
+import type { ColumnChange, SourceShape } from '#core/structure-change.ts';
+import { structureRecord } from '#core/structure-record.ts';
+import { structureVersion, type ColumnStructure, type TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
-
-/** A table as its events are encoded now. */
-export interface CapturedTable {
-  readonly structure: TableStructure;
-  readonly record: StructureRecord;
-  readonly encoder: EventEncoder;
-}
+import type { Tuple } from '#core/tuple.ts';
+import type { CapturedTable } from './captured-table.ts';
+import { LabelWatch } from './label-watch.ts';
+import { findChanges } from './table-alteration.ts';
+import type { WrittenStructures } from './written-structures.ts';
 
 export interface RelationBookOptions {
   readonly client: pg.ClientBase;
@@ -20,17 +21,23 @@ export interface RelationBookOptions {
   readonly database: string;
   readonly version: string;
   readonly chosen: readonly TableStructure[];
+  /** Tells the structures of the newest events in Kafka. */
+  readonly written: WrittenStructures;
+  /** A table that nothing was loaded of has changes: they are left out. Called once a table. */
+  readonly onUnknown: (table: TableName) => void;
 }
 
 /** Knows what each relation number in the stream stands for. A relation that was not chosen is null: its events are counted and left out. */
 export class RelationBook {
   readonly #options: RelationBookOptions;
   readonly #chosen: Map<string, TableStructure>;
+  readonly #unknown = new Set<string>();
+  readonly #relations = new Map<number, Relation>();
   readonly #tables = new Map<number, CapturedTable | null>();
 
   constructor(options: RelationBookOptions) {
     this.#options = options;
-    this.#chosen = new Map(options.chosen.map((table) => [tableKey(table), table]));
+    this.#chosen = new Map(options.chosen.map((structure) => [tableKey(structure), structure]));
   }
 
   /** @throws RestageError record_invalid for a relation that was never announced. */
@@ -42,55 +49,124 @@ export class RelationBook {
   }
 
   /**
-   * Takes in a Relation message. The catalog tells what the message does not (types, keys), but it may be ahead of the stream:
-   * only columns that the message names are used. @throws RestageError ddl_unsupported when they cannot be told.
+   * Takes in a Relation message, which says what columns the events that follow have. The catalog tells the rest, but it may be ahead
+   * of the stream. @throws RestageError ddl_unsupported when the two together do not tell what happened to the table.
    */
   async learn(relation: Relation): Promise<void> {
     const name: TableName = { schema: relation.schema, table: relation.table };
-    const before = this.#chosen.get(tableKey(name));
-    if (before === undefined) {
+    this.#relations.set(relation.oid, relation);
+    const chosen = this.#chosen.get(tableKey(name));
+    if (chosen === undefined) {
+      this.#requireNotRenamed(relation, name);
       this.#tables.set(relation.oid, null);
+      if (!this.#unknown.has(tableKey(name))) this.#options.onUnknown(name);
+      this.#unknown.add(tableKey(name));
       return;
     }
-    const [now] = await readTables(this.#options.client, this.#options.prefix, relation.oid);
-    const names = new Set(relation.columns.map((column) => column.name));
-    const structure = [now, before].find((known) => known !== undefined && hasColumns(known, names));
-    if (structure === undefined) {
-      throw new RestageError('ddl_unsupported', 'a table changed in a way that the stream alone does not tell', {
-        where: `${formatTable(name)}, columns in the stream: ${[...names].join(', ')}`,
-        fix: 'take the table out of source.tables, or start the pipeline anew under another name',
-      });
-    }
-    // A later column must not change the version of rows written before it.
-    const shape = {
-      ...structure,
-      ...name,
-      topic: before.topic,
-      columns: structure.columns.filter((column) => column.generated || names.has(column.name)),
-    };
-    this.#chosen.set(tableKey(name), shape);
-    this.#tables.set(
-      relation.oid,
-      this.capture(
-        shape,
-        relation.columns.map((column) => column.name),
-      ),
-    );
+    const { client, prefix, written } = this.#options;
+    const before = written.currentOf(chosen.topic) ?? { structure: chosen, source: null };
+    const [now = null] = await readTables(client, prefix, relation.oid);
+    const [facts = null] = (await readTableFacts(client, relation.oid)).values();
+    const structure = makeShape(relation, await readTypes(client, relation.columns), before.structure, now);
+    const { changes, source } = findChanges(before, structure, facts);
+    const order = relation.columns.map((column) => column.name);
+    const table = this.#makeTable(structure, order, source, changes);
+    const earlier = this.#tables.get(relation.oid);
+    const isSame = earlier?.record.version === table.record.version;
+    this.#tables.set(relation.oid, isSame ? { ...table, labels: earlier.labels } : table);
   }
 
-  /** The encoder of a table for values in this order of columns. */
-  capture(structure: TableStructure, order: readonly string[]): CapturedTable {
+  hasNewLabel(relation: number, tuple: Tuple): boolean {
+    return this.get(relation)?.labels.isNew(tuple) ?? false;
+  }
+
+  /** Reads the catalog again for a value that its enum does not have yet: nothing announces a new label. */
+  async learnLabels(relation: number): Promise<void> {
+    const announced = this.#relations.get(relation);
+    if (announced !== undefined) await this.learn(announced);
+  }
+
+  /** Truncated: the next file of the table says nothing of a rewrite. */
+  noteTruncated(table: CapturedTable): CapturedTable {
+    if (table.source === null) return table;
+    const truncated = { ...table, source: { ...table.source, fileNode: null } };
+    for (const [oid, known] of this.#tables) if (known === table) this.#tables.set(oid, truncated);
+    return truncated;
+  }
+
+  /** Tables as a load takes them: the first structures that their topics have, where no event of the stream came before. */
+  async capture(
+    structures: readonly TableStructure[],
+    orderOf: (structure: TableStructure) => readonly string[],
+  ): Promise<CapturedTable[]> {
+    const facts = await readTableFacts(this.#options.client, null);
+    return structures.map((structure) => {
+      const found = facts.get(tableKey(structure)) ?? null;
+      const source = found === null ? null : { oid: found.oid, fileNode: found.fileNode, numbers: found.numbers };
+      return this.#makeTable(structure, orderOf(structure), source, []);
+    });
+  }
+
+  #makeTable(
+    structure: TableStructure,
+    order: readonly string[],
+    source: SourceShape | null,
+    changes: readonly ColumnChange[],
+  ): CapturedTable {
     const columns = order.flatMap((name) => structure.columns.filter((column) => column.name === name));
     const { prefix, database, version } = this.#options;
     return {
       structure,
       record: structureRecord(structure),
       encoder: new EventEncoder(structure, columns, prefix, database, version),
+      source,
+      changes,
+      labels: new LabelWatch(columns),
     };
+  }
+
+  #requireNotRenamed(relation: Relation, name: TableName): void {
+    const known = this.#options.written.findByOid(relation.oid);
+    if (known === null || tableKey(known.structure) === tableKey(name)) return;
+    throw new RestageError('ddl_unsupported', 'a captured table was renamed at the source', {
+      where: `${formatTable(known.structure)} is ${formatTable(name)} now`,
+      fix: 'give it its old name back, or start the pipeline anew under another name',
+    });
   }
 }
 
-function hasColumns(structure: TableStructure, names: ReadonlySet<string>): boolean {
-  const known = new Set(structure.columns.map((column) => column.name));
-  return [...names].every((name) => known.has(name));
+/**
+ * The structure of the events that a Relation message announces: names and types are the message's; what else is known of a column is
+ * the catalog's or the structure's before. A column that a later statement added must not change the version of rows written before it.
+ */
+function makeShape(
+  relation: Relation,
+  types: readonly (ColumnType | null)[],
+  before: TableStructure,
+  now: TableStructure | null,
+): TableStructure {
+  const base = now ?? before;
+  const plain = relation.columns.map(({ name }, index): ColumnStructure => {
+    const type = types[index] ?? null;
+    if (type === null) throw untold(relation, `the type of column ${name} is gone`);
+    const known = [base, before].flatMap(({ columns }) => columns.find((column) => column.name === name) ?? [])[0];
+    return makeColumn(name, type, known ?? { notNull: false, generated: false, identity: '' });
+  });
+  const sent = new Map(plain.map((column) => [column.name, column]));
+  // In the catalog's order, computed columns among the others, so that equal shapes have equal versions.
+  const inOrder = base.columns.flatMap((column) => sent.get(column.name) ?? (column.generated ? [column] : []));
+  const isComplete = inOrder.filter(({ name }) => sent.has(name)).length === sent.size;
+  const { schema, table } = relation;
+  const structure = { ...base, schema, table, topic: before.topic, columns: isComplete ? inOrder : plain };
+  const has = (name: string): boolean => structure.columns.some((column) => column.name === name);
+  if (!structure.identity.columns.every(has))
+    throw untold(relation, `identity ${structure.identity.columns.join(', ')}`);
+  return structureVersion(structure) === structureVersion(before) ? before : structure;
+}
+
+function untold(relation: Relation, what: string): RestageError {
+  return new RestageError('ddl_unsupported', 'a table changed in a way that the stream alone does not tell', {
+    where: `${formatTable({ schema: relation.schema, table: relation.table })}: ${what}; columns in the stream: ${relation.columns.map(({ name }) => name).join(', ')}`,
+    fix: 'take the table out of source.tables, or start the pipeline anew under another name',
+  });
 }

@@ -1,46 +1,73 @@
 import type pg from 'pg';
+import { alterTable } from '#adapters/postgres/target/alter-table.ts';
 import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { RowChange } from '#core/change.ts';
 import { RestageError, type ErrorCode } from '#core/errors.ts';
-import { parseLsn } from '#core/lsn.ts';
-import type { ControlEntry } from '#core/manifest.ts';
+import { formatLsn, parseLsn } from '#core/lsn.ts';
 import { comparePositions, type Position } from '#core/position.ts';
+import type { ColumnChange } from '#core/structure-change.ts';
+import type { TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
 import { codeOf, constraintError, isConstraint } from './constraint-error.ts';
+import type { StructureChanges } from './part-reader.ts';
 import { applySegment, rankOf, type TableChanges, type TableRanks } from './segment-apply.ts';
 
-export interface Truncation {
+/** What cuts a part into segments: it happens after the changes before its position, and before all others. */
+export type Cut = Truncation | Alteration;
+
+interface Truncation {
+  readonly kind: 'truncate';
   readonly position: Position;
   readonly tables: readonly TargetTable[];
   /** Some of the statement's tables are left out: their snapshots were taken after it. */
   readonly isPartial: boolean;
 }
 
+interface Alteration {
+  readonly kind: 'alter';
+  readonly position: Position;
+  readonly to: TableStructure;
+  readonly changes: readonly ColumnChange[];
+}
+
+export interface PartTools {
+  /** The target's tables for these changes, as they are at this moment of the transaction. */
+  readonly match: (groups: readonly StructureChanges[]) => Promise<TableChanges[]>;
+  /** Called after an alteration: what was read of the target's catalog is out of date. */
+  readonly forget: () => void;
+  readonly mismatch: ErrorCode;
+  /** Where foreign keys of the target are checked; null in a session that is a replica's. */
+  readonly ranks: TableRanks | null;
+}
+
 const REFERENCED = '0A000';
 
 /**
- * Applies one part inside the caller's transaction: cut into segments at each TRUNCATE. `ranks` where foreign keys of the target are
- * checked, null in a session that is a replica's.
- * @throws RestageError target_constraint, or `mismatch` where the target does not hold the rows that changed.
+ * Applies one part inside the caller's transaction, segment by segment.
+ * @throws RestageError target_constraint, ddl_unsupported, or `mismatch` where the target does not hold the rows that changed.
  */
 export async function applyPart(
   client: pg.ClientBase,
-  tables: readonly TableChanges[],
-  truncations: readonly Truncation[],
-  mismatch: ErrorCode,
-  ranks: TableRanks | null = null,
+  groups: readonly StructureChanges[],
+  cuts: readonly Cut[],
+  tools: PartTools,
 ): Promise<void> {
-  let rest = tables;
-  for (const truncation of truncations) {
-    const isBefore = (change: RowChange): boolean => comparePositions(change.position, truncation.position) < 0;
-    await applySegment(client, filterChanges(rest, isBefore), mismatch, ranks);
+  const { match, forget, mismatch, ranks } = tools;
+  let rest = groups;
+  for (const cut of cuts) {
+    const isBefore = (change: RowChange): boolean => comparePositions(change.position, cut.position) < 0;
+    await applySegment(client, await match(filterChanges(rest, isBefore)), mismatch, ranks);
     rest = filterChanges(rest, (change) => !isBefore(change));
-    await truncate(client, truncation, ranks);
+    if (cut.kind === 'truncate') await truncate(client, cut, ranks);
+    else {
+      await alterTable(client, cut.to, cut.changes, `LSN ${formatLsn(cut.position.commit)}`);
+      forget();
+    }
   }
-  await applySegment(client, rest, mismatch, ranks);
+  await applySegment(client, await match(rest), mismatch, ranks);
 }
 
-export function truncationPosition(entry: Extract<ControlEntry, { kind: 'truncate' }>): Position {
+export function positionOf(entry: { readonly commit: string; readonly ordinal: number }): Position {
   return { commit: parseLsn(entry.commit), ordinal: entry.ordinal };
 }
 
@@ -80,8 +107,8 @@ async function truncate(
   }
 }
 
-function filterChanges(tables: readonly TableChanges[], keep: (change: RowChange) => boolean): TableChanges[] {
-  return tables
-    .map(({ table, changes }) => ({ table, changes: changes.filter(keep) }))
+function filterChanges(groups: readonly StructureChanges[], keep: (change: RowChange) => boolean): StructureChanges[] {
+  return groups
+    .map((group) => ({ ...group, changes: group.changes.filter(keep) }))
     .filter(({ changes }) => changes.length > 0);
 }

@@ -1,7 +1,7 @@
 import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
 import { noteAge, type ServiceStatus } from '#core/status.ts';
-import type { TableChanges } from './segment-apply.ts';
+import type { StructureChanges } from './part-reader.ts';
 
 /** What an epoch did, over all its parts; told only once it is committed. */
 export class EpochTally {
@@ -14,8 +14,8 @@ export class EpochTally {
     this.#startedAt = startedAt;
   }
 
-  add(tables: readonly TableChanges[], truncations: number, bytes: number): void {
-    for (const { changes } of tables) for (const { kind } of changes) this.#events[kind] += 1;
+  add(groups: readonly StructureChanges[], truncations: number, bytes: number): void {
+    for (const { changes } of groups) for (const { kind } of changes) this.#events[kind] += 1;
     this.#events.truncate += truncations;
     this.#bytes += bytes;
   }

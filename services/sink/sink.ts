@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type pg from 'pg';
+import { addEnumLabels } from '#adapters/postgres/target/alter-table.ts';
 import { actAsReplica, endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
 import { TargetState, type Checkpoint } from '#adapters/postgres/target/target-state.ts';
 import type { TargetConfig } from '#core/config.ts';
@@ -11,6 +12,8 @@ import { LagMeter, watchLag } from '#core/lag-meter.ts';
 import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
+import type { ColumnChange } from '#core/structure-change.ts';
+import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { originMode, REPLICA_MODE, type ApplyMode } from './apply-mode.ts';
 import { runLoadPass } from './load-pass.ts';
@@ -103,6 +106,7 @@ async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal)
     loads,
     status,
     hold: parts.hold,
+    addLabels: (table, changes) => addLabels(parts, table, changes),
     clock,
     isLoadDone: checkpoint.isLoadDone,
     readRanks: () => applyMode.ranks(client, tables),
@@ -114,6 +118,16 @@ async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal)
     },
   });
   await pass.run(checkpoint.pass === 1 ? checkpoint.planOffset : checkpoint.nextOffset, checkpoint.through, signal);
+}
+
+async function addLabels(parts: SinkParts, table: TableStructure, changes: readonly ColumnChange[]): Promise<void> {
+  if (!changes.some(({ kind }) => kind === 'retype')) return;
+  const client = await parts.connect();
+  try {
+    await addEnumLabels(client, table, changes);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
 }
 
 /**

@@ -4,14 +4,15 @@ import type { TableLoad, TargetState } from '#adapters/postgres/target/target-st
 import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { HoldGate, HoldRequest } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
-import { RestageError, type ErrorCode } from '#core/errors.ts';
+import { RestageError } from '#core/errors.ts';
 import type { LagMeter } from '#core/lag-meter.ts';
 import { formatLsn, LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { ServiceStatus } from '#core/status.ts';
-import { structureVersion } from '#core/structure.ts';
-import { applyPart, settleConstraints, truncationPosition, type Truncation } from './epoch-apply.ts';
-import { cutPart, readPart, type ReadPart } from './part-reader.ts';
+import type { ColumnChange } from '#core/structure-change.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { applyPart, positionOf, settleConstraints, type Cut } from './epoch-apply.ts';
+import { cutPart, readPart, type ReadPart, type StructureChanges } from './part-reader.ts';
 import type { StructureBook } from './structure-book.ts';
 import { EpochTally } from './epoch-tally.ts';
 import type { TableChanges, TableRanks } from './segment-apply.ts';
@@ -26,6 +27,8 @@ export interface StreamPassOptions {
   readonly lag: LagMeter;
   readonly whenRunning: () => Promise<void>;
   readonly hold: HoldGate;
+  /** Adds the labels that an alteration brings, in a session of its own. */
+  readonly addLabels: (table: TableStructure, changes: readonly ColumnChange[]) => Promise<void>;
   readonly clock: () => number;
   /** Called once the applied position has passed the newest snapshot. */
   readonly onCaughtUp: () => Promise<void>;
@@ -168,7 +171,7 @@ export class StreamPass {
 
   /** False when the epoch was cut and is to be read again from its first part. */
   async #apply({ offset, manifest }: StoredManifest, read: ReadPart): Promise<boolean> {
-    const { client, state, clock } = this.#options;
+    const { client, state, structures, clock } = this.#options;
     if (this.#tally === null) {
       this.#tally = new EpochTally(clock());
       this.#epochOffset = offset;
@@ -178,11 +181,14 @@ export class StreamPass {
     }
     const ceiling = this.#ceilingIn(manifest);
     const part = ceiling === null ? read : cutPart(read, ceiling);
-    const mismatch: ErrorCode = this.#isLoadDone ? 'target_drift' : 'load_overlap';
-    const tables = await this.#match(part);
-    const truncations = await this.#truncations(manifest, ceiling);
-    await applyPart(client, tables, truncations, mismatch, this.#ranks);
-    this.#tally.add(tables, truncations.length, part.bytes);
+    const cuts = await this.#cuts(manifest, ceiling);
+    await applyPart(client, part.groups, cuts, {
+      match: (groups) => this.#match(groups),
+      forget: () => structures.forgetTables(),
+      mismatch: this.#isLoadDone ? 'target_drift' : 'load_overlap',
+      ranks: this.#ranks,
+    });
+    this.#tally.add(part.groups, cuts.filter(({ kind }) => kind === 'truncate').length, part.bytes);
     this.#next = offset + 1n;
     if (ceiling === null && !manifest.last) return true;
     await settleConstraints(client);
@@ -234,30 +240,35 @@ export class StreamPass {
     this.#isLoadDone = true;
   }
 
-  async #match(part: ReadPart): Promise<TableChanges[]> {
+  async #match(groups: readonly StructureChanges[]): Promise<TableChanges[]> {
     const { client, structures } = this.#options;
     const tables: TableChanges[] = [];
-    for (const { structure, version, changes } of part.groups)
+    for (const { structure, version, changes } of groups)
       tables.push({ table: await structures.table(client, structure, version), changes });
     return tables;
   }
 
-  /** Of what each statement truncated, what this part of the epoch is to empty. */
-  async #truncations(manifest: Manifest, ceiling: Ceiling): Promise<Truncation[]> {
+  /** What truncates or alters tables in this part of the epoch; an alteration's enum labels are added at once. */
+  async #cuts(manifest: Manifest, ceiling: Ceiling): Promise<Cut[]> {
     const { client, structures } = this.#options;
-    const truncations: Truncation[] = [];
+    const cuts: Cut[] = [];
     for (const entry of manifest.control) {
-      if (entry.kind !== 'truncate') continue;
-      const position = truncationPosition(entry);
+      if (entry.kind === 'barrier') continue;
+      const position = positionOf(entry);
       if (ceiling !== null && position.commit >= ceiling) continue;
-      const topics = entry.topics.filter((topic) => position.commit >= this.#floorOf(topic));
-      const tables: TargetTable[] = [];
-      for (const topic of topics) {
-        const structure = structures.newest(topic);
-        tables.push(await structures.table(client, structure, structureVersion(structure)));
+      const isAfter = (topic: string): boolean => position.commit >= this.#floorOf(topic);
+      if (entry.kind === 'ddl') {
+        if (!isAfter(entry.topic)) continue;
+        const to = structures.structure(entry.topic, entry.to);
+        await this.#options.addLabels(to, entry.changes);
+        cuts.push({ kind: 'alter', position, to, changes: entry.changes });
+        continue;
       }
-      truncations.push({ position, tables, isPartial: topics.length < entry.topics.length });
+      const topics = entry.topics.filter(isAfter);
+      const tables: TargetTable[] = [];
+      for (const topic of topics) tables.push(await structures.bareTable(client, topic));
+      cuts.push({ kind: 'truncate', position, tables, isPartial: topics.length < entry.topics.length });
     }
-    return truncations;
+    return cuts;
   }
 }

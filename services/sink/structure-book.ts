@@ -26,7 +26,7 @@ export class StructureBook {
     for (const range of manifest.ranges) {
       if (range.topic !== this.#schemasTopic) continue;
       for await (const records of this.#reader.read(range, signal)) {
-        for (const record of records) if (record.value !== null) learnt.push(this.#add(record.value));
+        for (const { value } of records) learnt.push(...(value === null ? [] : this.#add(value)));
       }
     }
     return learnt;
@@ -71,15 +71,22 @@ export class StructureBook {
     return table;
   }
 
+  /** The target's table without its columns, whatever they are at this moment: to truncate it. */
+  bareTable(client: pg.ClientBase, topic: string): Promise<TargetTable> {
+    const structure = this.newest(topic);
+    return readTargetTable(client, { ...structure, columns: [], identity: { ...structure.identity, columns: [] } });
+  }
+
   /** Reads the target's catalog again from now on: something altered its tables. */
   forgetTables(): void {
     this.#tables.clear();
   }
 
-  #add(value: Buffer): TableStructure {
+  #add(value: Buffer): TableStructure[] {
     const record = parseStructureRecord(value);
+    if (record === null) return [];
     this.#structures.set(structureId(record), record.structure);
     this.#newest.set(record.structure.topic, record.structure);
-    return record.structure;
+    return [record.structure];
   }
 }

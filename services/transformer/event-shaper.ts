@@ -2,9 +2,10 @@ import type { RuleConfig } from '#core/config.ts';
 import type { Row } from '#core/envelope.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
-import type { Manifest, ManifestRange } from '#core/manifest.ts';
+import type { ControlEntry, Manifest, ManifestRange } from '#core/manifest.ts';
 import { chunkHeaders, encodeHeaders, readStreamHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
 import { compileTable, type TableRule } from '#core/rules/table-rule.ts';
+import type { ColumnChange } from '#core/structure-change.ts';
 import { parseStructureRecord, structureId, structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TopicBatches } from '#core/topic-batches.ts';
@@ -19,6 +20,9 @@ export interface EventShaperOptions {
   /** Ids of the shaped structures that Kafka has. */
   readonly written: Set<string>;
 }
+
+/** A change of a table's columns, in its place in the stream. */
+export type Alteration = Extract<ControlEntry, { kind: 'ddl' }>;
 
 const NO_HEADERS = encodeHeaders([]);
 
@@ -69,6 +73,22 @@ export class EventShaper {
     return rule;
   }
 
+  /** What a change of columns is behind the rules; null where they leave nothing of it. */
+  shapeAlteration(entry: Alteration, out: TopicBatches): Alteration | null {
+    const from = this.introduce(entry.topic, entry.from, out);
+    const to = this.introduce(entry.topic, entry.to, out);
+    const changes = entry.changes.flatMap((change): ColumnChange[] => {
+      const rule = change.kind === 'rename' || change.kind === 'drop' ? from : to;
+      const column = rule.nameOf(change.column);
+      if (column === null) return [];
+      return [
+        change.kind === 'rename' ? { ...change, column, to: to.nameOf(change.to) ?? change.to } : { ...change, column },
+      ];
+    });
+    if (changes.length === 0) return null;
+    return { ...entry, topic: to.shaped.topic, from: from.version, to: to.version, changes };
+  }
+
   introduceNewest(topic: string, out: TopicBatches): TableStructure {
     const known = this.#newest.get(topic);
     if (known === undefined)
@@ -116,7 +136,9 @@ export class EventShaper {
   }
 
   #add(value: Buffer): void {
-    const { version, structure } = parseStructureRecord(value);
+    const record = parseStructureRecord(value);
+    if (record === null) return;
+    const { version, structure } = record;
     const rule = compileTable(structure, this.#options.rules, this.#options.shapedPrefix);
     this.#rules.set(structureId({ version, structure }), rule);
     this.#newest.set(structure.topic, { raw: structure, rule });

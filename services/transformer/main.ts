@@ -55,9 +55,9 @@ export async function main(config: Config, outputName: string, context: ServiceC
             clock: Date.now,
             ensureTopics: (topics) => ensureTopics(pool, topics, { replicationFactor }),
             makeShaper: async () => {
-              const written = [...(await readCompacted(pool, schemasTopic(shaped))).values()].map((value) =>
-                structureId(parseStructureRecord(value)),
-              );
+              const written = [...(await readCompacted(pool, schemasTopic(shaped))).values()]
+                .flatMap((value) => parseStructureRecord(value) ?? [])
+                .map(structureId);
               const options = {
                 reader,
                 rules: output.rules,

@@ -166,6 +166,7 @@ class TransformerRun {
     for (const entry of stored.manifest.control) {
       if (entry.kind === 'truncate') for (const topic of entry.topics) this.#shaper.introduceNewest(topic, out);
     }
+    const control = stored.manifest.control.flatMap((entry) => this.#shapeControl(entry, out));
     const ops = await this.#shapeRanges(stored.manifest, out, signal);
     const rows = Object.values(ops).reduce((sum, count) => sum + count, 0);
     if (signal.aborted) return;
@@ -173,7 +174,7 @@ class TransformerRun {
     const unseen = data.map(({ topic }) => topic).filter((topic) => !this.#topics.has(topic));
     if (unseen.length > 0) await ensureTopics(unseen);
     for (const topic of unseen) this.#topics.add(topic);
-    const written = await writer.write(this.#draft(stored, rows), data);
+    const written = await writer.write(this.#draft(stored, rows, control), data);
     this.#last = written;
     if (written.manifest.kind === 'plan') this.#plan ??= String(written.offset);
     noteWritten(status, written.manifest, rows, out.bytes, (clock() - startedAt) / 1000, clock());
@@ -202,12 +203,12 @@ class TransformerRun {
     return ops;
   }
 
-  #draft({ manifest, offset }: StoredManifest, rows: number): ManifestDraft {
+  #draft({ manifest, offset }: StoredManifest, rows: number, control: ControlEntry[]): ManifestDraft {
     const { ranges: _ranges, format: _format, total: _total, tables, table, rows: _rows, ...rest } = manifest;
     return {
       ...rest,
       ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : this.#reached(manifest)),
-      control: manifest.control.flatMap((entry) => this.#shapeControl(entry)),
+      control,
       plan: this.#plan,
       ...(tables === undefined ? {} : { tables: tables.map((one) => ({ ...one, ...this.#nameOf(one.topic) })) }),
       ...(table === undefined ? {} : { table: this.#nameOf(table.topic) }),
@@ -228,9 +229,14 @@ class TransformerRun {
     return { epoch, through: last.through, lastCommit, lastOrdinal, commitTime };
   }
 
-  #shapeControl(entry: ControlEntry): ControlEntry[] {
-    if (entry.kind !== 'truncate') return [entry];
-    const topics = entry.topics.filter((topic) => parseLsn(entry.commit) >= (this.#snapshots.get(topic) ?? LSN_ZERO));
+  #shapeControl(entry: ControlEntry, out: TopicBatches): ControlEntry[] {
+    if (entry.kind === 'barrier') return [entry];
+    const isAfter = (topic: string): boolean => parseLsn(entry.commit) >= (this.#snapshots.get(topic) ?? LSN_ZERO);
+    if (entry.kind === 'ddl') {
+      const shaped = isAfter(entry.topic) ? this.#shaper.shapeAlteration(entry, out) : null;
+      return shaped === null ? [] : [shaped];
+    }
+    const topics = entry.topics.filter(isAfter);
     return topics.length === 0 ? [] : [{ ...entry, topics: topics.map((topic) => this.#shaper.shaped(topic).topic) }];
   }
 

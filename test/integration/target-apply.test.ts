@@ -6,7 +6,8 @@ import { readTargetTable, type TargetTable } from '#adapters/postgres/target/tar
 import type { RowChange } from '#core/change.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import type { Position } from '#core/position.ts';
-import { applyPart, type Truncation } from '../../services/sink/epoch-apply.ts';
+import type { Cut } from '../../services/sink/epoch-apply.ts';
+import { applyInTransaction } from '../harness/apply-part.ts';
 import { insert, next, remove, removeWhole, update, updateWhole, type Cells } from '../harness/changes.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 
@@ -363,22 +364,12 @@ describe('a target that differs', () => {
   });
 });
 
-/** One part in one transaction, as the sink's stream pass frames it. */
-async function apply(
+function apply(
   changes: readonly (readonly [string, readonly RowChange[]])[],
-  truncations: readonly Truncation[] = [],
+  cuts: readonly Cut[] = [],
   mismatch: ErrorCode = 'load_overlap',
 ): Promise<void> {
-  const parts = changes.map(([name, list]) => ({ table: tableNamed(name), changes: list }));
-  await client.query('BEGIN');
-  try {
-    await client.query('SET CONSTRAINTS ALL DEFERRED');
-    await applyPart(client, parts, truncations, mismatch);
-    await client.query('COMMIT');
-  } catch (error) {
-    await client.query('ROLLBACK');
-    throw error;
-  }
+  return applyInTransaction(client, tableNamed, changes, { cuts, mismatch });
 }
 
 function tableNamed(name: string): TargetTable {
@@ -387,8 +378,8 @@ function tableNamed(name: string): TargetTable {
   return table;
 }
 
-function truncation(position: Position, names: readonly string[], isPartial = false): Truncation {
-  return { position, tables: names.map(tableNamed), isPartial };
+function truncation(position: Position, names: readonly string[], isPartial = false): Cut {
+  return { kind: 'truncate', position, tables: names.map(tableNamed), isPartial };
 }
 
 async function rows(sql: string): Promise<unknown[]> {

@@ -9,7 +9,7 @@ import { produceBatches } from './produce.ts';
 const NO_HEADERS = encodeHeaders([]);
 const LONG_POLL_MS = 500;
 
-/** The latest value of each key, up to the end as it is now; a tombstone removes its key. */
+/** The latest value of each key in the order in which they were written, up to the end as it is now; a tombstone removes its key. */
 export async function readCompacted(pool: ConnectionPool, topic: string): Promise<Map<string, Buffer>> {
   const values = new Map<string, Buffer>();
   const end = await endOffset(pool, topic, 'read_committed');
@@ -21,8 +21,9 @@ export async function readCompacted(pool: ConnectionPool, topic: string): Promis
     );
     for (const record of committedRecords(batches, fetched.aborted)) {
       if (record.key === null) continue;
-      if (record.value === null) values.delete(record.key.toString('utf8'));
-      else values.set(record.key.toString('utf8'), record.value);
+      const key = record.key.toString('utf8');
+      values.delete(key);
+      if (record.value !== null) values.set(key, record.value);
     }
     next = (batches.at(-1)?.lastOffset ?? end) + 1n;
   }

@@ -2,27 +2,21 @@ import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import { matchesGlob } from '#core/glob.ts';
 import { nearest } from '#core/nearest.ts';
-import type { ColumnStructure, JsonForm, RowIdentity, TableStructure } from '#core/structure.ts';
-import { formatTable, tableKey } from '#core/table-name.ts';
+import type { RowIdentity, TableStructure } from '#core/structure.ts';
+import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { tableTopic } from '#core/topic-names.ts';
+import { makeColumn, TYPE_COLUMNS, TYPE_JOINS, typeOf, type ColumnFacts, type TypeRow } from './column-types.ts';
 
-interface ColumnRow {
+interface ColumnRow extends TypeRow {
   readonly schema: string;
   readonly table: string;
   readonly oid: string;
   readonly replident: 'd' | 'n' | 'f' | 'i';
   readonly name: string;
-  readonly type: string;
-  readonly modifiers: string;
-  readonly type_schema: string;
-  readonly type_name: string;
-  readonly element_schema: string | null;
-  readonly element_name: string | null;
   readonly not_null: boolean;
   readonly generated: string;
   readonly expression: string | null;
   readonly identity: string;
-  readonly labels: string[] | null;
 }
 
 interface IndexRow {
@@ -36,20 +30,13 @@ interface IndexRow {
 /** Every ordinary table of users, leaf partitions too; views, foreign and unlogged tables have no WAL. */
 const COLUMNS_SQL = `
   SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, c.relreplident::text AS replident,
-         a.attname AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
-         CASE WHEN a.atttypmod >= 0 THEN coalesce(substring(pg_catalog.format_type(a.atttypid, a.atttypmod) from '\\(([^()]*)\\)(?:[^()"]*)$'), '') ELSE '' END AS modifiers,
-         tn.nspname AS type_schema, t.typname AS type_name, en.nspname AS element_schema, et.typname AS element_name, a.attnotnull AS not_null,
+         a.attname AS name, ${TYPE_COLUMNS}, a.attnotnull AS not_null,
          CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS expression,
-         a.attgenerated::text AS generated, a.attidentity::text AS identity,
-         (SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e
-           WHERE e.enumtypid IN (t.oid, t.typelem)) AS labels
+         a.attgenerated::text AS generated, a.attidentity::text AS identity
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
-    LEFT JOIN pg_catalog.pg_type et ON et.oid = t.typelem AND et.typarray = t.oid
-    LEFT JOIN pg_catalog.pg_namespace en ON en.oid = et.typnamespace
+    ${TYPE_JOINS}
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
    WHERE c.relkind = 'r' AND c.relpersistence = 'p'
      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'restage') AND n.nspname !~ '^pg_(toast|temp)'
@@ -111,6 +98,16 @@ export function selectTables(all: readonly TableStructure[], patterns: readonly 
   return tables;
 }
 
+/** Whether the patterns choose a table of this name, as selectTables would. */
+export function isChosen(table: TableName, patterns: readonly string[]): boolean {
+  let chosen = patterns.every((pattern) => pattern.startsWith('!'));
+  for (const pattern of patterns) {
+    const isExclude = pattern.startsWith('!');
+    if (matchesGlob(isExclude ? pattern.slice(1) : pattern, plainName(table))) chosen = !isExclude;
+  }
+  return chosen;
+}
+
 function groupByOid<T extends { readonly oid: string }>(rows: readonly T[]): Map<string, T[]> {
   const groups = new Map<string, T[]>();
   for (const row of rows) {
@@ -121,7 +118,7 @@ function groupByOid<T extends { readonly oid: string }>(rows: readonly T[]): Map
   return groups;
 }
 
-function plainName(table: TableStructure): string {
+function plainName(table: TableName): string {
   return `${table.schema}.${table.table}`;
 }
 
@@ -153,7 +150,7 @@ function makeStructure(
     ...name,
     topic: tableTopic(prefix, name),
     // A table without columns comes as one row of nulls from the outer join.
-    columns: rows.filter((row) => row.name !== null).map(makeColumn),
+    columns: rows.filter((row) => row.name !== null).map((row) => makeColumn(row.name, typeOf(row), factsOf(row))),
     identity: makeIdentity(
       // The server refuses UPDATE and DELETE there (PostgreSQL 18: "Generated Column Replication").
       head.replident === 'f' && rows.some((row) => row.generated === 'v') ? 'n' : head.replident,
@@ -166,31 +163,15 @@ function makeStructure(
   };
 }
 
-function makeColumn(row: ColumnRow): ColumnStructure {
+function factsOf(row: ColumnRow): ColumnFacts {
   return {
-    name: row.name,
-    type: row.type,
-    typeSchema: row.type_schema,
-    typeName: row.type_name,
-    modifiers: row.modifiers,
-    json: jsonForm(row.type_schema, row.type_name),
     notNull: row.not_null,
     generated: row.generated !== '',
-    ...(row.element_schema === null || row.element_name === null
-      ? {}
-      : { element: { schema: row.element_schema, name: row.element_name } }),
     ...(row.expression === null
       ? {}
-      : { generation: { kind: row.generated === 'v' ? 'virtual' : 'stored', expression: row.expression } as const }),
+      : { generation: { kind: row.generated === 'v' ? 'virtual' : 'stored', expression: row.expression } }),
     identity: row.identity === 'a' ? 'always' : row.identity === 'd' ? 'byDefault' : '',
-    enumLabels: row.labels,
   };
-}
-
-function jsonForm(schema: string, type: string): JsonForm {
-  if (schema !== 'pg_catalog') return 'text';
-  if (type === 'bool') return 'boolean';
-  return type === 'int2' || type === 'int4' ? 'integer' : 'text';
 }
 
 function makeIdentity(

@@ -23,6 +23,8 @@ export interface TableRule {
   readonly version: number;
   /** Key and value pass byte for byte. */
   readonly isUnchanged: boolean;
+  /** A column's name behind the rule; null where it is dropped. */
+  nameOf(column: string): string | null;
   /**
    * None when the row is filtered out; an update that crosses the filter becomes an insert or a delete. `place` names the event.
    * @throws RestageError rule_failed when the event does not carry what the rule needs.
@@ -35,7 +37,8 @@ export function compileTable(structure: TableStructure, rules: readonly RuleConf
   const rule = rules.find((candidate) => tableKey(candidate.table) === tableKey(structure));
   const shaped = shapeStructure(structure, rule ?? null, shapedPrefix);
   const version = structureVersion(shaped);
-  if (rule === undefined) return { shaped, version, isUnchanged: true, apply: (event) => [event] };
+  if (rule === undefined)
+    return { shaped, version, isUnchanged: true, nameOf: (column) => column, apply: (event) => [event] };
   const where = rule.where === null ? null : requireImages(compileWhere(rule.where, structure), structure, rule.where);
   const reshape = makeReshape(rule);
   const isUnchanged = where === null && rule.renameColumns.size === 0 && rule.dropColumns.length === 0;
@@ -45,7 +48,9 @@ export function compileTable(structure: TableStructure, rules: readonly RuleConf
       ? []
       : [{ op: passed.op, key: reshape(passed.key), before: reshape(passed.before), after: reshape(passed.after) }];
   };
-  return { shaped, version, isUnchanged, apply };
+  const nameOf = (column: string): string | null =>
+    rule.dropColumns.includes(column) ? null : (rule.renameColumns.get(column) ?? column);
+  return { shaped, version, isUnchanged, nameOf, apply };
 }
 
 /** @throws RestageError rule_invalid, the first of findRuleProblems. */

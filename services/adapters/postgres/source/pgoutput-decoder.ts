@@ -77,8 +77,7 @@ function decodeRelation(reader: FrameReader): PgoutputMessage {
   for (let left = reader.uint16(); left > 0; left -= 1) {
     const isKey = (reader.uint8() & 1) === 1;
     const name = reader.text();
-    columns.push({ isKey, name, typeOid: reader.uint32() });
-    reader.skip(4);
+    columns.push({ isKey, name, typeOid: reader.uint32(), typeModifier: reader.uint32() | 0 });
   }
   // An empty schema name stands for pg_catalog.
   return {

@@ -5,6 +5,8 @@ export interface RelationColumn {
   readonly name: string;
   readonly isKey: boolean;
   readonly typeOid: number;
+  /** pg_attribute.atttypmod; −1 for none. */
+  readonly typeModifier: number;
 }
 
 export interface Relation {

@@ -83,7 +83,8 @@ function intervalFields(type: string): string {
     : '';
 }
 
-async function createEnums(client: pg.ClientBase, tables: readonly TableStructure[]): Promise<void> {
+/** Enum types that the target lacks, with their schemas. */
+export async function createEnums(client: pg.ClientBase, tables: readonly TableStructure[]): Promise<void> {
   const enums = new Map<string, ColumnStructure>();
   for (const column of tables.flatMap((table) => table.columns)) {
     if (column.enumLabels !== null) enums.set(elementSql(column), column);

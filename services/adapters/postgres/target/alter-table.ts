@@ -1,0 +1,156 @@
+import type pg from 'pg';
+import { RestageError } from '#core/errors.ts';
+import type { ColumnChange } from '#core/structure-change.ts';
+import type { ColumnStructure, TableStructure } from '#core/structure.ts';
+import { formatTable, quoteIdentifier, quoteLiteral, quoteTable } from '#core/table-name.ts';
+import { createEnums, typeSql } from './schema-create.ts';
+
+/** The types of the columns that the target's table has now, as format_type prints them. */
+type PresentColumns = ReadonlyMap<string, string>;
+
+/**
+ * Makes of the target's table what happened to the source's, in the caller's transaction and so exactly once. What somebody did at the
+ * target beforehand is left as it is. `where` names the place in the stream.
+ * @throws RestageError ddl_unsupported with the statement that the target refused.
+ */
+export async function alterTable(
+  client: pg.ClientBase,
+  to: TableStructure,
+  changes: readonly ColumnChange[],
+  where: string,
+): Promise<void> {
+  for (const change of changes) {
+    const present = await readColumns(client, to);
+    if (change.kind === 'add' && !present.has(change.column)) await requireType(client, to, change.column);
+    for (const statement of statementsOf(to, change, present)) await run(client, to, statement, where);
+    if (change.kind === 'add' && change.expression !== null && !present.has(change.column))
+      await setDefault(client, to, change.column, change.expression);
+  }
+}
+
+function statementsOf(to: TableStructure, change: ColumnChange, present: PresentColumns): string[] {
+  const alter = `ALTER TABLE ${quoteTable(to)}`;
+  const name = quoteIdentifier(change.column);
+  const isThere = present.has(change.column);
+  switch (change.kind) {
+    case 'add': {
+      const column = columnOf(to, change.column);
+      if (isThere) return [];
+      // The default that fills the rows that are there is not that of rows to come.
+      const fill = change.fill === null ? '' : ` DEFAULT ${quoteLiteral(change.fill)}`;
+      return [
+        `${alter} ADD COLUMN ${name} ${typeSql(column)}${fill}`,
+        ...(fill === '' ? [] : [`${alter} ALTER COLUMN ${name} DROP DEFAULT`]),
+        ...(column.notNull ? [`${alter} ALTER COLUMN ${name} SET NOT NULL`] : []),
+      ];
+    }
+    case 'drop':
+      return isThere ? [`${alter} DROP COLUMN ${name}`] : [];
+    case 'rename':
+      return isThere && !present.has(change.to)
+        ? [`${alter} RENAME COLUMN ${name} TO ${quoteIdentifier(change.to)}`]
+        : [];
+    case 'retype': {
+      const column = columnOf(to, change.column);
+      const isWanted = present.get(change.column) === column.type || column.enumLabels !== null;
+      return isWanted ? [] : [`${alter} ALTER COLUMN ${name} TYPE ${typeSql(column)}`];
+    }
+  }
+}
+
+async function requireType(client: pg.ClientBase, to: TableStructure, name: string): Promise<void> {
+  const column = columnOf(to, name);
+  if (column.enumLabels !== null) await createEnums(client, [{ ...to, columns: [column] }]);
+}
+
+async function readColumns(client: pg.ClientBase, table: TableStructure): Promise<PresentColumns> {
+  const { rows } = await client.query<{ name: string; type: string }>(
+    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type
+       FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`,
+    [quoteTable(table)],
+  );
+  return new Map(rows.map(({ name, type }) => [name, type]));
+}
+
+async function run(client: pg.ClientBase, table: TableStructure, statement: string, where: string): Promise<void> {
+  try {
+    await client.query(statement);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new RestageError('ddl_unsupported', `the target refuses to follow the source: ${why}`, {
+      where: `${formatTable(table)}, ${where}: ${statement}`,
+      cause,
+      fix: 'remove what stands in the way at the target, or make the change there by hand; the sink goes on from here',
+    });
+  }
+}
+
+/** The source's own words, as pg_dump would write them; what they name may not be at the target, and no row of the stream needs it. */
+async function setDefault(
+  client: pg.ClientBase,
+  table: TableStructure,
+  column: string,
+  expression: string,
+): Promise<void> {
+  await client.query('SAVEPOINT set_default');
+  try {
+    const statement: pg.QueryConfig & { queryMode: 'extended' } = {
+      text: `ALTER TABLE ${quoteTable(table)} ALTER COLUMN ${quoteIdentifier(column)} SET DEFAULT ${expression}`,
+      queryMode: 'extended',
+    };
+    await client.query(statement);
+  } catch {
+    await client.query('ROLLBACK TO SAVEPOINT set_default');
+  }
+  await client.query('RELEASE SAVEPOINT set_default');
+}
+
+function columnOf(table: TableStructure, name: string): ColumnStructure {
+  const column = table.columns.find((one) => one.name === name);
+  if (column !== undefined) return column;
+  throw new RestageError('manifest_invalid', 'a change names a column that its structure does not have', {
+    where: `${formatTable(table)}.${name}`,
+  });
+}
+
+/**
+ * Labels that the source's enums have and the target's lack, each at its place. Outside any transaction: a new label cannot be used in
+ * the one that adds it (PostgreSQL: "ALTER TYPE", Notes), and one too early does no harm.
+ */
+export async function addEnumLabels(
+  client: pg.ClientBase,
+  table: TableStructure,
+  changes: readonly ColumnChange[],
+): Promise<void> {
+  for (const change of changes) {
+    const labels = change.kind === 'retype' ? columnOf(table, change.column).enumLabels : null;
+    const found = labels === null ? undefined : await readEnum(client, table, change.column);
+    if (labels === null || found === undefined) continue;
+    const known = new Set(found.labels);
+    for (const [index, label] of labels.entries()) {
+      if (known.has(label)) continue;
+      const before = labels[index - 1];
+      const place =
+        before === undefined ? `BEFORE ${quoteLiteral(found.labels[0] ?? '')}` : `AFTER ${quoteLiteral(before)}`;
+      await client.query(`ALTER TYPE ${found.type} ADD VALUE IF NOT EXISTS ${quoteLiteral(label)} ${place}`);
+      known.add(label);
+    }
+  }
+}
+
+/** The enum of the target's column, or of its elements; undefined where that is another type. */
+async function readEnum(
+  client: pg.ClientBase,
+  table: TableStructure,
+  column: string,
+): Promise<{ readonly type: string; readonly labels: readonly string[] } | undefined> {
+  const { rows } = await client.query<{ type: string; labels: string[] }>(
+    `SELECT format('%I.%I', n.nspname, t.typname) AS type, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS labels
+       FROM pg_attribute a JOIN pg_type c ON c.oid = a.atttypid
+       JOIN pg_type t ON t.oid = CASE WHEN c.typelem <> 0 THEN c.typelem ELSE c.oid END
+       JOIN pg_namespace n ON n.oid = t.typnamespace JOIN pg_enum e ON e.enumtypid = t.oid
+      WHERE a.attrelid = to_regclass($1) AND a.attname = $2 GROUP BY 1`,
+    [quoteTable(table), column],
+  );
+  return rows[0];
+}

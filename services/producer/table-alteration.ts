@@ -1,0 +1,75 @@
+import type { TableFacts } from '#adapters/postgres/source/table-facts.ts';
+import { RestageError } from '#core/errors.ts';
+import { compareStructures, numberColumns, type ColumnChange, type SourceShape } from '#core/structure-change.ts';
+import { structureVersion, type TableStructure } from '#core/structure.ts';
+import { formatTable } from '#core/table-name.ts';
+import type { KnownTable } from './captured-table.ts';
+
+export interface Alteration {
+  readonly changes: readonly ColumnChange[];
+  /** The catalog's side of the newer structure; null where it is not known. */
+  readonly source: SourceShape | null;
+}
+
+/**
+ * What happened to a table's columns since the events before. A statement that rewrites rows leaves nothing in the stream (ADD COLUMN
+ * with a volatile default and ALTER TYPE … USING decode to an empty transaction), so the values that it made are not known here, and
+ * to run it again elsewhere would invent others (invariant 5).
+ * @throws RestageError ddl_unsupported where rows may have been rewritten, or names went around faster than can be told.
+ */
+export function findChanges(before: KnownTable, after: TableStructure, facts: TableFacts | null): Alteration {
+  const earlier = before.source;
+  if (facts === null) return { changes: [], source: null };
+  const names = after.columns.filter((column) => !column.generated).map(({ name }) => name);
+  const numbers = numberColumns(names, earlier?.numbers ?? new Map(), facts.numbers, (column) =>
+    unclear(after, `column ${column} has another name by now`),
+  );
+  const source = { oid: facts.oid, fileNode: facts.fileNode, numbers };
+  if (earlier === null || structureVersion(before.structure) === structureVersion(after))
+    return { changes: [], source };
+  const changes = compareStructures(
+    before.structure,
+    after,
+    { before: earlier.numbers, after: numbers },
+    facts.columns,
+  );
+  const isRewritten = earlier.fileNode !== null && earlier.fileNode !== facts.fileNode;
+  for (const change of changes) {
+    if (change.kind === 'add') {
+      if (numbers.get(change.column) !== facts.numbers.get(change.column))
+        throw unclear(after, `column ${change.column} was added and is gone or renamed by now`);
+      requireKnownFill(after, change.column, facts, isRewritten);
+    } else if (change.kind === 'retype' && isRewritten && !isLabelsOnly(before.structure, after, change.column))
+      throw rewritten(after, `column ${change.column} got another type`);
+  }
+  return { changes, source };
+}
+
+/** The catalog keeps the value of older rows as long as nothing rewrites them (PostgreSQL: "pg_attribute", attmissingval). */
+function requireKnownFill(after: TableStructure, column: string, facts: TableFacts, isRewritten: boolean): void {
+  if (isRewritten && facts.columns.get(column)?.hasMissing !== true)
+    throw rewritten(after, `column ${column} was added`);
+}
+
+function isLabelsOnly(before: TableStructure, after: TableStructure, name: string): boolean {
+  const [was, is] = [before, after].map(({ columns }) => columns.find((column) => column.name === name));
+  return was !== undefined && was.type === is?.type;
+}
+
+function unclear(table: TableStructure, what: string): RestageError {
+  return new RestageError('ddl_unsupported', 'a table changed faster than the stream tells', {
+    where: `${formatTable(table)}: ${what}`,
+    fix: 'start the pipeline anew under another name; wait for the target between two changes of the same columns',
+  });
+}
+
+function rewritten(table: TableStructure, what: string): RestageError {
+  return new RestageError(
+    'ddl_unsupported',
+    'a table was rewritten at the source: the values of its rows are not in the stream',
+    {
+      where: `${formatTable(table)}: ${what}`,
+      fix: 'start the pipeline anew under another name, so that the table is loaded as it is now; or leave it out of source.tables',
+    },
+  );
+}

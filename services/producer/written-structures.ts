@@ -1,0 +1,75 @@
+import {
+  currentRecord,
+  parseCurrent,
+  parseStructureRecord,
+  structureId,
+  type CurrentShape,
+} from '#core/structure-record.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { currentShape, type CapturedTable, type KnownTable } from './captured-table.ts';
+
+interface TopicRecord {
+  readonly key: string;
+  readonly value: string;
+}
+
+/** What the topic of structures holds: every structure once, and for each table which one its newest events have. */
+export class WrittenStructures {
+  readonly #structures = new Map<string, TableStructure>();
+  readonly #current = new Map<string, CurrentShape>();
+
+  /** `records`: values of the topic, each key's latest. @throws RestageError record_invalid. */
+  constructor(records: Iterable<Buffer>) {
+    for (const value of records) {
+      const structure = parseStructureRecord(value);
+      const current = structure === null ? parseCurrent(value) : null;
+      if (structure !== null) this.#structures.set(structureId(structure), structure.structure);
+      if (current !== null) this.#current.set(current.topic, current);
+    }
+  }
+
+  /** Topics whose events' newest structure is known. */
+  get topics(): ReadonlySet<string> {
+    return new Set(this.#current.keys());
+  }
+
+  /** The structure of a topic's newest events, with the catalog's side of it; null where none is known. */
+  currentOf(topic: string): KnownTable | null {
+    const shape = this.#current.get(topic);
+    if (shape === undefined) return null;
+    const structure = this.#structures.get(structureId({ version: shape.version, structure: { topic } }));
+    return structure === undefined ? null : { structure, source: shape };
+  }
+
+  /** The table that had this number in the source's catalog when its newest events came. */
+  findByOid(oid: number): KnownTable | null {
+    const shape = [...this.#current.values()].find((one) => one.oid === oid);
+    return shape === undefined ? null : this.currentOf(shape.topic);
+  }
+
+  /** The version of that structure. */
+  versionOf(topic: string): number | null {
+    return this.#current.get(topic)?.version ?? null;
+  }
+
+  /** The records that are still to be written before an event of this table; none where Kafka has them. */
+  add(table: CapturedTable): TopicRecord[] {
+    const records: TopicRecord[] = [];
+    const id = structureId(table.record);
+    if (!this.#structures.has(id)) records.push(table.record);
+    this.#structures.set(id, table.structure);
+    const current = currentShape(table);
+    const known = this.#current.get(table.structure.topic);
+    if (current === null || (known?.version === current.version && known.fileNode === current.fileNode)) return records;
+    this.#current.set(current.topic, current);
+    return [...records, currentRecord(current)];
+  }
+
+  /** The same for a load, whose rows may have a later structure than the stream's next events: only the first one is current. */
+  addLoaded(table: CapturedTable): TopicRecord[] {
+    if (this.versionOf(table.structure.topic) === null)
+      return [table.record, ...this.add(table).filter(({ key }) => key !== table.record.key)];
+    this.#structures.set(structureId(table.record), table.structure);
+    return [table.record];
+  }
+}

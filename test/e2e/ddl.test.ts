@@ -1,0 +1,215 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
+import { createDatabase, type TestDatabase } from '../harness/database.ts';
+import { testKafka } from '../harness/servers.ts';
+
+const START_SQL = `
+  CREATE TYPE public.mood AS ENUM ('ok', 'sad');
+  CREATE TABLE public.item (id int PRIMARY KEY, name varchar(10), gone text, mood public.mood, moods public.mood[], secret text);
+  INSERT INTO public.item SELECT g, 'n' || g, 'g', 'ok', '{ok}', 's' FROM generate_series(1, 100) g;
+  CREATE TABLE public.heap (n int);
+  ALTER TABLE public.heap REPLICA IDENTITY FULL;
+  INSERT INTO public.heap SELECT g FROM generate_series(1, 10) g;
+`;
+
+/** What a source's people may do in the middle of the stream, each followed by changes that show it. */
+const STORY = [
+  `ALTER TABLE public.item ADD COLUMN plain int;
+   UPDATE public.item SET plain = id WHERE id <= 3`,
+  `BEGIN;
+   INSERT INTO public.item (id, name) VALUES (200, 'before');
+   ALTER TABLE public.item ADD COLUMN filled numeric(8,2) NOT NULL DEFAULT 1.50;
+   INSERT INTO public.item (id, name, filled) VALUES (201, 'after', 2.50);
+   UPDATE public.item SET name = 'both' WHERE id IN (200, 201);
+   COMMIT`,
+  `ALTER TABLE public.item ADD COLUMN list text[] DEFAULT '{a,"b c"}';
+   DELETE FROM public.item WHERE id = 5`,
+  `ALTER TABLE public.item RENAME COLUMN name TO title;
+   UPDATE public.item SET title = 'renamed' WHERE id = 6`,
+  `ALTER TABLE public.item ALTER COLUMN title TYPE text;
+   UPDATE public.item SET title = repeat('long ', 10) WHERE id = 7`,
+  `ALTER TABLE public.item DROP COLUMN gone;
+   UPDATE public.item SET plain = 8 WHERE id = 8`,
+  `ALTER TYPE public.mood ADD VALUE 'so-so' BEFORE 'sad'`,
+  `UPDATE public.item SET mood = 'so-so' WHERE id = 9;
+   ALTER TYPE public.mood ADD VALUE 'glad'`,
+  `UPDATE public.item SET moods = '{glad,NULL,ok}' WHERE id = 10`,
+  `ALTER TABLE public.item ADD COLUMN gone int DEFAULT 7;
+   UPDATE public.item SET gone = 8 WHERE id = 11`,
+  `TRUNCATE public.heap;
+   ALTER TABLE public.heap ADD COLUMN what text DEFAULT 'x';
+   INSERT INTO public.heap VALUES (1, 'y'), (2, DEFAULT), (2, DEFAULT)`,
+  `ALTER TABLE public.item REPLICA IDENTITY FULL;
+   UPDATE public.item SET plain = 12 WHERE id = 12`,
+  `VACUUM FULL public.item`,
+  `UPDATE public.item SET plain = 13 WHERE id = 13`,
+] as const;
+
+/** What was added before a rewrite must have been seen: from then on the catalog no longer tells what the rows had. */
+const REWRITE = STORY.findIndex((sql) => sql.startsWith('VACUUM FULL'));
+
+interface Pipeline extends AsyncDisposable {
+  readonly source: TestDatabase;
+  readonly target: TestDatabase;
+  readonly config: string;
+}
+
+async function open(versions: readonly [15 | 18, 15 | 18], schema: string, transform = ''): Promise<Pipeline> {
+  const source = await createDatabase(versions[0], 'ddl_source');
+  const target = await createDatabase(versions[1], 'ddl_target');
+  const folder = await mkdtemp(path.join(tmpdir(), 'restage-ddl-'));
+  const config = path.join(folder, 'restage.yaml');
+  await source.client.query(START_SQL);
+  await writeFile(
+    config,
+    `
+name: ${source.name.replaceAll('_', '-')}
+kafka: { brokers: ["${testKafka()}"] }
+source: { postgres: { url: "${source.url}" } }
+${transform}
+targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${schema} }]
+`,
+  );
+  return {
+    source,
+    target,
+    config,
+    async [Symbol.asyncDispose]() {
+      await source[Symbol.asyncDispose]();
+      await target[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+test.each<[string, [15 | 18, 15 | 18], string]>([
+  ['15 → 15, structure by pg_dump', [15, 15], 'copy'],
+  ['18 → 18, structure as captured', [18, 18], 'create'],
+])(
+  'columns that change in the middle of the stream are followed in their place: %s',
+  async (_what, versions, schema) => {
+    await using pipeline = await open(versions, schema);
+    const { source, target, config } = pipeline;
+    await using first = startCli(['run', '-c', config]);
+    await wait(config, first);
+    for (const sql of STORY.slice(0, 7)) await execute(source, sql);
+    await wait(config, first);
+    await stop(first);
+    // While nobody captures.
+    for (const sql of STORY.slice(7, 10)) await execute(source, sql);
+    await using second = startCli(['run', '-c', config]);
+    await wait(config, second);
+    for (const sql of STORY.slice(10)) await execute(source, sql);
+    await wait(config, second);
+    for (const table of ['item', 'heap']) {
+      expect(await columnsOf(target, table)).toEqual(await columnsOf(source, table));
+      expect(await rowsOf(target, table), table).toEqual(await rowsOf(source, table));
+    }
+    const verified = await runCli(['verify', '-c', config, '--target', 'new']);
+    expect(verified, verified.stderr).toMatchObject({ code: 0 });
+    await stop(second);
+  },
+);
+
+test('through a rule that renames and drops, columns are followed by their new names', async () => {
+  const rule = `{ table: public.item, rename: public.thing, columns: { rename: { mood: humour }, drop: [secret] } }`;
+  await using pipeline = await open([15, 15], 'copy', `transform: { outputs: [{ name: main, rules: [${rule}] }] }`);
+  const { source, target, config } = pipeline;
+  await using run = startCli(['run', '-c', config]);
+  await wait(config, run);
+  for (const sql of STORY.slice(0, REWRITE)) await execute(source, sql);
+  await wait(config, run);
+  for (const sql of STORY.slice(REWRITE)) await execute(source, sql);
+  await execute(
+    source,
+    `ALTER TABLE public.item ALTER COLUMN secret TYPE varchar; UPDATE public.item SET secret = 't' WHERE id = 20`,
+  );
+  await wait(config, run);
+  const select = (mood: string): string =>
+    `SELECT md5(ROW(id, title, ${mood}, moods, plain, filled, list, gone)::text) AS row`;
+  const [from, to] = await Promise.all([
+    source.client.query(`${select('mood')} FROM public.item ORDER BY 1`),
+    target.client.query(`${select('humour')} FROM public.thing ORDER BY 1`),
+  ]);
+  expect(to.rows).toEqual(from.rows);
+  expect(to.rows.length).toBeGreaterThan(90);
+  await stop(run);
+});
+
+test.each([
+  ['a type whose values are computed anew', `ALTER TABLE public.item ALTER COLUMN id TYPE bigint USING id * 2`, 'id'],
+  [
+    'a column with a default of its own for every row',
+    `ALTER TABLE public.item ADD COLUMN at float8 DEFAULT random()`,
+    'at',
+  ],
+  ['another name for the table', `ALTER TABLE public.item RENAME TO article`, 'article'],
+])('what the stream does not tell stops loudly and is never guessed: %s', async (_what, sql, named) => {
+  await using pipeline = await open([15, 15], 'copy');
+  const { source, target, config } = pipeline;
+  await using run = startCli(['run', '-c', config]);
+  await wait(config, run);
+  const before = await rowsOf(target, 'item');
+  await execute(source, sql);
+  const table = named === 'article' ? 'article' : 'item';
+  await execute(source, `DELETE FROM public.${table} WHERE name = 'n50'`);
+  const ended = await run.result();
+  expect(ended.code).toBe(4);
+  expect(ended.stderr).toMatch(/ddl_unsupported/);
+  expect(ended.stderr).toContain(named);
+  expect(await rowsOf(target, 'item')).toEqual(before);
+});
+
+test('a table that comes later is said to be left out, and the others go on', async () => {
+  await using pipeline = await open([15, 15], 'copy');
+  const { source, target, config } = pipeline;
+  const publication = `restage_${source.name}`;
+  await source.client.query(`CREATE PUBLICATION ${publication} FOR ALL TABLES`);
+  await using run = startCli(['run', '-c', config]);
+  await wait(config, run);
+  await execute(source, 'CREATE TABLE public.later (id int PRIMARY KEY); INSERT INTO public.later VALUES (1)');
+  await execute(source, 'DELETE FROM public.heap WHERE n = 1');
+  await wait(config, run);
+  await run.output(/public\.later came after the load and is not captured/);
+  expect(await rowsOf(target, 'heap')).toEqual(await rowsOf(source, 'heap'));
+  await stop(run);
+});
+
+async function execute(database: TestDatabase, sql: string): Promise<void> {
+  await database.client.query(sql);
+}
+
+/** Until everything committed so far has arrived; fails at once when the run ends before. */
+async function wait(config: string, run: CliProcess): Promise<void> {
+  const ended = run.result(120_000).then((result) => {
+    throw new Error(`the run ended with ${result.code}:\n${result.stdout}${result.stderr}`);
+  });
+  ended.catch(() => undefined);
+  const waited = await Promise.race([runCli(['wait', '-c', config, '--target', 'new', '--timeout', '90']), ended]);
+  expect(waited, run.stdout() + run.stderr()).toMatchObject({ code: 0 });
+}
+
+async function stop(run: CliProcess): Promise<void> {
+  run.kill('SIGTERM');
+  expect(await run.result(15_000)).toMatchObject({ code: 0 });
+}
+
+async function columnsOf(database: TestDatabase, table: string): Promise<unknown[]> {
+  const { rows } = await database.client.query<{ name: string; type: string }>(
+    `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS required
+       FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname`,
+    [`public.${table}`],
+  );
+  return rows;
+}
+
+async function rowsOf(database: TestDatabase, table: string): Promise<unknown[]> {
+  const columns = (await columnsOf(database, table)) as { name: string }[];
+  const { rows } = await database.client.query<Record<string, unknown>>(
+    `SELECT ${columns.map(({ name }) => `"${name}"::text`).join(', ')} FROM public.${table} ORDER BY ${columns.map((_, index) => index + 1).join(', ')}`,
+  );
+  return rows;
+}
