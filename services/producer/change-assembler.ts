@@ -1,4 +1,5 @@
 import type { OldTuple, PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
+import { REWRITE_PREFIX } from '#adapters/postgres/source/rewrite-trigger.ts';
 import { RestageError } from '#core/errors.ts';
 import type { TransactionFacts } from '#core/event-encoder.ts';
 import { formatLsn, type Lsn } from '#core/lsn.ts';
@@ -34,7 +35,8 @@ interface OpenTransaction extends TransactionFacts {
   readonly xid64: bigint;
   /** Counts every row message before any filter, so that positions are the same after a restart. */
   ordinal: number;
-  readonly tableOrdinals: Map<CapturedTable, number>;
+  /** By topic. */
+  readonly tableOrdinals: Map<string, number>;
 }
 
 /** Turns messages into events of the current epoch. Synchronous: relations are learnt by the caller before. */
@@ -86,8 +88,8 @@ export class ChangeAssembler {
     const { transaction, position } = this.#next();
     const table = this.#options.book.get(relation);
     if (table === null) return;
-    const tableOrdinal = (transaction.tableOrdinals.get(table) ?? 0) + 1;
-    transaction.tableOrdinals.set(table, tableOrdinal);
+    const tableOrdinal = (transaction.tableOrdinals.get(table.structure.topic) ?? 0) + 1;
+    transaction.tableOrdinals.set(table.structure.topic, tableOrdinal);
     if (!this.#options.epochs.isNew(position)) return;
     this.#introduce(table, position);
     write(table, { transaction, position, lsn, tableOrdinal });
@@ -159,6 +161,7 @@ export class ChangeAssembler {
   #logicalMessage(message: Extract<PgoutputMessage, { tag: 'message' }>): void {
     if (!message.isTransactional) return;
     const { position } = this.#next();
+    if (message.prefix === REWRITE_PREFIX) this.#options.book.requireNotRewritten(message.content, position);
     if (message.prefix !== MESSAGE_PREFIX || !this.#options.epochs.isNew(position)) return;
     this.#options.epochs.appendControl(
       { kind: 'barrier', commit: formatLsn(position.commit), ordinal: position.ordinal, id: message.content },

@@ -6,13 +6,15 @@ import { readTableFacts } from '#adapters/postgres/source/table-facts.ts';
 import { RestageError } from '#core/errors.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import type { ColumnChange, SourceShape } from '#core/structure-change.ts';
+import { formatLsn } from '#core/lsn.ts';
+import type { Position } from '#core/position.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import { structureVersion, type ColumnStructure, type TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable } from './captured-table.ts';
 import { LabelWatch } from './label-watch.ts';
-import { findChanges } from './table-alteration.ts';
+import { findChanges, rewritten } from './table-alteration.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
 export interface RelationBookOptions {
@@ -84,6 +86,13 @@ export class RelationBook {
   async learnLabels(relation: number): Promise<void> {
     const announced = this.#relations.get(relation);
     if (announced !== undefined) await this.learn(announced);
+  }
+
+  /** What the event trigger says of a table, by its OID. @throws RestageError ddl_unsupported when it is captured. */
+  requireNotRewritten(oid: string, position: Position): void {
+    const table = this.#options.written.findByOid(Number(oid));
+    if (table === null || !this.#chosen.has(tableKey(table.structure))) return;
+    throw rewritten(table.structure, `a statement computed its rows anew, LSN ${formatLsn(position.commit)}`);
   }
 
   /** Truncated: the next file of the table says nothing of a rewrite. */

@@ -63,7 +63,7 @@ function unclear(table: TableStructure, what: string): RestageError {
   });
 }
 
-function rewritten(table: TableStructure, what: string): RestageError {
+export function rewritten(table: TableStructure, what: string): RestageError {
   return new RestageError(
     'ddl_unsupported',
     'a table was rewritten at the source: the values of its rows are not in the stream',

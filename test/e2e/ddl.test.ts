@@ -163,6 +163,26 @@ test.each([
   expect(await rowsOf(target, 'item')).toEqual(before);
 });
 
+test('with the event trigger of check, rows computed anew under the same columns are noticed', async () => {
+  await using pipeline = await open([15, 15], 'copy');
+  const { source, target, config } = pipeline;
+  const checked = await runCli(['check', '-c', config, '--json']);
+  const { findings } = JSON.parse(checked.stdout) as { findings: { id: string; fix: string }[] };
+  await execute(source, findings.find(({ id }) => id === 'source.rewrite_trigger')?.fix ?? '');
+  expect((await runCli(['check', '-c', config])).stdout).not.toContain('rewrite_trigger');
+  await using run = startCli(['run', '-c', config]);
+  await wait(config, run);
+  await execute(source, 'VACUUM FULL public.item');
+  await execute(source, 'UPDATE public.item SET secret = NULL WHERE id = 1');
+  await wait(config, run);
+  const before = await rowsOf(target, 'item');
+  await execute(source, 'ALTER TABLE public.item ALTER COLUMN id TYPE int USING id * 2');
+  const ended = await run.result();
+  expect(ended.code).toBe(4);
+  expect(ended.stderr).toMatch(/ddl_unsupported.*rewritten/);
+  expect(await rowsOf(target, 'item')).toEqual(before);
+});
+
 test('a table that comes later is said to be left out, and the others go on', async () => {
   await using pipeline = await open([15, 15], 'copy');
   const { source, target, config } = pipeline;

@@ -1,4 +1,5 @@
 import { findUncovered, publicationSql } from '#adapters/postgres/source/publication.ts';
+import { hasRewriteTrigger, REWRITE_TRIGGER_SQL } from '#adapters/postgres/source/rewrite-trigger.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
 import { readSetting, type CheckContext } from './check-context.ts';
@@ -19,8 +20,20 @@ export const SOURCE_CHECKS: readonly Check[] = [
   { id: 'source.encoding', severity: 'block', run: checkEncoding },
   { id: 'source.slot_limit', severity: 'warn', run: checkSlotLimit },
   { id: 'source.long_transactions', severity: 'warn', run: checkLongTransactions },
+  { id: 'source.rewrite_trigger', severity: 'info', run: checkRewriteTrigger },
   { id: 'source.prepared_transactions', severity: 'block', run: checkPrepared },
 ];
+
+async function checkRewriteTrigger({ source }: CheckContext): Promise<Finding[]> {
+  if (await hasRewriteTrigger(source)) return [];
+  return [
+    {
+      what: 'a statement that rewrites a table and leaves its columns as they are would not be noticed',
+      evidence: 'no event trigger tells of it; ALTER TABLE … ALTER COLUMN … TYPE … USING leaves nothing in the stream',
+      fix: REWRITE_TRIGGER_SQL,
+    },
+  ];
+}
 
 async function checkWalLevel({ source }: CheckContext): Promise<Finding[]> {
   const level = await readSetting(source, 'wal_level');
