@@ -1,7 +1,7 @@
 /** A signal of its own time, and what ends it early so that no timer is left. */
 export interface Deadline {
   readonly signal: AbortSignal;
-  cancel(): void;
+  readonly cancel: () => void;
 }
 
 /**

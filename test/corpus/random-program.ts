@@ -93,7 +93,7 @@ const TYPES: readonly { readonly type: string; readonly isKey: boolean; readonly
 export function randomTables(seed: number, count: number): RandomTable[] {
   return Array.from({ length: count }, (_, index) => {
     const identity = IDENTITIES[index % IDENTITIES.length] ?? 'key';
-    return one(randomTable(identity, index), seed + index);
+    return sample(randomTable(identity, index), seed + index);
   });
 }
 
@@ -109,15 +109,15 @@ export function randomTransaction(tables: readonly RandomTable[], seed: number, 
       { weight: 1, arbitrary: fc.constant('ROLLBACK' as const) },
     ),
   });
-  return one(transaction, seed * 10_007 + n);
+  return sample(transaction, seed * 10_007 + n);
 }
 
 /** Rows for the snapshot. */
 export function randomRows(table: RandomTable, seed: number): string {
-  return one(insert(table, 10), seed);
+  return sample(insert(table, 10), seed);
 }
 
-function one<T>(arbitrary: fc.Arbitrary<T>, seed: number): T {
+function sample<T>(arbitrary: fc.Arbitrary<T>, seed: number): T {
   const [value] = fc.sample(arbitrary, { seed, numRuns: 1 });
   if (value === undefined) throw new Error('nothing was sampled');
   return value;

@@ -10,7 +10,7 @@ import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { testKafka } from '../harness/servers.ts';
 import { until } from '../harness/until.ts';
 
-/** RESTAGE_SEED repeats a run, RESTAGE_RANDOM_ROUNDS makes it longer. */
+/** The seed also chooses the versions. RESTAGE_SEED repeats a run, RESTAGE_RANDOM_ROUNDS makes it longer. */
 const SEED = Number(process.env['RESTAGE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const ROUNDS = Number(process.env['RESTAGE_RANDOM_ROUNDS'] ?? 12);
 const TRANSACTIONS_A_ROUND = 100;
@@ -22,8 +22,9 @@ const LIMIT_MS = 60_000 + ROUNDS * 20_000;
 test(
   'whatever is done to whatever tables, both ends are equal after it',
   async () => {
-    await using source = await createDatabase(15, 'random_source');
-    await using target = await createDatabase(15, 'random_target');
+    const [version, schema] = SEED % 2 === 0 ? ([15, 'copy'] as const) : ([18, 'create'] as const);
+    await using source = await createDatabase(version, 'random_source');
+    await using target = await createDatabase(version, 'random_target');
     const tables = randomTables(SEED, TABLES);
     for (const [index, table] of tables.entries()) {
       await source.client.query(table.ddl);
@@ -36,7 +37,7 @@ test(
       `name: ${source.name.replaceAll('_', '-')}
 kafka: { brokers: ["${testKafka()}"] }
 source: { postgres: { url: "${source.url}" } }
-targets: [{ name: new, postgres: { url: "${target.url}" }, schema: copy }]
+targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${schema} }]
 `,
     );
     await using pipeline = startCli(['run', '-c', config]);
