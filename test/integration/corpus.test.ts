@@ -25,7 +25,7 @@ interface CorpusTarget {
   readonly schema: 'copy' | 'create' | 'require';
 }
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 240_000;
 /** As a target of `schema: require` has it: other order, other columns beside. */
 const REARRANGED_SQL = `
   DROP TABLE public.events;
@@ -162,7 +162,7 @@ ${list.join('')}`,
         async () =>
           pipeline.hasEnded() ||
           (await database.client.query('SELECT FROM restage.checkpoint WHERE load_done')).rowCount === 1,
-        { what: `the load of ${name}`, timeoutMs: 60_000 },
+        { what: `the load of ${name}`, timeoutMs: 120_000 },
       );
       expect(
         await findDifferences(source.url, database.url, renamings),
