@@ -2,6 +2,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { backoffMs, pause } from '#core/backoff.ts';
 import { reactTo } from '#core/error-policy.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
+import { startDeadline } from '#core/deadline.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import { findTarget, readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
@@ -37,13 +38,10 @@ export function registerWait(program: Command, cli: CliEnvironment): void {
       const config = await readConfig(options.config, cli.env);
       const target = findTarget(config, options.target);
       const lsn = options.lsn === 'current' ? await markCurrentLsn(config) : options.lsn;
-      const timeout = new AbortController();
-      // A timer of our own: Node 20 forgets AbortSignal.timeout below AbortSignal.any at the next garbage collection.
-      const timer = setTimeout(() => timeout.abort(), options.timeout * 1_000);
+      const deadline = startDeadline(options.timeout * 1_000, cli.signal);
       const startedAt = Date.now();
-      const either = AbortSignal.any([cli.signal, timeout.signal]);
-      const { isReached, checkpoint } = await waitForLsn(config, target, lsn, either).finally(() =>
-        clearTimeout(timer),
+      const { isReached, checkpoint } = await waitForLsn(config, target, lsn, deadline.signal).finally(() =>
+        deadline.cancel(),
       );
       const seconds = (Date.now() - startedAt) / 1_000;
       const where =

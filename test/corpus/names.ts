@@ -67,10 +67,7 @@ const COLUMNS = [
 
 function wildTables(): TableName[] {
   const everywhere = SCHEMAS.map((schema) => ({ schema, table: TABLES[0] }));
-  const inOne = TABLES.flatMap((table) => [
-    { schema: 'a.b', table },
-    { schema: 'public', table },
-  ]);
+  const inOne = TABLES.map((table) => ({ schema: 'a.b', table }));
   const meeting = [
     { schema: 'a', table: 'b.c' },
     { schema: 'a', table: 'b_c' },

@@ -1,4 +1,4 @@
-import { quoteIdentifier } from '#core/table-name.ts';
+import { quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
 import type { CorpusPart } from './part.ts';
 import { typeCases } from './values.ts';
 
@@ -76,10 +76,12 @@ const KEYS: readonly (readonly [type: string, values: readonly [string, string, 
   ['bool', ['t', 'f', 'NULL'], 'true'],
 ];
 
+export const KEY_TABLES: readonly TableName[] = KEYS.map(([type]) => ({ schema: 'public', table: `key ${type}` }));
+
 /** One table per type, its key of that type: updates, equal keys that print otherwise, key changes, deletes. */
 export function keyTables(): CorpusPart {
   const tables = KEYS.map(([type, values, alias], index) => {
-    const name = `public.${quoteIdentifier(`key ${type}`)}`;
+    const name = quoteTable({ schema: 'public', table: `key ${type}` });
     const cast = type.split(' COLLATE')[0] ?? type;
     const one = (text: string): string =>
       text === 'NULL' && cast === 'bool' ? '' : `('${text.replaceAll("'", "''")}')::${cast}`;

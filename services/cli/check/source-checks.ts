@@ -1,7 +1,7 @@
-import { findUncovered, publicationSql } from '#adapters/postgres/source/publication.ts';
+import { findPublicationGaps, publicationSql } from '#adapters/postgres/source/publication.ts';
 import { hasRewriteTrigger, REWRITE_TRIGGER_SQL } from '#adapters/postgres/source/rewrite-trigger.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
+import { formatTable, quoteIdentifier, type TableName } from '#core/table-name.ts';
 import { readSetting, type CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
 import { probeReplication } from './replication-probe.ts';
@@ -100,22 +100,11 @@ async function checkPublication({ source, sourceMajor, config, tables }: CheckCo
   ).rows;
   if (publication === undefined)
     return missingPublication(await foreignTables({ source, tables }), name, tables, sourceMajor);
-  const { missing, partial } = await findUncovered(source, name, tables);
-  const findings: Finding[] = [];
-  if (missing.length > 0) {
-    findings.push({
-      what: `the publication ${name} does not cover ${missing.length} chosen tables`,
-      evidence: listSome(missing.map(formatTable)),
-      fix: `ALTER PUBLICATION ${quoteIdentifier(name)} ADD TABLE ${missing.map((table) => `ONLY ${quoteTable(table)}`).join(', ')};`,
-    });
-  }
-  if (partial.length > 0) {
-    findings.push({
-      what: `the publication ${name} leaves out rows or columns of ${partial.length} chosen tables`,
-      evidence: listSome(partial.map(formatTable)),
-      fix: `ALTER PUBLICATION ${quoteIdentifier(name)} SET TABLE …; -- all of them anew, without WHERE and lists of columns`,
-    });
-  }
+  const findings: Finding[] = (await findPublicationGaps(source, name, tables)).map((gap) => ({
+    what: `the publication ${name} ${gap.what} ${gap.tables.length} chosen tables`,
+    evidence: listSome(gap.tables.map(formatTable)),
+    fix: gap.fix,
+  }));
   if (!publication.complete) {
     findings.push({
       what: `the publication ${name} leaves out kinds of changes`,

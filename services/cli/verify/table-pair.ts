@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { TYPE_COLUMNS, TYPE_JOINS, type ValueType } from '#adapters/postgres/value-type.ts';
 import type { RuleConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import { compileTable } from '#core/rules/table-rule.ts';
@@ -12,7 +13,7 @@ export interface TableSide {
   readonly oid: string;
   /** The compared columns, quoted, in the same order on both sides. */
   readonly columns: readonly string[];
-  readonly key: readonly { readonly sql: string; readonly cast: string }[];
+  readonly key: readonly (ValueType & { readonly sql: string })[];
 }
 
 /** A source table and what the rules make of it at the target. */
@@ -34,17 +35,18 @@ export interface RowFilter {
   readonly passes: (texts: readonly (string | null)[]) => boolean;
 }
 
-interface SideColumn {
-  readonly cast: string;
+interface SideColumn extends ValueType {
   readonly generated: boolean;
 }
 
+const PLAIN_TEXT: ValueType = { cast: 'text', isCastOtherwise: false, equals: '=' };
 const SIDE_SQL = `
-  SELECT c.oid::text AS oid, c.relkind = 'p' AS partitioned, a.attname AS name, a.attgenerated <> '' AS generated,
+  SELECT c.oid::text AS oid, c.relkind = 'p' AS partitioned, a.attname AS name, a.attgenerated <> '' AS generated, ${TYPE_COLUMNS},
          pg_catalog.format_type(a.atttypid, -1) AS "cast"
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN (pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid ${TYPE_JOINS})
+           ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
    WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')`;
 
 /** Matches a table with what the rules make of it. @throws RestageError target_altered or rule_invalid. */
@@ -83,7 +85,7 @@ export async function pairTables(
     columns: names.map((name) => quoteIdentifier(nameOf(name))),
     key: keyNames.map((name) => ({
       sql: quoteIdentifier(nameOf(name)),
-      cast: found.columns.get(nameOf(name))?.cast ?? 'text',
+      ...(found.columns.get(nameOf(name)) ?? PLAIN_TEXT),
     })),
   });
   return {
@@ -110,6 +112,8 @@ async function readSide(client: pg.ClientBase, name: TableName): Promise<FoundSi
     name: string | null;
     generated: boolean;
     cast: string;
+    cast_otherwise: boolean;
+    equals: string;
   }>(SIDE_SQL, [name.schema, name.table]);
   const [first] = rows;
   if (first === undefined) return null;
@@ -117,7 +121,16 @@ async function readSide(client: pg.ClientBase, name: TableName): Promise<FoundSi
     oid: first.oid,
     isPartitioned: first.partitioned,
     columns: new Map(
-      rows.flatMap((row) => (row.name === null ? [] : [[row.name, { cast: row.cast, generated: row.generated }]])),
+      rows.flatMap((row) =>
+        row.name === null
+          ? []
+          : [
+              [
+                row.name,
+                { cast: row.cast, generated: row.generated, isCastOtherwise: row.cast_otherwise, equals: row.equals },
+              ],
+            ],
+      ),
     ),
   };
 }

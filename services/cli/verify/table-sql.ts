@@ -1,3 +1,4 @@
+import { castText } from '#adapters/postgres/value-type.ts';
 import type { RowFilter, TableSide } from './table-pair.ts';
 
 /*
@@ -41,7 +42,9 @@ export function rowsSql(side: TableSide, chunks: number, filter: RowFilter | nul
 export function lookUpSql(side: TableSide, filter: RowFilter | null, position: string): string {
   const { key } = side;
   const wanted = key.map((_, index) => `k${index}`);
-  const match = key.map(({ sql, cast }, index) => `t.${sql} = w.k${index}::${cast}`).join(' AND ');
+  const match = key
+    .map((column, index) => `t.${column.sql} ${column.equals} ${castText(column, `w.k${index}`)}`)
+    .join(' AND ');
   const arrays = key.map((_, index) => `$${index + 1}::text[]`).join(', ');
   return `
     SELECT (${position})::text AS position, w.n::int AS n, found.xmin, found.hashes, found.filter

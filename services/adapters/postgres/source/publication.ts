@@ -6,11 +6,7 @@ import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } fr
 /** The statement an owner runs where Restage's role may not. */
 export function publicationSql(name: string, tables: readonly TableStructure[], major: number): string {
   const list = tables.map((table) => `ONLY ${quoteTable(table)}`).join(', ');
-  // Else the source itself refuses UPDATE and DELETE there (PostgreSQL 18: "Generated Column Replication").
-  const isComputed = tables.some(
-    ({ identity, columns }) => identity.isFull && columns.some(({ generation }) => generation?.kind === 'stored'),
-  );
-  const options = major >= 18 && isComputed ? ' WITH (publish_generated_columns = stored)' : '';
+  const options = major >= 18 && tables.some(needsGenerated) ? ' WITH (publish_generated_columns = stored)' : '';
   return `CREATE PUBLICATION ${quoteIdentifier(name)} FOR TABLE ${list}${options}`;
 }
 
@@ -80,49 +76,81 @@ async function publicationSqlFor(
   return publicationSql(name, tables, Math.floor(Number(version?.server_version_num ?? '0') / 10_000));
 }
 
-/** Chosen tables that the publication does not name, and those of which it sends some rows or columns only. */
-export async function findUncovered(
+/** What a publication of this name lacks for the chosen tables, and the statement that mends it. */
+export interface PublicationGap {
+  readonly what: string;
+  readonly tables: readonly TableStructure[];
+  readonly fix: string;
+}
+
+interface PublishedTable extends TableName {
+  /** A row filter, a list of columns: of PostgreSQL 15 and newer. */
+  readonly filter: string | null;
+  readonly columns: string[] | null;
+}
+
+/** Asks for columns of the catalog by to_jsonb where older servers do not have them. */
+export async function findPublicationGaps(
   client: pg.ClientBase,
   name: string,
   tables: readonly TableStructure[],
-): Promise<{ readonly missing: TableStructure[]; readonly partial: TableStructure[] }> {
-  // Row filters and lists of columns came with PostgreSQL 15: to_jsonb asks for columns that may not be there.
-  const { rows } = await client.query<TableName & { filter: string | null; columns: string[] | null }>(
+): Promise<PublicationGap[]> {
+  const { rows } = await client.query<PublishedTable>(
     `SELECT schemaname AS schema, tablename AS table, to_jsonb(p) ->> 'rowfilter' AS filter, to_jsonb(p) -> 'attnames' AS columns
        FROM pg_publication_tables p WHERE pubname = $1`,
     [name],
   );
+  const [options] = (
+    await client.query<{ by_root: boolean; generated: string | null }>(
+      `SELECT pubviaroot AS by_root, to_jsonb(p) ->> 'pubgencols' AS generated FROM pg_publication p WHERE pubname = $1`,
+      [name],
+    )
+  ).rows;
   const covered = new Map(rows.map((row) => [tableKey(row), row]));
-  return {
-    missing: tables.filter((table) => !covered.has(tableKey(table))),
-    partial: tables.filter((table) => {
-      const row = covered.get(tableKey(table));
-      const sent = row?.columns ?? null;
-      const isCut = sent !== null && table.columns.some((column) => !column.generated && !sent.includes(column.name));
-      return row !== undefined && (row.filter !== null || isCut);
-    }),
-  };
+  const alter = `ALTER PUBLICATION ${quoteIdentifier(name)}`;
+  const missing = tables.filter((table) => !covered.has(tableKey(table)));
+  const list = missing.map((table) => `ONLY ${quoteTable(table)}`).join(', ');
+  const gaps: PublicationGap[] = [
+    {
+      what: 'does not cover',
+      tables: missing,
+      fix:
+        options?.by_root === true
+          ? `${alter} SET (publish_via_partition_root = false);`
+          : `${alter} ADD TABLE ${list};`,
+    },
+    {
+      what: 'leaves out rows or columns of',
+      tables: tables.filter((table) => isCut(table, covered.get(tableKey(table)))),
+      fix: `${alter} SET TABLE …; -- all of them anew, without WHERE and lists of columns`,
+    },
+    {
+      what: 'makes the source refuse UPDATE and DELETE of',
+      tables: options?.generated === 'n' ? tables.filter(needsGenerated) : [],
+      fix: `${alter} SET (publish_generated_columns = stored);`,
+    },
+  ];
+  return gaps.filter((gap) => gap.tables.length > 0);
+}
+
+function isCut(table: TableStructure, published: PublishedTable | undefined): boolean {
+  if (published === undefined) return false;
+  const { filter, columns } = published;
+  if (filter !== null) return true;
+  return columns !== null && table.columns.some((column) => !column.generated && !columns.includes(column.name));
+}
+
+/** An old row that is sent whole must be (PostgreSQL 18: "Generated Column Replication"). */
+function needsGenerated({ identity, columns }: TableStructure): boolean {
+  return identity.isFull && columns.some(({ generation }) => generation?.kind === 'stored');
 }
 
 async function requireCovered(client: pg.ClientBase, name: string, tables: readonly TableStructure[]): Promise<void> {
-  const { missing, partial } = await findUncovered(client, name, tables);
-  if (partial.length > 0) {
-    throw new RestageError(
-      'publication_missing',
-      `the publication ${name} leaves out rows or columns of ${partial.length} of the chosen tables`,
-      {
-        where: partial.slice(0, 8).map(formatTable).join(', '),
-        fix: `as its owner: ALTER PUBLICATION ${quoteIdentifier(name)} SET TABLE … without WHERE and lists of columns`,
-      },
-    );
-  }
-  if (missing.length === 0) return;
+  const [gap] = await findPublicationGaps(client, name, tables);
+  if (gap === undefined) return;
   throw new RestageError(
     'publication_missing',
-    `the publication ${name} does not cover ${missing.length} of the chosen tables`,
-    {
-      where: missing.slice(0, 8).map(formatTable).join(', '),
-      fix: `as its owner: ALTER PUBLICATION ${quoteIdentifier(name)} ADD TABLE ${missing.map((table) => `ONLY ${quoteTable(table)}`).join(', ')};`,
-    },
+    `the publication ${name} ${gap.what} ${gap.tables.length} of the chosen tables`,
+    { where: gap.tables.slice(0, 8).map(formatTable).join(', '), fix: `as its owner: ${gap.fix}` },
   );
 }

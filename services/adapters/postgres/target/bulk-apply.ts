@@ -5,7 +5,8 @@ import type { FoldedTable, RowUpdate } from '#core/fold.ts';
 import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { copyRows } from './copy-rows.ts';
 import { replaceIdentityValues } from './identity-columns.ts';
-import { castText, type TargetColumn, type TargetTable } from './target-table.ts';
+import { castText } from '../value-type.ts';
+import type { TargetColumn, TargetTable } from './target-table.ts';
 
 const COPY_FROM_ROWS = 100;
 

@@ -2,15 +2,10 @@ import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteTable } from '#core/table-name.ts';
+import { TYPE_COLUMNS, TYPE_JOINS, type ValueType } from '../value-type.ts';
 
-export interface TargetColumn {
+export interface TargetColumn extends ValueType {
   readonly name: string;
-  /** For a cast: format_type with typmod −1, since NULL turns bit into bit(1). */
-  readonly cast: string;
-  /** text has a cast function of its own to the type, which reads less than the type's input function: regclass, "char". */
-  readonly isCastOtherwise: boolean;
-  /** The type's own equality, in the form `OPERATOR(schema.=)` where the search path does not find it. */
-  readonly equals: string;
   /** GENERATED ALWAYS AS IDENTITY: an UPDATE may not set it. */
   readonly isAlwaysIdentity: boolean;
 }
@@ -54,24 +49,13 @@ const TEXT_EQUAL_TYPES: ReadonlySet<string> = new Set([
 const SQL = `
   SELECT a.attname AS name, format_type(a.atttypid, -1) AS cast, a.attidentity = 'a' AS always, a.attgenerated <> '' AS generated,
          c.relkind = 'p' AS partitioned,
-         t.typarray <> 0 AND EXISTS (SELECT FROM pg_cast k WHERE k.castsource = 'text'::regtype AND k.casttarget = base.oid AND k.castmethod = 'f') AS cast_otherwise,
-         coalesce(own.equals, '=') AS equals,
+         ${TYPE_COLUMNS},
          t.typname AS type, t.typtype::text AS kind, t.typnamespace = 'pg_catalog'::regnamespace AS built_in, coalesce(l.collisdeterministic, true) AS deterministic,
          EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgenabled IN ('R', 'A') AND NOT g.tgisinternal) AS watched
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_type t ON t.oid = a.atttypid
-    CROSS JOIN LATERAL (
-      WITH RECURSIVE up AS (
-        SELECT t.oid, t.typtype, t.typbasetype
-        UNION ALL SELECT b.oid, b.typtype, b.typbasetype FROM up JOIN pg_type b ON b.oid = up.typbasetype WHERE up.typtype = 'd')
-      SELECT oid FROM up WHERE typtype <> 'd') AS base
-    LEFT JOIN LATERAL (
-      SELECT format('OPERATOR(%I.%s)', m.nspname, o.oprname) AS equals
-        FROM pg_opclass k JOIN pg_am m0 ON m0.oid = k.opcmethod AND m0.amname = 'btree'
-        JOIN pg_amop p ON p.amopfamily = k.opcfamily AND p.amoplefttype = k.opcintype AND p.amoprighttype = k.opcintype AND p.amopstrategy = 3
-        JOIN pg_operator o ON o.oid = p.amopopr JOIN pg_namespace m ON m.oid = o.oprnamespace
-       WHERE k.opcdefault AND k.opcintype = base.oid AND m.nspname <> 'pg_catalog') AS own ON true
+    ${TYPE_JOINS}
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
    WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')`;
 
@@ -141,14 +125,6 @@ export async function readTargetTable(client: pg.ClientBase, structure: TableStr
     isFoldable: identity.columns.length > 0 && isTextEqual && !isWatched,
     isWatched,
   };
-}
-
-/**
- * A text expression as a value of the column's type, read by the type's input function, as COPY reads it. An array's elements always
- * are (PostgreSQL: "CREATE CAST", Notes on I/O conversion).
- */
-export function castText(column: TargetColumn, text: string): string {
-  return column.isCastOtherwise ? `((ARRAY[${text}]::text)::${column.cast}[])[1]` : `${text}::${column.cast}`;
 }
 
 function isTextEqualColumn(row: CatalogRow): boolean {

@@ -59,7 +59,7 @@ export async function requireFitting(client: pg.ClientBase, tables: readonly Tab
 export async function requireEmpty(client: pg.ClientBase, tables: readonly TableName[]): Promise<void> {
   const filled: string[] = [];
   for (const table of tables) {
-    if (((await client.query(`SELECT FROM ${quoteTable(table)} LIMIT 1`)).rowCount ?? 0) > 0)
+    if (((await client.query(`SELECT FROM ONLY ${quoteTable(table)} LIMIT 1`)).rowCount ?? 0) > 0)
       filled.push(formatTable(table));
   }
   if (filled.length === 0) return;
