@@ -3,6 +3,7 @@ import { openSchemaBuild } from '#adapters/postgres/target/open-target-schema.ts
 import { finishSchema, type SchemaFinish } from '#adapters/postgres/target/schema-finish.ts';
 import { findTarget, readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
+import { processFailpoints } from './process-failpoints.ts';
 import { connectTarget } from './target-checkpoint.ts';
 
 interface FinishOptions {
@@ -37,7 +38,8 @@ async function finish(options: FinishOptions, cli: CliEnvironment): Promise<Sche
   const target = findTarget(config, options.target);
   const client = await connectTarget(config, target);
   try {
-    const build = openSchemaBuild({ pipeline: config.name, target });
+    const failpoints = processFailpoints(cli.env);
+    const build = openSchemaBuild({ pipeline: config.name, target, failpoints });
     return await finishSchema(client, config.name, build, options.dryRun);
   } finally {
     await client.end();

@@ -18,7 +18,7 @@ const TRANSACTION_TIMEOUT_MS = 60_000;
 
 /** The producer: source → `<name>.*`. One active instance holds the lease in the source; others wait as stand-by. */
 export async function main(config: Config, context: ServiceContext): Promise<void> {
-  const { logger, status, signal, gate } = context;
+  const { logger, status, signal, gate, failpoints } = context;
   const application = `restage ${config.name} producer`;
   const { url } = config.source;
   const connect = (settings: Record<string, string> = {}) =>
@@ -40,6 +40,8 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
         transactionalId: `${prefix}.producer`,
         transactionTimeoutMs: TRANSACTION_TIMEOUT_MS,
         logger,
+        failpoints,
+        service: 'producer',
       });
       const reader = createKafkaEpochReader({ pool, prefix, logger });
       try {
@@ -54,14 +56,17 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
             gate,
             status,
             logger,
+            failpoints,
             clock: Date.now,
             connectReplication: () => connectPg({ url, purpose: 'source', application, replication: true }),
             ensureTopics: async (tables) => {
               const { replicationFactor } = config.kafka;
+              failpoints.hit('producer.topics.before');
               await ensureTopics(pool, [epochsTopic(prefix), ...tables.map((table) => table.topic)], {
                 replicationFactor,
               });
               await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
+              failpoints.hit('producer.topics.after');
             },
             readStructures: async () => {
               const records = await readCompacted(pool, schemasTopic(prefix));

@@ -11,6 +11,7 @@ import type { Config } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter } from '#core/epoch-writer.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -43,6 +44,7 @@ export interface ProducerParts {
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
   readonly logger: Logger;
+  readonly failpoints: Failpoints;
   readonly clock: () => number;
 }
 
@@ -74,7 +76,7 @@ class ProducerRun {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { config, writer, status, logger, clock, version } = this.#parts;
+    const { config, writer, status, logger, failpoints, clock, version } = this.#parts;
     const client = await this.#open(this.#parts.connect());
     await requireLogicalWal(client);
     const chosen = selectTables(await readTables(client, config.name), config.source.tables);
@@ -86,8 +88,10 @@ class ProducerRun {
     const identity = await identifySource(replication);
     requireSameSource(identity, last?.manifest ?? null);
     const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
+    failpoints.hit('producer.publication.before');
     if (await ensurePublication(client, config.source.publication, chosen))
       logger.info({ publication: config.source.publication }, 'publication made');
+    failpoints.hit('producer.publication.after');
     const born = await this.#ensureSlot(client, manifests);
     const written = await this.#parts.readStructures();
     const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen);
@@ -116,7 +120,11 @@ class ProducerRun {
       notifier,
       limits: config.epoch,
       heartbeatMs: config.source.heartbeatMs,
-      confirm: (through) => stream.confirm(through),
+      confirm: (through) => {
+        failpoints.hit('producer.confirm.before');
+        stream.confirm(through);
+        failpoints.hit('producer.confirm.after');
+      },
       status,
       clock,
     });
@@ -136,8 +144,9 @@ class ProducerRun {
   }
 
   async #ensureSlot(client: pg.Client, book: ManifestBook): Promise<BornSlot | null> {
-    const { config, writer, application, connectReplication } = this.#parts;
-    const born = await ensureSlot({ client, connectReplication, source: config.source, application, writer, book });
+    const { config, writer, application, connectReplication, failpoints } = this.#parts;
+    const { source } = config;
+    const born = await ensureSlot({ client, connectReplication, source, application, writer, book, failpoints });
     if (born !== null) this.#closers.push(() => born.keeper.end());
     return born;
   }

@@ -14,7 +14,7 @@ import { sink } from './sink.ts';
 
 /** A sink: topics → one target. One active instance holds the lease in the target; others wait as stand-by. */
 export async function main(config: Config, targetName: string, context: ServiceContext): Promise<void> {
-  const { logger, status, signal, gate, hold } = context;
+  const { logger, status, signal, gate, hold, failpoints } = context;
   const target = config.targets.find((known) => known.name === targetName);
   if (target === undefined)
     throw new RestageError('usage', `there is no target ${JSON.stringify(targetName)}`, { where: config.file });
@@ -33,10 +33,12 @@ export async function main(config: Config, targetName: string, context: ServiceC
       await lease.acquire(signal, () => (status.state = 'standby'));
       const held = AbortSignal.any([signal, lease.lost]);
       const { replicationFactor } = config.kafka;
+      failpoints.hit('sink.topics.before');
       await ensureTopics(pool, [epochsTopic(prefix)], { replicationFactor });
       await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
+      failpoints.hit('sink.topics.after');
       const reader = createKafkaEpochReader({ pool, prefix, logger });
-      const schema = openTargetSchema({ pipeline: config.name, target, changes: output?.rules ?? [] });
+      const schema = openTargetSchema({ pipeline: config.name, target, changes: output?.rules ?? [], failpoints });
       await sink(
         {
           pipeline: config.name,
@@ -49,6 +51,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
           gate,
           hold,
           logger,
+          failpoints,
           clock: Date.now,
           readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
         },

@@ -7,6 +7,7 @@ import type { TargetConfig } from '#core/config.ts';
 import type { HoldGate, PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -29,6 +30,7 @@ export interface SinkParts {
   readonly gate: PauseGate;
   readonly hold: HoldGate;
   readonly logger: Logger;
+  readonly failpoints: Failpoints;
   readonly clock: () => number;
 }
 
@@ -45,13 +47,15 @@ export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void>
     const applyMode = isReplica ? REPLICA_MODE : originMode(parts.pipeline, state);
     if (!isReplica)
       parts.logger.info('the role may not set session_replication_role: triggers are off until the switch');
+    parts.failpoints.hit('sink.takeover.before');
     const known = await state.open(client);
+    parts.failpoints.hit('sink.takeover.after');
     if (await applyMode.isOver(client)) return await restForGood(parts, signal);
     if (known !== null) await requireSameLife(parts, known, signal);
     const checkpoint = known ?? (await findPlan(parts, state, structures, client, signal));
     if (checkpoint === null || signal.aborted) return;
     if (checkpoint.pass === 1) {
-      const { reader, schema, status, target } = parts;
+      const { reader, schema, status, target, failpoints } = parts;
       const connect = (): Promise<pg.Client> => connectApply(parts);
       const options = {
         reader,
@@ -63,11 +67,14 @@ export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void>
         workers: target.loadWorkers,
         status,
         whenRunning,
+        failpoints,
       };
       if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
       status.state = 'indexing';
       await schema.postLoad();
+      failpoints.hit('sink.startStream.before');
       await state.startStream(client, checkpoint.planOffset);
+      failpoints.hit('sink.startStream.after');
     }
     await stream(parts, { state, structures, applyMode, client, whenRunning }, checkpoint, signal);
   } finally {
@@ -89,7 +96,7 @@ async function stream(
   checkpoint: Checkpoint,
   signal: AbortSignal,
 ): Promise<void> {
-  const { reader, schema, status, clock, logger } = parts;
+  const { reader, schema, status, clock, logger, failpoints } = parts;
   status.state = 'streaming';
   status.load.isDone = checkpoint.isLoadDone;
   const loads = await state.tableLoads(client);
@@ -105,11 +112,14 @@ async function stream(
     whenRunning,
     hold: parts.hold,
     clock,
+    failpoints,
     isLoadDone: checkpoint.isLoadDone,
     readRanks: () => applyMode.ranks(client, tables),
     onCaughtUp: async () => {
       await schema.whenCaughtUp();
+      failpoints.hit('sink.finishLoad.before');
       await state.finishLoad(client);
+      failpoints.hit('sink.finishLoad.after');
       status.load.isDone = true;
       logger.info('the initial load is done');
     },
@@ -135,9 +145,14 @@ async function findPlan(
     const through = parseLsn(plan.manifest.through);
     const tables = await structures.planned(plan.manifest, signal);
     if (signal.aborted) return null;
+    const { failpoints } = parts;
     await parts.schema.preData(tables);
+    failpoints.hit('sink.state.before');
     await state.prepare(client);
+    failpoints.hit('sink.state.after');
+    failpoints.hit('sink.begin.before');
     await state.begin(client, plan.manifest.incarnation, plan.offset, through);
+    failpoints.hit('sink.begin.after');
     parts.status.detail = '';
     return {
       incarnation: plan.manifest.incarnation,

@@ -6,6 +6,7 @@ import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
+import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { streamHeaders } from '#core/record.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
@@ -46,6 +47,8 @@ async function openWriter(): Promise<EpochWriter> {
     pool,
     prefix,
     transactionalId: prefix,
+    failpoints: NO_FAILPOINTS,
+    service: 'producer',
     transactionTimeoutMs: 60_000,
     logger,
   });

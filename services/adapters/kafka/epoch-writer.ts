@@ -2,6 +2,7 @@ import { addPartitionsToTxnV3, endTxnV3, initProducerIdV4, type Connection } fro
 import { pause } from '#core/backoff.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
+import type { Failpoints, WrittenKind } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import { MANIFEST_FORMAT, type Manifest, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
 import { RecordBatchBuilder, type RecordBatch } from '#core/record-batch.ts';
@@ -19,6 +20,9 @@ export interface EpochWriterOptions {
   readonly transactionalId: string;
   readonly transactionTimeoutMs: number;
   readonly logger: Logger;
+  readonly failpoints: Failpoints;
+  /** Whose it is, for the names of its failpoints. */
+  readonly service: 'producer' | 'transformer';
 }
 
 const PAUSE_MS = 3;
@@ -45,13 +49,15 @@ class KafkaEpochWriter implements EpochWriter {
   }
 
   async open(): Promise<void> {
-    const { pool, transactionalId, transactionTimeoutMs } = this.#options;
+    const { pool, transactionalId, transactionTimeoutMs, failpoints, service } = this.#options;
+    failpoints.hit(`${service}.open.before`);
     this.#coordinator = await pool.coordinator(TRANSACTION_COORDINATOR, transactionalId);
     const initial = await this.#untilReady(OPEN_PAUSE_MS, (connection) =>
       initProducerIdV4.api.async(connection, transactionalId, transactionTimeoutMs, -1n, -1),
     );
     this.#producerId = initial.producerId;
     this.#producerEpoch = initial.producerEpoch;
+    failpoints.hit(`${service}.open.after`);
   }
 
   async last(): Promise<StoredManifest | null> {
@@ -67,15 +73,21 @@ class KafkaEpochWriter implements EpochWriter {
 
   async write(draft: ManifestDraft, data: readonly PartitionRecords[]): Promise<StoredManifest> {
     if (this.#isSpent) throw new RestageError('kafka_fault', 'this writer met an error before and is spent');
+    const { failpoints, service } = this.#options;
+    const kind: WrittenKind = draft.kind === 'stream' && !draft.last ? 'part' : draft.kind;
+    failpoints.hit(`${service}.${kind}.before`);
     try {
       const places = await this.#options.pool.locate([...data.map(({ topic }) => topic), this.#epochs]);
       await this.#addPartitions([...data, { topic: this.#epochs, partition: 0, batches: [] }]);
       const ranges = await this.#send(data, places);
+      failpoints.hit(`${service}.${kind}.data`);
       const manifest: Manifest = { ...draft, format: MANIFEST_FORMAT, ranges };
       const builder = new RecordBatchBuilder(4096);
       builder.append(draft.kind, JSON.stringify(manifest), NO_HEADERS);
       const [range] = await this.#send([{ topic: this.#epochs, partition: 0, batches: [builder] }], places);
+      failpoints.hit(`${service}.${kind}.manifest`);
       await this.#end();
+      failpoints.hit(`${service}.${kind}.after`);
       return { offset: BigInt(range?.first ?? '-1'), manifest };
     } catch (error) {
       this.#isSpent = true;
