@@ -22,7 +22,7 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
   const application = `restage ${config.name} producer`;
   const { url } = config.source;
   const connect = (settings: Record<string, string> = {}) =>
-    connectPg({ url, purpose: 'source', application, settings });
+    connectPg({ url, purpose: 'source', application, settings, until: lease.lost });
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
   const lease = createAdvisoryLease({
     connect: () => connectPg({ url, purpose: 'source', application: `${application} lease` }),
@@ -31,8 +31,9 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
   });
   const prefix = config.name;
   try {
-    await supervise({ status, logger, signal, clock: Date.now }, async () => {
+    await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
       await lease.acquire(signal, () => (status.state = 'standby'));
+      if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
       const writer = createKafkaEpochWriter({
         pool,
@@ -58,7 +59,8 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
             logger,
             failpoints,
             clock: Date.now,
-            connectReplication: () => connectPg({ url, purpose: 'source', application, replication: true }),
+            connectReplication: () =>
+              connectPg({ url, purpose: 'source', application, replication: true, until: lease.lost }),
             ensureTopics: async (tables) => {
               const { replicationFactor } = config.kafka;
               failpoints.hit('producer.topics.before');

@@ -39,8 +39,10 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
     const identity = await readIdentity(config, application);
     await requireReadyKafka(pool, config.name, config.kafka.replicationFactor);
     // The slot first: what it has confirmed is in Kafka by then (invariant 1).
-    const slot = await readSlot(client, name);
+    const seen = await readSlot(client, name);
     const last = (await readLastManifest(pool, config.name))?.manifest ?? null;
+    // One that is being born meanwhile is no missing one.
+    const slot = seen ?? (last === null ? null : await readSlot(client, name));
     requireSameSource(identity, last);
     await requireOwnWalsender(client, name, slot, `restage ${config.name} producer`);
     requireOwnSlot(name, slot, last);

@@ -128,8 +128,8 @@ class ProducerRun {
       status,
       clock,
     });
-    status.state = unfinished.length === 0 ? 'streaming' : 'loading';
-    status.load.isDone = unfinished.length === 0;
+    status.load.isDone = manifests.last?.loaded === true;
+    status.state = status.load.isDone ? 'streaming' : 'loading';
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
     const tasks = [
@@ -137,7 +137,7 @@ class ProducerRun {
         { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
         either,
       ),
-      this.#load(born, unfinished, book, manifests.load + 1, loadQueue, either),
+      status.load.isDone ? Promise.resolve() : this.#load(born, unfinished, book, manifests.load, loadQueue, either),
       this.#watch(stream, epochs, either),
     ];
     await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
@@ -155,11 +155,12 @@ class ProducerRun {
     born: BornSlot | null,
     tables: readonly TableStructure[],
     book: RelationBook,
-    load: number,
+    lastLoad: number,
     queue: BoundedQueue<LoadItem>,
     signal: AbortSignal,
   ): Promise<void> {
-    if (tables.length === 0) return;
+    // Every table had its end, and the life before this one came no further.
+    if (tables.length === 0) return await queue.put({ kind: 'end', load: lastLoad });
     const { config, logger, clock } = this.#parts;
     const takeSnapshot = (): Promise<LoadSnapshot> => this.#takeSnapshot();
     const snapshot = born === null ? await takeSnapshot() : { name: born.snapshot, lsn: born.consistentPoint };
@@ -177,7 +178,7 @@ class ProducerRun {
         signal,
       },
       tables,
-      load,
+      lastLoad + 1,
       snapshot,
     );
     if (born !== null) await born.keeper.end();

@@ -21,7 +21,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
   const output = config.outputs.find((known) => known.name === target.output);
   const prefix = output === undefined ? config.name : shapedPrefix(config.name, output.name, output.version);
   const application = `restage ${config.name} sink ${target.name}`;
-  const connect = () => connectPg({ url: target.url, purpose: 'target', application });
+  const connect = () => connectPg({ url: target.url, purpose: 'target', application, until: lease.lost });
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
   const lease = createAdvisoryLease({
     connect: () => connectPg({ url: target.url, purpose: 'target', application: `${application} lease` }),
@@ -29,8 +29,9 @@ export async function main(config: Config, targetName: string, context: ServiceC
     logger,
   });
   try {
-    await supervise({ status, logger, signal, clock: Date.now }, async () => {
+    await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
       await lease.acquire(signal, () => (status.state = 'standby'));
+      if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
       const { replicationFactor } = config.kafka;
       failpoints.hit('sink.topics.before');
@@ -38,7 +39,13 @@ export async function main(config: Config, targetName: string, context: ServiceC
       await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
       failpoints.hit('sink.topics.after');
       const reader = createKafkaEpochReader({ pool, prefix, logger });
-      const schema = openTargetSchema({ pipeline: config.name, target, changes: output?.rules ?? [], failpoints });
+      const schema = openTargetSchema({
+        pipeline: config.name,
+        target,
+        changes: output?.rules ?? [],
+        failpoints,
+        connect,
+      });
       await sink(
         {
           pipeline: config.name,

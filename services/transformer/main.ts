@@ -28,12 +28,13 @@ export async function main(config: Config, outputName: string, context: ServiceC
   const lease = createGroupLease({ pool, group: id, logger });
   const { replicationFactor } = config.kafka;
   try {
-    await supervise({ status, logger, signal, clock: Date.now }, async () => {
+    await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
       failpoints.hit('transformer.topics.before');
       await ensureTopics(pool, [epochsTopic(raw), epochsTopic(shaped)], { replicationFactor });
       await ensureTopics(pool, [schemasTopic(raw), schemasTopic(shaped)], { replicationFactor, compacted: true });
       failpoints.hit('transformer.topics.after');
       await lease.acquire(signal, () => (status.state = 'standby'));
+      if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
       const writer = createKafkaEpochWriter({
         pool,

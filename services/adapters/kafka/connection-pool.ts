@@ -3,7 +3,7 @@ import { Connection, findCoordinatorV6, metadataV12 } from '@platformatic/kafka'
 import type { KafkaConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
-import { isRetriable, kafkaError, protocolCode } from './kafka-error.ts';
+import { isRetriable, kafkaError, protocolCode, saysLeaderMoved } from './kafka-error.ts';
 import { pause } from '#core/backoff.ts';
 
 /** What a connection is used for: a long poll must not stand in front of a produce or a fetch. */
@@ -27,7 +27,10 @@ const COORDINATOR_PAUSE_MS = 100;
 export const TRANSACTION_COORDINATOR = 1;
 export const GROUP_COORDINATOR = 0;
 
-/** Connections to brokers, one per broker and channel, made on demand; a broken one is forgotten. Requests are not retried here. */
+/**
+ * Connections to brokers, one per broker and channel, made on demand; a broken one is forgotten, and where topics live is asked anew
+ * after any sign that they moved. Requests are not retried here.
+ */
 export class ConnectionPool {
   readonly #config: KafkaConfig;
   readonly #clientId: string;
@@ -54,6 +57,7 @@ export class ConnectionPool {
       return await send(await opening);
     } catch (error) {
       if (protocolCode(error) === null) this.#forget(key, opening);
+      if (saysLeaderMoved(error)) this.#topics.clear();
       throw kafkaError(error, this.#config.brokers);
     }
   }

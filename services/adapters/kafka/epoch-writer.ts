@@ -49,9 +49,9 @@ class KafkaEpochWriter implements EpochWriter {
   }
 
   async open(): Promise<void> {
-    const { pool, transactionalId, transactionTimeoutMs, failpoints, service } = this.#options;
+    const { transactionalId, transactionTimeoutMs, failpoints, service } = this.#options;
     failpoints.hit(`${service}.open.before`);
-    this.#coordinator = await pool.coordinator(TRANSACTION_COORDINATOR, transactionalId);
+    await this.#findCoordinator();
     const initial = await this.#untilReady(OPEN_PAUSE_MS, (connection) =>
       initProducerIdV4.api.async(connection, transactionalId, transactionTimeoutMs, -1n, -1),
     );
@@ -194,6 +194,11 @@ class KafkaEpochWriter implements EpochWriter {
     );
   }
 
+  async #findCoordinator(): Promise<void> {
+    const { pool, transactionalId } = this.#options;
+    this.#coordinator = await pool.coordinator(TRANSACTION_COORDINATOR, transactionalId);
+  }
+
   /** The coordinator is still writing the last transaction's markers: the same request may go again, it holds no data. */
   async #untilReady<T>(pauseMs: number, send: (connection: Connection) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
@@ -204,6 +209,7 @@ class KafkaEpochWriter implements EpochWriter {
         const mayRetry = isConcurrent || (pauseMs === OPEN_PAUSE_MS && isRetriable(error));
         if (!mayRetry || attempt === OPEN_ATTEMPTS) throw error;
         await pause(pauseMs);
+        if (!isConcurrent) await this.#findCoordinator();
       }
     }
   }

@@ -15,18 +15,19 @@ export interface TargetSchemaOptions {
   /** The rules of the target's output, in their order; empty for raw topics. */
   readonly changes: readonly TableChange[];
   readonly failpoints: Failpoints;
+  /** Opens the sessions that alter the target: a sink's are known as its own, so that who takes over ends them. Default: some of their own. */
+  readonly connect?: () => Promise<pg.Client>;
 }
 
 /** What the journal of a target has left to do, however its tables came. */
-export function openSchemaBuild({ pipeline, target, failpoints }: Omit<TargetSchemaOptions, 'changes'>): SchemaBuild {
-  const connect = connectSchema(pipeline, target);
+export function openSchemaBuild(options: Omit<TargetSchemaOptions, 'changes'>): SchemaBuild {
+  const { pipeline, target, failpoints, connect = connectSchema(pipeline, target) } = options;
   return new SchemaBuild({ pipeline, workers: target.loadWorkers, connect, failpoints });
 }
 
 /** The way that the configuration chose (`targets[].schema`). */
 export function openTargetSchema(options: TargetSchemaOptions): TargetSchema {
-  const { pipeline, target, changes, failpoints } = options;
-  const connect = connectSchema(pipeline, target);
+  const { pipeline, target, changes, failpoints, connect = connectSchema(pipeline, target) } = options;
   const build = openSchemaBuild(options);
   switch (target.schema) {
     case 'copy':
