@@ -7,7 +7,7 @@ import {
   type CreatedSlot,
   type SlotState,
 } from '#adapters/postgres/source/slot.ts';
-import { currentLsn } from '#adapters/postgres/source/source-identity.ts';
+import { flushedLsn } from '#adapters/postgres/source/source-identity.ts';
 import type { SourceConfig } from '#core/config.ts';
 import type { EpochWriter } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
@@ -104,7 +104,7 @@ async function born(options: SlotOptions): Promise<BornSlot> {
 }
 
 async function write(options: SlotOptions, kind: 'intent'): Promise<void> {
-  const through = formatLsn(await currentLsn(options.client));
+  const through = formatLsn(await flushedLsn(options.client));
   options.book.note(await options.writer.write(options.book.draft(kind, { through }), []));
 }
 
