@@ -90,8 +90,8 @@ async function format(lib: string, options: ServerOptions, port: number): Promis
       join(lib, '*'),
       'kafka.tools.StorageTool',
       'format',
-      '-t',
-      cluster,
+      // One in 64 begins with a dash, and would be taken for an option.
+      `--cluster-id=${cluster}`,
       '-c',
       properties,
     ]);
