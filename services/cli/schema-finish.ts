@@ -40,7 +40,7 @@ async function finish(options: FinishOptions, cli: CliEnvironment): Promise<Sche
   try {
     const failpoints = processFailpoints(cli.env);
     const build = openSchemaBuild({ pipeline: config.name, target, failpoints });
-    return await finishSchema(client, config.name, build, options.dryRun);
+    return await finishSchema(client, config.name, build, options.dryRun, failpoints);
   } finally {
     await client.end();
   }

@@ -12,7 +12,10 @@ type Side = (typeof SIDES)[number];
 /** Steps of the producer and transformer that write a manifest, in the order of a pipeline's life. */
 const PRODUCER_KINDS = ['intent', 'origin', 'plan', 'chunk', 'tableEnd', 'end', 'stream', 'part', 'empty'] as const;
 const TRANSFORMER_KINDS = ['plan', 'chunk', 'tableEnd', 'end', 'stream', 'part', 'empty'] as const;
-/** Other steps that change what outlives a process, `slotDrop` being that of a slot whose birth was cut short. */
+/**
+ * Other steps that change what outlives a process; `slotDrop`: of a slot whose birth was cut short. From `takeAway` on they are met only
+ * where session_replication_role is refused, `finish` and `enable` by `restage schema finish`.
+ */
 const STEPS = [
   'producer.topics',
   'producer.open',
@@ -42,7 +45,10 @@ const STEPS = [
   'sink.validate',
   'sink.trigger',
   'sink.refresh',
+  'sink.takeAway',
+  'finish.take',
   'sink.enable',
+  'finish.end',
   'sink.finishLoad',
 ] as const;
 

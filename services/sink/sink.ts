@@ -44,7 +44,7 @@ export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void>
     const state = new TargetState(parts.pipeline, randomUUID());
     const structures = new StructureBook(parts.reader, parts.schemasTopic, await parts.readStructures());
     const whenRunning = (): Promise<void> => whileRunning(parts, signal);
-    const applyMode = isReplica ? REPLICA_MODE : originMode(parts.pipeline, state);
+    const applyMode = isReplica ? REPLICA_MODE : originMode(parts.pipeline, state, parts.failpoints);
     if (!isReplica)
       parts.logger.info('the role may not set session_replication_role: triggers are off until the switch');
     parts.failpoints.hit('sink.takeover.before');

@@ -34,7 +34,8 @@ export class TcpProxy implements AsyncDisposable {
 
   /** Forwards to a port of 127.0.0.1; `port` 0 takes any free one. */
   static async open(targetPort: number, random: SeededRandom, port = 0): Promise<TcpProxy> {
-    const server = createServer();
+    // Half open, for a black hole does not pass on that one side said goodbye.
+    const server = createServer({ allowHalfOpen: true });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(port, '127.0.0.1', resolve);
@@ -65,7 +66,12 @@ export class TcpProxy implements AsyncDisposable {
   }
 
   #accept(socket: Socket, targetPort: number): void {
-    const link = new Link(socket, connect(targetPort, '127.0.0.1'), this.#random, () => this.#links.delete(link));
+    const link = new Link(
+      socket,
+      connect({ port: targetPort, host: '127.0.0.1', allowHalfOpen: true }),
+      this.#random,
+      () => this.#links.delete(link),
+    );
     this.#links.add(link);
     link.spoil(this.#toxic);
   }
@@ -89,7 +95,7 @@ class Link {
       from.setNoDelay(true);
       from.on('error', () => this.reset());
       from.on('close', () => {
-        to.end();
+        this.#sayGoodbye(to);
         onEnd();
       });
       void this.#pump(from, to);
@@ -109,11 +115,15 @@ class Link {
 
   async #pump(from: Socket, to: Socket): Promise<void> {
     try {
-      for await (const bytes of from) await this.#pass(bytes as Buffer, to);
-      to.end();
+      for await (const bytes of from.iterator({ destroyOnReturn: false })) await this.#pass(bytes as Buffer, to);
+      this.#sayGoodbye(to);
     } catch {
       this.reset();
     }
+  }
+
+  #sayGoodbye(to: Socket): void {
+    if (this.#toxic.kind !== 'blackHole') to.end();
   }
 
   async #pass(bytes: Buffer, to: Socket): Promise<void> {
