@@ -86,7 +86,7 @@ test(
 
     expect(await pipeline.judge()).toEqual([]);
     for (const service of services) expect(await service.drain()).toMatchObject({ code: 0 });
-    const met = new Set([...services.flatMap(({ met: own }) => [...own])]);
+    const met = new Set(services.flatMap(({ met: own }) => [...own]));
     const own = FAILPOINTS.filter((name) => !ELSEWHERE.some((step) => name.startsWith(step)));
     expect(own.filter((name) => !met.has(name))).toEqual([]);
   },

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
 import { afterEach, expect, test } from 'vitest';
+import { FAILPOINTS } from '#core/failpoints.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { runCli, startCli, type CliProcess, type CliResult } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
@@ -69,15 +70,9 @@ interface Target {
 
 /** Its second time is the stream's, which comes once: the next life of the sink gets past it. */
 const TAKE_AWAY_FAILPOINTS = 'sink.takeAway.before=kill:2,sink.takeAway.after=say';
-/** In the order in which a finish comes by them. */
-const FINISH_FAILPOINTS = [
-  'finish.take.before',
-  'finish.take.after',
-  'sink.enable.before',
-  'sink.enable.after',
-  'finish.end.before',
-  'finish.end.after',
-];
+/** In the order in which a finish comes by them; one call after another is killed there. */
+const FINISH_KILLS = ['finish.take.after', 'sink.enable.before', 'finish.end.before', 'finish.end.after'];
+const FINISH_FAILPOINTS = FAILPOINTS.filter((name) => /^(finish|sink\.enable)\./.test(name));
 
 const owned: (() => PromiseLike<unknown>)[] = [];
 
@@ -116,7 +111,9 @@ test('no superuser: a pipeline into copied tables, with and without session_repl
     steps: expect.arrayContaining([expect.objectContaining({ name: 'always' })]),
   });
   expect(await hooksOf(own)).not.toEqual(hooksBefore);
-  for (const point of FINISH_FAILPOINTS) await finishUntil(file, own, point);
+  const met = new Set<string>();
+  for (const point of FINISH_KILLS) for (const name of await finishUntil(file, own, point)) met.add(name);
+  expect([...met].toSorted()).toEqual(FINISH_FAILPOINTS.toSorted());
   for (const target of [own, refused]) await finish(file, target);
   expect(await finish(file, refused)).toMatchObject({ loadDone: true, steps: [] });
   expect(await hooksOf(own)).toEqual(hooksBefore);
@@ -276,11 +273,16 @@ async function expectEqual(file: string, targets: readonly Target[], run: CliPro
   expect(status, status.stderr).toMatchObject({ code: 0 });
 }
 
-/** kill -9 there: what was done is done, and the next call goes on. */
-async function finishUntil(file: string, target: Target, point: string): Promise<void> {
-  const env = { RESTAGE_FAILPOINTS: `${point}=kill` };
+/** kill -9 there: what was done is done, and the next call goes on. Gives the failpoints that it came by. */
+async function finishUntil(file: string, target: Target, point: string): Promise<string[]> {
+  const env = { RESTAGE_FAILPOINTS: `*=say,${point}=kill` };
   const done = await runCli(['schema', 'finish', '-c', file, '--target', target.name], env);
-  expect(done, done.stderr).toMatchObject({ signal: 'SIGKILL', stderr: `failpoint ${point}: kill\n` });
+  expect(done, done.stderr).toMatchObject({
+    signal: 'SIGKILL',
+    stderr: expect.stringContaining(`failpoint ${point}: kill`),
+  });
+  const met = [...done.stderr.matchAll(/^failpoint (\S+): say$/gm)].map(([, name = '']) => name);
+  return met.filter((name) => FINISH_FAILPOINTS.some((known) => known === name));
 }
 
 async function finish(file: string, target: Target, ...more: string[]): Promise<unknown> {

@@ -31,6 +31,8 @@ export async function finishSchema(
   const steps = checkpoint?.isLoadDone === true ? await build.left() : [];
   if (isDryRun || steps.length === 0) {
     await client.query('ROLLBACK');
+    // An earlier call did it all, and ended before it could say so.
+    if (!isDryRun && (await journal.isFinishStarted())) await end(journal, failpoints);
     return { isLoadDone: checkpoint?.isLoadDone ?? false, steps };
   }
   await journal.startFinish();
@@ -38,10 +40,14 @@ export async function finishSchema(
   await client.query('COMMIT');
   failpoints.hit('finish.take.after');
   await build.finish();
+  await end(journal, failpoints);
+  return { isLoadDone: true, steps };
+}
+
+async function end(journal: SchemaJournal, failpoints: Failpoints): Promise<void> {
   failpoints.hit('finish.end.before');
   await journal.endFinish();
   failpoints.hit('finish.end.after');
-  return { isLoadDone: true, steps };
 }
 
 /** True once a target was taken from its sink for good. */
