@@ -82,13 +82,13 @@ export class Infrastructure {
     return this.#start(`PostgreSQL ${choice.name}`, choice.name, providers, choice.port, choice.settings);
   }
 
-  async startKafka(port?: number): Promise<KafkaServer> {
+  async startKafka({ port, settings }: Pick<ServerOptions, 'port' | 'settings'> = {}): Promise<KafkaServer> {
     const providers = [
       givenKafka(this.#options.env ?? process.env),
       javaKafka(this.processes, this.#root),
       dockerKafka(),
     ];
-    return this.#start('Kafka', 'kafka', providers, port);
+    return this.#start('Kafka', 'kafka', providers, port, settings);
   }
 
   async startRegistry(port?: number): Promise<RegistryServer> {

@@ -26,10 +26,13 @@ export interface LaunchOptions {
 }
 
 export interface ServerProcess {
+  /** Another one after a restart. */
   readonly identity: ProcessIdentity;
   readonly logFile: string;
   isRunning(): boolean;
   stop(): Promise<void>;
+  /** In good order, or (`crash`) at once; then it starts over the same data. Resolves when it was started, not when it is ready. */
+  restart(how: 'stop' | 'crash'): Promise<void>;
 }
 
 /** One file per running server, so that a later start finds what a killed one left. */
@@ -76,6 +79,28 @@ export class ServerProcesses {
   }
 
   launch(options: LaunchOptions): ServerProcess {
+    let { path, record } = this.#spawn(options);
+    return {
+      get identity() {
+        return record.server;
+      },
+      logFile: options.logFile,
+      isRunning: () => isRunning(record.server),
+      stop: async () => {
+        await endServer(record);
+        discard(path, record);
+        this.#records.delete(path);
+      },
+      restart: async (how) => {
+        await endServer(how === 'stop' ? record : { ...record, stopSignal: record.killSignal });
+        rmSync(path, { force: true });
+        this.#records.delete(path);
+        ({ path, record } = this.#spawn(options));
+      },
+    };
+  }
+
+  #spawn(options: LaunchOptions): { readonly path: string; readonly record: ServerRecord } {
     mkdirSync(dirname(options.logFile), { recursive: true });
     const log = openSync(options.logFile, 'a');
     // A group of its own: Ctrl-C reaches us alone, and we stop the servers after those who use them.
@@ -107,16 +132,7 @@ export class ServerProcesses {
     const path = join(this.#folder, `${server.pid}.json`);
     writeFileSync(path, JSON.stringify(record));
     if (!options.outlivesUs) this.#records.set(path, record);
-    return {
-      identity: server,
-      logFile: options.logFile,
-      isRunning: () => isRunning(server),
-      stop: async () => {
-        await endServer(record);
-        discard(path, record);
-        this.#records.delete(path);
-      },
-    };
+    return { path, record };
   }
 
   /** Stops a server of an earlier process by its identity, `dev down`'s part. false: it was not running. */

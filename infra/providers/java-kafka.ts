@@ -60,7 +60,13 @@ export function javaKafka(processes: ServerProcesses, root: string): KafkaProvid
         outlivesUs: options.outlivesUs === true,
       });
       await waitUntilReady(server);
-      return { brokers: `127.0.0.1:${port}`, port, version: KAFKA_VERSION, stop: () => server.stop() };
+      return {
+        brokers: `127.0.0.1:${port}`,
+        port,
+        version: KAFKA_VERSION,
+        stop: () => server.stop(),
+        restart: (how) => server.restart(how),
+      };
     },
   };
 }
@@ -74,7 +80,7 @@ function javaMajor(): number | null {
 async function format(lib: string, options: ServerOptions, port: number): Promise<void> {
   mkdirSync(options.dir, { recursive: true });
   const properties = join(options.dir, 'server.properties');
-  writeFileSync(properties, serverProperties(join(options.dir, 'data'), port, await freePort()));
+  writeFileSync(properties, serverProperties(join(options.dir, 'data'), port, await freePort(), options.settings));
   const cluster = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url');
   const quick = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', ...LOGGING];
   try {
@@ -84,7 +90,7 @@ async function format(lib: string, options: ServerOptions, port: number): Promis
       join(lib, '*'),
       'kafka.tools.StorageTool',
       'format',
-      // One word: an identifier may begin with a dash.
+      // One in 64 begins with a dash, and would be taken for an option.
       `--cluster-id=${cluster}`,
       '-c',
       properties,
@@ -102,7 +108,12 @@ async function format(lib: string, options: ServerOptions, port: number): Promis
 }
 
 /** Kafka: "Broker Configs". One node is broker and controller; every internal topic has one copy. */
-function serverProperties(data: string, port: number, controllerPort: number): string {
+function serverProperties(
+  data: string,
+  port: number,
+  controllerPort: number,
+  more: ServerOptions['settings'] = {},
+): string {
   const settings: Readonly<Record<string, string | number | boolean>> = {
     'process.roles': 'broker,controller',
     'node.id': 1,
@@ -127,6 +138,7 @@ function serverProperties(data: string, port: number, controllerPort: number): s
     'socket.request.max.bytes': LARGEST_REQUEST_BYTES + 1_048_576,
     'log.retention.ms': -1,
     'log.segment.bytes': 268_435_456,
+    ...more,
   };
   return Object.entries(settings)
     .map(([name, value]) => `${name}=${value}\n`)

@@ -11,7 +11,7 @@ export interface ServerOptions {
   readonly isTemporary?: boolean;
   /** Goes on when this process ends. Default false. */
   readonly outlivesUs?: boolean;
-  /** PostgreSQL's own, over what replication needs. */
+  /** The server's own, over the usual ones. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
@@ -19,6 +19,8 @@ export interface Server {
   readonly port: number;
   readonly version: string;
   stop(): Promise<void>;
+  /** Where it is a process of ours: in good order or at once, and again over the same data. It may not be ready yet when this resolves. */
+  readonly restart?: (how: 'stop' | 'crash') => Promise<void>;
 }
 
 export interface PostgresServer extends Server {

@@ -7,13 +7,14 @@ import {
   desiredKey,
   holdKey,
   STATUS_INTERVAL_MS,
+  STATUS_STALE_MS,
   statusKey,
   type DesiredState,
   type PauseGate,
   type StatusRecord,
 } from '#core/control.ts';
 import type { Logger } from '#core/log.ts';
-import type { ServiceStatus } from '#core/status.ts';
+import type { ServiceState, ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { HoldRequests } from './hold-requests.ts';
 
@@ -31,6 +32,7 @@ export interface ControlChannelOptions {
 
 /**
  * A service's side of `<name>.control`: says how it is every 2 s, and obeys the desired state, which outlives it, and requests to hold.
+ * A stand-by says nothing: the word is its active one's.
  * A Kafka that is away is not this channel's to report twice: it goes on trying, and the service's own loop says so.
  */
 export class ControlChannel implements PauseGate {
@@ -40,9 +42,13 @@ export class ControlChannel implements PauseGate {
   readonly #closing = new AbortController();
   readonly #resumed = new EventTarget();
   readonly #key: string;
+  readonly #statusKey: string;
   readonly #holdKey: string | null;
   #next = 0n;
   #isPaused = false;
+  /** Has been the active one, or found nobody who was. */
+  #hasWord = false;
+  #said: ServiceState = 'starting';
   #loops: Promise<unknown> = Promise.resolve();
 
   constructor(options: ControlChannelOptions) {
@@ -50,6 +56,7 @@ export class ControlChannel implements PauseGate {
     this.#topic = controlTopic(options.name);
     const { service, instance } = options.status;
     this.#key = desiredKey(service, instance);
+    this.#statusKey = statusKey(service, instance);
     this.#holdKey = service === 'sink' ? holdKey(instance) : null;
     this.hold = new HoldRequests((id) => this.#acknowledge(id));
   }
@@ -64,6 +71,7 @@ export class ControlChannel implements PauseGate {
     this.#next = await endOffset(pool, this.#topic, 'read_committed');
     const known = await readCompacted(pool, this.#topic);
     this.#obey(known.get(this.#key));
+    this.#hasWord = !isAtWork(known.get(this.#statusKey));
     if (this.#holdKey !== null) this.hold.take(known.get(this.#holdKey));
     this.#loops = Promise.all([
       this.#repeat(STATUS_INTERVAL_MS, () => this.#say()),
@@ -97,8 +105,13 @@ export class ControlChannel implements PauseGate {
 
   async #say(): Promise<void> {
     const { status, address, pool } = this.#options;
+    if (status.state === 'standby') this.#hasWord = false;
+    else if (ACTIVE.has(status.state) || (this.#said === 'standby' && status.state === 'starting'))
+      this.#hasWord = true;
+    this.#said = status.state;
+    if (!this.#hasWord) return;
     const record: StatusRecord = { status, address, pid: process.pid, at: Date.now() };
-    await appendRecord(pool, this.#topic, statusKey(status.service, status.instance), JSON.stringify(record));
+    await appendRecord(pool, this.#topic, this.#statusKey, JSON.stringify(record));
   }
 
   /** At once, since somebody waits for it; should it be lost, the next status says the same. */
@@ -135,6 +148,15 @@ export class ControlChannel implements PauseGate {
       await pause(everyMs, signal);
     }
   }
+}
+
+const ACTIVE: ReadonlySet<ServiceState> = new Set(['loading', 'indexing', 'streaming', 'paused', 'held', 'draining']);
+
+/** Somebody said less than 10 s ago that he is at it. */
+function isAtWork(value: Buffer | undefined): boolean {
+  if (value === undefined) return false;
+  const record = JSON.parse(value.toString('utf8')) as StatusRecord;
+  return Date.now() - record.at < STATUS_STALE_MS && ACTIVE.has(record.status.state);
 }
 
 /** A record that is not of the known form is as none: a service runs unless told otherwise. */

@@ -7,6 +7,7 @@ import { requireAbsent } from '#adapters/postgres/target/target-tables.ts';
 import { changeStructure } from '#adapters/postgres/target/table-change.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
+import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { findTarget } from './config-file.ts';
 import { connectTarget, readCheckpoint } from './target-checkpoint.ts';
@@ -24,11 +25,17 @@ export interface SchemaCopyArguments {
 export async function runSchemaCopy(config: Config, args: SchemaCopyArguments): Promise<ExitCode> {
   const target = findTarget(config, args.target);
   const changes = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
-  const schema = openTargetSchema({ pipeline: config.name, target: { ...target, schema: 'copy' }, changes });
+  const schema = openTargetSchema({
+    pipeline: config.name,
+    target: { ...target, schema: 'copy' },
+    changes,
+    failpoints: NO_FAILPOINTS,
+  });
   if (args.section === 'post-data') {
     await schema.postLoad();
     await schema.whenCaughtUp();
-    if (!(await hasSink(config, target))) await openSchemaBuild({ pipeline: config.name, target }).finish();
+    if (!(await hasSink(config, target)))
+      await openSchemaBuild({ pipeline: config.name, target, failpoints: NO_FAILPOINTS }).finish();
     return 0;
   }
   const tables = await readChosen(config);

@@ -3,6 +3,7 @@ import { openSchemaBuild } from '#adapters/postgres/target/open-target-schema.ts
 import { finishSchema, type SchemaFinish } from '#adapters/postgres/target/schema-finish.ts';
 import { findTarget, readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
+import { processFailpoints } from './process-failpoints.ts';
 import { connectTarget } from './target-checkpoint.ts';
 
 interface FinishOptions {
@@ -37,8 +38,9 @@ async function finish(options: FinishOptions, cli: CliEnvironment): Promise<Sche
   const target = findTarget(config, options.target);
   const client = await connectTarget(config, target);
   try {
-    const build = openSchemaBuild({ pipeline: config.name, target });
-    return await finishSchema(client, config.name, build, options.dryRun);
+    const failpoints = processFailpoints(cli.env);
+    const build = openSchemaBuild({ pipeline: config.name, target, failpoints });
+    return await finishSchema(client, config.name, build, options.dryRun, failpoints);
   } finally {
     await client.end();
   }

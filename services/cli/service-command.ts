@@ -4,12 +4,14 @@ import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { describeError } from '#core/errors.ts';
 import { exitCodeOf, reactTo, type ExitCode } from '#core/error-policy.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { startHttp } from '../dashboard/http-server.ts';
 import { ControlChannel } from './control-channel.ts';
 import { ensureControlTopic, openControlPool } from './control-topic.ts';
 import type { CliEnvironment } from './environment.ts';
+import { processFailpoints } from './process-failpoints.ts';
 import { collectStatus } from './status-report.ts';
 
 const DRAIN_MS = 10_000;
@@ -33,6 +35,7 @@ export async function runService(
   logger: Logger,
   cli: CliEnvironment,
 ): Promise<ExitCode> {
+  const failpoints = processFailpoints(cli.env);
   await preflight();
   const pool = openControlPool(config, logger);
   const failure = new AbortController();
@@ -56,6 +59,7 @@ export async function runService(
             address: http.address,
             logger: logger.child({ service: loop.service, instance: loop.instance }),
             signal,
+            failpoints,
           };
           const code = await runLoop(
             config.name,
@@ -82,15 +86,16 @@ interface LoopTools {
   readonly address: string;
   readonly logger: Logger;
   readonly signal: AbortSignal;
+  readonly failpoints: Failpoints;
 }
 
 async function runLoop(name: string, loop: ServiceLoop, status: ServiceStatus, tools: LoopTools): Promise<ExitCode> {
-  const { pool, address, logger, signal } = tools;
+  const { pool, address, logger, signal, failpoints } = tools;
   const channel = new ControlChannel({ name, pool, status, address, logger });
   try {
     await channel.open();
     logger.info({ address }, 'started');
-    const code = await repeatMain(loop, { logger, status, signal, gate: channel, hold: channel.hold });
+    const code = await repeatMain(loop, { logger, status, signal, failpoints, gate: channel, hold: channel.hold });
     status.state = code === 0 ? 'stopped' : 'failed';
     return code;
   } finally {

@@ -76,7 +76,7 @@ async function readRecords(config: Config, logger: Logger): Promise<Map<string, 
   try {
     const records = new Map<string, StatusRecord>();
     const topic = controlTopic(config.name);
-    if (!(await pool.locate([topic])).has(topic)) return records;
+    if (!(await pool.isThere(topic))) return records;
     const found = await readCompacted(pool, topic);
     for (const [key, value] of found) {
       if (key.startsWith('status/')) records.set(key, JSON.parse(value.toString()) as StatusRecord);

@@ -1,3 +1,4 @@
+import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -33,6 +34,7 @@ export interface ServiceContext {
   readonly signal: AbortSignal;
   readonly gate: PauseGate;
   readonly hold: HoldGate;
+  readonly failpoints: Failpoints;
 }
 
 export type DesiredState = 'run' | 'paused';

@@ -20,7 +20,8 @@ export type ManifestDraft = Omit<Manifest, 'ranges' | 'format' | 'total'>;
  * together, or (any rejection) the outcome is unknown and this writer is spent. Then: close it, make another, `open` it
  * (InitProducerId completes or aborts what was open), read `last`, and resend or go on. Nothing is retried inside.
  * Duplicates: none, given that protocol.
- * Errors: `fenced` when another holder of the transactional.id is at work: give up the lease and exit.
+ * Errors: `fenced` when another holder of the transactional.id is at work, or the broker ended a transaction that took too long: give up
+ * the lease, and wait for it as any stand-by does.
  */
 export interface EpochWriter {
   /** InitProducerId. Only by the holder of the lease: it ends the transaction of whoever was before. */

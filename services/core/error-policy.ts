@@ -3,10 +3,10 @@ import { RestageError, type ErrorKind } from '#core/errors.ts';
 /** What a service does about an error: go round again after a pause, or stop for a person. */
 export type Reaction = { readonly do: 'retry' } | { readonly do: 'stop'; readonly exitCode: ExitCode };
 
-/** 0 done, 1 a negative answer, 2 wrong usage or configuration, 3 unreachable, 4 a fault that needs a person. */
+/** 0 done, 1 a negative answer, 2 wrong usage or configuration, 3 not to be had now, 4 a fault that needs a person. */
 export type ExitCode = 0 | 1 | 2 | 3 | 4;
 
-const EXIT_CODES: Record<ErrorKind, ExitCode> = { usage: 2, unreachable: 3, person: 4, retry: 4 };
+const EXIT_CODES: Record<ErrorKind, ExitCode> = { usage: 2, unreachable: 3, person: 4, retry: 3 };
 
 /**
  * SQLSTATEs worth trying again whole (PostgreSQL: "Error Codes", appendix A): connection (08), rolled back (40),

@@ -30,7 +30,7 @@ export const ERROR_CODES = {
   identity_missing: 'person',
   snapshot_lost: 'retry',
   lease_lost: 'retry',
-  fenced: 'person',
+  fenced: 'retry',
   kafka_fault: 'retry',
   history_lost: 'person',
   record_invalid: 'person',

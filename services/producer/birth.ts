@@ -7,10 +7,11 @@ import {
   type CreatedSlot,
   type SlotState,
 } from '#adapters/postgres/source/slot.ts';
-import { currentLsn } from '#adapters/postgres/source/source-identity.ts';
+import { flushedLsn } from '#adapters/postgres/source/source-identity.ts';
 import type { SourceConfig } from '#core/config.ts';
 import type { EpochWriter } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { ManifestBook } from './manifest-book.ts';
@@ -23,6 +24,7 @@ export interface SlotOptions {
   readonly application: string;
   readonly writer: EpochWriter;
   readonly book: ManifestBook;
+  readonly failpoints: Failpoints;
 }
 
 /** A new slot and the session that keeps its snapshot. */
@@ -36,14 +38,18 @@ export interface BornSlot extends CreatedSlot {
  * @throws RestageError slot_foreign, slot_missing, slot_ahead: never dropped or made again where data would be lost.
  */
 export async function ensureSlot(options: SlotOptions): Promise<BornSlot | null> {
-  const { client, source, book, application } = options;
+  const { client, source, book, application, failpoints } = options;
   await endStaleWalsender(client, source.slot, application);
   const slot = await readSlot(client, source.slot);
   requireOwnSlot(source.slot, slot, book.last);
   const kind = book.last?.kind;
   if (kind === undefined) await write(options, 'intent');
   else if (kind !== 'intent') return null;
-  else if (slot !== null) await dropSlot(client, source.slot);
+  else if (slot !== null) {
+    failpoints.hit('producer.slotDrop.before');
+    await dropSlot(client, source.slot);
+    failpoints.hit('producer.slotDrop.after');
+  }
   return born(options);
 }
 
@@ -84,7 +90,9 @@ export function requireOwnSlot(name: string, slot: SlotState | null, last: Manif
 async function born(options: SlotOptions): Promise<BornSlot> {
   const keeper = await options.connectReplication();
   try {
+    options.failpoints.hit('producer.slot.before');
     const slot = await createSlot(keeper, options.source.slot, 'permanent');
+    options.failpoints.hit('producer.slot.after');
     const point = formatLsn(slot.consistentPoint);
     const draft = options.book.draft('origin', { through: point, snapshot: point });
     options.book.note(await options.writer.write(draft, []));
@@ -96,7 +104,7 @@ async function born(options: SlotOptions): Promise<BornSlot> {
 }
 
 async function write(options: SlotOptions, kind: 'intent'): Promise<void> {
-  const through = formatLsn(await currentLsn(options.client));
+  const through = formatLsn(await flushedLsn(options.client));
   options.book.note(await options.writer.write(options.book.draft(kind, { through }), []));
 }
 

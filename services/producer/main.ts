@@ -17,11 +17,11 @@ const TRANSACTION_TIMEOUT_MS = 60_000;
 
 /** The producer: source → `<name>.*`. One active instance holds the lease in the source; others wait as stand-by. */
 export async function main(config: Config, context: ServiceContext): Promise<void> {
-  const { logger, status, signal, gate } = context;
+  const { logger, status, signal, gate, failpoints } = context;
   const application = `restage ${config.name} producer`;
   const { url } = config.source;
   const connect = (settings: Record<string, string> = {}) =>
-    connectPg({ url, purpose: 'source', application, settings });
+    connectPg({ url, purpose: 'source', application, settings, until: lease.lost });
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
   const lease = createAdvisoryLease({
     connect: () => connectPg({ url, purpose: 'source', application: `${application} lease` }),
@@ -30,8 +30,9 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
   });
   const prefix = config.name;
   try {
-    await supervise({ status, logger, signal, clock: Date.now }, async () => {
+    await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
       await lease.acquire(signal, () => (status.state = 'standby'));
+      if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
       const writer = createKafkaEpochWriter({
         pool,
@@ -39,6 +40,8 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
         transactionalId: `${prefix}.producer`,
         transactionTimeoutMs: TRANSACTION_TIMEOUT_MS,
         logger,
+        failpoints,
+        service: 'producer',
       });
       const reader = createKafkaEpochReader({ pool, prefix, logger });
       try {
@@ -53,14 +56,18 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
             gate,
             status,
             logger,
+            failpoints,
             clock: Date.now,
-            connectReplication: () => connectPg({ url, purpose: 'source', application, replication: true }),
+            connectReplication: () =>
+              connectPg({ url, purpose: 'source', application, replication: true, until: lease.lost }),
             ensureTopics: async (tables) => {
               const { replicationFactor } = config.kafka;
+              failpoints.hit('producer.topics.before');
               await ensureTopics(pool, [epochsTopic(prefix), ...tables.map((table) => table.topic)], {
                 replicationFactor,
               });
               await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
+              failpoints.hit('producer.topics.after');
             },
             readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
           },

@@ -5,7 +5,7 @@ import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { requirePublishable } from '#adapters/postgres/source/publication.ts';
 import { readSlot, requireOwnWalsender, requireSlotRoom } from '#adapters/postgres/source/slot.ts';
-import { identifySource, type SourceIdentity } from '#adapters/postgres/source/source-identity.ts';
+import { flushedLsn, identifySource, type SourceIdentity } from '#adapters/postgres/source/source-identity.ts';
 import { majorOf } from '#adapters/postgres/target/structure-archive.ts';
 import type { Config } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
@@ -39,9 +39,12 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
     const identity = await readIdentity(config, application);
     await requireReadyKafka(pool, config.name, config.kafka.replicationFactor);
     // The slot first: what it has confirmed is in Kafka by then (invariant 1).
-    const slot = await readSlot(client, name);
+    const seen = await readSlot(client, name);
     const last = (await readLastManifest(pool, config.name))?.manifest ?? null;
-    requireSameSource(identity, last);
+    // One that is being born meanwhile is no missing one.
+    const slot = seen ?? (last === null ? null : await readSlot(client, name));
+    // Asked after Kafka: a producer that runs meanwhile moves both on.
+    requireSameSource({ ...identity, position: await flushedLsn(client) }, last);
     await requireOwnWalsender(client, name, slot, `restage ${config.name} producer`);
     requireOwnSlot(name, slot, last);
     if (slot === null) await requireSlotRoom(client, name);

@@ -11,6 +11,7 @@ import type { Config } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter } from '#core/epoch-writer.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -45,6 +46,7 @@ export interface ProducerParts {
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
   readonly logger: Logger;
+  readonly failpoints: Failpoints;
   readonly clock: () => number;
 }
 
@@ -76,7 +78,7 @@ class ProducerRun {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { config, writer, status, logger, clock, version } = this.#parts;
+    const { config, writer, status, logger, failpoints, clock, version } = this.#parts;
     const client = await this.#open(this.#parts.connect());
     await requireLogicalWal(client);
     const wanted = await this.#choose(client);
@@ -86,8 +88,10 @@ class ProducerRun {
     const identity = await identifySource(replication);
     requireSameSource(identity, last?.manifest ?? null);
     const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
+    failpoints.hit('producer.publication.before');
     if (await ensurePublication(client, config.source.publication, wanted))
       logger.info({ publication: config.source.publication }, 'publication made');
+    failpoints.hit('producer.publication.after');
     const born = await this.#ensureSlot(client, manifests);
     // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
     const chosen = born === null ? wanted : await this.#choose(client);
@@ -132,12 +136,16 @@ class ProducerRun {
       notifier,
       limits: config.epoch,
       heartbeatMs: config.source.heartbeatMs,
-      confirm: (through) => stream.confirm(through),
+      confirm: (through) => {
+        failpoints.hit('producer.confirm.before');
+        stream.confirm(through);
+        failpoints.hit('producer.confirm.after');
+      },
       status,
       clock,
     });
-    status.state = unfinished.length === 0 ? 'streaming' : 'loading';
-    status.load.isDone = unfinished.length === 0;
+    status.load.isDone = manifests.last?.loaded === true;
+    status.state = status.load.isDone ? 'streaming' : 'loading';
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
     const tasks = [
@@ -145,7 +153,9 @@ class ProducerRun {
         { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
         either,
       ),
-      this.#load(born, unfinished, { book, written }, manifests.load + 1, loadQueue, either),
+      status.load.isDone
+        ? Promise.resolve()
+        : this.#load(born, unfinished, { book, written }, manifests.load, loadQueue, either),
       this.#watch(stream, epochs, either),
     ];
     await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
@@ -161,8 +171,9 @@ class ProducerRun {
   }
 
   async #ensureSlot(client: pg.Client, book: ManifestBook): Promise<BornSlot | null> {
-    const { config, writer, application, connectReplication } = this.#parts;
-    const born = await ensureSlot({ client, connectReplication, source: config.source, application, writer, book });
+    const { config, writer, application, connectReplication, failpoints } = this.#parts;
+    const { source } = config;
+    const born = await ensureSlot({ client, connectReplication, source, application, writer, book, failpoints });
     if (born !== null) this.#closers.push(() => born.keeper.end());
     return born;
   }
@@ -171,11 +182,12 @@ class ProducerRun {
     born: BornSlot | null,
     tables: readonly TableStructure[],
     { book, written }: { readonly book: RelationBook; readonly written: WrittenStructures },
-    load: number,
+    lastLoad: number,
     queue: BoundedQueue<LoadItem>,
     signal: AbortSignal,
   ): Promise<void> {
-    if (tables.length === 0) return;
+    // Every table had its end, and the life before this one came no further.
+    if (tables.length === 0) return await queue.put({ kind: 'end', load: lastLoad });
     const { config, logger, clock } = this.#parts;
     const takeSnapshot = (): Promise<LoadSnapshot> => this.#takeSnapshot();
     const snapshot = born === null ? await takeSnapshot() : { name: born.snapshot, lsn: born.consistentPoint };
@@ -194,7 +206,7 @@ class ProducerRun {
         signal,
       },
       tables,
-      load,
+      lastLoad + 1,
       snapshot,
     );
     if (born !== null) await born.keeper.end();

@@ -55,6 +55,10 @@ describe('StreamEpochs', () => {
       through: lsnOf(100n),
       written: { commit: lsnOf(110n), ordinal: 2 },
     });
+    // Ended now, the epoch would tear the transaction, whose rest is still to come.
+    expect(epochs).toMatchObject({ hasContent: false, isAtBoundary: false });
+    epochs.reach(lsnOf(109n));
+    expect(epochs.reached).toBe(100n);
     epochs.begin(lsnOf(110n), 1n);
     expect(epochs.hasContent).toBe(false);
     epochs.commit(lsnOf(150n));

@@ -42,6 +42,8 @@ export class StreamEpochs {
   #part: number;
   #reached: Lsn;
   readonly #written: Position | null;
+  /** Commit of the transaction that an earlier life wrote a part of, until its end comes again. */
+  #owed: Lsn | null;
   #commit: Lsn | null = null;
   #firstCommit: Lsn | null = null;
   #position: Position | null = null;
@@ -54,6 +56,7 @@ export class StreamEpochs {
     this.#part = resume.last ? 1 : resume.part + 1;
     this.#reached = resume.through;
     this.#written = resume.written;
+    this.#owed = resume.written?.commit ?? null;
   }
 
   get bytes(): number {
@@ -64,14 +67,14 @@ export class StreamEpochs {
     return this.#epoch;
   }
 
-  /** Between transactions. */
+  /** Between transactions, none of which is still to be completed. */
   get isAtBoundary(): boolean {
-    return this.#commit === null;
+    return this.#commit === null && this.#owed === null;
   }
 
   /** Something to write: events, control entries, or the end of an epoch whose parts are written. */
   get hasContent(): boolean {
-    return this.#batches.count > 0 || this.#control.length > 0 || (this.#part > 1 && this.#commit === null);
+    return this.#batches.count > 0 || this.#control.length > 0 || (this.#part > 1 && this.isAtBoundary);
   }
 
   get hasBarrier(): boolean {
@@ -125,6 +128,7 @@ export class StreamEpochs {
 
   /** `end`: the LSN after the commit record. */
   commit(end: Lsn): void {
+    if (this.#commit === this.#owed) this.#owed = null;
     this.#commit = null;
     this.#reached = maxLsn(this.#reached, end);
     if (!this.hasContent) this.#firstCommit = null;

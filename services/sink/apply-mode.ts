@@ -3,6 +3,7 @@ import { readTableRanks } from '#adapters/postgres/target/foreign-keys.ts';
 import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
 import { takeAway } from '#adapters/postgres/target/take-away.ts';
 import type { TargetState } from '#adapters/postgres/target/target-state.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import type { TableName } from '#core/table-name.ts';
 import type { TableRanks } from './segment-apply.ts';
 
@@ -24,14 +25,16 @@ export const REPLICA_MODE: ApplyMode = {
 };
 
 /** The role may not set session_replication_role: triggers are disabled until `restage schema finish`, keys are met by order. */
-export function originMode(pipeline: string, state: TargetState): ApplyMode {
+export function originMode(pipeline: string, state: TargetState, failpoints: Failpoints): ApplyMode {
   return {
     async prepare(client, tables, isLoadDone) {
       await client.query('BEGIN');
       try {
         await state.guard(client, 'UPDATE');
         await takeAway(client, pipeline, tables, isLoadDone);
+        failpoints.hit('sink.takeAway.before');
         await client.query('COMMIT');
+        failpoints.hit('sink.takeAway.after');
       } catch (error) {
         await client.query('ROLLBACK').catch(() => undefined);
         throw error;

@@ -6,6 +6,7 @@ import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { LagMeter } from '#core/lag-meter.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
@@ -28,6 +29,7 @@ export interface LoadPassOptions {
   readonly lag: LagMeter;
   /** Resolves while the sink is not paused. */
   readonly whenRunning: () => Promise<void>;
+  readonly failpoints: Failpoints;
 }
 
 /**
@@ -93,7 +95,7 @@ async function takeManifest(
 
 /** Tables of a plan start empty: what an earlier load brought of them is removed with its ledger, in one transaction. */
 async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: AbortSignal): Promise<void> {
-  const { client, state, structures, applyMode, status } = options;
+  const { client, state, structures, applyMode, status, failpoints } = options;
   const planned = await structures.planned(manifest, signal);
   if (signal.aborted) return;
   const byTopic = new Map(planned.map((structure) => [structure.topic, structure]));
@@ -114,7 +116,9 @@ async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: Ab
       retaken.map(({ topic }) => topic),
     );
   for (const { topic } of fresh) await state.planTable(client, topic, manifest.load);
+  failpoints.hit('sink.plan.before');
   await client.query('COMMIT');
+  failpoints.hit('sink.plan.after');
   status.state = 'loading';
   status.load.tables = tables.length;
   status.load.chunks = tables.reduce((sum, table) => sum + table.chunks, 0);
@@ -123,7 +127,7 @@ async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: Ab
 }
 
 async function endTable(options: LoadPassOptions, manifest: Manifest): Promise<void> {
-  const { client, state, status } = options;
+  const { client, state, status, failpoints } = options;
   const { table, snapshot, load } = manifest;
   if (table === undefined || snapshot === undefined)
     throw new RestageError('manifest_invalid', 'a tableEnd names no table or snapshot');
@@ -132,7 +136,9 @@ async function endTable(options: LoadPassOptions, manifest: Manifest): Promise<v
   await client.query('BEGIN');
   await state.guard(client, 'UPDATE');
   await state.endTable(client, table.topic, parseLsn(snapshot));
+  failpoints.hit('sink.tableEnd.before');
   await client.query('COMMIT');
+  failpoints.hit('sink.tableEnd.after');
   status.load.tablesDone += 1;
 }
 
@@ -189,7 +195,7 @@ async function applyChunk(
   const { table, chunk, part, load, rows = 0 } = manifest;
   if (table === undefined || chunk === undefined)
     throw new RestageError('manifest_invalid', 'a chunk manifest names no table or chunk');
-  const { state, structures, status } = options;
+  const { state, structures, status, failpoints } = options;
   let copied = 0;
   await client.query('BEGIN');
   try {
@@ -204,7 +210,9 @@ async function applyChunk(
         });
       }
     }
+    failpoints.hit('sink.chunk.before');
     await client.query('COMMIT');
+    failpoints.hit('sink.chunk.after');
   } catch (error) {
     await client.query('ROLLBACK').catch(() => undefined);
     throw error;

@@ -14,14 +14,14 @@ import { sink } from './sink.ts';
 
 /** A sink: topics → one target. One active instance holds the lease in the target; others wait as stand-by. */
 export async function main(config: Config, targetName: string, context: ServiceContext): Promise<void> {
-  const { logger, status, signal, gate, hold } = context;
+  const { logger, status, signal, gate, hold, failpoints } = context;
   const target = config.targets.find((known) => known.name === targetName);
   if (target === undefined)
     throw new RestageError('usage', `there is no target ${JSON.stringify(targetName)}`, { where: config.file });
   const output = config.outputs.find((known) => known.name === target.output);
   const prefix = output === undefined ? config.name : shapedPrefix(config.name, output.name, output.version);
   const application = `restage ${config.name} sink ${target.name}`;
-  const connect = () => connectPg({ url: target.url, purpose: 'target', application });
+  const connect = () => connectPg({ url: target.url, purpose: 'target', application, until: lease.lost });
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
   const lease = createAdvisoryLease({
     connect: () => connectPg({ url: target.url, purpose: 'target', application: `${application} lease` }),
@@ -29,14 +29,23 @@ export async function main(config: Config, targetName: string, context: ServiceC
     logger,
   });
   try {
-    await supervise({ status, logger, signal, clock: Date.now }, async () => {
+    await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
       await lease.acquire(signal, () => (status.state = 'standby'));
+      if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
       const { replicationFactor } = config.kafka;
+      failpoints.hit('sink.topics.before');
       await ensureTopics(pool, [epochsTopic(prefix)], { replicationFactor });
       await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
+      failpoints.hit('sink.topics.after');
       const reader = createKafkaEpochReader({ pool, prefix, logger });
-      const schema = openTargetSchema({ pipeline: config.name, target, changes: output?.rules ?? [] });
+      const schema = openTargetSchema({
+        pipeline: config.name,
+        target,
+        changes: output?.rules ?? [],
+        failpoints,
+        connect,
+      });
       await sink(
         {
           pipeline: config.name,
@@ -50,6 +59,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
           gate,
           hold,
           logger,
+          failpoints,
           clock: Date.now,
           readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
         },

@@ -36,7 +36,7 @@ export async function requireReadyTarget(
       return;
     }
     const topic = epochsTopic(prefix);
-    if (!(await pool.locate([topic])).has(topic)) {
+    if (!(await pool.isThere(topic))) {
       throw new RestageError(
         'history_lost',
         'the target has a position, but this Kafka has no history of the pipeline',

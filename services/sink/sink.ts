@@ -9,6 +9,7 @@ import type { HoldGate, PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import { LagMeter, watchLag } from '#core/lag-meter.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -35,6 +36,7 @@ export interface SinkParts {
   readonly gate: PauseGate;
   readonly hold: HoldGate;
   readonly logger: Logger;
+  readonly failpoints: Failpoints;
   readonly clock: () => number;
 }
 
@@ -53,16 +55,18 @@ export async function sink(parts: SinkParts, signal: AbortSignal): Promise<void>
 }
 
 async function goOn(parts: SinkParts, client: pg.Client, lag: LagMeter, signal: AbortSignal): Promise<void> {
-  const { logger, pipeline, reader, schema, status, target } = parts;
+  const { logger, pipeline, reader, schema, status, target, failpoints } = parts;
   const isReplica = await actAsReplica(client);
   const stale = await endStaleSessions(client);
   if (stale > 0) logger.warn({ ended: stale }, 'ended sessions that an earlier sink left');
   const state = new TargetState(pipeline, randomUUID());
   const structures = new StructureBook(reader, parts.schemasTopic, await parts.readStructures());
   const whenRunning = (): Promise<void> => whileRunning(parts, signal);
-  const applyMode = isReplica ? REPLICA_MODE : originMode(pipeline, state);
+  const applyMode = isReplica ? REPLICA_MODE : originMode(pipeline, state, failpoints);
   if (!isReplica) logger.info('the role may not set session_replication_role: triggers are off until the switch');
+  failpoints.hit('sink.takeover.before');
   const known = await state.open(client);
+  failpoints.hit('sink.takeover.after');
   if (await applyMode.isOver(client)) return restForGood(parts, signal);
   if (known !== null) await requireSameLife(parts, known, signal);
   const checkpoint = known ?? (await findPlan(parts, state, structures, client, signal));
@@ -71,12 +75,15 @@ async function goOn(parts: SinkParts, client: pg.Client, lag: LagMeter, signal: 
   if (checkpoint.pass === 1) {
     const connect = (): Promise<pg.Client> => connectApply(parts);
     const { loadWorkers: workers } = target;
-    const options = { reader, structures, state, applyMode, client, connect, workers, status, lag, whenRunning };
+    const tools = { structures, state, applyMode, client, lag, whenRunning };
+    const options = { ...tools, reader, connect, workers, status, failpoints };
     lag.begin('load');
     if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
     status.state = 'indexing';
     await schema.postLoad();
+    failpoints.hit('sink.startStream.before');
     await state.startStream(client, checkpoint.planOffset);
+    failpoints.hit('sink.startStream.after');
   }
   await stream(parts, { client, state, structures, applyMode, checkpoint, lag, whenRunning }, signal);
 }
@@ -92,7 +99,7 @@ interface StreamTools {
 }
 
 async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal): Promise<void> {
-  const { reader, schema, status, clock, logger } = parts;
+  const { reader, schema, status, clock, logger, failpoints } = parts;
   const { client, state, structures, applyMode, checkpoint } = tools;
   status.state = 'streaming';
   status.load.isDone = checkpoint.isLoadDone;
@@ -108,11 +115,14 @@ async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal)
     hold: parts.hold,
     addLabels: (table, changes) => addLabels(parts, table, changes),
     clock,
+    failpoints,
     isLoadDone: checkpoint.isLoadDone,
     readRanks: () => applyMode.ranks(client, tables),
     onCaughtUp: async () => {
       await schema.whenCaughtUp();
+      failpoints.hit('sink.finishLoad.before');
       await state.finishLoad(client);
+      failpoints.hit('sink.finishLoad.after');
       status.load.isDone = true;
       logger.info('the initial load is done');
     },
@@ -148,9 +158,14 @@ async function findPlan(
     const through = parseLsn(plan.manifest.through);
     const tables = await structures.planned(plan.manifest, signal);
     if (signal.aborted) return null;
+    const { failpoints } = parts;
     await parts.schema.preData(tables);
+    failpoints.hit('sink.state.before');
     await state.prepare(client);
+    failpoints.hit('sink.state.after');
+    failpoints.hit('sink.begin.before');
     await state.begin(client, plan.manifest.incarnation, plan.offset, through);
+    failpoints.hit('sink.begin.after');
     parts.status.detail = '';
     return {
       incarnation: plan.manifest.incarnation,

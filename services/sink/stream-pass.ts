@@ -5,6 +5,7 @@ import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { HoldGate, HoldRequest } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import type { LagMeter } from '#core/lag-meter.ts';
 import { formatLsn, LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
@@ -30,6 +31,7 @@ export interface StreamPassOptions {
   /** Adds the labels that an alteration brings, in a session of its own. */
   readonly addLabels: (table: TableStructure, changes: readonly ColumnChange[]) => Promise<void>;
   readonly clock: () => number;
+  readonly failpoints: Failpoints;
   /** Called once the applied position has passed the newest snapshot. */
   readonly onCaughtUp: () => Promise<void>;
   /** Where foreign keys are checked, how the tables stand to each other now; else null. */
@@ -171,7 +173,7 @@ export class StreamPass {
 
   /** False when the epoch was cut and is to be read again from its first part. */
   async #apply({ offset, manifest }: StoredManifest, read: ReadPart): Promise<boolean> {
-    const { client, state, structures, clock } = this.#options;
+    const { client, state, structures, clock, failpoints } = this.#options;
     if (this.#tally === null) {
       this.#tally = new EpochTally(clock());
       this.#epochOffset = offset;
@@ -182,12 +184,14 @@ export class StreamPass {
     const ceiling = this.#ceilingIn(manifest);
     const part = ceiling === null ? read : cutPart(read, ceiling);
     const cuts = await this.#cuts(manifest, ceiling);
+    if (!manifest.last) failpoints.hit('sink.part.before');
     await applyPart(client, part.groups, cuts, {
       match: (groups) => this.#match(groups),
       forget: () => structures.forgetTables(),
       mismatch: this.#isLoadDone ? 'target_drift' : 'load_overlap',
       ranks: this.#ranks,
     });
+    if (!manifest.last) failpoints.hit('sink.part.after');
     this.#tally.add(part.groups, cuts.filter(({ kind }) => kind === 'truncate').length, part.bytes);
     this.#next = offset + 1n;
     if (ceiling === null && !manifest.last) return true;
@@ -198,12 +202,14 @@ export class StreamPass {
 
   /** The position with the data it covers (invariant 2). A cut epoch stays the next one to read: `through` says what of it is applied. */
   async #commit(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<void> {
-    const { client, state, status, clock } = this.#options;
+    const { client, state, status, clock, failpoints } = this.#options;
     const through = ceiling ?? parseLsn(manifest.through);
     const commit = ceiling !== null || manifest.lastCommit === null ? null : parseLsn(manifest.lastCommit);
     if (ceiling !== null) this.#next = this.#epochOffset;
     await state.moveTo(client, { epoch: manifest.epoch, commit, through, nextOffset: this.#next });
+    failpoints.hit('sink.epoch.before');
     await client.query('COMMIT');
+    failpoints.hit('sink.epoch.after');
     if (ceiling === null) this.#options.lag.reached(manifest);
     this.#tally = null;
     this.#storedAt = clock();
@@ -213,7 +219,7 @@ export class StreamPass {
 
   /** An idle source's position is stored at most once per interval. False after a cut. */
   async #storeEmpty({ offset, manifest }: StoredManifest): Promise<boolean> {
-    const { client, state, status, clock } = this.#options;
+    const { client, state, status, clock, failpoints } = this.#options;
     const ceiling = this.#ceilingIn(manifest);
     const through = ceiling ?? parseLsn(manifest.through);
     this.#next = ceiling === null ? offset + 1n : offset;
@@ -225,7 +231,9 @@ export class StreamPass {
     await client.query('BEGIN');
     await state.guard(client, 'UPDATE');
     await state.moveTo(client, { epoch: manifest.epoch, commit: null, through, nextOffset: this.#next });
+    failpoints.hit('sink.empty.before');
     await client.query('COMMIT');
+    failpoints.hit('sink.empty.after');
     this.#storedAt = clock();
     await this.#noteThrough(through);
     return ceiling === null;

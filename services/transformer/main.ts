@@ -17,7 +17,7 @@ const TRANSACTION_TIMEOUT_MS = 60_000;
 
 /** The transformer of one output: `<name>.*` → `<name>.shaped.<output>.v<N>.*`, one active instance by group membership. */
 export async function main(config: Config, outputName: string, context: ServiceContext): Promise<void> {
-  const { logger, status, signal, gate } = context;
+  const { logger, status, signal, gate, failpoints } = context;
   const output = config.outputs.find((known) => known.name === outputName);
   if (output === undefined)
     throw new RestageError('usage', `there is no output ${JSON.stringify(outputName)}`, { where: config.file });
@@ -28,10 +28,13 @@ export async function main(config: Config, outputName: string, context: ServiceC
   const lease = createGroupLease({ pool, group: id, logger });
   const { replicationFactor } = config.kafka;
   try {
-    await supervise({ status, logger, signal, clock: Date.now }, async () => {
+    await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
+      failpoints.hit('transformer.topics.before');
       await ensureTopics(pool, [epochsTopic(raw), epochsTopic(shaped)], { replicationFactor });
       await ensureTopics(pool, [schemasTopic(raw), schemasTopic(shaped)], { replicationFactor, compacted: true });
+      failpoints.hit('transformer.topics.after');
       await lease.acquire(signal, () => (status.state = 'standby'));
+      if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
       const writer = createKafkaEpochWriter({
         pool,
@@ -39,6 +42,8 @@ export async function main(config: Config, outputName: string, context: ServiceC
         transactionalId: id,
         transactionTimeoutMs: TRANSACTION_TIMEOUT_MS,
         logger,
+        failpoints,
+        service: 'transformer',
       });
       const reader = createKafkaEpochReader({ pool, prefix: raw, logger });
       try {
@@ -53,7 +58,11 @@ export async function main(config: Config, outputName: string, context: ServiceC
             gate,
             logger,
             clock: Date.now,
-            ensureTopics: (topics) => ensureTopics(pool, topics, { replicationFactor }),
+            ensureTopics: async (topics) => {
+              failpoints.hit('transformer.outputTopics.before');
+              await ensureTopics(pool, topics, { replicationFactor });
+              failpoints.hit('transformer.outputTopics.after');
+            },
             makeShaper: async () => {
               const written = [...(await readCompacted(pool, schemasTopic(shaped))).values()]
                 .flatMap((value) => parseStructureRecord(value) ?? [])

@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
+import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { LSN_ZERO, formatLsn } from '#core/lsn.ts';
 import type { ManifestDraft } from '#core/epoch-writer.ts';
 import { encodeHeaders } from '#core/record.ts';
@@ -61,6 +62,8 @@ async function openOurs(brokers: string): Promise<{ write: WriteEpoch; close: ()
     pool,
     prefix: 'ours',
     transactionalId: 'ours',
+    failpoints: NO_FAILPOINTS,
+    service: 'producer',
     transactionTimeoutMs: 60_000,
     logger,
   });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
 import { afterEach, expect, test } from 'vitest';
+import { FAILPOINTS } from '#core/failpoints.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { runCli, startCli, type CliProcess, type CliResult } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
@@ -67,6 +68,12 @@ interface Target {
   readonly url: string;
 }
 
+/** Its second time is the stream's, which comes once: the next life of the sink gets past it. */
+const TAKE_AWAY_FAILPOINTS = 'sink.takeAway.before=kill:2,sink.takeAway.after=say';
+/** In the order in which a finish comes by them; one call after another is killed there. */
+const FINISH_KILLS = ['finish.take.after', 'sink.enable.before', 'finish.end.before', 'finish.end.after'];
+const FINISH_FAILPOINTS = FAILPOINTS.filter((name) => /^(finish|sink\.enable)\./.test(name));
+
 const owned: (() => PromiseLike<unknown>)[] = [];
 
 afterEach(async () => {
@@ -84,7 +91,7 @@ test('no superuser: a pipeline into copied tables, with and without session_repl
   await mendForeignKeys(file, own);
   const hooksBefore = await hooksOf(own);
   const keysBefore = await keysOf(own);
-  const run = start(['run', '-c', file]);
+  const run = start(['run', '-c', file], { RESTAGE_FAILPOINTS: TAKE_AWAY_FAILPOINTS });
   await until(() => areLoaded([granted, refused, own]), { what: 'every load to be done', timeoutMs: 60_000 });
   for (const sql of TRAFFIC) await source.client.query(`BEGIN; ${sql}; COMMIT`);
   await expectEqual(file, [granted, refused, own], run);
@@ -104,6 +111,9 @@ test('no superuser: a pipeline into copied tables, with and without session_repl
     steps: expect.arrayContaining([expect.objectContaining({ name: 'always' })]),
   });
   expect(await hooksOf(own)).not.toEqual(hooksBefore);
+  const met = new Set<string>();
+  for (const point of FINISH_KILLS) for (const name of await finishUntil(file, own, point)) met.add(name);
+  expect([...met].toSorted()).toEqual(FINISH_FAILPOINTS.toSorted());
   for (const target of [own, refused]) await finish(file, target);
   expect(await finish(file, refused)).toMatchObject({ loadDone: true, steps: [] });
   expect(await hooksOf(own)).toEqual(hooksBefore);
@@ -111,6 +121,7 @@ test('no superuser: a pipeline into copied tables, with and without session_repl
   expect(await keysOf(refused)).toEqual(await keysOf({ database: source }));
   await expectNothingMoreIsApplied(source, [granted, own, refused], file);
 
+  expect(run.stderr()).toMatch(/failpoint sink\.takeAway\.before: kill[^]*failpoint sink\.takeAway\.after: say/);
   run.kill('SIGTERM');
   expect(await run.result(12_000), run.stderr()).toMatchObject({ code: 0 });
 }, 240_000);
@@ -207,8 +218,8 @@ ${list.join('\n')}
   return file;
 }
 
-function start(args: readonly string[]): CliProcess {
-  const run = startCli(args);
+function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): CliProcess {
+  const run = startCli(args, env);
   owned.push(() => stopAll(run));
   return run;
 }
@@ -260,6 +271,18 @@ async function expectEqual(file: string, targets: readonly Target[], run: CliPro
   });
   const status = await runCli(['status', '-c', file, '--json']);
   expect(status, status.stderr).toMatchObject({ code: 0 });
+}
+
+/** kill -9 there: what was done is done, and the next call goes on. Gives the failpoints that it came by. */
+async function finishUntil(file: string, target: Target, point: string): Promise<string[]> {
+  const env = { RESTAGE_FAILPOINTS: `*=say,${point}=kill` };
+  const done = await runCli(['schema', 'finish', '-c', file, '--target', target.name], env);
+  expect(done, done.stderr).toMatchObject({
+    signal: 'SIGKILL',
+    stderr: expect.stringContaining(`failpoint ${point}: kill`),
+  });
+  const met = [...done.stderr.matchAll(/^failpoint (\S+): say$/gm)].map(([, name = '']) => name);
+  return met.filter((name) => FINISH_FAILPOINTS.some((known) => known === name));
 }
 
 async function finish(file: string, target: Target, ...more: string[]): Promise<unknown> {

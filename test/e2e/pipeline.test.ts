@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
@@ -7,6 +7,7 @@ import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { pgbench } from '../harness/pgbench.ts';
 import { testKafka } from '../harness/servers.ts';
+import { servicesOf, signalProcess } from '../harness/service-processes.ts';
 import { until } from '../harness/until.ts';
 
 const ACCOUNTS = 20;
@@ -111,7 +112,7 @@ test('a loaded database arrives whole through kills and a restart, never showing
     writers.abort();
     polls.abort();
     for (const run of started) {
-      for (const { pid } of await servicesOf(run)) kill(pid);
+      for (const { pid } of await servicesOf(run.pid, config)) signalProcess(pid, 'SIGKILL');
       await run[Symbol.asyncDispose]();
     }
     await Promise.allSettled([transfers, sums]);
@@ -166,12 +167,15 @@ async function isLoadDone(): Promise<boolean> {
 
 /** kill -9, then waits until the supervisor has a new process. */
 async function killAndAwaitNext(run: CliProcess, service: string): Promise<void> {
-  const [victim] = (await servicesOf(run)).filter((one) => one.service === service);
+  const [victim] = (await servicesOf(run.pid, config)).filter((one) => one.service === service);
   if (victim === undefined) throw new Error(`no ${service} runs below ${run.pid}`);
-  kill(victim.pid);
-  await until(async () => (await servicesOf(run)).some((one) => one.service === service && one.pid !== victim.pid), {
-    what: `a new ${service}`,
-  });
+  signalProcess(victim.pid, 'SIGKILL');
+  await until(
+    async () => (await servicesOf(run.pid, config)).some((one) => one.service === service && one.pid !== victim.pid),
+    {
+      what: `a new ${service}`,
+    },
+  );
 }
 
 /** The leases of the killed have ended and everything up to now has arrived. */
@@ -185,32 +189,9 @@ async function awaitProgress(): Promise<void> {
   );
 }
 
-/** Children of the run process, told by their command lines. */
-async function servicesOf(run: CliProcess): Promise<{ readonly pid: number; readonly service: string }[]> {
-  const found: { pid: number; service: string }[] = [];
-  for (const entry of await readdir('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    const stat = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '');
-    const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-    if (parent !== run.pid) continue;
-    const args = (await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '')).split('\0');
-    const service = args.find((arg) => ['producer', 'transformer', 'sink'].includes(arg));
-    if (service !== undefined && args.includes(config)) found.push({ pid: Number(entry), service });
-  }
-  return found;
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It ended in between.
-  }
-}
-
 /** SIGTERM drains within 12 s, exit code 0, and no child is left. */
 async function stop(run: CliProcess): Promise<void> {
-  const children = await servicesOf(run);
+  const children = await servicesOf(run.pid, config);
   expect(children.map((child) => child.service).toSorted()).toEqual(['producer', 'sink', 'transformer']);
   run.kill('SIGTERM');
   expect(await run.result(12_000)).toMatchObject({ code: 0, signal: null });

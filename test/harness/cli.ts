@@ -2,6 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
 
+/** The program from its sources: arguments of node. */
+const SOURCES = ['--conditions=source', '--import', 'tsx', 'services/cli/main.ts'];
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 export interface CliResult {
@@ -34,9 +36,13 @@ export async function runCli(
   return await cli.result(timeoutMs);
 }
 
-/** `restage …args`, left running. */
-export function startCli(args: readonly string[], env: NodeJS.ProcessEnv = {}): CliProcess {
-  const child = spawn(process.execPath, ['--conditions=source', '--import', 'tsx', 'services/cli/main.ts', ...args], {
+/** `restage …args`, left running; `program` as `buildProgram` gives it starts in half the time. */
+export function startCli(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  program: readonly string[] = SOURCES,
+): CliProcess {
+  const child = spawn(process.execPath, [...program, ...args], {
     cwd: ROOT,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

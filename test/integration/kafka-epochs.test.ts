@@ -4,8 +4,10 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
+import { KafkaCodeError } from '#adapters/kafka/kafka-error.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
+import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { streamHeaders } from '#core/record.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
@@ -45,11 +47,27 @@ describe('epochs in Kafka', () => {
   });
 });
 
+it('after a sign that leaders moved asks anew where topics live', async () => {
+  const topic = `${prefix}.moved`;
+  await ensureTopics(pool, [topic], { replicationFactor: 1 });
+  const leader = await pool.leaderOf(topic);
+  const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  await admin.deleteTopics({ topics: [topic] });
+  await admin.disconnect();
+  expect((await pool.locate([topic])).size).toBe(1);
+  const moved = pool.request(leader, 'write', () => Promise.reject(new KafkaCodeError(6, topic)));
+  await expect(moved).rejects.toMatchObject({ code: 'kafka_fault' });
+  expect((await pool.locate([topic])).size).toBe(0);
+});
+
 async function openWriter(): Promise<EpochWriter> {
   const writer = createKafkaEpochWriter({
     pool,
     prefix,
     transactionalId: prefix,
+    failpoints: NO_FAILPOINTS,
+    service: 'producer',
     transactionTimeoutMs: 60_000,
     logger,
   });

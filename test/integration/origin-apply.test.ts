@@ -6,6 +6,7 @@ import { connectPg } from '#adapters/postgres/session.ts';
 import { openSchemaBuild, openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import { finishSchema, type SchemaFinish } from '#adapters/postgres/target/schema-finish.ts';
 import type { TargetConfig } from '#core/config.ts';
+import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { HoldRequests } from '../../services/cli/hold-requests.ts';
@@ -276,7 +277,12 @@ const TARGET = (): TargetConfig => ({ name: 'new', url, output: null, schema: 'r
 async function finish(isDryRun = false): Promise<SchemaFinish> {
   const client = await connect();
   try {
-    return await finishSchema(client, PIPELINE, openSchemaBuild({ pipeline: PIPELINE, target: TARGET() }), isDryRun);
+    return await finishSchema(
+      client,
+      PIPELINE,
+      openSchemaBuild({ pipeline: PIPELINE, target: TARGET(), failpoints: NO_FAILPOINTS }),
+      isDryRun,
+    );
   } finally {
     await client.end();
   }
@@ -300,7 +306,8 @@ function start(open: () => Promise<pg.Client> = connect): RunningSink {
       schemasTopic: SCHEMAS_TOPIC,
       readStructures: () => Promise.resolve(topics.structures()),
       connect: open,
-      schema: openTargetSchema({ pipeline: PIPELINE, target: TARGET(), changes: [] }),
+      failpoints: NO_FAILPOINTS,
+      schema: openTargetSchema({ pipeline: PIPELINE, target: TARGET(), changes: [], failpoints: NO_FAILPOINTS }),
       status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
       hold: new HoldRequests(() => undefined),

@@ -10,6 +10,7 @@ import { connectPg } from '#adapters/postgres/session.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import type { TargetConfig } from '#core/config.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
+import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import type { KafkaRecord } from '#core/record.ts';
 import { newStatus } from '#core/status.ts';
 import { schemasTopic } from '#core/topic-names.ts';
@@ -139,11 +140,12 @@ async function replicate(database: TestDatabase, reader: EpochReader): Promise<v
       raw: reader,
       schemasTopic: schemasTopic(name),
       connect: () => connectPg({ url: database.url, purpose: 'target', application: 'sabotage test' }),
-      schema: openTargetSchema({ pipeline: name, target, changes: [] }),
+      schema: openTargetSchema({ pipeline: name, target, changes: [], failpoints: NO_FAILPOINTS }),
       status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
       hold: new HoldRequests(() => undefined),
       logger,
+      failpoints: NO_FAILPOINTS,
       clock: Date.now,
       readStructures: async () => (await readCompacted(pool, schemasTopic(name))).values(),
     },

@@ -6,6 +6,7 @@ import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.t
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
 import { changeStructure, type TableChange } from '#adapters/postgres/target/table-change.ts';
 import type { TargetConfig } from '#core/config.ts';
+import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 
@@ -60,6 +61,7 @@ function urlOf(database: string): string {
 
 function schemaOf(schema: TargetConfig['schema'], changes: readonly TableChange[] = []): TargetSchema {
   return openTargetSchema({
+    failpoints: NO_FAILPOINTS,
     pipeline: 'shop',
     changes,
     target: { name: 'new', url: urlOf(TARGET), output: null, schema, loadWorkers: 3 },

@@ -6,6 +6,7 @@ import { connectPg } from '#adapters/postgres/session.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import type { TargetConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
+import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -320,7 +321,8 @@ function start(open: () => Promise<pg.Client> = connect, gate = RUNNING): Runnin
       schemasTopic: SCHEMAS_TOPIC,
       readStructures: () => Promise.resolve(topics.structures()),
       connect: open,
-      schema: noted(openTargetSchema({ pipeline: PIPELINE, target, changes: [] })),
+      failpoints: NO_FAILPOINTS,
+      schema: noted(openTargetSchema({ pipeline: PIPELINE, target, changes: [], failpoints: NO_FAILPOINTS })),
       status,
       gate,
       hold,

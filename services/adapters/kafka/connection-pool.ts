@@ -3,7 +3,7 @@ import { Connection, findCoordinatorV6, metadataV12 } from '@platformatic/kafka'
 import type { KafkaConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
-import { isRetriable, kafkaError, protocolCode } from './kafka-error.ts';
+import { isRetriable, kafkaError, protocolCode, saysLeaderMoved } from './kafka-error.ts';
 import { pause } from '#core/backoff.ts';
 
 /** What a connection is used for: a long poll must not stand in front of a produce or a fetch. */
@@ -24,16 +24,23 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const COORDINATOR_ATTEMPTS = 100;
 const COORDINATOR_PAUSE_MS = 100;
+const ELECTION_LIMIT_MS = 10_000;
+const ELECTION_PAUSE_MS = 100;
 export const TRANSACTION_COORDINATOR = 1;
 export const GROUP_COORDINATOR = 0;
 
-/** Connections to brokers, one per broker and channel, made on demand; a broken one is forgotten. Requests are not retried here. */
+/**
+ * Connections to brokers, one per broker and channel, made on demand; a broken one is forgotten, and where topics live is asked anew
+ * after any sign that they moved. Requests are not retried here.
+ */
 export class ConnectionPool {
   readonly #config: KafkaConfig;
   readonly #clientId: string;
   readonly #logger: Logger;
   readonly #connections = new Map<string, Promise<Connection>>();
   readonly #topics = new Map<string, TopicPlace>();
+  /** There, but led by nobody when they were last asked for. */
+  readonly #leaderless = new Set<string>();
   readonly #brokers = new Map<number, { host: string; port: number }>();
 
   constructor(config: KafkaConfig, options: PoolOptions) {
@@ -54,6 +61,7 @@ export class ConnectionPool {
       return await send(await opening);
     } catch (error) {
       if (protocolCode(error) === null) this.#forget(key, opening);
+      if (saysLeaderMoved(error)) this.#topics.clear();
       throw kafkaError(error, this.#config.brokers);
     }
   }
@@ -70,9 +78,25 @@ export class ConnectionPool {
     );
   }
 
-  /** @throws RestageError history_lost when the topic is not there. */
+  /**
+   * False where no broker knows the topic. One that is just being made, or whose broker starts, is there but has no leader: waits for it.
+   * @throws RestageError kafka_fault when it has none for long.
+   */
+  async isThere(topic: string): Promise<boolean> {
+    for (const deadline = Date.now() + ELECTION_LIMIT_MS; ; await pause(ELECTION_PAUSE_MS)) {
+      if ((await this.locate([topic])).has(topic)) return true;
+      if (!this.#leaderless.has(topic)) return false;
+      if (Date.now() > deadline)
+        throw new RestageError('kafka_fault', 'a topic of this pipeline has no leader', {
+          where: `topic ${topic}`,
+          fix: 'see that the brokers run that hold copies of it',
+        });
+    }
+  }
+
+  /** @throws RestageError history_lost when the topic is not there, kafka_fault when it has no leader for long. */
   async leaderOf(topic: string): Promise<number> {
-    const place = (await this.locate([topic])).get(topic);
+    const place = (await this.isThere(topic)) ? this.#topics.get(topic) : undefined;
     if (place !== undefined) return place.leader;
     throw new RestageError('history_lost', 'a topic of this pipeline is not there', {
       where: `topic ${topic}`,
@@ -115,9 +139,12 @@ export class ConnectionPool {
     ).catch((error: unknown) => {
       // The library rejects the whole answer for one missing topic; ask for each alone then.
       if (topics.length > 1 && protocolCode(error) !== null) return null;
-      if (protocolCode(error) === 'UNKNOWN_TOPIC_OR_PARTITION' || protocolCode(error) === 'LEADER_NOT_AVAILABLE')
-        return undefined;
-      throw error;
+      const [topic] = topics;
+      if (topic !== undefined) this.#leaderless.delete(topic);
+      if (protocolCode(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return undefined;
+      if (protocolCode(error) !== 'LEADER_NOT_AVAILABLE' || topic === undefined) throw error;
+      this.#leaderless.add(topic);
+      return undefined;
     });
     if (metadata === null) {
       for (const topic of topics) await this.#refresh([topic]);
@@ -127,8 +154,12 @@ export class ConnectionPool {
     for (const { nodeId, host, port } of metadata.brokers) this.#brokers.set(nodeId, { host, port });
     for (const topic of metadata.topics) {
       const leader = topic.partitions.find((partition) => partition.partitionIndex === 0)?.leaderId ?? -1;
-      if (typeof topic.name === 'string' && leader >= 0)
+      if (typeof topic.name !== 'string') continue;
+      if (leader < 0) this.#leaderless.add(topic.name);
+      else {
+        this.#leaderless.delete(topic.name);
         this.#topics.set(topic.name, { topic: topic.name, leader, partitions: topic.partitions.length });
+      }
     }
   }
 

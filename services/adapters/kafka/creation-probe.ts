@@ -35,7 +35,7 @@ export async function requireReadyKafka(
   replicationFactor: number,
 ): Promise<void> {
   const topic = epochsTopic(prefix);
-  if ((await pool.locate([topic])).has(topic)) return;
+  if (await pool.isThere(topic)) return;
   try {
     await probeTopicCreation(pool, topic, replicationFactor, LARGEST_MESSAGE_BYTES);
   } catch (error) {

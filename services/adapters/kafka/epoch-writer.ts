@@ -2,6 +2,7 @@ import { addPartitionsToTxnV3, endTxnV3, initProducerIdV4, type Connection } fro
 import { pause } from '#core/backoff.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
+import type { Failpoints, WrittenKind } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import {
   addToTotal,
@@ -26,6 +27,9 @@ export interface EpochWriterOptions {
   readonly transactionalId: string;
   readonly transactionTimeoutMs: number;
   readonly logger: Logger;
+  readonly failpoints: Failpoints;
+  /** Whose it is, for the names of its failpoints. */
+  readonly service: 'producer' | 'transformer';
 }
 
 const PAUSE_MS = 3;
@@ -56,13 +60,15 @@ class KafkaEpochWriter implements EpochWriter {
   }
 
   async open(): Promise<void> {
-    const { pool, transactionalId, transactionTimeoutMs } = this.#options;
-    this.#coordinator = await pool.coordinator(TRANSACTION_COORDINATOR, transactionalId);
+    const { transactionalId, transactionTimeoutMs, failpoints, service } = this.#options;
+    failpoints.hit(`${service}.open.before`);
+    await this.#findCoordinator();
     const initial = await this.#untilReady(OPEN_PAUSE_MS, (connection) =>
       initProducerIdV4.api.async(connection, transactionalId, transactionTimeoutMs, -1n, -1),
     );
     this.#producerId = initial.producerId;
     this.#producerEpoch = initial.producerEpoch;
+    failpoints.hit(`${service}.open.after`);
   }
 
   async last(): Promise<StoredManifest | null> {
@@ -80,17 +86,23 @@ class KafkaEpochWriter implements EpochWriter {
 
   async write(draft: ManifestDraft, data: readonly PartitionRecords[]): Promise<StoredManifest> {
     if (this.#isSpent) throw new RestageError('kafka_fault', 'this writer met an error before and is spent');
+    const { failpoints, service } = this.#options;
+    const kind: WrittenKind = draft.kind === 'stream' && !draft.last ? 'part' : draft.kind;
+    failpoints.hit(`${service}.${kind}.before`);
     try {
       const places = await this.#options.pool.locate([...data.map(({ topic }) => topic), this.#epochs]);
       await this.#addPartitions([...data, { topic: this.#epochs, partition: 0, batches: [] }]);
       const ranges = await this.#send(data, places);
+      failpoints.hit(`${service}.${kind}.data`);
       const total = addToTotal(this.#total, { kind: draft.kind, ranges }, this.#schemas);
       const manifest: Manifest = { ...draft, format: MANIFEST_FORMAT, ranges, total };
       const builder = new RecordBatchBuilder(4096);
       builder.append(draft.kind, JSON.stringify(manifest), NO_HEADERS);
       const [range] = await this.#send([{ topic: this.#epochs, partition: 0, batches: [builder] }], places);
+      failpoints.hit(`${service}.${kind}.manifest`);
       await this.#end();
       this.#total = total;
+      failpoints.hit(`${service}.${kind}.after`);
       return { offset: BigInt(range?.first ?? '-1'), manifest };
     } catch (error) {
       this.#isSpent = true;
@@ -197,6 +209,11 @@ class KafkaEpochWriter implements EpochWriter {
     );
   }
 
+  async #findCoordinator(): Promise<void> {
+    const { pool, transactionalId } = this.#options;
+    this.#coordinator = await pool.coordinator(TRANSACTION_COORDINATOR, transactionalId);
+  }
+
   /** The coordinator is still writing the last transaction's markers: the same request may go again, it holds no data. */
   async #untilReady<T>(pauseMs: number, send: (connection: Connection) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
@@ -207,6 +224,7 @@ class KafkaEpochWriter implements EpochWriter {
         const mayRetry = isConcurrent || (pauseMs === OPEN_PAUSE_MS && isRetriable(error));
         if (!mayRetry || attempt === OPEN_ATTEMPTS) throw error;
         await pause(pauseMs);
+        if (!isConcurrent) await this.#findCoordinator();
       }
     }
   }

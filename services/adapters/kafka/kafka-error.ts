@@ -59,6 +59,16 @@ export class KafkaCodeError extends Error {
   }
 }
 
+/** Answers that say that a partition is led elsewhere by now. */
+const MOVED: ReadonlySet<string> = new Set([
+  'NOT_LEADER_OR_FOLLOWER',
+  'LEADER_NOT_AVAILABLE',
+  'FENCED_LEADER_EPOCH',
+  'UNKNOWN_LEADER_EPOCH',
+  'UNKNOWN_TOPIC_OR_PARTITION',
+  'KAFKA_STORAGE_ERROR',
+]);
+
 /** The protocol's name of an answer's first error, or null where no broker answered. */
 export function protocolCode(error: unknown): string | null {
   if (error instanceof RestageError) return protocolCode(error.cause);
@@ -76,6 +86,12 @@ export function protocolCode(error: unknown): string | null {
 export function isRetriable(error: unknown): boolean {
   const code = protocolCode(error);
   return code !== null && RETRIABLE.has(code);
+}
+
+/** What is known of leaders may be out of date: so it is also when a broker does not answer. */
+export function saysLeaderMoved(error: unknown): boolean {
+  const code = protocolCode(error);
+  return code === null || MOVED.has(code);
 }
 
 /** What the network said, below the library's "connection failed". */
@@ -100,7 +116,7 @@ export function kafkaError(error: unknown, brokers: readonly string[]): RestageE
     return new RestageError('fenced', `another instance took over (${code})`, {
       where,
       cause: error,
-      fix: 'look for a second instance of this service',
+      fix: 'nothing, if it was this one that hung; else look for a second pipeline of this name on the same Kafka',
     });
   }
   if (AUTH.has(code))

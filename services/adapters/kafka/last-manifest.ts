@@ -11,7 +11,7 @@ const LOOK_BACK = 4n;
 /** The last committed manifest of a pipeline as it is now, also while its producer writes; null where there is none. */
 export async function readLastManifest(pool: ConnectionPool, prefix: string): Promise<StoredManifest | null> {
   const topic = epochsTopic(prefix);
-  if (!(await pool.locate([topic])).has(topic)) return null;
+  if (!(await pool.isThere(topic))) return null;
   return lastManifest(pool, topic, await endOffset(pool, topic, 'read_committed'));
 }
 

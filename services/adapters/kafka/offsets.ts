@@ -1,9 +1,13 @@
 import { listOffsetsV7 } from '@platformatic/kafka';
+import { pause } from '#core/backoff.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import type { Isolation } from './fetch.ts';
+import { isRetriable } from './kafka-error.ts';
 
 const LATEST = -1n;
 const EARLIEST = -2n;
+const ELECTION_POLL_MS = 100;
+const ELECTION_LIMIT_MS = 10_000;
 
 /** The next offset to be written, or (read_committed) the last stable offset. */
 export function endOffset(pool: ConnectionPool, topic: string, isolation: Isolation): Promise<bigint> {
@@ -14,7 +18,25 @@ export function startOffset(pool: ConnectionPool, topic: string): Promise<bigint
   return listOffset(pool, topic, EARLIEST, 'read_uncommitted');
 }
 
+/** A topic that another service has just made, or whose broker has just started, is without a leader for a moment. */
 async function listOffset(
+  pool: ConnectionPool,
+  topic: string,
+  timestamp: bigint,
+  isolation: Isolation,
+): Promise<bigint> {
+  const deadline = Date.now() + ELECTION_LIMIT_MS;
+  for (;;) {
+    try {
+      return await askOffset(pool, topic, timestamp, isolation);
+    } catch (error) {
+      if (!isRetriable(error) || Date.now() > deadline) throw error;
+      await pause(ELECTION_POLL_MS);
+    }
+  }
+}
+
+async function askOffset(
   pool: ConnectionPool,
   topic: string,
   timestamp: bigint,

@@ -11,6 +11,8 @@ export interface SessionOptions {
   readonly replication?: boolean;
   /** Further settings, by their PostgreSQL names. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** The lease's: who loses it stops at once, so the session is cut when it aborts, also in the middle of a statement. */
+  readonly until?: AbortSignal;
 }
 
 /**
@@ -51,6 +53,10 @@ const TOO_MANY_CONNECTIONS = '53300';
 const NO_TRANSACTION_TIMEOUT = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout' AND setting <> '0'`;
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** A peer that is gone without a word is noticed on an idle session after this and ten probes, a second apart. */
+const KEEP_ALIVE_AFTER_MS = 10_000;
+/** A goodbye that nobody answers must not keep a service from going on. */
+const END_LIMIT_MS = 2_000;
 
 /**
  * Opens a session with every pinned setting given at start-up, where no later SET can come too late.
@@ -67,7 +73,31 @@ export async function connectPg(options: SessionOptions): Promise<pg.Client> {
     await client.end().catch(() => undefined);
     throw connectError(options, cause);
   }
+  if (options.until !== undefined) cutWhen(client, options.until);
   return client;
+}
+
+function cutWhen(client: pg.Client, until: AbortSignal): void {
+  const cut = (): void => cutSession(client);
+  client.once('end', () => until.removeEventListener('abort', cut));
+  until.addEventListener('abort', cut);
+  if (until.aborted) cut();
+}
+
+/** Without a word to the server: what waits for an answer fails at once. */
+export function cutSession(client: pg.Client): void {
+  client.connection.stream.destroy();
+}
+
+/** The driver waits for the server to close the connection, however long that takes. */
+class BoundedClient extends pg.Client {
+  override end(): Promise<void>;
+  override end(callback: (error: Error) => void): void;
+  override end(callback?: (error: Error) => void): Promise<void> | void {
+    const timer = setTimeout(() => cutSession(this), END_LIMIT_MS);
+    this.once('end', () => clearTimeout(timer));
+    return callback === undefined ? super.end().finally(() => clearTimeout(timer)) : super.end(callback);
+  }
 }
 
 /** host:port/database of a URL, for messages: never its password (invariant 8). */
@@ -117,12 +147,13 @@ function splitUrl(options: SessionOptions): { readonly url: string; readonly opt
 function makeClient(options: SessionOptions): pg.Client {
   const { url, options: ofUrl } = splitUrl(options);
   try {
-    return new pg.Client({
+    return new BoundedClient({
       connectionString: url,
       application_name: options.application,
       options: `${ofUrl} ${startupOptions(options.settings)}`,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_AFTER_MS,
       ...(options.replication === true ? { replication: 'database' } : {}),
     });
   } catch (cause) {

@@ -26,6 +26,16 @@ export async function identifySource(replication: pg.Client): Promise<SourceIden
   };
 }
 
+/** What the server would still have after a crash: a slot's stream never goes past it. On a stand-by, the last replayed position. */
+export async function flushedLsn(client: pg.ClientBase): Promise<Lsn> {
+  const [row] = (
+    await client.query<{ lsn: string }>(
+      `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END)::text AS lsn`,
+    )
+  ).rows;
+  return parseLsn(row?.lsn ?? '0/0');
+}
+
 /** The WAL position now: everything that has committed lies before it. On a stand-by, the last replayed one. */
 export async function currentLsn(client: pg.ClientBase): Promise<Lsn> {
   const [row] = (

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import type { TargetConfig } from '#core/config.ts';
+import type { Failpoints } from '#core/failpoints.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { connectPg } from '../session.ts';
 import { SchemaBuild } from './schema-build.ts';
@@ -13,25 +14,28 @@ export interface TargetSchemaOptions {
   readonly target: TargetConfig;
   /** The rules of the target's output, in their order; empty for raw topics. */
   readonly changes: readonly TableChange[];
+  readonly failpoints: Failpoints;
+  /** Opens the sessions that alter the target: a sink's are known as its own, so that who takes over ends them. Default: some of their own. */
+  readonly connect?: () => Promise<pg.Client>;
 }
 
 /** What the journal of a target has left to do, however its tables came. */
-export function openSchemaBuild({ pipeline, target }: Omit<TargetSchemaOptions, 'changes'>): SchemaBuild {
-  return new SchemaBuild({ pipeline, workers: target.loadWorkers, connect: connectSchema(pipeline, target) });
+export function openSchemaBuild(options: Omit<TargetSchemaOptions, 'changes'>): SchemaBuild {
+  const { pipeline, target, failpoints, connect = connectSchema(pipeline, target) } = options;
+  return new SchemaBuild({ pipeline, workers: target.loadWorkers, connect, failpoints });
 }
 
 /** The way that the configuration chose (`targets[].schema`). */
 export function openTargetSchema(options: TargetSchemaOptions): TargetSchema {
-  const { pipeline, target, changes } = options;
-  const connect = connectSchema(pipeline, target);
+  const { pipeline, target, changes, failpoints, connect = connectSchema(pipeline, target) } = options;
   const build = openSchemaBuild(options);
   switch (target.schema) {
     case 'copy':
-      return new SchemaCopy({ pipeline, changes, connect }, build);
+      return new SchemaCopy({ pipeline, changes, connect, failpoints }, build);
     case 'create':
-      return new SchemaCreate({ pipeline, connect }, build);
+      return new SchemaCreate({ pipeline, connect, failpoints }, build);
     case 'require':
-      return new SchemaRequire({ pipeline, connect }, build);
+      return new SchemaRequire({ pipeline, connect, failpoints }, build);
   }
 }
 

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { Failpoints } from '#core/failpoints.ts';
 import { quoteTable } from '#core/table-name.ts';
 import { actAsReplica } from './apply-session.ts';
 import { runStep, SchemaJournal, type BuildPhase, type BuildStep, type JournalledStep } from './schema-journal.ts';
@@ -9,6 +10,7 @@ export interface SchemaBuildOptions {
   readonly workers: number;
   /** A new session at the target; the build ends it. */
   readonly connect: () => Promise<pg.Client>;
+  readonly failpoints: Failpoints;
 }
 
 /** What all three ways of getting a target's tables do after the load: the journalled steps, by phase. */
@@ -60,13 +62,16 @@ export class SchemaBuild {
   async #phase(phase: BuildPhase, workers: number, isDue: (step: BuildStep) => boolean = () => true): Promise<void> {
     const open = await this.#with((client) => new SchemaJournal(client, this.#options.pipeline).open(phase));
     const steps = open.filter(isDue);
-    await this.#spread(steps, workers, (client, step: JournalledStep) => runStep(client, this.#options.pipeline, step));
+    const { pipeline, failpoints } = this.#options;
+    await this.#spread(steps, workers, (client, step: JournalledStep) => runStep(client, pipeline, step, failpoints));
   }
 
   async #analyze(): Promise<void> {
     const tables = await this.#with((client) => new SchemaJournal(client, this.#options.pipeline).tables());
     await this.#spread(tables, this.#options.workers, async (client, table) => {
+      this.#options.failpoints.hit('sink.analyze.before');
       await client.query(`ANALYZE ${quoteTable(table)}`);
+      this.#options.failpoints.hit('sink.analyze.after');
     });
   }
 

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { Failpoints } from '#core/failpoints.ts';
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
@@ -16,6 +17,7 @@ export interface SchemaCopyOptions {
   /** How the target's tables differ from the source's; empty when they are the same. */
   readonly changes: readonly TableChange[];
   readonly connect: () => Promise<pg.Client>;
+  readonly failpoints: Failpoints;
 }
 
 const SCHEMA_ENTRY = /^\d+; 2615 \d+ SCHEMA - (.*) [^ ]+$/;
@@ -56,7 +58,9 @@ export class SchemaCopy implements TargetSchema {
       );
       await client.query('BEGIN');
       await this.#restore(client, sql, tables);
+      this.#options.failpoints.hit('sink.preData.before');
       await client.query('COMMIT');
+      this.#options.failpoints.hit('sink.preData.after');
     } finally {
       await client.end();
     }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
+import type { Failpoints } from '#core/failpoints.ts';
 import { RestageError } from '#core/errors.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable } from '#core/table-name.ts';
@@ -12,6 +13,7 @@ import { requireAbsent, requireFitting } from './target-tables.ts';
 export interface SchemaCreateOptions {
   readonly pipeline: string;
   readonly connect: () => Promise<pg.Client>;
+  readonly failpoints: Failpoints;
 }
 
 /** PostgreSQL: "Identifiers and Key Words". */
@@ -49,7 +51,9 @@ export class SchemaCreate implements TargetSchema {
         how: 'create',
         tables: tables.map(({ schema, table }) => ({ schema, table })),
       });
+      this.#options.failpoints.hit('sink.preData.before');
       await client.query('COMMIT');
+      this.#options.failpoints.hit('sink.preData.after');
     } finally {
       await client.end();
     }

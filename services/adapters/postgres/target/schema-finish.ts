@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
+import { NO_FAILPOINTS, type Failpoints } from '#core/failpoints.ts';
 import type { SchemaBuild } from './schema-build.ts';
 import { SchemaJournal, type BuildStep } from './schema-journal.ts';
 import { TargetState } from './target-state.ts';
@@ -20,6 +21,7 @@ export async function finishSchema(
   pipeline: string,
   build: SchemaBuild,
   isDryRun: boolean,
+  failpoints: Failpoints = NO_FAILPOINTS,
 ): Promise<SchemaFinish> {
   if (!(await hasState(client))) return { isLoadDone: false, steps: [] };
   const journal = new SchemaJournal(client, pipeline);
@@ -29,13 +31,23 @@ export async function finishSchema(
   const steps = checkpoint?.isLoadDone === true ? await build.left() : [];
   if (isDryRun || steps.length === 0) {
     await client.query('ROLLBACK');
+    // An earlier call did it all, and ended before it could say so.
+    if (!isDryRun && (await journal.isFinishStarted())) await end(journal, failpoints);
     return { isLoadDone: checkpoint?.isLoadDone ?? false, steps };
   }
   await journal.startFinish();
+  failpoints.hit('finish.take.before');
   await client.query('COMMIT');
+  failpoints.hit('finish.take.after');
   await build.finish();
-  await journal.endFinish();
+  await end(journal, failpoints);
   return { isLoadDone: true, steps };
+}
+
+async function end(journal: SchemaJournal, failpoints: Failpoints): Promise<void> {
+  failpoints.hit('finish.end.before');
+  await journal.endFinish();
+  failpoints.hit('finish.end.after');
 }
 
 /** True once a target was taken from its sink for good. */

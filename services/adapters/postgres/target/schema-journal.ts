@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { Failpoints } from '#core/failpoints.ts';
 import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
 
 /** When a statement runs, in this order. `enable` gives triggers and rules of the target back their state. */
@@ -124,7 +125,12 @@ export class SchemaJournal {
 }
 
 /** Runs one step and journals it in the same transaction; a thing that is there already, by whomever, is not made again. */
-export async function runStep(client: pg.ClientBase, pipeline: string, step: JournalledStep): Promise<void> {
+export async function runStep(
+  client: pg.ClientBase,
+  pipeline: string,
+  step: JournalledStep,
+  failpoints: Failpoints,
+): Promise<void> {
   await client.query('BEGIN');
   try {
     const startedAt = (await client.query<{ at: string }>('SELECT clock_timestamp()::text AS at')).rows[0]?.at;
@@ -133,7 +139,9 @@ export async function runStep(client: pg.ClientBase, pipeline: string, step: Jou
       'UPDATE restage.journal SET started_at = $3, finished_at = clock_timestamp() WHERE pipeline = $1 AND step = $2',
       [pipeline, step.step, startedAt],
     );
+    failpoints.hit(`sink.${step.phase}.before`);
     await client.query('COMMIT');
+    failpoints.hit(`sink.${step.phase}.after`);
   } catch (error) {
     await client.query('ROLLBACK').catch(() => undefined);
     throw error;

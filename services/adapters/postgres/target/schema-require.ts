@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { Failpoints } from '#core/failpoints.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import type { SchemaBuild } from './schema-build.ts';
@@ -8,6 +9,7 @@ import { requireEmpty, requireFitting } from './target-tables.ts';
 export interface SchemaRequireOptions {
   readonly pipeline: string;
   readonly connect: () => Promise<pg.Client>;
+  readonly failpoints: Failpoints;
 }
 
 /**
@@ -36,7 +38,9 @@ export class SchemaRequire implements TargetSchema {
         how: 'require',
         tables: tables.map(({ schema, table }) => ({ schema, table })),
       });
+      this.#options.failpoints.hit('sink.preData.before');
       await client.query('COMMIT');
+      this.#options.failpoints.hit('sink.preData.after');
     } finally {
       await client.end();
     }

@@ -1,0 +1,14 @@
+/** `npm run chaos` sets the duration; without it the short form runs, which is part of the suite. */
+export function isLongRun(): boolean {
+  return (process.env['RESTAGE_CHAOS_SECONDS'] ?? '') !== '';
+}
+
+/** How long faults are made, in seconds. */
+export function chaosSeconds(short: number): number {
+  return isLongRun() ? Number(process.env['RESTAGE_CHAOS_SECONDS']) : short;
+}
+
+/** What faults are made, in which order: printed when something is wrong, given again to see it again. */
+export function chaosSeed(usual: number): number {
+  return Number(process.env['RESTAGE_CHAOS_SEED'] ?? usual);
+}
