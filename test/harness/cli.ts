@@ -23,6 +23,8 @@ export interface CliProcess extends AsyncDisposable {
   /** Waits until either stream matches. Fails at once when it exits before. */
   output(pattern: RegExp, timeoutMs?: number): Promise<RegExpExecArray>;
   kill(signal: NodeJS.Signals): void;
+  /** SIGTERM, and the end: what `run` started has process groups of its own, which only `run` itself ends. */
+  drain(timeoutMs?: number): Promise<CliResult>;
   result(timeoutMs?: number): Promise<CliResult>;
 }
 
@@ -54,6 +56,13 @@ export function startCli(
   let end: Omit<CliResult, 'stdout' | 'stderr'> | null = null;
   child.once('close', (code, signal) => (end = { code, signal }));
   const command = `restage ${args.join(' ')}`;
+  const result = async (timeoutMs = 60_000): Promise<CliResult> => {
+    const { code, signal } = await until(() => end, {
+      what: `${command} to end; so far:\n${text.stdout}${text.stderr}`,
+      timeoutMs,
+    });
+    return { code, signal, ...text };
+  };
   return {
     pid: child.pid ?? 0,
     stdout: () => text.stdout,
@@ -72,13 +81,11 @@ export function startCli(
       return found;
     },
     kill: (signal) => void child.kill(signal),
-    async result(timeoutMs = 60_000) {
-      const { code, signal } = await until(() => end, {
-        what: `${command} to end; so far:\n${text.stdout}${text.stderr}`,
-        timeoutMs,
-      });
-      return { code, signal, ...text };
+    drain(timeoutMs) {
+      child.kill('SIGTERM');
+      return result(timeoutMs);
     },
+    result,
     async [Symbol.asyncDispose]() {
       if (end === null) killGroup(child);
       await until(() => end, { what: `${command} to end after SIGKILL` });

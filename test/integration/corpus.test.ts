@@ -179,7 +179,9 @@ ${list.join('')}`,
     const verified = await runCli(['verify', '-c', config, '--target', targets[0]?.name ?? '']);
     expect(verified).toMatchObject({ code: 0 });
     await after(config);
+    expect(await pipeline.drain()).toMatchObject({ code: 0 });
   } finally {
+    await pipeline.drain();
     await rm(folder, { recursive: true, force: true });
   }
 }

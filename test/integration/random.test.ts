@@ -52,7 +52,9 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${schema} }]
       expect(refused, `RESTAGE_SEED=${SEED}: hardly a statement was accepted`).toBeLessThan(
         ROUNDS * TRANSACTIONS_A_ROUND * 4,
       );
+      expect(await pipeline.drain()).toMatchObject({ code: 0 });
     } finally {
+      await pipeline.drain();
       await rm(folder, { recursive: true, force: true });
     }
   },
