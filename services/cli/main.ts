@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { projectRoot } from '#infra/project-root.ts';
 import type { CliEnvironment } from './environment.ts';
+import { watchParent } from './parent-watch.ts';
 import { makeProgram, runProgram } from './program.ts';
 
 /** A terminal's Ctrl-C comes once from it and once more from each launcher (npx, a supervisor) that hands it on. */
@@ -21,6 +22,8 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
     if (performance.now() - askedAt > SAME_REQUEST_MS) process.exit(1);
   });
 }
+
+watchParent(process.env, process.stdin, () => stop.abort());
 
 const cli: CliEnvironment = {
   env: process.env,

@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { backoffMs, pause } from '#core/backoff.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import type { Logger } from '#core/log.ts';
+import { WATCHED } from './parent-watch.ts';
 
 const HEALTHY_MS = 30_000;
 
@@ -58,8 +59,8 @@ export class Supervisor {
     const [program = process.execPath, ...before] = this.#command;
     // A group of its own: Ctrl-C reaches the supervisor alone, which drains each child once.
     const child = spawn(program, [...before, ...service.args], {
-      env: service.env,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...service.env, ...WATCHED },
+      stdio: ['pipe', 'pipe', 'pipe'],
       detached: true,
     });
     this.#logger.info({ child: service.name, childPid: child.pid }, `${service.name} started`);

@@ -103,7 +103,7 @@ test('a loaded database arrives whole through kills and a restart, never showing
     const seen = await sums;
     expect(seen.count).toBeGreaterThan(20);
     expect(seen.wrong).toEqual([]);
-    await stop(second);
+    await killAlone(second);
   } catch (error) {
     throw new Error(`the runs said:\n${started.map((run) => run.stdout() + run.stderr()).join('\n--- again ---\n')}`, {
       cause: error,
@@ -196,6 +196,23 @@ async function stop(run: CliProcess): Promise<void> {
   run.kill('SIGTERM');
   expect(await run.result(12_000)).toMatchObject({ code: 0, signal: null });
   for (const { pid } of children) expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+}
+
+/** Services do not outlive the run that started them, though nobody tells them. */
+async function killAlone(run: CliProcess): Promise<void> {
+  const children = await servicesOf(run.pid, config);
+  expect(children).toHaveLength(3);
+  run.kill('SIGKILL');
+  for (const { pid, service } of children)
+    await until(() => !isAlive(pid), { what: `the ${service} to end after its run was killed` });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 async function expectEqualTables(): Promise<void> {

@@ -6,6 +6,7 @@ import type { ExitCode } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import { freePort } from '#infra/free-port.ts';
 import { sayDashboard } from './dashboard-address.ts';
+import { WATCHED } from '../parent-watch.ts';
 import { formatTableText } from './report.ts';
 import { startDemoServers, type DemoServers } from './demo-servers.ts';
 import { prove, type Proof } from './proof.ts';
@@ -180,9 +181,9 @@ function start(options: DemoOptions, args: readonly string[], env: Readonly<Reco
   const [node = process.execPath, ...rest] = options.self;
   // A group of its own: a Ctrl-C at the terminal is this program's to pass on.
   return spawn(node, [...rest, ...args], {
-    stdio: ['ignore', 'ignore', 'inherit'],
+    stdio: ['pipe', 'ignore', 'inherit'],
     detached: true,
-    env: { ...process.env, ...env },
+    env: { ...process.env, ...env, ...WATCHED },
   });
 }
 
