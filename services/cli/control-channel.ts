@@ -14,11 +14,19 @@ import {
   type StatusRecord,
 } from '#core/control.ts';
 import type { Logger } from '#core/log.ts';
-import type { ServiceState, ServiceStatus } from '#core/status.ts';
+import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { HoldRequests } from './hold-requests.ts';
 
 const desiredSchema = z.object({ state: z.enum(['run', 'paused']) });
+/** What a service needs to know of another instance of it. */
+const statusSchema = z.object({
+  at: z.number(),
+  pid: z.number(),
+  address: z.string(),
+  status: z.object({ state: z.string() }),
+});
+type OtherStatus = z.infer<typeof statusSchema>;
 const RETRY_INTERVAL_MS = 1_000;
 
 export interface ControlChannelOptions {
@@ -46,9 +54,8 @@ export class ControlChannel implements PauseGate {
   readonly #holdKey: string | null;
   #next = 0n;
   #isPaused = false;
-  /** Has been the active one, or found nobody who was. */
-  #hasWord = false;
-  #said: ServiceState = 'starting';
+  /** When another instance last said that it is at work. */
+  #otherAt = 0;
   #loops: Promise<unknown> = Promise.resolve();
 
   constructor(options: ControlChannelOptions) {
@@ -71,7 +78,7 @@ export class ControlChannel implements PauseGate {
     this.#next = await endOffset(pool, this.#topic, 'read_committed');
     const known = await readCompacted(pool, this.#topic);
     this.#obey(known.get(this.#key));
-    this.#hasWord = !isAtWork(known.get(this.#statusKey));
+    this.#noteOther(known.get(this.#statusKey));
     if (this.#holdKey !== null) this.hold.take(known.get(this.#holdKey));
     this.#loops = Promise.all([
       this.#repeat(STATUS_INTERVAL_MS, () => this.#say()),
@@ -105,13 +112,22 @@ export class ControlChannel implements PauseGate {
 
   async #say(): Promise<void> {
     const { status, address, pool } = this.#options;
-    if (status.state === 'standby') this.#hasWord = false;
-    else if (ACTIVE.has(status.state) || (this.#said === 'standby' && status.state === 'starting'))
-      this.#hasWord = true;
-    this.#said = status.state;
-    if (!this.#hasWord) return;
+    if (!this.#hasWord()) return;
     const record: StatusRecord = { status, address, pid: process.pid, at: Date.now() };
     await appendRecord(pool, this.#topic, this.#statusKey, JSON.stringify(record));
+  }
+
+  /** The active one has; when nobody is at work, whoever is about to be, so that people see why it is not yet. */
+  #hasWord(): boolean {
+    const { state } = this.#options.status;
+    if (state === 'standby') return false;
+    return ACTIVE.has(state) || Date.now() - this.#otherAt >= STATUS_STALE_MS;
+  }
+
+  #noteOther(value: Buffer | null | undefined): void {
+    const record = readStatus(value);
+    if (record === null || (record.pid === process.pid && record.address === this.#options.address)) return;
+    if (ACTIVE.has(record.status.state)) this.#otherAt = record.at;
   }
 
   /** At once, since somebody waits for it; should it be lost, the next status says the same. */
@@ -125,6 +141,7 @@ export class ControlChannel implements PauseGate {
       for (const record of records) {
         const key = record.key?.toString('utf8');
         if (key === this.#key) this.#obey(record.value);
+        else if (key === this.#statusKey) this.#noteOther(record.value);
         else if (key !== undefined && key === this.#holdKey) this.hold.take(record.value);
         this.#next = record.offset + 1n;
       }
@@ -150,13 +167,16 @@ export class ControlChannel implements PauseGate {
   }
 }
 
-const ACTIVE: ReadonlySet<ServiceState> = new Set(['loading', 'indexing', 'streaming', 'paused', 'held', 'draining']);
+const ACTIVE: ReadonlySet<string> = new Set(['loading', 'indexing', 'streaming', 'paused', 'held', 'draining']);
 
-/** Somebody said less than 10 s ago that he is at it. */
-function isAtWork(value: Buffer | undefined): boolean {
-  if (value === undefined) return false;
-  const record = JSON.parse(value.toString('utf8')) as StatusRecord;
-  return Date.now() - record.at < STATUS_STALE_MS && ACTIVE.has(record.status.state);
+/** null for a record that is not of the known form. */
+function readStatus(value: Buffer | null | undefined): OtherStatus | null {
+  try {
+    const parsed = statusSchema.safeParse(JSON.parse(value?.toString('utf8') ?? 'null'));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null;
+  }
 }
 
 /** A record that is not of the known form is as none: a service runs unless told otherwise. */

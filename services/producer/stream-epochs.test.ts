@@ -74,6 +74,18 @@ describe('StreamEpochs', () => {
     });
   });
 
+  it('owes nothing where the last part ended between two transactions', () => {
+    const epochs = new StreamEpochs({
+      epoch: 5,
+      part: 1,
+      last: false,
+      through: lsnOf(120n),
+      written: { commit: lsnOf(110n), ordinal: 2 },
+    });
+    expect(epochs).toMatchObject({ hasContent: true, isAtBoundary: true });
+    expect(epochs.take()).toMatchObject({ epoch: 5, part: 2, last: true, through: 120n });
+  });
+
   it('moves on keep-alives only between transactions', () => {
     const epochs = new StreamEpochs(fresh);
     epochs.begin(lsnOf(110n), 1n);

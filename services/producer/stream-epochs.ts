@@ -56,7 +56,8 @@ export class StreamEpochs {
     this.#part = resume.last ? 1 : resume.part + 1;
     this.#reached = resume.through;
     this.#written = resume.written;
-    this.#owed = resume.written?.commit ?? null;
+    // A part may also end between two transactions, where the next one's BEGIN finds it full: then nothing is owed.
+    this.#owed = resume.written !== null && resume.written.commit >= resume.through ? resume.written.commit : null;
   }
 
   get bytes(): number {

@@ -70,25 +70,29 @@ test(
     const services = [producer, transformer, sink];
     const length = isLongRun() ? 'long' : 'short';
 
-    await together(services, [
-      producer.sweep(PRODUCER[length]),
-      transformer.sweep(TRANSFORMER[length]),
-      sink.sweep(SINK[length]),
-    ]);
-    await pipeline.arrive();
-    await pipeline.rest();
-    await together(services, [
-      producer.sweep(AT_REST[length]),
-      transformer.sweep(AT_REST[length]),
-      sink.sweep(SINK_AT_REST[length]),
-    ]);
-    pipeline.goOn();
+    try {
+      await together(services, [
+        producer.sweep(PRODUCER[length]),
+        transformer.sweep(TRANSFORMER[length]),
+        sink.sweep(SINK[length]),
+      ]);
+      await pipeline.arrive();
+      await pipeline.rest();
+      await together(services, [
+        producer.sweep(AT_REST[length]),
+        transformer.sweep(AT_REST[length]),
+        sink.sweep(SINK_AT_REST[length]),
+      ]);
+      pipeline.goOn();
 
-    expect(await pipeline.judge()).toEqual([]);
-    for (const service of services) expect(await service.drain()).toMatchObject({ code: 0 });
-    const met = new Set(services.flatMap(({ met: own }) => [...own]));
-    const own = FAILPOINTS.filter((name) => !ELSEWHERE.some((step) => name.startsWith(step)));
-    expect(own.filter((name) => !met.has(name))).toEqual([]);
+      expect(await pipeline.judge()).toEqual([]);
+      for (const service of services) expect(await service.drain()).toMatchObject({ code: 0 });
+      const met = new Set(services.flatMap(({ met: own }) => [...own]));
+      const own = FAILPOINTS.filter((name) => !ELSEWHERE.some((step) => name.startsWith(step)));
+      expect(own.filter((name) => !met.has(name))).toEqual([]);
+    } catch (error) {
+      throw new Error(services.map((service) => service.lastWords()).join('\n'), { cause: error });
+    }
   },
   isLongRun() ? 1_800_000 : 300_000,
 );

@@ -48,6 +48,16 @@ export class SweptService implements AsyncDisposable {
     this.#life?.kill('SIGKILL');
   }
 
+  /** The end of what its last life said, for messages. */
+  lastWords(): string {
+    return `${this.#service}: ${
+      this.#life
+        ?.stderr()
+        .replaceAll(/^failpoint .*\n/gm, '')
+        .slice(-3_000) ?? 'not started'
+    }`;
+  }
+
   async drain(): Promise<CliResult | null> {
     const life = this.#life;
     if (life === null) return null;
