@@ -2,7 +2,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FAILPOINTS } from '#core/failpoints.ts';
 import { readConfig } from '../../services/cli/config-file.ts';
 import { storeStructures } from '../../services/cli/schema-command.ts';
-import { buildProgram } from '../harness/build-program.ts';
 import { BankPipeline } from '../harness/chaos/bank-pipeline.ts';
 import { SweptService } from '../harness/chaos/swept-service.ts';
 import { isLongRun } from '../harness/chaos/long-run.ts';
@@ -35,12 +34,10 @@ const SINK = {
 const AT_REST = { short: 'empty.manifest', long: 'empty.*' };
 const SINK_AT_REST = { short: 'empty.before', long: 'empty.*' };
 
-let program: readonly string[];
 let source: TestDatabase;
 let target: TestDatabase;
 
 beforeAll(async () => {
-  program = await buildProgram();
   source = await createDatabase(15, 'failpoints_source');
   target = await createDatabase(15, 'failpoints_target');
 });
@@ -62,11 +59,11 @@ test(
       fillers: 50,
       writePauseMs: 40,
     });
-    const run = { program, config: pipeline.config };
+    const run = { config: pipeline.config };
     await storeStructures(await readConfig(pipeline.config, {}));
-    await using producer = new SweptService('producer', ['producer', '-c', run.config], program);
-    await using transformer = new SweptService('transformer', ['transformer', '-c', run.config], program);
-    await using sink = new SweptService('sink', ['sink', '-c', run.config, '--target', 'new'], program);
+    await using producer = new SweptService('producer', ['producer', '-c', run.config]);
+    await using transformer = new SweptService('transformer', ['transformer', '-c', run.config]);
+    await using sink = new SweptService('sink', ['sink', '-c', run.config, '--target', 'new']);
     const services = [producer, transformer, sink];
     const length = isLongRun() ? 'long' : 'short';
 

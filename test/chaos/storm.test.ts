@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { pause } from '#core/backoff.ts';
-import { buildProgram } from '../harness/build-program.ts';
 import { BankPipeline } from '../harness/chaos/bank-pipeline.ts';
 import { makeFault } from '../harness/chaos/faults.ts';
 import { chaosSeconds, chaosSeed, isLongRun } from '../harness/chaos/long-run.ts';
@@ -16,11 +15,9 @@ const LONGEST_FAULT_MS = isLongRun() ? 15_000 : 4_000;
 /** In the long run a whole second set of services waits as stand-by. */
 const RUNS = isLongRun() ? 2 : 1;
 
-let program: readonly string[];
 let servers: StormServers;
 
 beforeAll(async () => {
-  program = await buildProgram();
   servers = await StormServers.open(SEED);
 });
 
@@ -43,7 +40,7 @@ test(
     const faults: string[] = [];
     try {
       for (let count = 0; count < RUNS; count += 1) {
-        const run = startCli(['run', '-c', pipeline.config], { RESTAGE_LOG: 'info' }, program);
+        const run = startCli(['run', '-c', pipeline.config], { RESTAGE_LOG: 'info' });
         runs.push(run);
         await run.output(/sink new started/);
       }

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readConfig } from '../../services/cli/config-file.ts';
 import { storeStructures } from '../../services/cli/schema-command.ts';
-import { buildProgram } from '../harness/build-program.ts';
 import { BankPipeline } from '../harness/chaos/bank-pipeline.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
@@ -20,12 +19,10 @@ const STOPS = [
   ['sink', ['sink', '--target', 'new'], 'sink.epoch.before=stop:100'],
 ] as const;
 
-let program: readonly string[];
 let source: TestDatabase;
 let target: TestDatabase;
 
 beforeAll(async () => {
-  program = await buildProgram();
   source = await createDatabase(15, 'zombies_source');
   target = await createDatabase(15, 'zombies_target');
 });
@@ -48,7 +45,7 @@ test('a stand-by waits unseen, takes over from one that fell silent, and the sil
   await storeStructures(await readConfig(pipeline.config, {}));
   const started: CliProcess[] = [];
   const start = (args: readonly string[], failpoints: string): CliProcess => {
-    const life = startCli([...args, '-c', pipeline.config], { RESTAGE_FAILPOINTS: failpoints }, program);
+    const life = startCli([...args, '-c', pipeline.config], { RESTAGE_FAILPOINTS: failpoints });
     started.push(life);
     return life;
   };

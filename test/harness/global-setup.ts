@@ -1,13 +1,15 @@
 import { Infrastructure } from '#infra/infrastructure.ts';
 import { exitOnSignals } from '#infra/processes.ts';
+import { buildProgram } from './build-program.ts';
 
 const GIVEN = ['RESTAGE_TEST_KAFKA', 'RESTAGE_TEST_PG15', 'RESTAGE_TEST_PG18'] as const;
 
 /**
- * One Kafka and two PostgreSQL servers for the whole run, their addresses in the environment of every test. Addresses
+ * The program built, and one Kafka and two PostgreSQL servers for the whole run, their addresses in the environment of every test. Addresses
  * that are set already are used instead.
  */
 export default async function setUp(): Promise<() => Promise<void>> {
+  await buildProgram();
   if (GIVEN.every((name) => (process.env[name] ?? '') !== '')) return async () => undefined;
   exitOnSignals();
   const infrastructure = await Infrastructure.open({

@@ -15,14 +15,12 @@ export class SweptService implements AsyncDisposable {
   readonly met = new Set<string>();
   readonly #service: 'producer' | 'transformer' | 'sink';
   readonly #args: readonly string[];
-  readonly #program: readonly string[];
   #life: CliProcess | null = null;
   #isGivenUp = false;
 
-  constructor(service: 'producer' | 'transformer' | 'sink', args: readonly string[], program: readonly string[]) {
+  constructor(service: 'producer' | 'transformer' | 'sink', args: readonly string[]) {
     this.#service = service;
     this.#args = args;
-    this.#program = program;
   }
 
   /** `list`: `step.moment:hit`, `step.*` for all its moments. */
@@ -74,7 +72,7 @@ export class SweptService implements AsyncDisposable {
 
   #start(armed: string): CliProcess {
     const env = { RESTAGE_FAILPOINTS: `*=say${armed}`, RESTAGE_LOG: 'warn' };
-    this.#life = startCli(this.#args, env, this.#program);
+    this.#life = startCli(this.#args, env);
     return this.#life;
   }
 
