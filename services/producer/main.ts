@@ -1,3 +1,4 @@
+import { converterFactory } from '#adapters/registry/converters.ts';
 import { createAdvisoryLease } from '#adapters/postgres/advisory-lease.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
@@ -56,6 +57,7 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
             logger,
             clock: Date.now,
             connectReplication: () => connectPg({ url, purpose: 'source', application, replication: true }),
+            converters: converterFactory(config.kafka, config.source.profile ?? null),
             ensureTopics: async (tables) => {
               const { replicationFactor } = config.kafka;
               await ensureTopics(pool, [epochsTopic(prefix), ...tables.map((table) => table.topic)], {

@@ -1,23 +1,28 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { createSlot, readSlot } from '#adapters/postgres/source/slot.ts';
 import { currentLsn, identifySource } from '#adapters/postgres/source/source-identity.ts';
 import { pause } from '#core/backoff.ts';
 import { BoundedQueue } from '#core/bounded-queue.ts';
-import type { Config } from '#core/config.ts';
+import { hasDebezium, type Config } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter } from '#core/epoch-writer.ts';
+import type { ConverterFactory } from '#core/debezium/record-converter.ts';
 import type { Logger } from '#core/log.ts';
+import type { Lsn } from '#core/lsn.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { ensureSlot, type BornSlot } from './birth.ts';
 import { capture } from './capture.ts';
+import { openDebezium } from './debezium-parts.ts';
+import { DebeziumStream } from './debezium-stream.ts';
 import { ChangeAssembler, HEARTBEAT_PREFIX } from './change-assembler.ts';
 import type { LoadItem } from './load-item.ts';
 import { loadTables, type LoadSnapshot } from './loader.ts';
@@ -37,7 +42,9 @@ export interface ProducerParts {
   readonly reader: EpochReader;
   readonly connect: (settings?: Record<string, string>) => Promise<pg.Client>;
   readonly connectReplication: () => Promise<pg.Client>;
-  readonly ensureTopics: (tables: readonly TableStructure[]) => Promise<void>;
+  readonly ensureTopics: (tables: readonly { readonly topic: string }[]) => Promise<void>;
+  /** How keys and values of profile `debezium` are written. */
+  readonly converters: ConverterFactory;
   /** `topic:version` of every structure in Kafka. */
   readonly readStructures: () => Promise<Set<string>>;
   readonly status: ServiceStatus;
@@ -77,8 +84,9 @@ class ProducerRun {
     const { config, writer, status, logger, clock, version } = this.#parts;
     const client = await this.#open(this.#parts.connect());
     await requireLogicalWal(client);
-    const chosen = selectTables(await readTables(client, config.name), config.source.tables);
-    await requireIdentities(client, chosen);
+    const found = selectTables(await readTables(client, config.name), config.source.tables);
+    await requireIdentities(client, found);
+    const chosen = hasDebezium(config) ? await addColumnFacts(client, found) : found;
     await this.#parts.ensureTopics(chosen);
     await writer.open();
     const last = await writer.last();
@@ -90,8 +98,23 @@ class ProducerRun {
       logger.info({ publication: config.source.publication }, 'publication made');
     const born = await this.#ensureSlot(client, manifests);
     const written = await this.#parts.readStructures();
-    const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen);
-    const book = new RelationBook({ client, prefix: config.name, database: identity.database, version, chosen });
+    const debezium = await openDebezium(this.#parts, manifests);
+    const snapshots = new Map<string, Lsn>();
+    const unfinished = await findUnfinished(
+      this.#parts.reader,
+      manifests,
+      chosen,
+      debezium === null ? null : snapshots,
+    );
+    const book = new RelationBook({
+      client,
+      prefix: config.name,
+      database: identity.database,
+      version,
+      chosen,
+      debezium: debezium?.source ?? null,
+      hasFacts: hasDebezium(config),
+    });
     const epochs = new StreamEpochs(manifests.resume());
     const notifier = new Notifier();
     const partQueue = new BoundedQueue<StreamPart>(PARTS_WAITING, () => notifier.notify());
@@ -106,6 +129,10 @@ class ProducerRun {
       recentXid: await recentXid(client),
       status,
       clock,
+      debezium:
+        debezium === null
+          ? null
+          : new DebeziumStream({ ...debezium, database: identity.database, epochs, snapshots, status, clock }),
     });
     const publisher = new Publisher({
       writer,
@@ -119,17 +146,22 @@ class ProducerRun {
       confirm: (through) => stream.confirm(through),
       status,
       clock,
+      debezium: debezium?.heartbeat ?? null,
     });
     status.state = unfinished.length === 0 ? 'streaming' : 'loading';
     status.load.isDone = unfinished.length === 0;
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
-    const tasks = [
+    const load = this.#load(born, unfinished, book, manifests.load + 1, loadQueue, snapshots, either);
+    const follow = (): Promise<void> =>
       capture(
         { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
         either,
-      ),
-      this.#load(born, unfinished, book, manifests.load + 1, loadQueue, either),
+      );
+    const tasks = [
+      // Only then every table's snapshot is known, and so what of the stream other readers have in it already.
+      debezium === null ? follow() : load.then(follow),
+      load,
       this.#watch(stream, epochs, either),
     ];
     await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
@@ -148,6 +180,7 @@ class ProducerRun {
     book: RelationBook,
     load: number,
     queue: BoundedQueue<LoadItem>,
+    snapshots: Map<string, Lsn>,
     signal: AbortSignal,
   ): Promise<void> {
     if (tables.length === 0) return;
@@ -166,6 +199,7 @@ class ProducerRun {
         logger,
         clock,
         signal,
+        snapshots,
       },
       tables,
       load,

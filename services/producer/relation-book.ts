@@ -2,6 +2,8 @@ import type pg from 'pg';
 import { readTables } from '#adapters/postgres/catalog.ts';
 import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
 import { RestageError } from '#core/errors.ts';
+import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
+import { TableEvents, type DebeziumSource } from '#core/debezium/table-events.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import { structureRecord, type StructureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -12,6 +14,8 @@ export interface CapturedTable {
   readonly structure: TableStructure;
   readonly record: StructureRecord;
   readonly encoder: EventEncoder;
+  /** Where events have profile `debezium`; null: `encoder` writes them. */
+  readonly debezium: TableEvents | null;
 }
 
 export interface RelationBookOptions {
@@ -20,6 +24,10 @@ export interface RelationBookOptions {
   readonly database: string;
   readonly version: string;
   readonly chosen: readonly TableStructure[];
+  /** null: profile `lossless`. */
+  readonly debezium: DebeziumSource | null;
+  /** Structures tell columns' defaults and domains' bases: something of the pipeline has profile `debezium`. */
+  readonly hasFacts: boolean;
 }
 
 /** Knows what each relation number in the stream stands for. A relation that was not chosen is null: its events are counted and left out. */
@@ -31,6 +39,10 @@ export class RelationBook {
   constructor(options: RelationBookOptions) {
     this.#options = options;
     this.#chosen = new Map(options.chosen.map((table) => [tableKey(table), table]));
+  }
+
+  get database(): string {
+    return this.#options.database;
   }
 
   /** @throws RestageError record_invalid for a relation that was never announced. */
@@ -52,7 +64,7 @@ export class RelationBook {
       this.#tables.set(relation.oid, null);
       return;
     }
-    const [now] = await readTables(this.#options.client, this.#options.prefix, relation.oid);
+    const [now] = await this.#describe(await readTables(this.#options.client, this.#options.prefix, relation.oid));
     const names = new Set(relation.columns.map((column) => column.name));
     const structure = [now, before].find((known) => known !== undefined && hasColumns(known, names));
     if (structure === undefined) {
@@ -71,7 +83,7 @@ export class RelationBook {
     this.#chosen.set(tableKey(name), shape);
     this.#tables.set(
       relation.oid,
-      this.capture(
+      await this.capture(
         shape,
         relation.columns.map((column) => column.name),
       ),
@@ -79,14 +91,19 @@ export class RelationBook {
   }
 
   /** The encoder of a table for values in this order of columns. */
-  capture(structure: TableStructure, order: readonly string[]): CapturedTable {
+  async capture(structure: TableStructure, order: readonly string[]): Promise<CapturedTable> {
     const columns = order.flatMap((name) => structure.columns.filter((column) => column.name === name));
-    const { prefix, database, version } = this.#options;
+    const { prefix, database, version, debezium } = this.#options;
     return {
       structure,
       record: structureRecord(structure),
       encoder: new EventEncoder(structure, columns, prefix, database, version),
+      debezium: debezium === null ? null : await TableEvents.open(debezium, structure, columns),
     };
+  }
+
+  async #describe(tables: readonly TableStructure[]): Promise<readonly TableStructure[]> {
+    return this.#options.hasFacts ? addColumnFacts(this.#options.client, tables) : tables;
   }
 }
 
