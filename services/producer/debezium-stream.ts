@@ -1,10 +1,11 @@
 import type { PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import type { PipelineRecords, TransactionFacts } from '#core/debezium/pipeline-records.ts';
 import type { DebeziumRecord, StreamFacts } from '#core/debezium/table-events.ts';
-import { LSN_ZERO, type Lsn } from '#core/lsn.ts';
+import type { Lsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
+import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { CapturedTable } from './relation-book.ts';
 import type { StreamEpochs } from './stream-epochs.ts';
 
@@ -14,8 +15,7 @@ export interface DebeziumStreamOptions {
   readonly records: PipelineRecords;
   readonly database: string;
   readonly epochs: StreamEpochs;
-  /** By topic: what committed before is in the table's snapshot. Other readers know nothing of it, so it is left out here. */
-  readonly snapshots: ReadonlyMap<string, Lsn>;
+  readonly loaded: LoadedTables;
   readonly status: ServiceStatus;
   readonly clock: () => number;
 }
@@ -87,7 +87,7 @@ export class DebeziumStream {
   }
 
   #isInSnapshot({ structure }: CapturedTable, { commit }: Position): boolean {
-    return commit < (this.#options.snapshots.get(structure.topic) ?? LSN_ZERO);
+    return commit < this.#options.loaded.snapshotOf(structure.topic);
   }
 
   #write(

@@ -15,6 +15,7 @@ import type { Logger } from '#core/log.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
 import type { SnapshotMarker } from '#core/debezium/table-events.ts';
 import type { LoadItem, PlannedTable } from './load-item.ts';
+import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { CapturedTable, RelationBook } from './relation-book.ts';
 import { SnapshotMarkers } from './snapshot-markers.ts';
 
@@ -36,8 +37,7 @@ export interface LoaderOptions {
   readonly logger: Logger;
   readonly clock: () => number;
   readonly signal: AbortSignal;
-  /** Learns each table's snapshot as it ends, by topic. */
-  readonly snapshots: Map<string, Lsn>;
+  readonly loaded: LoadedTables;
 }
 
 type Values = readonly (string | null)[];
@@ -182,7 +182,7 @@ class LoadRun {
 
   async #endTable(table: TableStructure): Promise<void> {
     const { lsn } = this.#snapshot;
-    this.#options.snapshots.set(table.topic, lsn);
+    this.#options.loaded.noteEnd(table.topic, this.#load, lsn);
     await this.markers.tableRead(tableKey(table), { kind: 'tableEnd', load: this.#load, table, snapshot: lsn });
   }
 
@@ -196,6 +196,7 @@ class LoadRun {
     let partRows = 0;
     const take = (last: boolean): LoadItem => {
       const data = batches.finish();
+      this.#options.loaded.noteRows(structure.topic, this.#load, partRows);
       const item = { load: this.#load, table: structure, chunk: task.chunk, part, last, rows: partRows, data };
       batches = new TopicBatches();
       part += 1;

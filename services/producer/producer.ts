@@ -14,7 +14,6 @@ import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter } from '#core/epoch-writer.ts';
 import type { ConverterFactory } from '#core/debezium/record-converter.ts';
 import type { Logger } from '#core/log.ts';
-import type { Lsn } from '#core/lsn.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -25,6 +24,7 @@ import { openDebezium } from './debezium-parts.ts';
 import { DebeziumStream } from './debezium-stream.ts';
 import { ChangeAssembler, HEARTBEAT_PREFIX } from './change-assembler.ts';
 import type { LoadItem } from './load-item.ts';
+import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import { loadTables, type LoadSnapshot } from './loader.ts';
 import { ManifestBook } from './manifest-book.ts';
 import { Publisher } from './publisher.ts';
@@ -99,13 +99,8 @@ class ProducerRun {
     const born = await this.#ensureSlot(client, manifests);
     const written = await this.#parts.readStructures();
     const debezium = await openDebezium(this.#parts, manifests);
-    const snapshots = new Map<string, Lsn>();
-    const unfinished = await findUnfinished(
-      this.#parts.reader,
-      manifests,
-      chosen,
-      debezium === null ? null : snapshots,
-    );
+    const loaded = new LoadedTables();
+    const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen, debezium === null ? null : loaded);
     const book = new RelationBook({
       client,
       prefix: config.name,
@@ -132,7 +127,7 @@ class ProducerRun {
       debezium:
         debezium === null
           ? null
-          : new DebeziumStream({ ...debezium, database: identity.database, epochs, snapshots, status, clock }),
+          : new DebeziumStream({ ...debezium, database: identity.database, epochs, loaded, status, clock }),
     });
     const publisher = new Publisher({
       writer,
@@ -152,7 +147,7 @@ class ProducerRun {
     status.load.isDone = unfinished.length === 0;
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
-    const load = this.#load(born, unfinished, book, manifests.load + 1, loadQueue, snapshots, either);
+    const load = this.#load(born, unfinished, book, manifests.load + 1, loadQueue, loaded, either);
     const follow = (): Promise<void> =>
       capture(
         { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
@@ -180,7 +175,7 @@ class ProducerRun {
     book: RelationBook,
     load: number,
     queue: BoundedQueue<LoadItem>,
-    snapshots: Map<string, Lsn>,
+    loaded: LoadedTables,
     signal: AbortSignal,
   ): Promise<void> {
     if (tables.length === 0) return;
@@ -199,7 +194,7 @@ class ProducerRun {
         logger,
         clock,
         signal,
-        snapshots,
+        loaded,
       },
       tables,
       load,

@@ -13,7 +13,7 @@ export interface ReadRecord {
 /** The committed records of these topics, in order per topic: when `isEnough` says so, or what is there at the deadline. */
 export async function readTopics(
   topics: readonly string[],
-  isEnough: (records: readonly ReadRecord[]) => boolean,
+  isEnough: (records: readonly ReadRecord[], newest: ReadRecord) => boolean,
   timeoutMs = 20_000,
 ): Promise<ReadRecord[]> {
   const kafka = new Kafka({ brokers: [testKafka()], logLevel: logLevel.NOTHING });
@@ -35,8 +35,9 @@ export async function readTopics(
           const headers = Object.entries(message.headers ?? {}).map(
             ([name, value]) => [name, Buffer.isBuffer(value) ? value : Buffer.from(String(value))] as const,
           );
-          records.push({ topic, key: message.key, value: message.value, headers: new Map(headers) });
-          if (!isEnough(records)) return;
+          const record = { topic, key: message.key, value: message.value, headers: new Map(headers) };
+          records.push(record);
+          if (!isEnough(records, record)) return;
           clearTimeout(timer);
           resolve();
         },
