@@ -3,6 +3,7 @@ import { createConnectionPool, type ConnectionPool } from '#adapters/kafka/conne
 import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { readLastManifest } from '#adapters/kafka/last-manifest.ts';
+import { requireReadyRegistry } from '#adapters/registry/converters.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
 import { requireCopyable } from '#adapters/postgres/target/structure-archive.ts';
 import { changeStructure } from '#adapters/postgres/target/table-change.ts';
@@ -54,6 +55,7 @@ export async function requireReadyOutputs(
 ): Promise<void> {
   const pool = createConnectionPool(config.kafka, { clientId: `restage ${config.name} preflight`, logger });
   try {
+    await requireReadyRegistry(config);
     for (const output of outputs) {
       const prefix = prefixOf(config, output);
       await requireReadyKafka(pool, prefix, config.kafka.replicationFactor);

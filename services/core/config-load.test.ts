@@ -26,7 +26,7 @@ test('a small configuration gets every default', () => {
   expect(loadConfig(SMALL, 'shop.yaml', ENV)).toEqual({
     name: 'shop-1',
     file: 'shop.yaml',
-    kafka: { brokers: ['127.0.0.1:9092'], ssl: false, sasl: null, replicationFactor: 1 },
+    kafka: { brokers: ['127.0.0.1:9092'], ssl: false, sasl: null, replicationFactor: 1, registryUrl: null },
     source: {
       url: 'postgresql://s:secret@h/s',
       tables: ['*'],
@@ -34,6 +34,7 @@ test('a small configuration gets every default', () => {
       slot: 'restage_shop_1',
       snapshotWorkers: 2,
       heartbeatMs: 10_000,
+      profile: null,
     },
     outputs: [],
     targets: [{ name: 'new', url: 'postgresql://t@h/t', output: null, schema: 'copy', loadWorkers: 2 }],

@@ -2,6 +2,7 @@ import { databaseOf } from '#core/address.ts';
 import type { Environment } from '#core/config-expand.ts';
 import { parseConfig, type ParsedConfig } from '#core/config-parse.ts';
 import type { Config, KafkaConfig, OutputConfig, RuleConfig, TargetConfig } from '#core/config.ts';
+import type { DebeziumOptions, Profile } from '#core/debezium/options.ts';
 import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import { OPTIONS, type OptionPath, type OptionValue } from '#core/option-table.ts';
@@ -14,8 +15,11 @@ import type { TableName } from '#core/table-name.ts';
 export function loadConfig(text: string, file: string, env: Environment): Config {
   const parsed = parseConfig(text, file, env);
   const reader = new OptionReader(parsed);
-  const outputs = readOutputs(reader);
+  const debezium = readDebezium(reader);
+  const raw = reader.get('source.profile') === 'debezium' ? debezium : null;
+  const outputs = readOutputs(reader, debezium);
   const targets = readTargets(reader, outputs);
+  checkProfiles(reader, raw, outputs, targets);
   const kafka = readKafka(reader);
   if (parsed.problems.length > 0) throw invalid(parsed.problems, file);
   const name = reader.get('name');
@@ -31,6 +35,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       slot: reader.get('source.slot') ?? ownName,
       snapshotWorkers: reader.get('source.snapshotWorkers'),
       heartbeatMs: reader.get('source.heartbeatMs'),
+      profile: raw,
     },
     outputs,
     targets,
@@ -94,17 +99,74 @@ function readKafka(reader: OptionReader): KafkaConfig {
     ssl: reader.get('kafka.ssl'),
     sasl: isComplete ? { mechanism, username, password } : null,
     replicationFactor: reader.get('kafka.topics.replicationFactor'),
+    registryUrl: reader.get('kafka.registry.url'),
   };
 }
 
-function readOutputs(reader: OptionReader): OutputConfig[] {
+function readDebezium(reader: OptionReader): DebeziumOptions {
+  return {
+    format: reader.get('debezium.format'),
+    schemasEnable: reader.get('debezium.schemas.enable'),
+    decimalHandlingMode: reader.get('debezium.decimal.handling.mode'),
+    timePrecisionMode: reader.get('debezium.time.precision.mode'),
+    intervalHandlingMode: reader.get('debezium.interval.handling.mode'),
+    binaryHandlingMode: reader.get('debezium.binary.handling.mode'),
+    hstoreHandlingMode: reader.get('debezium.hstore.handling.mode'),
+    tombstonesOnDelete: reader.get('debezium.tombstones.on.delete'),
+    provideTransactionMetadata: reader.get('debezium.provide.transaction.metadata'),
+    unavailableValuePlaceholder: reader.get('debezium.unavailable.value.placeholder'),
+    skippedOperations: reader.get('debezium.skipped.operations'),
+    extendedHeadersEnabled: reader.get('debezium.extended.headers.enabled'),
+    heartbeatIntervalMs: reader.get('debezium.heartbeat.interval.ms'),
+  };
+}
+
+/** Restage's own transformer and sinks read profile `lossless` only: the other one has lost values (invariant 5). */
+function checkProfiles(
+  reader: OptionReader,
+  raw: Profile,
+  outputs: readonly OutputConfig[],
+  targets: readonly TargetConfig[],
+): void {
+  if (raw !== null && (outputs.length > 0 || targets.length > 0)) {
+    const what =
+      "outputs and targets read raw topics of profile lossless; keep it, and give Debezium's consumers an output";
+    reader.report('source.profile', [], `${what} of their own with profile: debezium`);
+  }
+  for (const [at, { output }] of targets.entries()) {
+    if (outputs.find(({ name }) => name === output)?.profile != null)
+      reader.report('targets[].output', [at], `a target reads profile lossless, and output "${output}" has debezium`);
+  }
+  const isShaped = outputs.some((output) => (output.profile ?? null) !== null);
+  if (isShaped) checkShapedOptions(reader);
+  const isUsed = raw !== null || isShaped;
+  if (isUsed && reader.get('debezium.format') === 'avro' && reader.get('kafka.registry.url') === null)
+    reader.report('debezium.format', [], 'avro needs a schema registry: give kafka.registry.url');
+}
+
+/** A shaped topic has the rows' events, no others. */
+function checkShapedOptions(reader: OptionReader): void {
+  const only = 'only raw topics have it: source.profile: debezium';
+  if (reader.get('debezium.provide.transaction.metadata'))
+    reader.report('debezium.provide.transaction.metadata', [], only);
+  if (reader.get('debezium.skipped.operations') === 'none') reader.report('debezium.skipped.operations', [], only);
+  if (reader.get('debezium.heartbeat.interval.ms') > 0) reader.report('debezium.heartbeat.interval.ms', [], only);
+}
+
+function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputConfig[] {
   const outputs: OutputConfig[] = [];
   for (let at = 0; at < reader.count('transform.outputs[]'); at += 1) {
     const name = reader.get('transform.outputs[].name', at);
     if (name !== undefined && outputs.some((output) => output.name === name)) {
       reader.report('transform.outputs[].name', [at], `a second output named "${name}"`);
     }
-    outputs.push({ name, version: reader.get('transform.outputs[].version', at), rules: readRules(reader, at) });
+    const profile = reader.get('transform.outputs[].profile', at) === 'debezium' ? debezium : null;
+    outputs.push({
+      name,
+      version: reader.get('transform.outputs[].version', at),
+      profile,
+      rules: readRules(reader, at),
+    });
   }
   return outputs;
 }
@@ -151,11 +213,7 @@ function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): Ta
     targets.push({
       name,
       url,
-      output: readTargetOutput(
-        reader,
-        at,
-        outputs.map((output) => output.name),
-      ),
+      output: readTargetOutput(reader, at, outputs),
       schema: reader.get('targets[].schema', at),
       loadWorkers: reader.get('targets[].loadWorkers', at),
     });
@@ -163,11 +221,12 @@ function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): Ta
   return targets;
 }
 
-function readTargetOutput(reader: OptionReader, at: number, outputs: readonly string[]): string | null {
-  const [only] = outputs;
+function readTargetOutput(reader: OptionReader, at: number, all: readonly OutputConfig[]): string | null {
+  const outputs = all.map(({ name }) => name);
   const output = reader.get('targets[].output', at);
   if (output === null) {
-    if (outputs.length > 1) reader.report('targets[].output', [at], `say which of the outputs: ${outputs.join(', ')}`);
+    const [only, ...others] = all.filter(({ profile }) => (profile ?? null) === null).map(({ name }) => name);
+    if (others.length > 0) reader.report('targets[].output', [at], `say which of the outputs: ${outputs.join(', ')}`);
     return only ?? null;
   }
   if (!outputs.includes(output)) {

@@ -109,11 +109,17 @@ class Walker implements ParsedConfig {
       for (const [key, child] of node.keys) this.absent(child, path === '' ? key : `${path}.${key}`);
     } else if (node.kind === 'list') {
       const count = this.counts.get(`${path}[]`) ?? 0;
-      if (count === 0 && REQUIRED_LISTS.has(node.path)) this.#missing(path, 'at least one entry is needed');
+      if (count === 0 && REQUIRED_LISTS.has(node.path) && !this.#hasOtherReaders())
+        this.#missing(path, 'at least one entry is needed');
       for (let index = 0; index < count; index += 1) this.absent(node.item, `${path}[${index}]`);
     } else if (node.kind === 'leaf' && node.option.default === undefined && !this.places.has(path)) {
       this.#missing(path, `for example: ${node.option.example}`);
     }
+  }
+
+  /** Topics of profile `debezium` are for Debezium's consumers: then a pipeline may have no target. */
+  #hasOtherReaders(): boolean {
+    return [...this.values].some(([path, value]) => path.endsWith('.profile') && value === 'debezium');
   }
 
   #missing(path: string, hint: string): void {

@@ -1,3 +1,4 @@
+import type { Profile } from '#core/debezium/options.ts';
 import type { TableName } from '#core/table-name.ts';
 
 /** A checked configuration: every key has its value, every `${VAR}` is resolved. Built by config-load.ts from option-table.ts. */
@@ -18,6 +19,8 @@ export interface KafkaConfig {
   readonly ssl: boolean;
   readonly sasl: { readonly mechanism: string; readonly username: string; readonly password: string } | null;
   readonly replicationFactor: number;
+  /** A Confluent-compatible schema registry; only Avro needs one. */
+  readonly registryUrl?: string | null;
 }
 
 export interface SourceConfig {
@@ -29,11 +32,15 @@ export interface SourceConfig {
   readonly slot: string;
   readonly snapshotWorkers: number;
   readonly heartbeatMs: number;
+  /** Of the raw topics. Absent is null. */
+  readonly profile?: Profile;
 }
 
 export interface OutputConfig {
   readonly name: string;
   readonly version: number;
+  /** Of its shaped topics. Absent is null. */
+  readonly profile?: Profile;
   readonly rules: readonly RuleConfig[];
 }
 
@@ -69,4 +76,9 @@ export interface EpochConfig {
   readonly lingerMs: number;
   /** A transaction larger than this is cut into parts. */
   readonly partBytes: number;
+}
+
+/** Whether anything of the pipeline has profile `debezium`. */
+export function hasDebezium({ source, outputs }: Config): boolean {
+  return (source.profile ?? null) !== null || outputs.some((output) => (output.profile ?? null) !== null);
 }

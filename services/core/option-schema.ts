@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { REQUIRED_LISTS } from '#core/option-table.ts';
 import { buildOptionTree, type OptionNode } from '#core/option-tree.ts';
 
 type Json = { readonly [key: string]: unknown };
@@ -29,7 +28,7 @@ function nodeSchema(node: OptionNode): Json {
       };
     }
     case 'list':
-      return { type: 'array', items: nodeSchema(node.item), ...(REQUIRED_LISTS.has(node.path) ? { minItems: 1 } : {}) };
+      return { type: 'array', items: nodeSchema(node.item) };
     case 'map':
       return { type: 'object', description: node.option.about, additionalProperties: leafSchema(node.option.type) };
     case 'leaf': {
@@ -59,7 +58,7 @@ function bare(type: z.ZodType): Json {
 
 /** An object is required when something in it is. With the environment's help it may still be left out of the file. */
 function isRequired(node: OptionNode): boolean {
-  if (node.kind === 'list') return REQUIRED_LISTS.has(node.path);
+  if (node.kind === 'list') return false;
   if (node.kind === 'leaf') return node.option.default === undefined && node.option.env === null;
   return node.kind === 'object' && [...node.keys.values()].some(isRequired);
 }

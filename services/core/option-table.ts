@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isBroker, isPostgresUrl } from '#core/address.ts';
+import { DEBEZIUM_OPTIONS } from '#core/debezium/option-rows.ts';
 
 /** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */
 export interface Option {
@@ -44,6 +45,8 @@ const identifier = z
     'a name has up to 63 bytes, none of them zero',
   );
 const tablePattern = z.string().regex(/^!?[^!]/, 'a pattern is schema.table with * and ?; ! before it excludes');
+const profile = z.enum(['lossless', 'debezium']);
+const registryUrl = z.string().regex(/^https?:\/\/\S+$/, 'write it as http://host:8081');
 const mechanism = z.enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']);
 
 export const OPTIONS = [
@@ -104,6 +107,15 @@ export const OPTIONS = [
     about: 'Copies of each topic that Restage makes. Three for anything that may not be lost.',
   },
   {
+    path: 'kafka.registry.url',
+    type: registryUrl,
+    default: null,
+    env: 'RESTAGE_KAFKA_REGISTRY_URL',
+    example: 'http://127.0.0.1:8081',
+    about:
+      "A schema registry with Confluent's API; `debezium.format: avro` needs one. User and password may stand before the host.",
+  },
+  {
     path: 'source.postgres.url',
     type: postgresUrl,
     default: undefined,
@@ -155,6 +167,15 @@ export const OPTIONS = [
     about: 'At rest, the position is written to Kafka and confirmed to the slot this often. Milliseconds.',
   },
   {
+    path: 'source.profile',
+    type: profile,
+    default: 'lossless',
+    env: 'RESTAGE_SOURCE_PROFILE',
+    example: 'debezium',
+    about:
+      "How the raw topics' events are written: exactly, for Restage's own services, or as Debezium writes them, for Debezium's consumers. With `debezium` no output and no target reads them.",
+  },
+  {
     path: 'transform.outputs[].name',
     type: partName,
     default: undefined,
@@ -169,6 +190,14 @@ export const OPTIONS = [
     env: null,
     example: '2',
     about: 'Raise it when rules change: the new version is made from history beside the old one.',
+  },
+  {
+    path: 'transform.outputs[].profile',
+    type: profile,
+    default: 'lossless',
+    env: null,
+    example: 'debezium',
+    about: "How its shaped topics' events are written. No target reads an output with `debezium`.",
   },
   {
     path: 'transform.outputs[].rules[].table',
@@ -211,6 +240,7 @@ export const OPTIONS = [
     about:
       "CEL over the row's columns: rows for which it is true pass. Columns outside the identity need REPLICA IDENTITY FULL.",
   },
+  ...DEBEZIUM_OPTIONS,
   {
     path: 'targets[].name',
     type: partName,
@@ -304,5 +334,5 @@ export type OptionValue<P extends OptionPath> =
   | (P extends `${string}.*` ? ReadonlyMap<string, Given<P>> : Given<P>)
   | (RowOf<P>['default'] extends null ? null : never);
 
-/** Lists that must have an entry; others may be left out. */
+/** Lists that must have an entry; others may be left out. Targets too, but where only other consumers read (config-load.ts). */
 export const REQUIRED_LISTS: ReadonlySet<string> = new Set(['targets[]']);

@@ -12,8 +12,14 @@ export type ObjectNode = Extract<OptionNode, { kind: 'object' }>;
 /** Paths of lists end in `[]`, of maps in `*`, as in the table. */
 export function buildOptionTree(options: readonly Option[] = OPTIONS): ObjectNode {
   const root: ObjectNode = { kind: 'object', path: '', keys: new Map() };
-  for (const option of options) insert(root, option.path.split('.'), option);
+  for (const option of options) insert(root, segmentsOf(option.path), option);
   return root;
+}
+
+/** Keys under `debezium` are Debezium's own option names, dots and all. */
+function segmentsOf(path: string): readonly string[] {
+  const [section = '', ...rest] = path.split('.');
+  return section === 'debezium' ? [section, rest.join('.')] : [section, ...rest];
 }
 
 function insert(parent: ObjectNode, segments: readonly string[], option: Option): void {

@@ -23,6 +23,10 @@ export interface ColumnStructure {
   readonly identity: '' | 'always' | 'byDefault';
   /** Labels in order where the type (or its element) is an enum, else null. */
   readonly enumLabels: readonly string[] | null;
+  /** Of a domain, in pipelines with profile `debezium` only: what it is in the end. */
+  readonly base?: { readonly name: string; readonly modifiers: string; readonly labels: readonly string[] | null };
+  /** Its default as pg_get_expr prints it; in pipelines with profile `debezium` only. */
+  readonly default?: string;
 }
 
 /** Which columns name a row in UPDATE and DELETE events (PostgreSQL: "Replica Identity"). */

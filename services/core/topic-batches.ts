@@ -23,7 +23,7 @@ export class TopicBatches {
   }
 
   /** @throws RestageError record_too_large: a row is never skipped. */
-  append(topic: string, key: string | null, value: string | null, headers: Buffer): void {
+  append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
     const builder = this.#builderFor(topic);
     const before = builder.bytes;
     builder.append(key, value, headers);
@@ -33,7 +33,7 @@ export class TopicBatches {
         'record_too_large',
         `a row takes ${added} bytes, more than a Kafka record of this pipeline may`,
         {
-          where: `topic ${topic}, key ${key === null ? 'none' : key.slice(0, 200)}`,
+          where: `topic ${topic}, key ${key === null ? 'none' : key.toString().slice(0, 200)}`,
           fix: 'leave the table out of source.tables, or make its values smaller',
         },
       );

@@ -1,3 +1,4 @@
+import type { TableEvents } from '#core/debezium/table-events.ts';
 import type { EventEncoder } from '#core/event-encoder.ts';
 import type { ColumnChange, SourceShape } from '#core/structure-change.ts';
 import type { CurrentShape, StructureRecord } from '#core/structure-record.ts';
@@ -9,6 +10,8 @@ export interface CapturedTable {
   readonly structure: TableStructure;
   readonly record: StructureRecord;
   readonly encoder: EventEncoder;
+  /** Where events have profile `debezium`; null: `encoder` writes them. */
+  readonly debezium: TableEvents | null;
   /** null where the catalog's side is not known. */
   readonly source: SourceShape | null;
   /** What made it from the structure of the newest events in Kafka; none for the first. */

@@ -9,6 +9,7 @@ import type { ServiceStatus } from '#core/status.ts';
 import { formatTable, quoteTable } from '#core/table-name.ts';
 import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable } from './captured-table.ts';
+import type { DebeziumStream, RowMessage } from './debezium-stream.ts';
 import type { RelationBook } from './relation-book.ts';
 import type { StreamEpochs } from './stream-epochs.ts';
 import type { WrittenStructures } from './written-structures.ts';
@@ -29,6 +30,8 @@ export interface AssemblerOptions {
   readonly recentXid: bigint;
   readonly status: ServiceStatus;
   readonly clock: () => number;
+  /** null: profile `lossless`. */
+  readonly debezium: DebeziumStream | null;
 }
 
 interface OpenTransaction extends TransactionFacts {
@@ -59,24 +62,24 @@ export class ChangeAssembler {
           ordinal: 0,
           tableOrdinals: new Map(),
         };
+        this.#options.debezium?.begin(this.#transaction);
         this.#options.epochs.begin(message.commit, message.commitTime);
         return;
       case 'commit':
+        this.#options.debezium?.commit(lsn);
         this.#transaction = null;
         this.#options.epochs.commit(message.end);
         return;
       case 'insert':
-        return this.#change(message.relation, lsn, (table, event) =>
+        return this.#change(message, lsn, (table, event) =>
           this.#write(table, 'c', 'null', message.after, message.after, event),
         );
       case 'update':
-        return this.#change(message.relation, lsn, (table, event) =>
-          this.#update(table, message.before, message.after, event),
-        );
+        return this.#change(message, lsn, (table, event) => this.#update(table, message.before, message.after, event));
       case 'delete':
-        return this.#change(message.relation, lsn, (table, event) => this.#delete(table, message.before, event));
+        return this.#change(message, lsn, (table, event) => this.#delete(table, message.before, event));
       case 'truncate':
-        return this.#truncate(message);
+        return this.#truncate(message, lsn);
       case 'message':
         return this.#logicalMessage(message);
       case 'other':
@@ -84,10 +87,16 @@ export class ChangeAssembler {
     }
   }
 
-  #change(relation: number, lsn: Lsn, write: (table: CapturedTable, event: EventPlace) => void): void {
+  #change(change: RowMessage, lsn: Lsn, write: (table: CapturedTable, event: EventPlace) => void): void {
     const { transaction, position } = this.#next();
-    const table = this.#options.book.get(relation);
+    const table = this.#options.book.get(change.relation);
     if (table === null) return;
+    const { debezium } = this.#options;
+    if (debezium !== null) {
+      if (change.tag !== 'insert') requireIdentity(table, { position });
+      if (debezium.change(table, change, position, lsn)) this.#introduce(table, position);
+      return;
+    }
     const tableOrdinal = (transaction.tableOrdinals.get(table.structure.topic) ?? 0) + 1;
     transaction.tableOrdinals.set(table.structure.topic, tableOrdinal);
     if (!this.#options.epochs.isNew(position)) return;
@@ -136,11 +145,12 @@ export class ChangeAssembler {
     );
   }
 
-  #truncate(message: Extract<PgoutputMessage, { tag: 'truncate' }>): void {
+  #truncate(message: Extract<PgoutputMessage, { tag: 'truncate' }>, lsn: Lsn): void {
     const { position } = this.#next();
-    const { book, epochs } = this.#options;
+    const { book, debezium, epochs } = this.#options;
     const known = message.relations.flatMap((relation) => book.get(relation) ?? []);
     const tables = known.map((table) => book.noteTruncated(table));
+    debezium?.truncate(tables, position, lsn);
     if (tables.length === 0 || !epochs.isNew(position)) return;
     for (const table of tables) this.#introduce(table, position);
     this.#options.epochs.appendControl(
@@ -219,7 +229,7 @@ interface EventPlace {
 }
 
 /** @throws RestageError identity_missing: the event names no row, as where a key has a generated column, which is not sent. */
-function requireIdentity({ structure }: CapturedTable, { position }: EventPlace): void {
+function requireIdentity({ structure }: CapturedTable, { position }: Pick<EventPlace, 'position'>): void {
   if (structure.identity.kind !== 'nothing') return;
   throw new RestageError('identity_missing', 'an UPDATE or DELETE came of a table without a usable replica identity', {
     where: `${formatTable(structure)}, LSN ${formatLsn(position.commit)}`,

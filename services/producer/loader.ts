@@ -12,9 +12,13 @@ import { chunkHeaders, encodeHeaders } from '#core/record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey } from '#core/table-name.ts';
 import type { Logger } from '#core/log.ts';
+import { joinHeaders } from '#core/debezium/record-headers.ts';
+import type { SnapshotMarker } from '#core/debezium/table-events.ts';
 import type { LoadItem, PlannedTable } from './load-item.ts';
 import type { CapturedTable } from './captured-table.ts';
+import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { RelationBook } from './relation-book.ts';
+import { SnapshotMarkers } from './snapshot-markers.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
 /** An exported snapshot of a slot, alive while its connection stays idle. */
@@ -36,7 +40,10 @@ export interface LoaderOptions {
   readonly logger: Logger;
   readonly clock: () => number;
   readonly signal: AbortSignal;
+  readonly loaded: LoadedTables;
 }
+
+type Values = readonly (string | null)[];
 
 interface ChunkTask {
   readonly captured: CapturedTable;
@@ -105,7 +112,9 @@ async function loadUnder(
     });
     const run = new LoadRun(options, load, snapshot, tasks);
     await Promise.all(clients.map((client) => run.work(client)));
-    return tables.filter((table) => run.rewritten.has(tableKey(table)));
+    const again = tables.filter((table) => run.rewritten.has(tableKey(table)));
+    if (!options.signal.aborted) await run.markers.end(again.length === 0);
+    return again;
   } finally {
     await Promise.all(clients.map((client) => client.end().catch(() => undefined)));
   }
@@ -132,11 +141,13 @@ export function copiedColumns(structure: TableStructure): string[] {
 /** Workers share one list of tasks; the one that ends a table's last chunk ends the table. */
 class LoadRun {
   readonly rewritten = new Set<string>();
+  readonly markers: SnapshotMarkers;
   readonly #options: LoaderOptions;
   readonly #load: number;
   readonly #snapshot: LoadSnapshot;
   readonly #tasks: readonly ChunkTask[];
   readonly #left = new Map<string, number>();
+  readonly #readMs: number;
   #next = 0;
 
   constructor(options: LoaderOptions, load: number, snapshot: LoadSnapshot, tasks: readonly ChunkTask[]) {
@@ -144,6 +155,8 @@ class LoadRun {
     this.#load = load;
     this.#snapshot = snapshot;
     this.#tasks = tasks;
+    this.#readMs = options.clock();
+    this.markers = new SnapshotMarkers((item) => options.queue.put(item));
     for (const task of tasks) {
       const key = tableKey(task.captured.structure);
       this.#left.set(key, (this.#left.get(key) ?? 0) + 1);
@@ -165,48 +178,75 @@ class LoadRun {
       }
       const left = (this.#left.get(key) ?? 0) - 1;
       this.#left.set(key, left);
-      if (left === 0)
-        await this.#options.queue.put({ kind: 'tableEnd', load: this.#load, table, snapshot: this.#snapshot.lsn });
+      if (left === 0) await this.#endTable(table);
     }
+  }
+
+  async #endTable(table: TableStructure): Promise<void> {
+    const { lsn } = this.#snapshot;
+    this.#options.loaded.noteEnd(table.topic, this.#load, lsn);
+    await this.markers.tableRead(tableKey(table), { kind: 'tableEnd', load: this.#load, table, snapshot: lsn });
   }
 
   async #copyChunk(client: pg.Client, task: ChunkTask): Promise<void> {
     const { queue, partBytes, clock } = this.#options;
-    const { structure, encoder, record } = task.captured;
+    const { structure, debezium, record } = task.captured;
+    const key = tableKey(structure);
     let batches = new TopicBatches();
     let part = 1;
     let row = 0;
     let partRows = 0;
-    const flush = async (last: boolean): Promise<void> => {
-      await queue.put({
-        kind: 'chunk',
-        load: this.#load,
-        table: structure,
-        chunk: task.chunk,
-        part,
-        last,
-        rows: partRows,
-        data: batches.finish(),
-      });
+    const take = (last: boolean): LoadItem => {
+      const data = batches.finish();
+      this.#options.loaded.noteRows(structure.topic, this.#load, partRows);
+      const item = { load: this.#load, table: structure, chunk: task.chunk, part, last, rows: partRows, data };
       batches = new TopicBatches();
       part += 1;
       partRows = 0;
+      return { kind: 'chunk', ...item };
     };
+    const append = (values: Values, marker: SnapshotMarker, now: number): void => {
+      this.#appendRow(batches, task, values, chunkHeaders(task.chunk, row, 0, record.version), marker, now);
+      row += 1;
+      partRows += 1;
+    };
+    let held: { readonly values: Values; readonly marker: SnapshotMarker } | null = null;
     for await (const rows of readChunk(client, structure, copiedColumns(structure), task.range, this.#snapshot.name)) {
       const now = clock();
       for (const values of rows) {
-        const headers = chunkHeaders(task.chunk, row, 0, record.version);
-        batches.append(
-          structure.topic,
-          encoder.key(values),
-          encoder.snapshotRow(encoder.row(values), this.#snapshot.lsn, now),
-          headers,
-        );
-        row += 1;
-        partRows += 1;
+        if (debezium === null) append(values, 'true', now);
+        else {
+          if (held !== null) append(held.values, held.marker, now);
+          held = { values, marker: this.markers.start(key) };
+        }
       }
-      if (batches.bytes >= partBytes) await flush(false);
+      if (batches.bytes >= partBytes) await queue.put(take(false));
     }
-    await flush(true);
+    const tail = held;
+    if (tail === null) return queue.put(take(true));
+    const finish = (marker: SnapshotMarker): LoadItem => {
+      append(tail.values, tail.marker === 'first' || marker === 'true' ? tail.marker : marker, clock());
+      return take(true);
+    };
+    await this.markers.chunkRead(key, { finish });
+  }
+
+  #appendRow(
+    batches: TopicBatches,
+    { captured: { structure, encoder, debezium } }: ChunkTask,
+    values: Values,
+    headers: Buffer,
+    marker: SnapshotMarker,
+    processedMs: number,
+  ): void {
+    const { lsn } = this.#snapshot;
+    const { database } = this.#options.book;
+    if (debezium === null) {
+      const value = encoder.snapshotRow(encoder.row(values), lsn, processedMs);
+      batches.append(structure.topic, encoder.key(values), value, headers);
+      return;
+    }
+    const record = debezium.snapshotRow(values, { database, lsn, marker, readMs: this.#readMs, processedMs });
+    batches.append(record.topic, record.key, record.value, joinHeaders(headers, record.headers));
   }
 }

@@ -1,3 +1,4 @@
+import { converterFactory } from '#adapters/registry/converters.ts';
 import { createAdvisoryLease } from '#adapters/postgres/advisory-lease.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
@@ -60,6 +61,7 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
             clock: Date.now,
             connectReplication: () =>
               connectPg({ url, purpose: 'source', application, replication: true, until: lease.lost }),
+            converters: converterFactory(config.kafka, config.source.profile ?? null),
             ensureTopics: async (tables) => {
               const { replicationFactor } = config.kafka;
               failpoints.hit('producer.topics.before');

@@ -25,6 +25,10 @@ export class ManifestBook {
     this.#last = last;
   }
 
+  get incarnation(): string {
+    return this.last?.incarnation ?? this.#incarnation;
+  }
+
   get last(): Manifest | null {
     return this.#last?.manifest ?? null;
   }
@@ -101,7 +105,7 @@ export class ManifestBook {
   #common(): Pick<ManifestDraft, 'incarnation' | 'systemId' | 'timeline' | 'load' | 'plan' | 'loaded'> {
     const last = this.last;
     return {
-      incarnation: last?.incarnation ?? this.#incarnation,
+      incarnation: this.incarnation,
       systemId: this.#systemId,
       timeline: this.#timeline,
       load: this.load,

@@ -1,6 +1,7 @@
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
 import { readLastManifest } from '#adapters/kafka/last-manifest.ts';
+import { requireReadyRegistry } from '#adapters/registry/converters.ts';
 import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { requirePublishable } from '#adapters/postgres/source/publication.ts';
@@ -38,6 +39,7 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
     await requireIdentities(client, tables);
     const identity = await readIdentity(config, application);
     await requireReadyKafka(pool, config.name, config.kafka.replicationFactor);
+    await requireReadyRegistry(config);
     // The slot first: what it has confirmed is in Kafka by then (invariant 1).
     const seen = await readSlot(client, name);
     const last = (await readLastManifest(pool, config.name))?.manifest ?? null;

@@ -1,17 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { isChosen, readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { createSlot, readSlot } from '#adapters/postgres/source/slot.ts';
 import { currentLsn, identifySource } from '#adapters/postgres/source/source-identity.ts';
 import { pause } from '#core/backoff.ts';
 import { BoundedQueue } from '#core/bounded-queue.ts';
-import type { Config } from '#core/config.ts';
+import { hasDebezium, type Config } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter } from '#core/epoch-writer.ts';
 import type { Failpoints } from '#core/failpoints.ts';
+import type { ConverterFactory } from '#core/debezium/record-converter.ts';
 import type { Logger } from '#core/log.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -20,8 +22,11 @@ import { formatTable, type TableName } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { ensureSlot, type BornSlot } from './birth.ts';
 import { capture } from './capture.ts';
+import { openDebezium } from './debezium-parts.ts';
+import { DebeziumStream } from './debezium-stream.ts';
 import { ChangeAssembler, HEARTBEAT_PREFIX } from './change-assembler.ts';
 import type { LoadItem } from './load-item.ts';
+import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import { loadTables, type LoadSnapshot } from './loader.ts';
 import { ManifestBook } from './manifest-book.ts';
 import { Publisher } from './publisher.ts';
@@ -40,7 +45,9 @@ export interface ProducerParts {
   readonly reader: EpochReader;
   readonly connect: (settings?: Record<string, string>) => Promise<pg.Client>;
   readonly connectReplication: () => Promise<pg.Client>;
-  readonly ensureTopics: (tables: readonly TableStructure[]) => Promise<void>;
+  readonly ensureTopics: (tables: readonly { readonly topic: string }[]) => Promise<void>;
+  /** How keys and values of profile `debezium` are written. */
+  readonly converters: ConverterFactory;
   /** Values of the topic of structures, each key's latest. */
   readonly readStructures: () => Promise<Iterable<Buffer>>;
   readonly status: ServiceStatus;
@@ -96,7 +103,9 @@ class ProducerRun {
     // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
     const chosen = born === null ? wanted : await this.#choose(client);
     const written = new WrittenStructures(await this.#parts.readStructures());
-    const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen);
+    const debezium = await openDebezium(this.#parts, manifests);
+    const loaded = new LoadedTables();
+    const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen, debezium === null ? null : loaded);
     const isLoaded = unfinished.length === 0 && written.topics.size > 0;
     const onUnknown = (table: TableName): void => this.#noteUnknown(table);
     const captured = isLoaded ? chosen.filter(({ topic }) => written.topics.has(topic)) : chosen;
@@ -111,6 +120,8 @@ class ProducerRun {
       onUnknown: (table) => {
         if (isChosen(table, config.source.tables)) onUnknown(table);
       },
+      debezium: debezium?.source ?? null,
+      hasFacts: hasDebezium(config),
     });
     const epochs = new StreamEpochs(manifests.resume());
     const notifier = new Notifier();
@@ -126,6 +137,10 @@ class ProducerRun {
       recentXid: await recentXid(client),
       status,
       clock,
+      debezium:
+        debezium === null
+          ? null
+          : new DebeziumStream({ ...debezium, database: identity.database, epochs, loaded, status, clock }),
     });
     const publisher = new Publisher({
       writer,
@@ -143,19 +158,24 @@ class ProducerRun {
       },
       status,
       clock,
+      debezium: debezium?.heartbeat ?? null,
     });
     status.load.isDone = manifests.last?.loaded === true;
     status.state = status.load.isDone ? 'streaming' : 'loading';
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
-    const tasks = [
+    const load = status.load.isDone
+      ? Promise.resolve()
+      : this.#load(born, unfinished, { book, written }, manifests.load, loadQueue, loaded, either);
+    const follow = (): Promise<void> =>
       capture(
         { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
         either,
-      ),
-      status.load.isDone
-        ? Promise.resolve()
-        : this.#load(born, unfinished, { book, written }, manifests.load, loadQueue, either),
+      );
+    const tasks = [
+      // Only then every table's snapshot is known, and so what of the stream other readers have in it already.
+      debezium === null ? follow() : load.then(follow),
+      load,
       this.#watch(stream, epochs, either),
     ];
     await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
@@ -164,8 +184,9 @@ class ProducerRun {
   /** The chosen tables as the catalog has them now, their topics made. */
   async #choose(client: pg.Client): Promise<TableStructure[]> {
     const { config, ensureTopics } = this.#parts;
-    const chosen = selectTables(await readTables(client, config.name), config.source.tables);
-    await requireIdentities(client, chosen);
+    const found = selectTables(await readTables(client, config.name), config.source.tables);
+    await requireIdentities(client, found);
+    const chosen = hasDebezium(config) ? await addColumnFacts(client, found) : found;
     await ensureTopics(chosen);
     return chosen;
   }
@@ -184,6 +205,7 @@ class ProducerRun {
     { book, written }: { readonly book: RelationBook; readonly written: WrittenStructures },
     lastLoad: number,
     queue: BoundedQueue<LoadItem>,
+    loaded: LoadedTables,
     signal: AbortSignal,
   ): Promise<void> {
     // Every table had its end, and the life before this one came no further.
@@ -204,6 +226,7 @@ class ProducerRun {
         logger,
         clock,
         signal,
+        loaded,
       },
       tables,
       lastLoad + 1,

@@ -5,6 +5,7 @@ import { RestageError } from '#core/errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Notifier } from '#core/notifier.ts';
 import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
+import type { DebeziumHeartbeat } from './debezium-heartbeat.ts';
 import type { LoadItem } from './load-item.ts';
 import type { ManifestBook } from './manifest-book.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
@@ -22,6 +23,8 @@ export interface PublisherOptions {
   readonly confirm: (through: Lsn) => void;
   readonly status: ServiceStatus;
   readonly clock: () => number;
+  /** Profile `debezium`, else null: then the stream also waits for the load's end, for other readers know nothing of manifests. */
+  readonly debezium: DebeziumHeartbeat | null;
 }
 
 const LONGEST_WAIT_MS = 1_000;
@@ -58,7 +61,7 @@ export class Publisher {
   #hasPart(isDraining: boolean): boolean {
     const { parts, epochs, limits, clock, book } = this.#options;
     // Readers begin at the first plan: what stood before it on `.epochs` would be lost to them (invariant 3).
-    if ((book.last?.plan ?? null) === null) return false;
+    if ((book.last?.plan ?? null) === null || this.#isHeld) return false;
     if (parts.length > 0) return true;
     if (!epochs.isAtBoundary || !epochs.hasContent) return false;
     return (
@@ -66,23 +69,29 @@ export class Publisher {
     );
   }
 
+  get #isHeld(): boolean {
+    return this.#options.debezium !== null && this.#options.book.last?.loaded !== true;
+  }
+
   #isEmptyDue(): boolean {
     const { epochs, book, heartbeatMs, clock } = this.#options;
-    if ((book.last?.plan ?? null) === null) return false;
-    const isBehind = epochs.isAtBoundary && !epochs.hasContent && epochs.reached > book.through;
-    return isBehind && !this.#isMidEpoch && clock() - this.#wroteAt >= heartbeatMs;
+    if ((book.last?.plan ?? null) === null || this.#isHeld) return false;
+    if (!epochs.isAtBoundary || epochs.hasContent || this.#isMidEpoch) return false;
+    const now = clock();
+    const isBehind = epochs.reached > book.through && now - this.#wroteAt >= heartbeatMs;
+    return isBehind || this.#options.debezium?.isDue(now) === true;
   }
 
   #waitMs(): number {
     const { epochs, limits, clock } = this.#options;
-    if (!epochs.hasContent) return LONGEST_WAIT_MS;
+    if (!epochs.hasContent) return Math.min(LONGEST_WAIT_MS, this.#options.debezium?.intervalMs || LONGEST_WAIT_MS);
     return Math.max(1, limits.lingerMs - (clock() - epochs.openedAt));
   }
 
   async #writePart(): Promise<void> {
     const { parts, epochs, book, confirm, status } = this.#options;
     const part = parts.take() ?? epochs.take();
-    const seconds = await this.#write(book.stream(part), part.data);
+    const seconds = await this.#write(book.stream(part), this.#withHeartbeat(part.data));
     this.#isMidEpoch = !part.last;
     this.#isLoadsTurn = true;
     if (part.last) confirm(part.through);
@@ -94,8 +103,12 @@ export class Publisher {
   async #writeEmpty(): Promise<void> {
     const { epochs, book, confirm } = this.#options;
     const { reached } = epochs;
-    await this.#write(book.draft('empty', { through: formatLsn(reached) }), []);
+    await this.#write(book.draft('empty', { through: formatLsn(reached) }), this.#withHeartbeat([]));
     confirm(reached);
+  }
+
+  #withHeartbeat(data: StreamPart['data']): StreamPart['data'] {
+    return [...data, ...(this.#options.debezium?.take(this.#options.clock()) ?? [])];
   }
 
   async #writeLoadItem(): Promise<void> {

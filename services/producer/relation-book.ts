@@ -4,12 +4,14 @@ import { makeColumn, readTypes, type ColumnType } from '#adapters/postgres/colum
 import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
 import { readTableFacts } from '#adapters/postgres/source/table-facts.ts';
 import { RestageError } from '#core/errors.ts';
+import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
+import { TableEvents, type DebeziumSource } from '#core/debezium/table-events.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import type { ColumnChange, SourceShape } from '#core/structure-change.ts';
 import { formatLsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import { structureRecord } from '#core/structure-record.ts';
-import { structureVersion, type ColumnStructure, type TableStructure } from '#core/structure.ts';
+import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable } from './captured-table.ts';
@@ -27,6 +29,10 @@ export interface RelationBookOptions {
   readonly written: WrittenStructures;
   /** A table that nothing was loaded of has changes: they are left out. Called once a table. */
   readonly onUnknown: (table: TableName) => void;
+  /** null: profile `lossless`. */
+  readonly debezium: DebeziumSource | null;
+  /** Structures tell columns' defaults and domains' bases: something of the pipeline has profile `debezium`. */
+  readonly hasFacts: boolean;
 }
 
 /** Knows what each relation number in the stream stands for. A relation that was not chosen is null: its events are counted and left out. */
@@ -40,6 +46,10 @@ export class RelationBook {
   constructor(options: RelationBookOptions) {
     this.#options = options;
     this.#chosen = new Map(options.chosen.map((structure) => [tableKey(structure), structure]));
+  }
+
+  get database(): string {
+    return this.#options.database;
   }
 
   /** @throws RestageError record_invalid for a relation that was never announced. */
@@ -67,12 +77,13 @@ export class RelationBook {
     }
     const { client, prefix, written } = this.#options;
     const before = written.currentOf(chosen.topic) ?? { structure: chosen, source: null };
-    const [now = null] = await readTables(client, prefix, relation.oid);
+    const [now = null] = await this.#describe(await readTables(client, prefix, relation.oid));
     const [facts = null] = (await readTableFacts(client, relation.oid)).values();
-    const structure = makeShape(relation, await readTypes(client, relation.columns), before.structure, now);
+    const shape = makeShape(relation, await readTypes(client, relation.columns), before.structure, now);
+    const [structure = shape] = await this.#describe([shape]);
     const { changes, source } = findChanges(before, structure, facts);
     const order = relation.columns.map((column) => column.name);
-    const table = this.#makeTable(structure, order, source, changes);
+    const table = await this.#makeTable(structure, order, source, changes);
     const earlier = this.#tables.get(relation.oid);
     const isSame = earlier?.record.version === table.record.version;
     this.#tables.set(relation.oid, isSame ? { ...table, labels: earlier.labels } : table);
@@ -109,29 +120,36 @@ export class RelationBook {
     orderOf: (structure: TableStructure) => readonly string[],
   ): Promise<CapturedTable[]> {
     const facts = await readTableFacts(this.#options.client, null);
-    return structures.map((structure) => {
-      const found = facts.get(tableKey(structure)) ?? null;
-      const source = found === null ? null : { oid: found.oid, fileNode: found.fileNode, numbers: found.numbers };
-      return this.#makeTable(structure, orderOf(structure), source, []);
-    });
+    return Promise.all(
+      structures.map((structure) => {
+        const found = facts.get(tableKey(structure)) ?? null;
+        const source = found === null ? null : { oid: found.oid, fileNode: found.fileNode, numbers: found.numbers };
+        return this.#makeTable(structure, orderOf(structure), source, []);
+      }),
+    );
   }
 
-  #makeTable(
+  async #makeTable(
     structure: TableStructure,
     order: readonly string[],
     source: SourceShape | null,
     changes: readonly ColumnChange[],
-  ): CapturedTable {
+  ): Promise<CapturedTable> {
     const columns = order.flatMap((name) => structure.columns.filter((column) => column.name === name));
-    const { prefix, database, version } = this.#options;
+    const { prefix, database, version, debezium } = this.#options;
     return {
       structure,
       record: structureRecord(structure),
       encoder: new EventEncoder(structure, columns, prefix, database, version),
+      debezium: debezium === null ? null : await TableEvents.open(debezium, structure, columns),
       source,
       changes,
       labels: new LabelWatch(columns),
     };
+  }
+
+  async #describe(tables: readonly TableStructure[]): Promise<readonly TableStructure[]> {
+    return this.#options.hasFacts ? addColumnFacts(this.#options.client, tables) : tables;
   }
 
   #requireNotRenamed(relation: Relation, name: TableName): void {
@@ -170,7 +188,7 @@ function makeShape(
   const has = (name: string): boolean => structure.columns.some((column) => column.name === name);
   if (!structure.identity.columns.every(has))
     throw untold(relation, `identity ${structure.identity.columns.join(', ')}`);
-  return structureVersion(structure) === structureVersion(before) ? before : structure;
+  return structure;
 }
 
 function untold(relation: Relation, what: string): RestageError {

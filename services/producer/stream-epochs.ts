@@ -1,6 +1,7 @@
 import type { PartitionRecords } from '#core/epoch-writer.ts';
 import { maxLsn, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry } from '#core/manifest.ts';
+import { joinHeaders } from '#core/debezium/record-headers.ts';
 import { comparePositions, type Position } from '#core/position.ts';
 import { streamHeaders } from '#core/record.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
@@ -105,16 +106,18 @@ export class StreamEpochs {
 
   append(
     topic: string,
-    key: string | null,
-    value: string | null,
+    key: string | Buffer | null,
+    value: string | Buffer | null,
     position: Position,
     xid: bigint,
     structure: number,
     now: number,
+    more: readonly (readonly [name: string, value: Buffer])[] = [],
   ): void {
     this.#note(position, now);
     this.#events += value === null ? 0 : 1;
-    this.#batches.append(topic, key, value, streamHeaders({ position, xid, epoch: this.#epoch, structure }));
+    const headers = streamHeaders({ position, xid, epoch: this.#epoch, structure });
+    this.#batches.append(topic, key, value, joinHeaders(headers, more));
   }
 
   /** A structure, in the transaction that first uses it. */

@@ -2,6 +2,7 @@ import type { RuleConfig } from '#core/config.ts';
 import type { Row } from '#core/envelope.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
+import { joinHeaders } from '#core/debezium/record-headers.ts';
 import type { ControlEntry, Manifest, ManifestRange } from '#core/manifest.ts';
 import { chunkHeaders, encodeHeaders, readStreamHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
 import { compileTable, type TableRule } from '#core/rules/table-rule.ts';
@@ -9,6 +10,7 @@ import type { ColumnChange } from '#core/structure-change.ts';
 import { parseStructureRecord, structureId, structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TopicBatches } from '#core/topic-batches.ts';
+import type { DebeziumShaper } from './debezium-shaper.ts';
 import { joinEnvelope, splitEnvelope } from './envelope-text.ts';
 
 export interface EventShaperOptions {
@@ -19,6 +21,8 @@ export interface EventShaperOptions {
   readonly shapedSchemasTopic: string;
   /** Ids of the shaped structures that Kafka has. */
   readonly written: Set<string>;
+  /** null: profile `lossless`. */
+  readonly debezium?: DebeziumShaper | null;
 }
 
 /** A change of a table's columns, in its place in the stream. */
@@ -48,6 +52,14 @@ export class EventShaper {
       for await (const records of this.#options.reader.read(range, signal))
         for (const { value } of records) if (value !== null) this.#add(value);
     }
+    await this.prepare();
+  }
+
+  /** Once after the constructor; `learn` does it for what it adds. @throws RestageError registry_unreachable, registry_refused. */
+  async prepare(): Promise<void> {
+    const { debezium } = this.#options;
+    if (debezium === undefined || debezium === null) return;
+    for (const rule of this.#rules.values()) await debezium.prepare(rule);
   }
 
   /** @throws RestageError record_invalid for a topic without structure. */
@@ -110,7 +122,8 @@ export class EventShaper {
         : streamHeaders({ ...headers, structure: rule.version });
     const key = record.key?.toString('utf8') ?? null;
     const { topic } = rule.shaped;
-    if (rule.isUnchanged) {
+    const debezium = this.#options.debezium ?? null;
+    if (rule.isUnchanged && debezium === null) {
       const value = record.value.toString('utf8');
       out.append(topic, key, value, shapedHeaders);
       const op = value.charAt(value.lastIndexOf('"op":"') + 6);
@@ -119,6 +132,12 @@ export class EventShaper {
     }
     const { event, tail } = splitEnvelope(record.value, where);
     const shaped = rule.apply({ ...event, key: key === null ? null : parseKey(key, where) }, where);
+    if (debezium !== null) {
+      for (const one of shaped)
+        for (const made of debezium.shape(rule, one, tail, headers?.position ?? null, where))
+          out.append(made.topic, made.key, made.value, joinHeaders(shapedHeaders, made.headers));
+      return shaped.map((one) => one.op).join('');
+    }
     for (const one of shaped) {
       const shapedKey = one.key === null ? null : writeKey(one.key, rule.shaped.identity.columns, where);
       out.append(topic, shapedKey, joinEnvelope(one, tail), shapedHeaders);

@@ -1,15 +1,18 @@
+import { converterFactory } from '#adapters/registry/converters.ts';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
 import { createGroupLease } from '#adapters/kafka/group-lease.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
-import type { Config } from '#core/config.ts';
+import type { Config, OutputConfig } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
 import { parseStructureRecord, structureId } from '#core/structure-record.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
+import { VERSION } from '#core/version.ts';
+import { DebeziumShaper } from './debezium-shaper.ts';
 import { EventShaper } from './event-shaper.ts';
 import { transform } from './transformer.ts';
 
@@ -74,8 +77,11 @@ export async function main(config: Config, outputName: string, context: ServiceC
                 shapedPrefix: shaped,
                 shapedSchemasTopic: schemasTopic(shaped),
                 written: new Set(written),
+                debezium: openDebezium(config, output, shaped),
               };
-              return new EventShaper(options, (await readCompacted(pool, schemasTopic(raw))).values());
+              const shaper = new EventShaper(options, (await readCompacted(pool, schemasTopic(raw))).values());
+              await shaper.prepare();
+              return shaper;
             },
           },
           held,
@@ -89,4 +95,11 @@ export async function main(config: Config, outputName: string, context: ServiceC
     await lease.release();
     await pool.close();
   }
+}
+
+/** null: profile `lossless`. */
+function openDebezium(config: Config, { profile = null }: OutputConfig, prefix: string): DebeziumShaper | null {
+  if (profile === null) return null;
+  const converters = converterFactory(config.kafka, profile);
+  return new DebeziumShaper({ prefix, version: VERSION, runId: prefix, options: profile, converters });
 }

@@ -1,5 +1,6 @@
 import type { OutputConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
+import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
@@ -57,6 +58,7 @@ class TransformerRun {
   readonly #shaper: EventShaper;
   readonly #lag: LagMeter;
   readonly #snapshots = new Map<string, Lsn>();
+  readonly #loaded = new LoadedTables();
   readonly #topics = new Set<string>();
   #last: StoredManifest | null;
   #plan: string | null;
@@ -140,14 +142,22 @@ class TransformerRun {
     const { manifest } = stored;
     const signal = new AbortController().signal;
     await this.#shaper.learn(manifest, signal);
-    if (manifest.kind === 'tableEnd' && manifest.table !== undefined && manifest.snapshot !== undefined) {
-      this.#snapshots.set(manifest.table.topic, parseLsn(manifest.snapshot));
-    }
+    this.#noteLoaded(manifest);
     const isLoadKind =
       manifest.kind === 'plan' || manifest.kind === 'chunk' || manifest.kind === 'tableEnd' || manifest.kind === 'end';
     if (isLoadKind && !isPassedOn) await this.#forward(stored, signal);
     if (manifest.kind === 'chunk') this.#lag.loaded(manifest);
     return manifest.kind === 'end';
+  }
+
+  #noteLoaded({ kind, table, load, rows = 0, snapshot }: Manifest): void {
+    if (table === undefined) return;
+    if (kind === 'chunk') this.#loaded.noteRows(table.topic, load, rows);
+    if (kind !== 'tableEnd' || snapshot === undefined) return;
+    const lsn = parseLsn(snapshot);
+    this.#loaded.noteEnd(table.topic, load, lsn);
+    const isForOthers = (this.#parts.output.profile ?? null) !== null;
+    this.#snapshots.set(table.topic, isForOthers ? this.#loaded.snapshotOf(table.topic) : lsn);
   }
 
   async #takeStream(stored: StoredManifest, signal: AbortSignal): Promise<boolean> {

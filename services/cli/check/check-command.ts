@@ -6,6 +6,7 @@ import { withCheckContext, type CheckContext } from './check-context.ts';
 import { formatFindings, formatFindingsJson, type CheckedFinding } from './check-printer.ts';
 import type { Check } from './finding.ts';
 import { KAFKA_CHECKS } from './kafka-checks.ts';
+import { PROFILE_CHECKS } from './profile-checks.ts';
 import { RULE_CHECKS } from './rule-checks.ts';
 import { SCOPE_CHECKS } from './scope-checks.ts';
 import { SOURCE_CHECKS } from './source-checks.ts';
@@ -18,6 +19,7 @@ export const CHECKS: readonly Check[] = [
   ...SCOPE_CHECKS,
   ...KAFKA_CHECKS,
   ...RULE_CHECKS,
+  ...PROFILE_CHECKS,
   ...TARGET_CHECKS,
   ...APPLY_CHECKS,
 ];

@@ -1,0 +1,112 @@
+import { z } from 'zod';
+import type { Option } from '#core/option-table.ts';
+
+const text = z.string().min(1);
+
+/** Options of profile `debezium`, for raw and shaped topics alike; below `debezium` each has Debezium's own name. */
+export const DEBEZIUM_OPTIONS = [
+  {
+    path: 'debezium.format',
+    type: z.enum(['json', 'avro']),
+    default: 'json',
+    env: 'RESTAGE_DEBEZIUM_FORMAT',
+    example: 'avro',
+    about: 'Form of keys and values in profile `debezium`: JSON, or Avro in the frame of `kafka.registry.url`.',
+  },
+  {
+    path: 'debezium.schemas.enable',
+    type: z.boolean(),
+    default: true,
+    env: 'RESTAGE_DEBEZIUM_SCHEMAS_ENABLE',
+    example: 'false',
+    about: "JSON: the schema beside every key and value, as Kafka Connect's JsonConverter writes it.",
+  },
+  {
+    path: 'debezium.decimal.handling.mode',
+    type: z.enum(['precise', 'double', 'string']),
+    default: 'precise',
+    env: 'RESTAGE_DEBEZIUM_DECIMAL_HANDLING_MODE',
+    example: 'string',
+    about: 'numeric and money. Only `string` has NaN and the infinities.',
+  },
+  {
+    path: 'debezium.time.precision.mode',
+    type: z.enum(['adaptive', 'adaptive_time_microseconds', 'connect', 'isostring', 'microseconds', 'nanoseconds']),
+    default: 'adaptive',
+    env: 'RESTAGE_DEBEZIUM_TIME_PRECISION_MODE',
+    example: 'connect',
+    about: 'date, time and timestamp. `connect` cuts to milliseconds.',
+  },
+  {
+    path: 'debezium.interval.handling.mode',
+    type: z.enum(['numeric', 'string']),
+    default: 'numeric',
+    env: 'RESTAGE_DEBEZIUM_INTERVAL_HANDLING_MODE',
+    example: 'string',
+    about: 'interval: microseconds, a month counted as 30.4375 days, or ISO 8601 text.',
+  },
+  {
+    path: 'debezium.binary.handling.mode',
+    type: z.enum(['bytes', 'base64', 'base64-url-safe', 'hex']),
+    default: 'bytes',
+    env: 'RESTAGE_DEBEZIUM_BINARY_HANDLING_MODE',
+    example: 'hex',
+    about: 'bytea.',
+  },
+  {
+    path: 'debezium.hstore.handling.mode',
+    type: z.enum(['json', 'map']),
+    default: 'json',
+    env: 'RESTAGE_DEBEZIUM_HSTORE_HANDLING_MODE',
+    example: 'map',
+    about: 'hstore.',
+  },
+  {
+    path: 'debezium.tombstones.on.delete',
+    type: z.boolean(),
+    default: true,
+    env: 'RESTAGE_DEBEZIUM_TOMBSTONES_ON_DELETE',
+    example: 'false',
+    about: 'A record without value after every delete event.',
+  },
+  {
+    path: 'debezium.provide.transaction.metadata',
+    type: z.boolean(),
+    default: false,
+    env: 'RESTAGE_DEBEZIUM_PROVIDE_TRANSACTION_METADATA',
+    example: 'true',
+    about: "Each event's place in its transaction, and BEGIN and END on `<name>.transaction`. Raw topics only.",
+  },
+  {
+    path: 'debezium.unavailable.value.placeholder',
+    type: text,
+    default: '__debezium_unavailable_value',
+    env: 'RESTAGE_DEBEZIUM_UNAVAILABLE_VALUE_PLACEHOLDER',
+    example: '__unchanged',
+    about: 'Stands for a TOASTed value that an UPDATE left alone.',
+  },
+  {
+    path: 'debezium.skipped.operations',
+    type: z.enum(['t', 'none']),
+    default: 't',
+    env: 'RESTAGE_DEBEZIUM_SKIPPED_OPERATIONS',
+    example: 'none',
+    about: "`t` leaves TRUNCATE out of the tables' topics; Restage's own readers know it from the manifests.",
+  },
+  {
+    path: 'debezium.heartbeat.interval.ms',
+    type: z.number().int().min(0).max(600_000),
+    default: 0,
+    env: 'RESTAGE_DEBEZIUM_HEARTBEAT_INTERVAL_MS',
+    example: '10000',
+    about: 'A record on `__debezium-heartbeat.<name>` this often; 0 writes none. Raw topics only. Milliseconds.',
+  },
+  {
+    path: 'debezium.extended.headers.enabled',
+    type: z.boolean(),
+    default: true,
+    env: 'RESTAGE_DEBEZIUM_EXTENDED_HEADERS_ENABLED',
+    example: 'false',
+    about: "Debezium's headers `__debezium.context.…` on every event.",
+  },
+] as const satisfies readonly Option[];

@@ -1,0 +1,154 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { dataFolder } from '#infra/data-folder.ts';
+import { freePort } from '#infra/free-port.ts';
+import { readTail, ServerProcesses } from '#infra/processes.ts';
+import { projectRoot } from '#infra/project-root.ts';
+import { testKafka } from './servers.ts';
+import { until } from './until.ts';
+
+const run = promisify(execFile);
+/** As infra/debezium/pom.xml has it. */
+export const DEBEZIUM_VERSION = '3.5.0.Final';
+const START_TIMEOUT_MS = 90_000;
+
+/** One Kafka Connect worker with Debezium's connectors, from Kafka's own jars. `await using` stops it. */
+export interface ConnectWorker extends AsyncDisposable {
+  /** Adds a connector and waits until its task runs. */
+  add(name: string, config: Readonly<Record<string, string>>): Promise<void>;
+  remove(name: string): Promise<void>;
+  /** The task's stack trace where it failed, else null. */
+  failure(name: string): Promise<string | null>;
+  readonly logFile: string;
+}
+
+export async function startConnectWorker(): Promise<ConnectWorker> {
+  const root = projectRoot();
+  const plugins = await fetchDebezium(root);
+  const folder = dataFolder(root);
+  const processes = new ServerProcesses(join(folder, 'servers'));
+  const port = await freePort();
+  const dir = join(folder, `connect-${process.pid}-${port}`);
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(join(dir, 'worker.properties'), workerProperties(dir, plugins, port));
+  const server = processes.launch({
+    name: `Kafka Connect on port ${port}`,
+    command: 'java',
+    args: [
+      '-Xmx512m',
+      '-XX:TieredStopAtLevel=1',
+      '-XX:+UseSerialGC',
+      '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+      '-cp',
+      join(root, '.restage', kafkaFolder(root), 'lib', '*'),
+      'org.apache.kafka.connect.cli.ConnectStandalone',
+      join(dir, 'worker.properties'),
+    ],
+    user: null,
+    logFile: join(dir, 'worker.log'),
+    stopSignal: 'SIGTERM',
+    killSignal: 'SIGKILL',
+    temporaryDir: dir,
+    outlivesUs: false,
+  });
+  const url = `http://127.0.0.1:${port}`;
+  await until(
+    async () => {
+      if (!server.isRunning()) throw new Error(`Kafka Connect ended: ${readTail(server.logFile)}`);
+      return (await fetch(`${url}/connectors`)).ok;
+    },
+    { what: 'Kafka Connect to answer', timeoutMs: START_TIMEOUT_MS },
+  );
+  const failure = async (name: string): Promise<string | null> => {
+    const status = await connectorStatus(url, name);
+    return status?.tasks.find((task) => task.state === 'FAILED')?.trace ?? null;
+  };
+  return {
+    logFile: server.logFile,
+    failure,
+    async add(name, config) {
+      const response = await fetch(`${url}/connectors`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name, config }),
+      });
+      if (!response.ok) throw new Error(`connector ${name} was refused: ${await response.text()}`);
+      await until(
+        async () => {
+          const trace = await failure(name);
+          if (trace !== null) return trace;
+          return (await connectorStatus(url, name))?.tasks.some((task) => task.state === 'RUNNING');
+        },
+        { what: `connector ${name} to run` },
+      );
+    },
+    async remove(name) {
+      await fetch(`${url}/connectors/${name}`, { method: 'DELETE' });
+      await until(async () => (await connectorStatus(url, name)) === null, { what: `connector ${name} to be gone` });
+    },
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
+}
+
+interface ConnectorStatus {
+  readonly tasks: readonly { readonly state: string; readonly trace?: string }[];
+}
+
+async function connectorStatus(url: string, name: string): Promise<ConnectorStatus | null> {
+  const response = await fetch(`${url}/connectors/${name}/status`);
+  return response.ok ? ((await response.json()) as ConnectorStatus) : null;
+}
+
+/** The folder of the unpacked connectors, fetched by Maven on first use. */
+async function fetchDebezium(root: string): Promise<string> {
+  const home = join(root, '.restage', `debezium-${DEBEZIUM_VERSION}`);
+  if (existsSync(home)) return home;
+  const unfinished = `${home}.${process.pid}`;
+  mkdirSync(unfinished, { recursive: true });
+  try {
+    const pom = join(root, 'infra', 'debezium', 'pom.xml');
+    const archives = join(unfinished, 'archives');
+    await run('mvn', [
+      '-q',
+      '-B',
+      '-f',
+      pom,
+      'dependency:copy-dependencies',
+      '-DexcludeTransitive=true',
+      `-DoutputDirectory=${archives}`,
+    ]);
+    for (const archive of readdirSync(archives)) await run('tar', ['-xzf', join(archives, archive), '-C', unfinished]);
+    rmSync(archives, { recursive: true });
+    renameSync(unfinished, home);
+  } finally {
+    rmSync(unfinished, { recursive: true, force: true });
+  }
+  return home;
+}
+
+function kafkaFolder(root: string): string {
+  const folder = readdirSync(join(root, '.restage')).find((name) => name.startsWith('kafka-'));
+  if (folder === undefined) throw new Error("Kafka's jars are missing: npm test fetches them");
+  return folder;
+}
+
+/** Kafka: "Kafka Connect Configs". */
+function workerProperties(dir: string, plugins: string, port: number): string {
+  const settings: Readonly<Record<string, string | number | boolean>> = {
+    'bootstrap.servers': testKafka(),
+    'key.converter': 'org.apache.kafka.connect.json.JsonConverter',
+    'value.converter': 'org.apache.kafka.connect.json.JsonConverter',
+    'offset.storage.file.filename': join(dir, 'offsets'),
+    'offset.flush.interval.ms': 500,
+    'plugin.path': plugins,
+    'plugin.discovery': 'service_load',
+    'connector.client.config.override.policy': 'All',
+    listeners: `http://127.0.0.1:${port}`,
+    'task.shutdown.graceful.timeout.ms': 2_000,
+  };
+  return Object.entries(settings)
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join('');
+}
