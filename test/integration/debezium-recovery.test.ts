@@ -57,7 +57,7 @@ test('through kills in the load and inside a transaction, a reader that keeps th
       `BEGIN; UPDATE item SET n = n + 10; UPDATE item SET id = id + 100000 WHERE id % 1000 = 0; DELETE FROM item WHERE id % 3 = 0; COMMIT`,
     );
     await killWhen(loading, () => isInsideTransaction(kafka, name));
-    await using _last = startProducer(file);
+    await using lastLife = startProducer(file);
     await source.client.query(`INSERT INTO item VALUES (${LAST_ID}, 0)`);
     let left = 3;
     let isThere = false;
@@ -77,6 +77,7 @@ test('through kills in the load and inside a transaction, a reader that keeps th
     expect(events.slice(firstStreamed).filter(({ op }) => op === 'r')).toEqual([]);
     expectTransactions(events, boundariesOf(records, `${name}.transaction`));
     expect(records.some((one) => one.topic.startsWith('__debezium-heartbeat.'))).toBe(true);
+    expect(lastLife.hasEnded()).toBe(false);
   } finally {
     await Promise.all([kafka.close(), rm(dir, { recursive: true })]);
   }
