@@ -228,6 +228,7 @@ async function startConnector(name: string, options: Options): Promise<void> {
   );
 }
 
+/** Without heartbeats at rest: Debezium counts them as logical messages. */
 async function startProducer(name: string, profile: string, options: Options, registryUrl?: string): Promise<void> {
   const given = Object.entries(options).map(
     ([key, value]) => `  ${key}: ${/^(true|false)$/.test(value) ? value : `"${value}"`}\n`,
@@ -241,6 +242,7 @@ source:
   ${profile}
   postgres: { url: "${source.url}" }
   tables: ["public.*"]
+  heartbeatMs: 600000
 ${given.length === 0 ? '' : `debezium:\n${given.join('')}`}`,
   );
   await restartProducer(name);
@@ -264,7 +266,7 @@ async function startShaped(): Promise<void> {
     fileOf(name),
     `name: ${name}
 kafka: { brokers: ["${testKafka()}"] }
-source: { postgres: { url: "${source.url}" }, tables: ["public.*"] }
+source: { postgres: { url: "${source.url}" }, tables: ["public.*"], heartbeatMs: 600000 }
 transform: { outputs: [{ name: dbz, profile: debezium }] }
 `,
   );
