@@ -35,13 +35,15 @@ const NO_STRUCTURE = 0;
 export class DebeziumStream {
   readonly #options: DebeziumStreamOptions;
   #transaction: OpenTransaction | null = null;
+  /** null before this life's first commit: then it is how far Kafka is. */
+  #lastCommit: Lsn | null = null;
 
   constructor(options: DebeziumStreamOptions) {
     this.#options = options;
   }
 
   begin({ xid, xid64, commitTime }: TransactionFacts & { readonly xid64: bigint }): void {
-    const lastCommit = this.#options.epochs.reached;
+    const lastCommit = this.#lastCommit ?? this.#options.epochs.reached;
     this.#transaction = { xid, xid64, commitTime, lastCommit, counts: new Map(), total: 0, last: null };
   }
 
@@ -80,6 +82,7 @@ export class DebeziumStream {
   commit(lsn: Lsn): void {
     const transaction = this.#transaction;
     this.#transaction = null;
+    this.#lastCommit = lsn;
     if (transaction === null || transaction.last === null) return;
     const counts = [...transaction.counts.values()].map(({ table, count }) => [table, count] as const);
     const end = this.#options.records.end(transaction, lsn, counts);

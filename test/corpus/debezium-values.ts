@@ -184,6 +184,7 @@ export const DEBEZIUM_CHANGES: readonly string[] = [
   `INSERT INTO generated (a) VALUES (5); UPDATE generated SET a = 6 WHERE a = 4`,
   `INSERT INTO stock SELECT id + 100, name, price * 2, made, day, at, NULL, many, ratio, doc, uid, bin, small, hour, note FROM stock WHERE id < 20;
    UPDATE stock SET price = NULL, name = name || '!' WHERE id % 5 = 0; UPDATE stock SET id = id + 1000 WHERE id % 7 = 0; DELETE FROM stock WHERE id % 11 = 0`,
+  `ALTER TABLE pairs ADD COLUMN later int8 NOT NULL DEFAULT 7; INSERT INTO pairs VALUES ('w', 9, 1, 9007199254740993); DELETE FROM pairs WHERE a = 4`,
   `INSERT INTO cleared VALUES (2, 'infinity'); TRUNCATE cleared; INSERT INTO cleared VALUES (3, NULL)`,
 ];
 

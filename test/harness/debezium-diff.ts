@@ -17,8 +17,8 @@ export interface Difference {
 export interface AllowedDifference {
   readonly name: string;
   readonly why: string;
-  /** Only the longer matrix of options comes by it. */
-  readonly onlyInMatrix?: true;
+  /** A run may do without it: timing decides, or only the longer matrix of options asks for it. */
+  readonly isOccasional?: true;
   readonly covers: (difference: Difference) => boolean;
 }
 

@@ -57,7 +57,7 @@ test('through kills in the load and inside a transaction, a reader that keeps th
       `BEGIN; UPDATE item SET n = n + 10; UPDATE item SET id = id + 100000 WHERE id % 1000 = 0; DELETE FROM item WHERE id % 3 = 0; COMMIT`,
     );
     await killWhen(loading, () => isInsideTransaction(kafka, name));
-    await using last = startProducer(file);
+    await using lastLife = startProducer(file);
     await source.client.query(`INSERT INTO item VALUES (${LAST_ID}, 0)`);
     let left = 3;
     let isThere = false;
@@ -73,11 +73,12 @@ test('through kills in the load and inside a transaction, a reader that keeps th
     const events = eventsOf(records, `${name}.public.item`);
     const { rows } = await source.client.query<Row>('SELECT id, n FROM item ORDER BY id');
     expect(replay(events)).toEqual(rows);
-    expect(last.hasEnded()).toBe(false);
+    expect(lastLife.hasEnded()).toBe(false);
     const firstStreamed = events.findIndex(({ op }) => op !== 'r');
     expect(events.slice(firstStreamed).filter(({ op }) => op === 'r')).toEqual([]);
     expectTransactions(events, boundariesOf(records, `${name}.transaction`));
     expect(records.some((one) => one.topic.startsWith('__debezium-heartbeat.'))).toBe(true);
+    expect(lastLife.hasEnded()).toBe(false);
   } finally {
     await Promise.all([kafka.close(), rm(dir, { recursive: true })]);
   }

@@ -117,7 +117,7 @@ test('check names the columns that are left out', async () => {
 });
 
 test('no allowance is left that nothing needs: it would hide the next fault', () => {
-  const needed = [...ALLOWED, ...ALLOWED_SHAPED].filter(({ onlyInMatrix }) => IS_WHOLE_MATRIX || onlyInMatrix !== true);
+  const needed = [...ALLOWED, ...ALLOWED_SHAPED].filter(({ isOccasional }) => isOccasional !== true);
   expect(needed.map(({ name }) => name).filter((name) => !used.has(name))).toEqual([]);
 });
 
@@ -228,6 +228,7 @@ async function startConnector(name: string, options: Options): Promise<void> {
   );
 }
 
+/** Without heartbeats at rest: Debezium counts them as logical messages. */
 async function startProducer(name: string, profile: string, options: Options, registryUrl?: string): Promise<void> {
   const given = Object.entries(options).map(
     ([key, value]) => `  ${key}: ${/^(true|false)$/.test(value) ? value : `"${value}"`}\n`,
@@ -241,6 +242,7 @@ source:
   ${profile}
   postgres: { url: "${source.url}" }
   tables: ["public.*"]
+  heartbeatMs: 600000
 ${given.length === 0 ? '' : `debezium:\n${given.join('')}`}`,
   );
   await restartProducer(name);
@@ -264,7 +266,7 @@ async function startShaped(): Promise<void> {
     fileOf(name),
     `name: ${name}
 kafka: { brokers: ["${testKafka()}"] }
-source: { postgres: { url: "${source.url}" }, tables: ["public.*"] }
+source: { postgres: { url: "${source.url}" }, tables: ["public.*"], heartbeatMs: 600000 }
 transform: { outputs: [{ name: dbz, profile: debezium }] }
 `,
   );
@@ -362,7 +364,7 @@ async function decode(registryClient: SchemaRegistry, bytes: Buffer | null): Pro
 /** Both decoders' values in one form: what differs by the pipelines' names, clocks and snapshots is taken out. */
 function comparable(record: unknown): unknown {
   const text = JSON.stringify(record, (key, value: unknown) => {
-    if (/^(ts_ms|ts_us|ts_ns|lsn|sequence|name)$/.test(key) && typeof value !== 'object') return 'left out';
+    if (/^(ts_ms|ts_us|ts_ns|lsn|sequence|name|snapshot)$/.test(key) && typeof value !== 'object') return 'left out';
     // JSON has the shortest digits of a float, Avro its bits.
     if (key === 'c_float4' && typeof value === 'number') return Math.fround(value);
     if (key === 'a_float4' && Array.isArray(value))
