@@ -2,7 +2,7 @@ import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { backoffMs, pause } from '#core/backoff.ts';
 import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
-import { describeError } from '#core/errors.ts';
+import { describeError, RestageError } from '#core/errors.ts';
 import { exitCodeOf, reactTo, type ExitCode } from '#core/error-policy.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
@@ -114,7 +114,8 @@ async function repeatMain(loop: ServiceLoop, context: ServiceContext): Promise<E
       if (signal.aborted && reactTo(error).do === 'retry') return 0;
       const reaction = reactTo(error);
       const exitCode = exitCodeOf(error);
-      const isFirstContact = status.state === 'starting' && exitCode === 3;
+      const mayPass = error instanceof RestageError && error.kind === 'retry';
+      const isFirstContact = status.state === 'starting' && exitCode === 3 && !mayPass;
       status.detail = describeError(error);
       if (reaction.do === 'stop' || isFirstContact) {
         logger.error({ err: error, exitCode }, describeError(error));
