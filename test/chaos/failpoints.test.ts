@@ -57,7 +57,8 @@ test(
       test: addresses,
       seed: 11,
       fillers: 50,
-      writePauseMs: 40,
+      // The long form takes minutes, in most of which the transformer waits for its group's session of 10 s to end.
+      writePauseMs: isLongRun() ? 300 : 40,
     });
     const run = { config: pipeline.config };
     await storeStructures(await readConfig(pipeline.config, {}));

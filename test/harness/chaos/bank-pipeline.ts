@@ -22,7 +22,8 @@ export interface BankPipelineOptions {
   readonly writePauseMs: number;
 }
 
-const SETTLE_MS = 120_000;
+/** Leases of 10 s, back-off and starts included. */
+const STILL_MS = 60_000;
 /** So small that every huge transaction has several parts. */
 const PART_BYTES = 16_384;
 const HEARTBEAT_MS = 500;
@@ -75,19 +76,34 @@ export class BankPipeline implements AsyncDisposable {
     });
   }
 
-  /** All that is committed now has arrived. */
-  async arrive(timeoutMs = SETTLE_MS): Promise<bigint> {
-    const { source, target } = this.#options.test;
-    const lsn = await withClient(source, async (client) => {
-      const sql = `SELECT pg_logical_emit_message(true, 'restage', 'chaos')::text AS lsn`;
-      return (await client.query<{ lsn: string }>(sql)).rows[0]?.lsn ?? '';
-    });
-    const sql = 'SELECT FROM restage.checkpoint WHERE load_done AND through >= $1::pg_lsn';
-    await until(() => withClient(target, async (client) => (await client.query(sql, [lsn])).rowCount === 1), {
-      what: `the target to reach ${lsn}`,
-      timeoutMs,
-    });
+  /** All that is committed now has arrived. Waits as long as the target's position moves. */
+  async arrive(stillMs = STILL_MS): Promise<bigint> {
+    const { source } = this.#options.test;
+    const sql = `SELECT pg_logical_emit_message(true, 'restage', 'chaos')::text AS lsn`;
+    const asked = await withClient(source, (client) => client.query<{ lsn: string }>(sql));
+    const lsn = asked.rows[0]?.lsn ?? '';
+    let seen = '';
+    for (let through = await this.#through(lsn); through !== null; through = await this.#through(lsn)) {
+      seen = through;
+      await until(async () => (await this.#through(lsn)) !== seen, {
+        what: `the target to go on from ${seen} to ${lsn}`,
+        timeoutMs: stillMs,
+      });
+    }
     return parseLsn(lsn);
+  }
+
+  /** The target's position, null once it has reached `lsn` and the load is done. */
+  async #through(lsn: string): Promise<string | null> {
+    return await withClient(this.#options.test.target, async (client) => {
+      const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.checkpoint')`);
+      if (known.rowCount === 0) return 'none';
+      const { rows } = await client.query<{ through: string; done: boolean }>(
+        'SELECT through::text AS through, load_done AND through >= $1::pg_lsn AS done FROM restage.checkpoint',
+        [lsn],
+      );
+      return rows[0]?.done === true ? null : (rows[0]?.through ?? 'none');
+    });
   }
 
   /** Stops the writer, waits until all has arrived, and gives everything that is wrong by any oracle. */
