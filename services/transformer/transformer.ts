@@ -229,12 +229,12 @@ class TransformerRun {
 
   /** While chunks are passed on the shaped stream stands still: it has not what the raw one wrote meanwhile. */
   #reached({
-    snapshot,
     through,
   }: Manifest): Pick<ManifestDraft, 'epoch' | 'through' | 'lastCommit' | 'lastOrdinal' | 'commitTime'> {
     const last = this.#last?.manifest;
     if (last === undefined)
-      return { epoch: 0, through: snapshot ?? through, lastCommit: null, lastOrdinal: 0, commitTime: null };
+      // The plan's: no epoch of the stream comes before it. Its snapshot may be later than epochs that are still to be passed on.
+      return { epoch: 0, through, lastCommit: null, lastOrdinal: 0, commitTime: null };
     const { epoch, lastCommit, lastOrdinal, commitTime } = last;
     return { epoch, through: last.through, lastCommit, lastOrdinal, commitTime };
   }
