@@ -1,24 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { compareStructures, numberColumns, type AddedColumn } from '#core/structure-change.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
+import { makeColumn } from '../../test/harness/structures.ts';
 
 const untold = (name: string): Error => new Error(`untold ${name}`);
-
-function column(name: string, type = 'text', more: Partial<ColumnStructure> = {}): ColumnStructure {
-  return {
-    name,
-    type,
-    typeSchema: 'pg_catalog',
-    typeName: type,
-    modifiers: '',
-    json: 'text',
-    notNull: false,
-    generated: false,
-    identity: '',
-    enumLabels: null,
-    ...more,
-  };
-}
 
 function table(...columns: readonly ColumnStructure[]): TableStructure {
   return {
@@ -74,8 +59,8 @@ describe('compareStructures', () => {
   it('tells a rename by the number, also together with another type', () => {
     expect(
       compareStructures(
-        table(column('a', 'int4'), column('b')),
-        table(column('c', 'int8'), column('b')),
+        table(makeColumn('a', 'int4'), makeColumn('b', 'text')),
+        table(makeColumn('c', 'int8'), makeColumn('b', 'text')),
         { before: numbers('a', 'b'), after: numbers('c', 'b') },
         NONE,
       ),
@@ -88,8 +73,8 @@ describe('compareStructures', () => {
   it('adds with the value that older rows have and the default of later ones', () => {
     expect(
       compareStructures(
-        table(column('a')),
-        table(column('a'), column('b')),
+        table(makeColumn('a', 'text')),
+        table(makeColumn('a', 'text'), makeColumn('b', 'text')),
         { before: numbers('a'), after: numbers('a', 'b') },
         new Map([['b', { missing: '7', expression: 'random()' }]]),
       ),
@@ -99,8 +84,8 @@ describe('compareStructures', () => {
   it('drops before it renames to the same name, and a column made again under its name is another one', () => {
     expect(
       compareStructures(
-        table(column('a'), column('b')),
-        table(column('a')),
+        table(makeColumn('a', 'text'), makeColumn('b', 'text')),
+        table(makeColumn('a', 'text')),
         { before: numbers('a', 'b'), after: new Map([['a', 2]]) },
         NONE,
       ),
@@ -110,8 +95,8 @@ describe('compareStructures', () => {
     ]);
     expect(
       compareStructures(
-        table(column('a')),
-        table(column('a')),
+        table(makeColumn('a', 'text')),
+        table(makeColumn('a', 'text')),
         { before: numbers('a'), after: new Map([['a', 2]]) },
         NONE,
       ).map(({ kind }) => kind),
@@ -121,8 +106,8 @@ describe('compareStructures', () => {
   it('sees labels, and leaves generated columns alone', () => {
     expect(
       compareStructures(
-        table(column('m', 'mood', { enumLabels: ['a'] }), column('g', 'int4', { generated: true })),
-        table(column('m', 'mood', { enumLabels: ['a', 'b'] })),
+        table(makeColumn('m', 'mood', { enumLabels: ['a'] }), makeColumn('g', 'int4', { generated: true })),
+        table(makeColumn('m', 'mood', { enumLabels: ['a', 'b'] })),
         { before: numbers('m'), after: numbers('m') },
         NONE,
       ),

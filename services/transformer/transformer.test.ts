@@ -9,16 +9,17 @@ import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts'
 import { chunkHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { structureRecord } from '#core/structure-record.ts';
-import type { ColumnStructure, TableStructure } from '#core/structure.ts';
+import type { TableStructure } from '#core/structure.ts';
 import { readHeaders, STAMP, unseal } from '../../test/harness/batch-records.ts';
+import { makeColumn, makeTable } from '../../test/harness/structures.ts';
 import { EventShaper } from './event-shaper.ts';
 import { transform } from './transformer.ts';
 
 const RAW = 'shop';
 const SHAPED = 'shop.shaped.main.v1';
-const columns = [column('id', 'int4'), column('type', 'text'), column('__proto__', 'text')];
-const orders = table('orders', columns);
-const other = table('other', columns);
+const columns = [makeColumn('id', 'int4'), makeColumn('type', 'text'), makeColumn('__proto__', 'text')];
+const orders = makeTable(RAW, 'orders', columns);
+const other = makeTable(RAW, 'other', columns);
 const rename: RuleConfig = {
   table: { schema: 'public', table: 'orders' },
   rename: { schema: 'public', table: 'sales' },
@@ -373,31 +374,4 @@ function nameOf({ schema, table: name, topic }: TableStructure): { schema: strin
 
 function buffer(text: string | null): Buffer | null {
   return text === null ? null : Buffer.from(text);
-}
-
-function table(name: string, of: readonly ColumnStructure[]): TableStructure {
-  return {
-    schema: 'public',
-    table: name,
-    topic: `${RAW}.public.${name}`,
-    columns: of,
-    primaryKey: ['id'],
-    uniques: [],
-    identity: { kind: 'full', columns: ['id'], isFull: true },
-  };
-}
-
-function column(name: string, typeName: string): ColumnStructure {
-  return {
-    name,
-    typeName,
-    type: typeName,
-    json: typeName === 'int4' ? 'integer' : 'text',
-    typeSchema: 'pg_catalog',
-    modifiers: '',
-    notNull: false,
-    generated: false,
-    identity: '',
-    enumLabels: null,
-  };
 }
