@@ -100,6 +100,13 @@ function reasonOf(error: unknown): string {
   return cause instanceof Error && cause.message !== '' ? ` (${cause.message})` : '';
 }
 
+/** The controller's reason: the brokers are registered, but none is in service (Kafka: KIP-631, fenced brokers). */
+function saysBrokersAreComing(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null) return false;
+  if ('serverErrorMessage' in error && /fenced/i.test(String(error.serverErrorMessage))) return true;
+  return 'errors' in error && Array.isArray(error.errors) && error.errors.some(saysBrokersAreComing);
+}
+
 export function kafkaError(error: unknown, brokers: readonly string[]): RestageError {
   if (error instanceof RestageError) return error;
   const code = protocolCode(error);
@@ -130,6 +137,12 @@ export function kafkaError(error: unknown, brokers: readonly string[]): RestageE
       where,
       cause: error,
       fix: "allow the user to create, read and write the pipeline's topics, groups and transactional ids (ACLs, policies)",
+    });
+  if (code === 'INVALID_REPLICATION_FACTOR' && saysBrokersAreComing(error))
+    return new RestageError('kafka_fault', 'every broker of Kafka is on its way up or down', {
+      where,
+      cause: error,
+      fix: 'nothing, if they are being restarted; else see that they run',
     });
   if (code === 'INVALID_REPLICATION_FACTOR')
     return new RestageError('config_invalid', 'Kafka has fewer brokers than kafka.topics.replicationFactor asks for', {
