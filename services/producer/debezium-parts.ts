@@ -2,7 +2,7 @@ import { PipelineRecords } from '#core/debezium/pipeline-records.ts';
 import type { DebeziumSource } from '#core/debezium/table-events.ts';
 import { DebeziumHeartbeat } from './debezium-heartbeat.ts';
 import type { ManifestBook } from './manifest-book.ts';
-import type { ProducerParts } from './producer.ts';
+import type { ProducerParts } from './producer-parts.ts';
 
 /** What profile `debezium` adds to a producer. */
 export interface DebeziumParts {

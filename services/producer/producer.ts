@@ -8,15 +8,8 @@ import { createSlot, readSlot } from '#adapters/postgres/source/slot.ts';
 import { currentLsn, identifySource } from '#adapters/postgres/source/source-identity.ts';
 import { pause } from '#core/backoff.ts';
 import { BoundedQueue } from '#core/bounded-queue.ts';
-import { hasDebezium, type Config } from '#core/config.ts';
-import type { PauseGate } from '#core/control.ts';
-import type { EpochReader } from '#core/epoch-reader.ts';
-import type { EpochWriter } from '#core/epoch-writer.ts';
-import type { Failpoints } from '#core/failpoints.ts';
-import type { ConverterFactory } from '#core/debezium/record-converter.ts';
-import type { Logger } from '#core/log.ts';
+import { hasDebezium } from '#core/config.ts';
 import { Notifier } from '#core/notifier.ts';
-import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, type TableName } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
@@ -29,33 +22,13 @@ import type { LoadItem } from './load-item.ts';
 import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import { loadTables, type LoadSnapshot } from './loader.ts';
 import { ManifestBook } from './manifest-book.ts';
+import type { ProducerParts } from './producer-parts.ts';
 import { Publisher } from './publisher.ts';
 import { RelationBook } from './relation-book.ts';
 import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
 import { findUnfinished } from './unfinished-load.ts';
 import { WrittenStructures } from './written-structures.ts';
-
-/** What one attempt of the producer needs; everything that talks to the outside is handed in. */
-export interface ProducerParts {
-  readonly config: Config;
-  readonly version: string;
-  readonly application: string;
-  readonly writer: EpochWriter;
-  readonly reader: EpochReader;
-  readonly connect: (settings?: Record<string, string>) => Promise<pg.Client>;
-  readonly connectReplication: () => Promise<pg.Client>;
-  readonly ensureTopics: (tables: readonly { readonly topic: string }[]) => Promise<void>;
-  /** How keys and values of profile `debezium` are written. */
-  readonly converters: ConverterFactory;
-  /** Values of the topic of structures, each key's latest. */
-  readonly readStructures: () => Promise<Iterable<Buffer>>;
-  readonly status: ServiceStatus;
-  readonly gate: PauseGate;
-  readonly logger: Logger;
-  readonly failpoints: Failpoints;
-  readonly clock: () => number;
-}
 
 const PARTS_WAITING = 2;
 const LOAD_ITEMS_WAITING = 4;

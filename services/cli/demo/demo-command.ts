@@ -7,9 +7,9 @@ import { RestageError } from '#core/errors.ts';
 import { freePort } from '#infra/free-port.ts';
 import { sayDashboard } from './dashboard-address.ts';
 import { WATCHED } from '../parent-watch.ts';
-import { formatTableText } from './report.ts';
+import { formatTableText, type DemoResult } from './report.ts';
 import { startDemoServers, type DemoServers } from './demo-servers.ts';
-import { prove, type Proof } from './proof.ts';
+import { prove } from './proof.ts';
 import { sabotageTarget, type Sabotage } from './sabotage.ts';
 import type { ShopSize } from './sample-shop.ts';
 import { readProgress } from './target-progress.ts';
@@ -26,15 +26,6 @@ export interface DemoOptions {
   /** Seconds of streaming after the load, while the writer goes on. */
   readonly streamSeconds: number;
   readonly sabotage: Sabotage | null;
-}
-
-export interface DemoResult {
-  readonly rows: number;
-  readonly loadSeconds: number;
-  readonly transactions: number;
-  readonly changes: number;
-  readonly drainSeconds: number;
-  readonly proof: Proof;
 }
 
 const WRITERS = 2;

@@ -1,4 +1,14 @@
-import type { DemoResult } from './demo-command.ts';
+import type { Proof } from './proof.ts';
+
+/** What the demo did, and what its proof found. */
+export interface DemoResult {
+  readonly rows: number;
+  readonly loadSeconds: number;
+  readonly transactions: number;
+  readonly changes: number;
+  readonly drainSeconds: number;
+  readonly proof: Proof;
+}
 
 const number = (value: number): string => value.toLocaleString('en').padStart(12);
 

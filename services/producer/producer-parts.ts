@@ -1,0 +1,30 @@
+import type pg from 'pg';
+import type { Config } from '#core/config.ts';
+import type { PauseGate } from '#core/control.ts';
+import type { EpochReader } from '#core/epoch-reader.ts';
+import type { EpochWriter } from '#core/epoch-writer.ts';
+import type { Failpoints } from '#core/failpoints.ts';
+import type { ConverterFactory } from '#core/debezium/record-converter.ts';
+import type { Logger } from '#core/log.ts';
+import type { ServiceStatus } from '#core/status.ts';
+
+/** What one attempt of the producer needs; everything that talks to the outside is handed in. */
+export interface ProducerParts {
+  readonly config: Config;
+  readonly version: string;
+  readonly application: string;
+  readonly writer: EpochWriter;
+  readonly reader: EpochReader;
+  readonly connect: (settings?: Record<string, string>) => Promise<pg.Client>;
+  readonly connectReplication: () => Promise<pg.Client>;
+  readonly ensureTopics: (tables: readonly { readonly topic: string }[]) => Promise<void>;
+  /** How keys and values of profile `debezium` are written. */
+  readonly converters: ConverterFactory;
+  /** Values of the topic of structures, each key's latest. */
+  readonly readStructures: () => Promise<Iterable<Buffer>>;
+  readonly status: ServiceStatus;
+  readonly gate: PauseGate;
+  readonly logger: Logger;
+  readonly failpoints: Failpoints;
+  readonly clock: () => number;
+}
