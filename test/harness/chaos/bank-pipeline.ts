@@ -113,13 +113,14 @@ export class BankPipeline implements AsyncDisposable {
     await this.rest();
     expect(this.#written).toBeGreaterThan(50);
     const lsn = await this.arrive();
+    for (const watcher of this.#watchers)
+      await until(() => watcher.looks() > 0, { what: 'a watcher to see something' });
     const seen = await Promise.all(this.#watchers.map((watcher) => watcher.stop()));
-    for (const { looks } of seen) expect(looks).toBeGreaterThan(0);
     const raw = await readTopics(brokers, name, lsn);
     const shaped = await readTopics(brokers, `${name}.shaped.main.v1`, lsn);
     const truth = await withClient(source, (client) => readWitness(client, witnessOf(name)));
     return [
-      ...seen.flatMap(({ faults }) => faults),
+      ...seen.flat(),
       ...checkTopics(raw),
       ...checkTopics(shaped),
       ...compareHistories(

@@ -6,14 +6,11 @@ import { pause } from '#core/backoff.ts';
 import { parseLsn } from '#core/lsn.ts';
 import { BANK_FAULTS_SQL } from './bank.ts';
 
-/** What a watcher saw: how often it could look, and what was wrong. */
-export interface Sightings {
-  readonly looks: number;
-  readonly faults: readonly string[];
-}
-
 export interface Watcher {
-  stop(): Promise<Sightings>;
+  /** How often it could look so far. */
+  looks(): number;
+  /** Gives what was wrong. */
+  stop(): Promise<readonly string[]>;
 }
 
 const EVERY_MS = 100;
@@ -44,6 +41,7 @@ export function watchSlot(url: string, brokers: string, name: string, slot: stri
       : [];
   });
   return {
+    looks: () => watcher.looks(),
     async stop() {
       const seen = await watcher.stop();
       await pool.close();
@@ -77,10 +75,11 @@ function watch(url: string, look: (client: pg.Client) => Promise<string[] | null
     }
   })();
   return {
+    looks: () => looks,
     async stop() {
       ended.abort();
       await running;
-      return { looks, faults: [...faults] };
+      return [...faults];
     },
   };
 }
