@@ -87,6 +87,16 @@ export function requireOwnSlot(name: string, slot: SlotState | null, last: Manif
   }
 }
 
+/** The same, as a question. */
+export function isOwnSlot(name: string, slot: SlotState | null, last: Manifest | null): boolean {
+  try {
+    requireOwnSlot(name, slot, last);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 async function born(options: SlotOptions): Promise<BornSlot> {
   const keeper = await options.connectReplication();
   try {

@@ -1,6 +1,6 @@
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
-import { readLastManifest } from '#adapters/kafka/last-manifest.ts';
+import { readDecidedManifest } from '#adapters/kafka/last-manifest.ts';
 import { requireReadyRegistry } from '#adapters/registry/converters.ts';
 import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
@@ -12,7 +12,7 @@ import type { Config } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { requireOwnSlot } from './birth.ts';
+import { isOwnSlot, requireOwnSlot } from './birth.ts';
 import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
 
 export interface ReadySource {
@@ -41,10 +41,14 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
     await requireReadyKafka(pool, config.name, config.kafka.replicationFactor);
     await requireReadyRegistry(config);
     // The slot first: what it has confirmed is in Kafka by then (invariant 1).
-    const seen = await readSlot(client, name);
-    const last = (await readLastManifest(pool, config.name))?.manifest ?? null;
-    // One that is being born meanwhile is no missing one.
-    const slot = seen ?? (last === null ? null : await readSlot(client, name));
+    let slot = await readSlot(client, name);
+    const readLast = () => readDecidedManifest(pool, config.name, (manifest) => isOwnSlot(name, slot, manifest));
+    let last = await readLast();
+    if (slot === null && last !== null) {
+      // One that is being born meanwhile is no missing one.
+      slot = await readSlot(client, name);
+      last = await readLast();
+    }
     // Asked after Kafka: a producer that runs meanwhile moves both on.
     requireSameSource({ ...identity, position: await flushedLsn(client) }, last);
     await requireOwnWalsender(client, name, slot, `restage ${config.name} producer`);

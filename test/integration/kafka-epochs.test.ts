@@ -5,9 +5,10 @@ import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
 import { KafkaCodeError } from '#adapters/kafka/kafka-error.ts';
+import { readDecidedManifest } from '#adapters/kafka/last-manifest.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
-import { NO_FAILPOINTS } from '#core/failpoints.ts';
+import { NO_FAILPOINTS, type Failpoints } from '#core/failpoints.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { streamHeaders } from '#core/record.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
@@ -39,6 +40,14 @@ describe('epochs in Kafka', () => {
     expect(stored.manifest.total).toEqual({ rows: 0, events: 2005 });
     expect(await createKafkaEpochReader({ pool, prefix, logger }).last()).toEqual(stored);
 
+    await leaveUndecided();
+    let decided: number | null = null;
+    const reading = readDecidedManifest(pool, prefix, () => false).then((last) => (decided = last?.epoch ?? -1));
+    expect(await readDecidedManifest(pool, prefix, (last) => last?.epoch === 3)).toMatchObject({ epoch: 3 });
+    expect(decided).toBeNull();
+    await openWriter();
+    expect(await reading).toBe(3);
+
     const ours = await readBack(stored.offset);
     expect(ours.epochs).toEqual([1, 3]);
     expect(ours.values).toHaveLength(2005);
@@ -61,12 +70,22 @@ it('after a sign that leaders moved asks anew where topics live', async () => {
   expect((await pool.locate([topic])).size).toBe(0);
 });
 
-async function openWriter(): Promise<EpochWriter> {
+/** Data and manifest are there, and nobody said whether they count. */
+async function leaveUndecided(): Promise<void> {
+  const writer = await openWriter({
+    hit(name) {
+      if (name === 'producer.stream.manifest') throw new Error('it died');
+    },
+  });
+  await expect(writer.write(draft(4), records(4, 3))).rejects.toThrow('it died');
+}
+
+async function openWriter(failpoints: Failpoints = NO_FAILPOINTS): Promise<EpochWriter> {
   const writer = createKafkaEpochWriter({
     pool,
     prefix,
     transactionalId: prefix,
-    failpoints: NO_FAILPOINTS,
+    failpoints,
     service: 'producer',
     transactionTimeoutMs: 60_000,
     logger,

@@ -1,4 +1,5 @@
-import { parseManifest, type StoredManifest } from '#core/manifest.ts';
+import { pause } from '#core/backoff.ts';
+import { parseManifest, type Manifest, type StoredManifest } from '#core/manifest.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import { committedRecords } from './committed-records.ts';
 import type { ConnectionPool } from './connection-pool.ts';
@@ -7,12 +8,34 @@ import { fetchBatches } from './partition-reader.ts';
 
 /** Usually the last records are one manifest and its marker; aborted transactions make it look further. */
 const LOOK_BACK = 4n;
+const DECISION_POLL_MS = 100;
+/** A transaction that nobody ends is aborted after its time-out, 60 s. */
+const DECISION_LIMIT_MS = 70_000;
 
 /** The last committed manifest of a pipeline as it is now, also while its producer writes; null where there is none. */
 export async function readLastManifest(pool: ConnectionPool, prefix: string): Promise<StoredManifest | null> {
   const topic = epochsTopic(prefix);
   if (!(await pool.isThere(topic))) return null;
   return lastManifest(pool, topic, await endOffset(pool, topic, 'read_committed'));
+}
+
+/**
+ * The last manifest, once `isEnough` or once nothing written before this call is still to be decided. EndTxn is answered before readers see
+ * what it commits (Kafka: KIP-98, WriteTxnMarkers), so what a producer made known after its commit may be ahead of what is visible.
+ */
+export async function readDecidedManifest(
+  pool: ConnectionPool,
+  prefix: string,
+  isEnough: (last: Manifest | null) => boolean,
+): Promise<Manifest | null> {
+  const topic = epochsTopic(prefix);
+  if (!(await pool.isThere(topic))) return null;
+  const written = await endOffset(pool, topic, 'read_uncommitted');
+  for (const deadline = Date.now() + DECISION_LIMIT_MS; ; await pause(DECISION_POLL_MS)) {
+    const visible = await endOffset(pool, topic, 'read_committed');
+    const last = (await lastManifest(pool, topic, visible))?.manifest ?? null;
+    if (isEnough(last) || visible >= written || Date.now() > deadline) return last;
+  }
 }
 
 /** The last committed manifest before the offset `end`; null on an empty topic. */

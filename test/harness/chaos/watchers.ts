@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { pino } from 'pino';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
-import { readLastManifest } from '#adapters/kafka/last-manifest.ts';
+import { readDecidedManifest } from '#adapters/kafka/last-manifest.ts';
 import { pause } from '#core/backoff.ts';
 import { parseLsn } from '#core/lsn.ts';
 import { BANK_FAULTS_SQL } from './bank.ts';
@@ -26,7 +26,7 @@ export function watchTarget(url: string): Watcher {
   });
 }
 
-/** The slot first, then the last manifest: the slot must not be ahead (invariant 1). */
+/** The slot first, then the last manifest that was committed by then: the slot must not be ahead (invariant 1). */
 export function watchSlot(url: string, brokers: string, name: string, slot: string): Watcher {
   const kafka = { brokers: brokers.split(','), ssl: false, sasl: null, replicationFactor: 1 };
   const pool = createConnectionPool(kafka, { clientId: 'slot watcher', logger: pino({ level: 'silent' }) });
@@ -34,11 +34,10 @@ export function watchSlot(url: string, brokers: string, name: string, slot: stri
     const sql = 'SELECT confirmed_flush_lsn::text AS confirmed FROM pg_replication_slots WHERE slot_name = $1';
     const confirmed = (await client.query<{ confirmed: string | null }>(sql, [slot])).rows[0]?.confirmed ?? null;
     if (confirmed === null) return null;
-    const last = await readLastManifest(pool, name);
-    if (last === null || last.manifest.kind === 'intent') return null;
-    return parseLsn(confirmed) > parseLsn(last.manifest.through)
-      ? [`the slot is at ${confirmed}, the last manifest at ${last.manifest.through}`]
-      : [];
+    const isAhead = (through: string): boolean => parseLsn(confirmed) > parseLsn(through);
+    const last = await readDecidedManifest(pool, name, (manifest) => manifest !== null && !isAhead(manifest.through));
+    if (last === null || last.kind === 'intent') return null;
+    return isAhead(last.through) ? [`the slot is at ${confirmed}, the last manifest at ${last.through}`] : [];
   });
   return {
     looks: () => watcher.looks(),
