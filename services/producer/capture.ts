@@ -11,8 +11,8 @@ import type { RelationBook } from './relation-book.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
 
 export interface CaptureOptions {
-  readonly stream: ReplicationStream;
-  readonly book: RelationBook;
+  readonly stream: Pick<ReplicationStream, 'frames'>;
+  readonly book: Pick<RelationBook, 'learn' | 'hasNewLabel' | 'learnLabels'>;
   readonly assembler: ChangeAssembler;
   readonly epochs: StreamEpochs;
   readonly parts: BoundedQueue<StreamPart>;

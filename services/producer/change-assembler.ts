@@ -21,7 +21,7 @@ export const HEARTBEAT_PREFIX = 'restage.heartbeat';
 const NO_HEADERS = encodeHeaders([]);
 
 export interface AssemblerOptions {
-  readonly book: RelationBook;
+  readonly book: Pick<RelationBook, 'get' | 'noteTruncated' | 'requireNotRewritten'>;
   readonly epochs: StreamEpochs;
   readonly schemasTopic: string;
   /** What the topic of structures says; new records are noted here. */

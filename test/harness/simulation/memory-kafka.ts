@@ -1,0 +1,112 @@
+import type { EpochReader } from '#core/epoch-reader.ts';
+import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
+import { addToTotal, MANIFEST_FORMAT, totalOf, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
+import type { KafkaRecord } from '#core/record.ts';
+import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
+import { STAMP, unseal } from '../batch-records.ts';
+import type { Choices } from './choices.ts';
+
+/** A service's process died: whatever it had in memory is gone. */
+export class Death extends Error {
+  override readonly name = 'Death';
+}
+
+/** Topics of any number of pipelines in memory; aborted transactions leave holes in the offsets, as their markers do. */
+export class MemoryKafka {
+  readonly #topics = new Map<string, (KafkaRecord | null)[]>();
+  readonly #manifests = new Map<string, StoredManifest[]>();
+  readonly #ends = new Map<string, bigint>();
+
+  manifests(prefix: string): readonly StoredManifest[] {
+    return this.#manifests.get(epochsTopic(prefix)) ?? [];
+  }
+
+  records({ topic, first, last }: ManifestRange): KafkaRecord[] {
+    const slice = (this.#topics.get(topic) ?? []).slice(Number(first), Number(last) + 1);
+    return slice.flatMap((record) => record ?? []);
+  }
+
+  /** Values of a topic, holes left out. */
+  values(topic: string): Buffer[] {
+    return (this.#topics.get(topic) ?? []).flatMap((record) => record?.value ?? []);
+  }
+
+  /** `fates` decide which write is the last of this life: before its commit, or after it with the answer lost. */
+  writer(prefix: string, fates: Choices, onWritten: (stored: StoredManifest) => void): EpochWriter {
+    return {
+      open: () => Promise.resolve(),
+      close: () => Promise.resolve(),
+      last: () => Promise.resolve(this.manifests(prefix).at(-1) ?? null),
+      write: async (draft, data) => {
+        const fate = fates.of(10);
+        if (fate === 1) {
+          this.#abort(prefix, data);
+          throw new Death('before the commit');
+        }
+        const stored = this.#commit(prefix, draft, data);
+        onWritten(stored);
+        await Promise.resolve();
+        if (fate === 2) throw new Death('after the commit');
+        return stored;
+      },
+    };
+  }
+
+  /** `onEnd` is called when everything was handed over. */
+  reader(prefix: string, onEnd: () => void): EpochReader {
+    const manifests = (): readonly StoredManifest[] => this.manifests(prefix);
+    const records = (range: ManifestRange): KafkaRecord[] => this.records(range);
+    return {
+      async *manifests(from, signal) {
+        for (let next = from; !signal.aborted;) {
+          const found = manifests().filter(({ offset }) => offset >= next);
+          if (found.length === 0) return onEnd();
+          next = (found.at(-1)?.offset ?? next) + 1n;
+          yield found;
+        }
+      },
+      async *read(range) {
+        const all = records(range);
+        if (all.length !== range.count) throw new Error(`${range.topic}: a manifest names records that are not there`);
+        for (let at = 0; at < all.length; at += 3) yield all.slice(at, at + 3);
+      },
+      last: () => Promise.resolve(manifests().at(-1) ?? null),
+      end: () => Promise.resolve(this.#ends.get(epochsTopic(prefix)) ?? 0n),
+      close: () => Promise.resolve(),
+    };
+  }
+
+  #commit(prefix: string, draft: ManifestDraft, data: readonly PartitionRecords[]): StoredManifest {
+    const topic = epochsTopic(prefix);
+    const list = this.#manifests.get(topic) ?? [];
+    this.#manifests.set(topic, list);
+    const written = { ...draft, ranges: data.map((records) => this.#append(records)) };
+    const total = addToTotal(totalOf(list.at(-1)?.manifest ?? null), written, schemasTopic(prefix));
+    const stored = { offset: this.#ends.get(topic) ?? 0n, manifest: { ...written, format: MANIFEST_FORMAT, total } };
+    this.#ends.set(topic, stored.offset + 2n);
+    list.push(stored);
+    return stored;
+  }
+
+  #append({ topic, partition, batches }: PartitionRecords): ManifestRange {
+    const list = this.#topics.get(topic) ?? [];
+    this.#topics.set(topic, list);
+    const first = list.length;
+    for (const batch of batches)
+      for (const record of unseal(batch.seal(STAMP))) list.push({ ...record, offset: BigInt(list.length) });
+    const last = list.length - 1;
+    list.push(null);
+    return { topic, partition, first: String(first), last: String(last), count: last - first + 1 };
+  }
+
+  #abort(prefix: string, data: readonly PartitionRecords[]): void {
+    for (const { topic, batches } of data) {
+      const list = this.#topics.get(topic) ?? [];
+      this.#topics.set(topic, list);
+      const count = batches.reduce((sum, batch) => sum + batch.count, 0);
+      for (let hole = 0; hole <= count; hole += 1) list.push(null);
+    }
+    const topic = epochsTopic(prefix);
+    this.#ends.set(topic, (this.#ends.get(topic) ?? 0n) + 2n);
+  }
+}

@@ -1,0 +1,149 @@
+import type { ReplicationFrame } from '#adapters/postgres/source/replication-stream.ts';
+import { lsnOf, type Lsn } from '#core/lsn.ts';
+
+/** One statement of a made-up transaction; `row` chooses among the rows that are there. */
+export interface Statement {
+  readonly kind: 'insert' | 'update' | 'rekey' | 'delete' | 'truncate' | 'barrier';
+  readonly table: number;
+  readonly row: number;
+  readonly isBig: boolean;
+}
+
+/** Position, relation number and operation of one record that a topic must hold. */
+export type WalEvent = `${bigint}:${number} ${number} ${string}`;
+
+interface Transaction {
+  readonly commit: Lsn;
+  readonly end: Lsn;
+  readonly frames: readonly ReplicationFrame[];
+  readonly events: readonly WalEvent[];
+  /** Rows of each relation after it: id → value. */
+  readonly rows: ReadonlyMap<number, ReadonlyMap<number, string>>;
+}
+
+export const RELATIONS = [16_401, 16_402] as const;
+export const FIRST_LSN = lsnOf(1_000n);
+const STEP = 1_000n;
+const BIG = 'x'.repeat(900);
+
+/** A source's WAL: pgoutput's own bytes, and what the tables hold after each transaction. */
+export class MemoryWal {
+  readonly transactions: readonly Transaction[];
+
+  constructor(plan: readonly (readonly Statement[])[]) {
+    const rows = new Map<number, Map<number, string>>(RELATIONS.map((relation) => [relation, new Map()]));
+    this.transactions = plan.map((statements, index) => makeTransaction(index, statements, rows));
+  }
+
+  /** Where the WAL ends once so many transactions have committed. */
+  endOf(committed: number): Lsn {
+    return this.transactions[committed - 1]?.end ?? FIRST_LSN;
+  }
+
+  /** What a snapshot taken then sees. */
+  rowsAt(lsn: Lsn, relation: number): ReadonlyMap<number, string> {
+    const last = this.transactions.findLast(({ commit }) => commit < lsn);
+    return last?.rows.get(relation) ?? new Map<number, string>();
+  }
+
+  /** Every event of transactions that commit in [from, to). */
+  events(from: Lsn, to: Lsn): WalEvent[] {
+    return this.transactions.filter(({ commit }) => commit >= from && commit < to).flatMap(({ events }) => events);
+  }
+}
+
+function makeTransaction(
+  index: number,
+  statements: readonly Statement[],
+  rows: Map<number, Map<number, string>>,
+): Transaction {
+  const commit = lsnOf(FIRST_LSN + STEP * BigInt(index) + 700n);
+  const end = lsnOf(commit + 50n);
+  const frames: Buffer[] = [Buffer.concat([text('B'), int64(commit), int64(0n), int32(500 + index)])];
+  const events: WalEvent[] = [];
+  let ordinal = 0;
+  for (const statement of statements) {
+    const relation = RELATIONS[statement.table % RELATIONS.length] ?? RELATIONS[0];
+    const change = makeChange(
+      statement,
+      relation,
+      rows.get(relation) ?? new Map<number, string>(),
+      `${index}.${ordinal}`,
+    );
+    if (change === null) continue;
+    ordinal += 1;
+    frames.push(change.frame);
+    for (const op of change.ops) events.push(`${commit}:${ordinal} ${relation} ${op}`);
+  }
+  frames.push(Buffer.concat([text('C'), Buffer.of(0), int64(commit), int64(end), int64(0n)]));
+  return {
+    commit,
+    end,
+    events,
+    frames: frames.map((payload) => ({ kind: 'data', lsn: commit, payload })),
+    rows: new Map([...rows].map(([relation, table]) => [relation, new Map(table)])),
+  };
+}
+
+/** null where there is no row to change. A delete's tombstone is a record of its own. */
+function makeChange(
+  { kind, row, isBig }: Statement,
+  relation: number,
+  rows: Map<number, string>,
+  mark: string,
+): { readonly frame: Buffer; readonly ops: readonly string[] } | null {
+  const value = `${mark}${isBig ? BIG : ''}`;
+  const id = [...rows.keys()][row % Math.max(1, rows.size)] ?? -1;
+  const fresh = Math.max(0, ...rows.keys()) + 1 + row;
+  switch (kind) {
+    case 'insert':
+      rows.set(fresh, value);
+      return { frame: Buffer.concat([text('I'), int32(relation), text('N'), tuple(fresh, value)]), ops: ['c'] };
+    case 'update':
+      if (id < 0) return null;
+      rows.set(id, value);
+      return { frame: Buffer.concat([text('U'), int32(relation), text('N'), tuple(id, value)]), ops: ['u'] };
+    case 'rekey': {
+      if (id < 0) return null;
+      rows.delete(id);
+      rows.set(fresh, value);
+      const change = [text('U'), int32(relation), text('K'), tuple(id, null), text('N'), tuple(fresh, value)];
+      return { frame: Buffer.concat(change), ops: ['u'] };
+    }
+    case 'delete':
+      if (id < 0) return null;
+      rows.delete(id);
+      return { frame: Buffer.concat([text('D'), int32(relation), text('K'), tuple(id, null)]), ops: ['d', ''] };
+    case 'truncate':
+      rows.clear();
+      return { frame: Buffer.concat([text('T'), int32(1), Buffer.of(0), int32(relation)]), ops: [] };
+    case 'barrier': {
+      const content = Buffer.from(mark);
+      const head = [text('M'), Buffer.of(1), int64(0n), text('restage\0'), int32(content.length), content];
+      return { frame: Buffer.concat(head), ops: [] };
+    }
+  }
+}
+
+function tuple(id: number, value: string | null): Buffer {
+  const cells = [String(id), value].map((cell) =>
+    cell === null ? text('n') : Buffer.concat([text('t'), int32(Buffer.byteLength(cell)), Buffer.from(cell)]),
+  );
+  return Buffer.concat([Buffer.of(0, cells.length), ...cells]);
+}
+
+function text(value: string): Buffer {
+  return Buffer.from(value);
+}
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+function int64(value: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigInt64BE(value);
+  return bytes;
+}

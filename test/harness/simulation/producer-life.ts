@@ -1,0 +1,255 @@
+import type { ReplicationFrame } from '#adapters/postgres/source/replication-stream.ts';
+import { BoundedQueue } from '#core/bounded-queue.ts';
+import { EventEncoder } from '#core/event-encoder.ts';
+import { formatLsn, lsnOf, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
+import { Notifier } from '#core/notifier.ts';
+import { newStatus } from '#core/status.ts';
+import { structureRecord } from '#core/structure-record.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { schemasTopic } from '#core/topic-names.ts';
+import { requireOwnSlot } from '../../../services/producer/birth.ts';
+import { capture } from '../../../services/producer/capture.ts';
+import type { CapturedTable } from '../../../services/producer/captured-table.ts';
+import { ChangeAssembler } from '../../../services/producer/change-assembler.ts';
+import { LabelWatch } from '../../../services/producer/label-watch.ts';
+import type { LoadItem } from '../../../services/producer/load-item.ts';
+import { ManifestBook } from '../../../services/producer/manifest-book.ts';
+import { Publisher } from '../../../services/producer/publisher.ts';
+import { StreamEpochs, type StreamPart } from '../../../services/producer/stream-epochs.ts';
+import { findUnfinished } from '../../../services/producer/unfinished-load.ts';
+import { WrittenStructures } from '../../../services/producer/written-structures.ts';
+import { Death, type MemoryKafka } from './memory-kafka.ts';
+import { FIRST_LSN, RELATIONS, type MemoryWal } from './memory-wal.ts';
+import { tick, type Choices, type Schedule } from './choices.ts';
+import { loadSnapshot } from './snapshot-load.ts';
+import { RAW, TABLES } from './tables.ts';
+
+/** What outlives a producer: the source with its slot, and Kafka. */
+export interface SimulatedSource {
+  readonly wal: MemoryWal;
+  readonly kafka: MemoryKafka;
+  /** How many transactions have committed so far. */
+  committed: number;
+  /** null: there is none. */
+  slot: Lsn | null;
+}
+
+const LIMITS = { bytes: 800, lingerMs: 6, partBytes: 1_200 };
+const FRAMES_AT_ONCE = 4;
+
+/** One life: true when it came to the end of the WAL with the load done and drained, false when it died. */
+export async function producerLife(source: SimulatedSource, schedule: Schedule): Promise<boolean> {
+  try {
+    await new ProducerLife(source, schedule).run();
+    return true;
+  } catch (error) {
+    if (error instanceof Death) return false;
+    throw error;
+  }
+}
+
+class ProducerLife {
+  readonly #source: SimulatedSource;
+  readonly #fates: Choices;
+  readonly #pace: Choices;
+  readonly #status = newStatus('producer', '');
+  readonly #ended = new AbortController();
+  #now = 1_000;
+
+  constructor(source: SimulatedSource, schedule: Schedule) {
+    this.#source = source;
+    this.#fates = schedule.fates;
+    this.#pace = schedule.pace;
+  }
+
+  async run(): Promise<void> {
+    const { kafka } = this.#source;
+    const writer = kafka.writer(RAW, this.#fates, ({ manifest }) => this.#requireSlotBehind(manifest.through));
+    const book = new ManifestBook({ incarnation: 'life', systemId: '1', timeline: 1 }, await writer.last());
+    requireOwnSlot('sim', this.#slotState(), book.last);
+    const isBorn = await this.#bear(book, writer);
+    const written = new WrittenStructures(kafka.values(schemasTopic(RAW)));
+    const reader = kafka.reader(RAW, () => undefined);
+    const unfinished = await findUnfinished(reader, book, TABLES);
+    const epochs = new StreamEpochs(book.resume());
+    const notifier = new Notifier();
+    const parts = new BoundedQueue<StreamPart>(2, () => notifier.notify());
+    const load = new BoundedQueue<LoadItem>(4, () => notifier.notify());
+    const tables = new Map(RELATIONS.map((relation, index) => [relation as number, captured(index)]));
+    const relations = {
+      get: (relation: number) => tables.get(relation) ?? null,
+      noteTruncated: (table: CapturedTable) => table,
+      requireNotRewritten: () => undefined,
+    };
+    const clock = (): number => (this.#now += 1 + this.#pace.of(3));
+    const assembler = new ChangeAssembler({
+      book: relations,
+      epochs,
+      schemasTopic: schemasTopic(RAW),
+      written,
+      recentXid: 400n,
+      status: this.#status,
+      clock,
+      debezium: null,
+    });
+    const publisher = new Publisher({
+      writer,
+      book,
+      epochs,
+      parts,
+      load,
+      notifier,
+      limits: LIMITS,
+      heartbeatMs: 12,
+      confirm: (through) => this.#confirm(book, through),
+      status: this.#status,
+      clock,
+      debezium: null,
+    });
+    this.#status.load.isDone = book.last?.loaded === true;
+    const { signal } = this.#ended;
+    const from = maxLsn(book.through, this.#source.slot ?? FIRST_LSN);
+    const tasks = [
+      capture(
+        {
+          stream: { frames: () => this.#frames(from, notifier) },
+          book: { learn: () => Promise.resolve(), hasNewLabel: () => false, learnLabels: () => Promise.resolve() },
+          assembler,
+          epochs,
+          parts,
+          notifier,
+          limits: LIMITS,
+          gate: { isPaused: false, whenRunning: () => Promise.resolve() },
+        },
+        signal,
+      ),
+      this.#load(book, unfinished, isBorn, written, load),
+      publisher.run(signal),
+    ];
+    await this.#together(tasks, [parts, load]);
+  }
+
+  /** Birth: intent → slot → origin, each of which may be the last thing done. */
+  async #bear(book: ManifestBook, writer: ReturnType<MemoryKafka['writer']>): Promise<boolean> {
+    const source = this.#source;
+    const kind = book.last?.kind;
+    if (kind !== undefined && kind !== 'intent') return false;
+    if (kind === undefined)
+      book.note(
+        await writer.write(book.draft('intent', { through: formatLsn(source.wal.endOf(source.committed)) }), []),
+      );
+    this.#commitMore(2);
+    source.slot = source.wal.endOf(source.committed);
+    if (this.#fates.of(8) === 1) throw new Death('between slot and origin');
+    const point = formatLsn(source.slot);
+    book.note(await writer.write(book.draft('origin', { through: point, snapshot: point }), []));
+    return true;
+  }
+
+  async #load(
+    book: ManifestBook,
+    unfinished: readonly TableStructure[],
+    isBorn: boolean,
+    written: WrittenStructures,
+    queue: BoundedQueue<LoadItem>,
+  ): Promise<void> {
+    if (this.#status.load.isDone) return;
+    // Sessions are opened first: the stream may be there before the plan.
+    for (let left = this.#pace.of(4); left > 0; left -= 1) await tick();
+    if (unfinished.length === 0) return queue.put({ kind: 'end', load: book.load });
+    const { wal } = this.#source;
+    const takeSnapshot = (): Lsn => {
+      this.#commitMore(2);
+      return wal.endOf(this.#source.committed);
+    };
+    const first = isBorn ? (this.#source.slot ?? FIRST_LSN) : takeSnapshot();
+    const options = { wal, written, queue, pace: this.#pace, schemasTopic: schemasTopic(RAW), takeSnapshot };
+    await loadSnapshot(
+      options,
+      unfinished.map((table) => captured(TABLES.indexOf(table))),
+      book.load + 1,
+      first,
+    );
+  }
+
+  async *#frames(from: Lsn, notifier: Notifier): AsyncGenerator<readonly ReplicationFrame[]> {
+    const { wal } = this.#source;
+    for (const [index, { commit, frames }] of wal.transactions.entries()) {
+      this.#source.committed = Math.max(this.#source.committed, index + 1);
+      if (commit < from) continue;
+      for (let at = 0; at < frames.length;) {
+        const count = 1 + this.#pace.of(FRAMES_AT_ONCE);
+        yield frames.slice(at, at + count);
+        at += count;
+        if (this.#pace.of(2) === 1) await tick();
+        if (this.#ended.signal.aborted) return;
+      }
+      if (this.#pace.of(4) === 1) yield [{ kind: 'keepalive', walEnd: lsnOf(wal.endOf(index + 1) + 5n) }];
+    }
+    while (!this.#status.load.isDone && !this.#ended.signal.aborted) {
+      notifier.notify();
+      await tick();
+    }
+    this.#ended.abort();
+  }
+
+  #commitMore(most: number): void {
+    const { wal } = this.#source;
+    this.#source.committed = Math.min(wal.transactions.length, this.#source.committed + this.#pace.of(most));
+  }
+
+  /** The server may hear of it, or the life may end first. */
+  #confirm(book: ManifestBook, through: Lsn): void {
+    if (through > book.through) throw new Error(`invariant 1: ${through} is confirmed, ${book.through} is in Kafka`);
+    if (this.#pace.of(3) !== 1) this.#source.slot = maxLsn(this.#source.slot ?? FIRST_LSN, through);
+  }
+
+  #requireSlotBehind(through: string): void {
+    if (this.#source.slot !== null && this.#source.slot > parseLsn(through))
+      throw new Error(`invariant 1: the slot is at ${this.#source.slot}, the newest manifest at ${through}`);
+  }
+
+  #slotState(): Parameters<typeof requireOwnSlot>[1] {
+    const confirmed = this.#source.slot;
+    if (confirmed === null) return null;
+    return { plugin: 'pgoutput', database: 'db', confirmed, activePid: null, isLost: false, retainedBytes: 0 };
+  }
+
+  async #together(
+    tasks: readonly Promise<void>[],
+    queues: readonly Pick<BoundedQueue<unknown>, 'close'>[],
+  ): Promise<void> {
+    const errors: unknown[] = [];
+    const guarded = tasks.map((task) =>
+      task.catch((error: unknown) => {
+        errors.push(error);
+        this.#ended.abort();
+        for (const queue of queues) queue.close(error);
+      }),
+    );
+    await Promise.all(guarded);
+    if (errors.length > 0) throw errors[0];
+  }
+}
+
+/** A table as the relation's number makes it known. */
+function captured(index: number): CapturedTable {
+  const structure = TABLES[index] ?? TABLES[0];
+  if (structure === undefined) throw new Error('there is no table');
+  return {
+    structure,
+    record: structureRecord(structure),
+    encoder: new EventEncoder(structure, structure.columns, RAW, 'db', '0'),
+    debezium: null,
+    source: {
+      oid: RELATIONS[index] ?? 0,
+      fileNode: '1',
+      numbers: new Map([
+        ['id', 1],
+        ['v', 2],
+      ]),
+    },
+    changes: [],
+    labels: new LabelWatch(structure.columns),
+  };
+}
