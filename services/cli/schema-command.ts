@@ -1,4 +1,4 @@
-import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { openSchemaBuild, openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
@@ -95,7 +95,7 @@ async function readChosen(config: Config): Promise<TableStructure[]> {
     application: `restage ${config.name} schema`,
   });
   try {
-    return selectTables(await readTables(client, config.name), config.source.tables);
+    return await readChosenTables(client, config);
   } finally {
     await client.end();
   }

@@ -32,6 +32,7 @@ test('a small configuration gets every default', () => {
       tables: ['*'],
       publication: 'restage_shop_1',
       slot: 'restage_shop_1',
+      partitions: 'leaves',
       snapshotWorkers: 2,
       heartbeatMs: 10_000,
       profile: null,

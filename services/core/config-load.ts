@@ -31,6 +31,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
     source: {
       url: reader.get('source.postgres.url'),
       tables: reader.get('source.tables'),
+      partitions: reader.get('source.partitions'),
       publication: reader.get('source.publication') ?? ownName,
       slot: reader.get('source.slot') ?? ownName,
       snapshotWorkers: reader.get('source.snapshotWorkers'),

@@ -23,10 +23,15 @@ export interface KafkaConfig {
   readonly registryUrl?: string | null;
 }
 
+/** `leaves`: each partition is a table; `roots`: the partitioned table is one, its partitions are none. */
+export type PartitionView = 'leaves' | 'roots';
+
 export interface SourceConfig {
   readonly url: string;
   /** Globs, `!` excludes, in order; `public.*`. */
   readonly tables: readonly string[];
+  /** Which tables a partitioned one is to the pipeline. */
+  readonly partitions: PartitionView;
   /** An owner-made publication's name, or the one that Restage makes. */
   readonly publication: string;
   readonly slot: string;

@@ -133,6 +133,15 @@ export const OPTIONS = [
     about: 'Globs over `schema.table` with `*` and `?`; `!` excludes; the last match decides.',
   },
   {
+    path: 'source.partitions',
+    type: z.enum(['leaves', 'roots']),
+    default: 'leaves',
+    env: 'RESTAGE_SOURCE_PARTITIONS',
+    example: 'roots',
+    about:
+      "`leaves`: every partition is a table of its own. `roots`: a partitioned table is one table, whatever partitions it has, here and at the targets. Never changes in a pipeline's life.",
+  },
+  {
     path: 'source.publication',
     type: identifier,
     default: null,

@@ -22,10 +22,36 @@ export type ColumnChange = z.infer<typeof columnChangeSchema>;
 /** What only the source's catalog tells of a table; a structure's other half while it is captured. */
 export interface SourceShape {
   readonly oid: number;
-  /** pg_class.relfilenode: another one says that the table was rewritten or truncated. null where that is known to have happened. */
+  /**
+   * pg_class.relfilenode: another one says that the table was rewritten or truncated. null where that is known to have happened. Of a
+   * partitioned table `oid:relfilenode` of each partition that holds rows, by commas.
+   */
   readonly fileNode: string | null;
   /** pg_attribute.attnum by column: the same number under another name is a rename. */
   readonly numbers: ReadonlyMap<string, number>;
+}
+
+/** Whether rows may have been rewritten or truncated in between: of a partitioned table in some partition that was there before. */
+export function hasNewFile(before: string | null, now: string | null): boolean {
+  if (before === null || before === now) return false;
+  const later = new Map((now ?? '').split(',').map(splitFile));
+  return before.split(',').some((file) => {
+    const [oid, node] = splitFile(file);
+    const found = later.get(oid);
+    return found === undefined ? oid === '' : found !== node;
+  });
+}
+
+/** The partitions that a partitioned table's files name, by OID. */
+export function partitionsIn(fileNode: string | null): ReadonlySet<number> {
+  const files = (fileNode ?? '').split(',').filter((file) => file.includes(':'));
+  return new Set(files.map((file) => Number(splitFile(file)[0])));
+}
+
+/** An ordinary table's file is nobody's but its own. */
+function splitFile(file: string): [oid: string, node: string] {
+  const at = file.indexOf(':');
+  return at < 0 ? ['', file] : [file.slice(0, at), file.slice(at + 1)];
 }
 
 /** How an added column came to be. */

@@ -21,7 +21,7 @@ export const HEARTBEAT_PREFIX = 'restage.heartbeat';
 const NO_HEADERS = encodeHeaders([]);
 
 export interface AssemblerOptions {
-  readonly book: Pick<RelationBook, 'get' | 'noteTruncated' | 'requireNotRewritten'>;
+  readonly book: Pick<RelationBook, 'get' | 'truncated' | 'requireNotRewritten'>;
   readonly epochs: StreamEpochs;
   readonly schemasTopic: string;
   /** What the topic of structures says; new records are noted here. */
@@ -148,8 +148,7 @@ export class ChangeAssembler {
   #truncate(message: Extract<PgoutputMessage, { tag: 'truncate' }>, lsn: Lsn): void {
     const { position } = this.#next();
     const { book, debezium, epochs } = this.#options;
-    const known = message.relations.flatMap((relation) => book.get(relation) ?? []);
-    const tables = known.map((table) => book.noteTruncated(table));
+    const tables = book.truncated(message.relations, position);
     debezium?.truncate(tables, position, lsn);
     if (tables.length === 0 || !epochs.isNew(position)) return;
     for (const table of tables) this.#introduce(table, position);

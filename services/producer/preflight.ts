@@ -2,7 +2,7 @@ import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
 import { readDecidedManifest } from '#adapters/kafka/last-manifest.ts';
 import { requireReadyRegistry } from '#adapters/registry/converters.ts';
-import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { requirePublishable } from '#adapters/postgres/source/publication.ts';
 import { readSlot, requireOwnWalsender, requireSlotRoom } from '#adapters/postgres/source/slot.ts';
@@ -13,6 +13,7 @@ import type { Logger } from '#core/log.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { isOwnSlot, requireOwnSlot } from './birth.ts';
+import { requirePartitions } from './partition-book.ts';
 import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
 
 export interface ReadySource {
@@ -35,8 +36,9 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
   try {
     await requireLogicalWal(client);
-    const tables = selectTables(await readTables(client, config.name), config.source.tables);
+    const tables = await readChosenTables(client, config);
     await requireIdentities(client, tables);
+    if (config.source.partitions === 'roots') await requirePartitions(client, tables);
     const identity = await readIdentity(config, application);
     await requireReadyKafka(pool, config.name, config.kafka.replicationFactor);
     await requireReadyRegistry(config);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { isChosen, readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { isChosen, readChosenTables } from '#adapters/postgres/catalog.ts';
 import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
@@ -22,6 +22,7 @@ import type { LoadItem } from './load-item.ts';
 import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import { loadTables, type LoadSnapshot } from './loader.ts';
 import { ManifestBook } from './manifest-book.ts';
+import { PartitionBook, requirePartitions } from './partition-book.ts';
 import type { ProducerParts } from './producer-parts.ts';
 import { Publisher } from './publisher.ts';
 import { RelationBook } from './relation-book.ts';
@@ -83,6 +84,8 @@ class ProducerRun {
     const onUnknown = (table: TableName): void => this.#noteUnknown(table);
     const captured = isLoaded ? chosen.filter(({ topic }) => written.topics.has(topic)) : chosen;
     for (const table of chosen) if (!captured.includes(table)) onUnknown(table);
+    const isByRoot = config.source.partitions === 'roots';
+    const partitions = isByRoot ? await PartitionBook.open(client, captured, written) : null;
     const book = new RelationBook({
       client,
       prefix: config.name,
@@ -94,6 +97,7 @@ class ProducerRun {
         if (isChosen(table, config.source.tables)) onUnknown(table);
       },
       debezium: debezium?.source ?? null,
+      partitions,
       hasFacts: hasDebezium(config),
     });
     const epochs = new StreamEpochs(manifests.resume());
@@ -149,7 +153,7 @@ class ProducerRun {
       // Only then every table's snapshot is known, and so what of the stream other readers have in it already.
       debezium === null ? follow() : load.then(follow),
       load,
-      this.#watch(stream, epochs, either),
+      this.#watch(stream, epochs, partitions, either),
     ];
     await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
   }
@@ -157,8 +161,9 @@ class ProducerRun {
   /** The chosen tables as the catalog has them now, their topics made. */
   async #choose(client: pg.Client): Promise<TableStructure[]> {
     const { config, ensureTopics } = this.#parts;
-    const found = selectTables(await readTables(client, config.name), config.source.tables);
+    const found = await readChosenTables(client, config);
     await requireIdentities(client, found);
+    if (config.source.partitions === 'roots') await requirePartitions(client, found);
     const chosen = hasDebezium(config) ? await addColumnFacts(client, found) : found;
     await ensureTopics(chosen);
     return chosen;
@@ -224,7 +229,12 @@ class ProducerRun {
   }
 
   /** Figures for status, and the heartbeat: an idle database's slot moves only when its WAL does. */
-  async #watch(stream: ReplicationStream, epochs: StreamEpochs, signal: AbortSignal): Promise<void> {
+  async #watch(
+    stream: ReplicationStream,
+    epochs: StreamEpochs,
+    partitions: PartitionBook | null,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { config, status, clock } = this.#parts;
     const client = await this.#open(this.#parts.connect());
     let beatAt = clock();
@@ -232,6 +242,7 @@ class ProducerRun {
     while (!signal.aborted) {
       await pause(FIGURES_INTERVAL_MS, signal);
       const slot = await readSlot(client, config.source.slot);
+      await partitions?.requireAllKept();
       status.retainedWalBytes = slot?.retainedBytes ?? 0;
       status.lagBytes = Math.max(0, Number((await currentLsn(client)) - stream.confirmed));
       if (clock() - beatAt < config.source.heartbeatMs) continue;

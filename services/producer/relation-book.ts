@@ -16,6 +16,7 @@ import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable } from './captured-table.ts';
 import { LabelWatch } from './label-watch.ts';
+import { requireSameIdentity, type PartitionBook } from './partition-book.ts';
 import { findChanges, rewritten } from './table-alteration.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
@@ -31,6 +32,8 @@ export interface RelationBookOptions {
   readonly onUnknown: (table: TableName) => void;
   /** null: profile `lossless`. */
   readonly debezium: DebeziumSource | null;
+  /** Where partitioned tables are captured as one; else null. */
+  readonly partitions: PartitionBook | null;
   /** Structures tell columns' defaults and domains' bases: something of the pipeline has profile `debezium`. */
   readonly hasFacts: boolean;
 }
@@ -65,11 +68,14 @@ export class RelationBook {
    * of the stream. @throws RestageError ddl_unsupported when the two together do not tell what happened to the table.
    */
   async learn(relation: Relation): Promise<void> {
-    const name: TableName = { schema: relation.schema, table: relation.table };
+    const { partitions } = this.#options;
+    const root = partitions === null ? null : await partitions.rootOf(relation);
+    const name: TableName = root ?? { schema: relation.schema, table: relation.table };
+    const oid = root?.oid ?? relation.oid;
     this.#relations.set(relation.oid, relation);
     const chosen = this.#chosen.get(tableKey(name));
     if (chosen === undefined) {
-      this.#requireNotRenamed(relation, name);
+      this.#requireNotRenamed(oid, name);
       this.#tables.set(relation.oid, null);
       if (!this.#unknown.has(tableKey(name))) this.#options.onUnknown(name);
       this.#unknown.add(tableKey(name));
@@ -77,11 +83,13 @@ export class RelationBook {
     }
     const { client, prefix, written } = this.#options;
     const before = written.currentOf(chosen.topic) ?? { structure: chosen, source: null };
-    const [now = null] = await this.#describe(await readTables(client, prefix, relation.oid));
-    const [facts = null] = (await readTableFacts(client, relation.oid)).values();
-    const shape = makeShape(relation, await readTypes(client, relation.columns), before.structure, now);
+    const [now = null] = await this.#describe(await readTables(client, prefix, { oid, partitions: 'all' }));
+    const [facts = null] = (await readTableFacts(client, oid)).values();
+    if (root !== null) await partitions?.requireKept(root);
+    const shape = makeShape(relation, name, await readTypes(client, relation.columns), before.structure, now);
     const [structure = shape] = await this.#describe([shape]);
     const { changes, source } = findChanges(before, structure, facts);
+    if (root !== null) requireSameIdentity(relation, structure);
     const order = relation.columns.map((column) => column.name);
     const table = await this.#makeTable(structure, order, source, changes);
     const earlier = this.#tables.get(relation.oid);
@@ -101,16 +109,29 @@ export class RelationBook {
 
   /** What the event trigger says of a table, by its OID. @throws RestageError ddl_unsupported when it is captured. */
   requireNotRewritten(oid: string, position: Position): void {
-    const table = this.#options.written.findByOid(Number(oid));
+    const { partitions, written } = this.#options;
+    const table = written.findByOid(partitions?.tableOf(Number(oid)) ?? Number(oid));
     if (table === null || !this.#chosen.has(tableKey(table.structure))) return;
     throw rewritten(table.structure, `a statement computed its rows anew, LSN ${formatLsn(position.commit)}`);
   }
 
-  /** Truncated: the next file of the table says nothing of a rewrite. */
-  noteTruncated(table: CapturedTable): CapturedTable {
+  /** The tables that a TRUNCATE of these relations empties. @throws RestageError ddl_unsupported where only partitions of one are. */
+  truncated(relations: readonly number[], position: Position): CapturedTable[] {
+    const tables = new Map<string, CapturedTable>();
+    for (const table of relations.flatMap((relation) => this.get(relation) ?? []))
+      tables.set(table.structure.topic, table);
+    for (const { structure } of tables.values())
+      this.#options.partitions?.requireWhole(structure, relations, `LSN ${formatLsn(position.commit)}`);
+    return [...tables.values()].map((table) => this.#noteTruncated(table));
+  }
+
+  /** The next file of the table says nothing of a rewrite. */
+  #noteTruncated(table: CapturedTable): CapturedTable {
     if (table.source === null) return table;
     const truncated = { ...table, source: { ...table.source, fileNode: null } };
-    for (const [oid, known] of this.#tables) if (known === table) this.#tables.set(oid, truncated);
+    for (const [oid, known] of this.#tables)
+      if (known?.structure.topic === table.structure.topic)
+        this.#tables.set(oid, { ...known, source: truncated.source });
     return truncated;
   }
 
@@ -152,8 +173,8 @@ export class RelationBook {
     return this.#options.hasFacts ? addColumnFacts(this.#options.client, tables) : tables;
   }
 
-  #requireNotRenamed(relation: Relation, name: TableName): void {
-    const known = this.#options.written.findByOid(relation.oid);
+  #requireNotRenamed(oid: number, name: TableName): void {
+    const known = this.#options.written.findByOid(oid);
     if (known === null || tableKey(known.structure) === tableKey(name)) return;
     throw new RestageError('ddl_unsupported', 'a captured table was renamed at the source', {
       where: `${formatTable(known.structure)} is ${formatTable(name)} now`,
@@ -168,6 +189,7 @@ export class RelationBook {
  */
 function makeShape(
   relation: Relation,
+  { schema, table }: TableName,
   types: readonly (ColumnType | null)[],
   before: TableStructure,
   now: TableStructure | null,
@@ -183,7 +205,6 @@ function makeShape(
   // In the catalog's order, computed columns among the others, so that equal shapes have equal versions.
   const inOrder = base.columns.flatMap((column) => sent.get(column.name) ?? (column.generated ? [column] : []));
   const isComplete = inOrder.filter(({ name }) => sent.has(name)).length === sent.size;
-  const { schema, table } = relation;
   const structure = { ...base, schema, table, topic: before.topic, columns: isComplete ? inOrder : plain };
   const has = (name: string): boolean => structure.columns.some((column) => column.name === name);
   if (!structure.identity.columns.every(has))

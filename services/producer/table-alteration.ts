@@ -1,6 +1,12 @@
 import type { TableFacts } from '#adapters/postgres/source/table-facts.ts';
 import { RestageError } from '#core/errors.ts';
-import { compareStructures, numberColumns, type ColumnChange, type SourceShape } from '#core/structure-change.ts';
+import {
+  compareStructures,
+  hasNewFile,
+  numberColumns,
+  type ColumnChange,
+  type SourceShape,
+} from '#core/structure-change.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
 import type { KnownTable } from './captured-table.ts';
@@ -33,7 +39,7 @@ export function findChanges(before: KnownTable, after: TableStructure, facts: Ta
     { before: earlier.numbers, after: numbers },
     facts.columns,
   );
-  const isRewritten = earlier.fileNode !== null && earlier.fileNode !== facts.fileNode;
+  const isRewritten = hasNewFile(earlier.fileNode, facts.fileNode);
   for (const change of changes) {
     if (change.kind === 'add') {
       if (numbers.get(change.column) !== facts.numbers.get(change.column))

@@ -57,7 +57,15 @@ function configOf(
     http: { host: '127.0.0.1', port: 0 },
     epoch: { bytes: 1, lingerMs: 1, partBytes: 1 },
     kafka: { brokers: ['127.0.0.1:1'], ssl: false, sasl: null, replicationFactor: 1 },
-    source: { url: sourceUrl, tables, publication: 'checked', slot: 'checked', snapshotWorkers: 1, heartbeatMs: 1 },
+    source: {
+      url: sourceUrl,
+      tables,
+      publication: 'checked',
+      slot: 'checked',
+      partitions: 'leaves',
+      snapshotWorkers: 1,
+      heartbeatMs: 1,
+    },
     targets: [{ name: 'new', url: targetUrl, output: 'main', schema: 'require', loadWorkers: 1 }],
   };
 }

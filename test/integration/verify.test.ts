@@ -129,7 +129,15 @@ async function verify(source: TestDatabase, target: TestDatabase, patienceMs = 3
     http: { host: '127.0.0.1', port: 0 },
     epoch: { bytes: 1, lingerMs: 1, partBytes: 1 },
     kafka: { brokers: ['127.0.0.1:1'], ssl: false, sasl: null, replicationFactor: 1 },
-    source: { url: source.url, tables: ['*'], publication: 'p', slot: 's', snapshotWorkers: 1, heartbeatMs: 1 },
+    source: {
+      url: source.url,
+      tables: ['*'],
+      publication: 'p',
+      slot: 's',
+      partitions: 'leaves',
+      snapshotWorkers: 1,
+      heartbeatMs: 1,
+    },
     targets: [{ name: 'new', url: target.url, output: 'main', schema: 'require', loadWorkers: 1 }],
   };
   const [to] = config.targets;

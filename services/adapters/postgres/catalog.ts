@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { Config, PartitionView } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import { matchesGlob } from '#core/glob.ts';
 import { nearest } from '#core/nearest.ts';
@@ -27,7 +28,19 @@ interface IndexRow {
   readonly columns: string[];
 }
 
-/** Every ordinary table of users, leaf partitions too; views, foreign and unlogged tables have no WAL. */
+/** Which relations a reader of the catalog takes for tables. */
+export interface TableView {
+  /** `all`: partitioned tables beside their partitions, as at a target. */
+  readonly partitions?: PartitionView | 'all';
+  /** The only one, where it is still there. */
+  readonly oid?: number;
+}
+
+/** By `$2`, a TableView's partitions. */
+const IS_TABLE = `CASE $2 WHEN 'leaves' THEN c.relkind = 'r' WHEN 'roots' THEN c.relkind IN ('r', 'p') AND NOT c.relispartition
+                          ELSE c.relkind IN ('r', 'p') END`;
+
+/** Every ordinary table of users; views, foreign and unlogged tables have no WAL. */
 const COLUMNS_SQL = `
   SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, c.relreplident::text AS replident,
          a.attname AS name, ${TYPE_COLUMNS}, a.attnotnull AS not_null,
@@ -38,7 +51,7 @@ const COLUMNS_SQL = `
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     ${TYPE_JOINS}
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-   WHERE c.relkind = 'r' AND c.relpersistence = 'p'
+   WHERE ${IS_TABLE} AND c.relpersistence = 'p'
      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'restage') AND n.nspname !~ '^pg_(toast|temp)'
      AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
@@ -53,22 +66,31 @@ const INDEXES_SQL = `
            WHERE k.n <= i.indnkeyatts) AS columns
     FROM pg_catalog.pg_index i
     JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
-   WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND c.relkind = 'r'
+   WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND ${IS_TABLE}
      AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)`;
 
-/** The structure of every user table, by name (or of the one with this OID); `prefix` makes their topics. */
+/** The structure of every user table, by name; `prefix` makes their topics. */
 export async function readTables(
   client: pg.ClientBase,
   prefix: string,
-  oid: number | null = null,
+  { partitions = 'leaves', oid }: TableView = {},
 ): Promise<TableStructure[]> {
-  const columns = (await client.query<ColumnRow>(COLUMNS_SQL, [oid])).rows;
-  const indexes = groupByOid((await client.query<IndexRow>(INDEXES_SQL, [oid])).rows);
+  const view = [oid ?? null, partitions];
+  const columns = (await client.query<ColumnRow>(COLUMNS_SQL, view)).rows;
+  const indexes = groupByOid((await client.query<IndexRow>(INDEXES_SQL, view)).rows);
   const byTable = groupByOid(columns);
   return [...byTable.values()].flatMap((rows) => {
     const [first] = rows;
     return first === undefined ? [] : [makeStructure(first, rows, indexes.get(first.oid) ?? [], prefix)];
   });
+}
+
+/** The tables that a pipeline captures. @throws RestageError table_not_found. */
+export async function readChosenTables(
+  client: pg.ClientBase,
+  { name, source }: Pick<Config, 'name' | 'source'>,
+): Promise<TableStructure[]> {
+  return selectTables(await readTables(client, name, { partitions: source.partitions }), source.tables);
 }
 
 /**

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { majorOf } from '#adapters/postgres/target/structure-archive.ts';
 import { changeStructure } from '#adapters/postgres/target/table-change.ts';
@@ -45,7 +45,7 @@ export async function withCheckContext<T>(config: Config, work: (context: CheckC
   };
   try {
     const source = await connect(config.source.url, 'source');
-    const tables = selectTables(await readTables(source, config.name), config.source.tables);
+    const tables = await readChosenTables(source, config);
     const targets: CheckedTarget[] = [];
     for (const target of config.targets) {
       const client = await connect(target.url, 'target');

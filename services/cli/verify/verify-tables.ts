@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
+import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { pause } from '#core/backoff.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
@@ -66,7 +66,7 @@ export async function verifyTables(
     return report([], 'unverified', 'the initial load is not done: restage wait says when it is');
   const rules = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
   const pairs: TablePair[] = [];
-  for (const structure of selectTables(await readTables(sessions.source, config.name), config.source.tables)) {
+  for (const structure of await readChosenTables(sessions.source, config)) {
     pairs.push(await pairTables(sessions.source, sessions.target, structure, rules));
   }
   const run = new VerifyRun(config, sessions, options);

@@ -78,7 +78,7 @@ class ProducerLife {
     const tables = new Map(RELATIONS.map((relation, index) => [relation as number, captured(index)]));
     const relations = {
       get: (relation: number) => tables.get(relation) ?? null,
-      noteTruncated: (table: CapturedTable) => table,
+      truncated: (truncated: readonly number[]) => truncated.flatMap((relation) => tables.get(relation) ?? []),
       requireNotRewritten: () => undefined,
     };
     const clock = (): number => (this.#now += 1 + this.#pace.of(3));

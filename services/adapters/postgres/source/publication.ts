@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
+import { readPartitions } from './partitions.ts';
 
 /** The statement an owner runs where Restage's role may not. */
 export function publicationSql(name: string, tables: readonly TableStructure[], major: number): string {
@@ -108,7 +109,12 @@ export async function findPublicationGaps(
   ).rows;
   const covered = new Map(rows.map((row) => [tableKey(row), row]));
   const alter = `ALTER PUBLICATION ${quoteIdentifier(name)}`;
-  const missing = tables.filter((table) => !covered.has(tableKey(table)));
+  const partitions = await readPublishedPartitions(client, name);
+  const partsOf = (table: TableStructure): readonly TableName[] => partitions.get(tableKey(table))?.leaves ?? [table];
+  const missing = tables.filter(
+    (table) =>
+      partitions.get(tableKey(table))?.isWhole === false || partsOf(table).some((part) => !covered.has(tableKey(part))),
+  );
   const list = missing.map((table) => `ONLY ${quoteTable(table)}`).join(', ');
   const gaps: PublicationGap[] = [
     {
@@ -121,7 +127,7 @@ export async function findPublicationGaps(
     },
     {
       what: 'leaves out rows or columns of',
-      tables: tables.filter((table) => isCut(table, covered.get(tableKey(table)))),
+      tables: tables.filter((table) => partsOf(table).some((part) => isCut(table, covered.get(tableKey(part))))),
       fix: `${alter} SET TABLE …; -- all of them anew, without WHERE and lists of columns`,
     },
     {
@@ -131,6 +137,33 @@ export async function findPublicationGaps(
     },
   ];
   return gaps.filter((gap) => gap.tables.length > 0);
+}
+
+interface PublishedPartitions {
+  readonly leaves: readonly TableName[];
+  /** Partitions to come are published too: the table itself is, not only those it has. */
+  readonly isWhole: boolean;
+}
+
+/** Of every partitioned table, by tableKey. FOR TABLES IN SCHEMA is of PostgreSQL 15 and newer. */
+async function readPublishedPartitions(client: pg.ClientBase, name: string): Promise<Map<string, PublishedPartitions>> {
+  const hasSchemas = (await client.query(`SELECT WHERE to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL`))
+    .rowCount;
+  const bySchema =
+    hasSchemas === 1
+      ? 'EXISTS (SELECT FROM pg_publication_namespace s WHERE s.pnpubid = p.oid AND s.pnnspid = c.relnamespace)'
+      : 'false';
+  const { rows } = await client.query<TableName & { whole: boolean }>(
+    `SELECT n.nspname AS schema, c.relname AS table,
+            p.puballtables OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid) OR ${bySchema} AS whole
+       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_publication p ON p.pubname = $1
+      WHERE c.relkind = 'p' AND NOT c.relispartition`,
+    [name],
+  );
+  const partitions = await readPartitions(client, null);
+  return new Map(
+    rows.map((row) => [tableKey(row), { leaves: partitions.get(tableKey(row))?.leaves ?? [], isWhole: row.whole }]),
+  );
 }
 
 function isCut(table: TableStructure, published: PublishedTable | undefined): boolean {

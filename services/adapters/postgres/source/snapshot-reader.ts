@@ -8,6 +8,8 @@ import { formatTable, quoteIdentifier, quoteLiteral, quoteTable, tableKey, type 
 
 /** Pages [from, to) of a table's main fork; `to` null is open-ended. */
 export interface PageRange {
+  /** The partition whose pages they are, where the table is partitioned. */
+  readonly partition?: TableName;
   readonly from: number;
   readonly to: number | null;
 }
@@ -22,29 +24,39 @@ const LOCK_TIMEOUT_MS = 500;
 const LOCK_ATTEMPTS = 120;
 const LOCK_NOT_AVAILABLE = '55P03';
 
-/** Cuts every table into page ranges of about `chunkBytes`, the last open-ended. Takes no lock that lasts. */
+/**
+ * Cuts every table, or each partition of one, into page ranges of about `chunkBytes`, the last open-ended. Takes no lock that lasts. A
+ * partitioned table without partitions has none.
+ */
 export async function planChunks(
   client: pg.ClientBase,
   tables: readonly TableName[],
   chunkBytes: number,
 ): Promise<Map<string, PageRange[]>> {
-  const { rows } = await client.query<{ schema: string; table: string; bytes: string }>(
-    `SELECT n.nspname AS schema, c.relname AS table, pg_relation_size(c.oid)::text AS bytes
+  const { rows } = await client.query<TableName & { leaf_schema: string | null; leaf: string | null; bytes: string }>(
+    `SELECT n.nspname AS schema, c.relname AS table, pg_relation_size(coalesce(p.oid, c.oid))::text AS bytes,
+            pn.nspname AS leaf_schema, p.relname AS leaf
        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-       JOIN unnest($1::text[], $2::text[]) AS wanted(s, t) ON n.nspname = wanted.s AND c.relname = wanted.t`,
+       JOIN unnest($1::text[], $2::text[]) AS wanted(s, t) ON n.nspname = wanted.s AND c.relname = wanted.t
+       LEFT JOIN LATERAL pg_partition_tree(c.oid) AS tree ON c.relkind = 'p' AND tree.isleaf
+       LEFT JOIN pg_class p ON p.oid = tree.relid LEFT JOIN pg_namespace pn ON pn.oid = p.relnamespace
+      ORDER BY p.oid`,
     [tables.map((table) => table.schema), tables.map((table) => table.table)],
   );
   const pagesPerChunk = Math.max(1, Math.floor(chunkBytes / PAGE_BYTES));
-  return new Map(
-    rows.map((row) => {
-      const chunks = Math.max(1, Math.ceil(Number(row.bytes) / PAGE_BYTES / pagesPerChunk));
-      const ranges = Array.from({ length: chunks }, (_, index) => ({
-        from: index * pagesPerChunk,
-        to: index === chunks - 1 ? null : (index + 1) * pagesPerChunk,
-      }));
-      return [tableKey(row), ranges];
-    }),
-  );
+  const found = new Map<string, PageRange[]>();
+  for (const { leaf_schema: schema, leaf: table, bytes, ...row } of rows) {
+    const chunks = Math.max(1, Math.ceil(Number(bytes) / PAGE_BYTES / pagesPerChunk));
+    const ranges = Array.from({ length: chunks }, (_, index) => ({
+      ...(schema === null || table === null ? {} : { partition: { schema, table } }),
+      from: index * pagesPerChunk,
+      to: index === chunks - 1 ? null : (index + 1) * pagesPerChunk,
+    }));
+    const known = found.get(tableKey(row));
+    if (known === undefined) found.set(tableKey(row), ranges);
+    else known.push(...ranges);
+  }
+  return found;
 }
 
 /**
@@ -59,7 +71,8 @@ export async function* readChunk(
   range: PageRange,
   snapshot: string,
 ): AsyncGenerator<(string | null)[][]> {
-  await lockTable(client, table);
+  const holder = range.partition ?? table;
+  await lockTable(client, holder);
   try {
     try {
       await client.query(`SET TRANSACTION SNAPSHOT ${quoteLiteral(snapshot)}`);
@@ -69,12 +82,12 @@ export async function* readChunk(
         cause,
       });
     }
-    await requireSameFile(client, table);
+    await requireSameFile(client, holder);
     const list = columns.map(quoteIdentifier).join(', ');
     const upper = range.to === null ? '' : ` AND ctid < '(${range.to},0)'::tid`;
     const rows = client.query(
       to(
-        `COPY (SELECT ${list} FROM ONLY ${quoteTable(table)} WHERE ctid >= '(${range.from},0)'::tid${upper}) TO STDOUT`,
+        `COPY (SELECT ${list} FROM ONLY ${quoteTable(holder)} WHERE ctid >= '(${range.from},0)'::tid${upper}) TO STDOUT`,
       ),
     );
     const splitter = new CopyTextSplitter();

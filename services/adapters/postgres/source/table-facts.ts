@@ -2,7 +2,10 @@ import type pg from 'pg';
 import type { AddedColumn, SourceShape } from '#core/structure-change.ts';
 import { tableKey, type TableName } from '#core/table-name.ts';
 
-/** What the catalog says now of a table that is captured; it may be ahead of the stream. */
+/**
+ * What the catalog says now of a table that is captured; it may be ahead of the stream. A partitioned table has no rows and so no values
+ * of its own for older ones: its partitions say them.
+ */
 export interface TableFacts extends SourceShape {
   readonly columns: ReadonlyMap<string, ColumnFacts>;
 }
@@ -13,14 +16,22 @@ export interface ColumnFacts extends AddedColumn {
 }
 
 const FACTS_SQL = `
-  SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, c.relfilenode::text AS file_node, a.attname AS name, a.attnum AS number, a.atthasmissing AS has_missing,
-         (a.attmissingval::text::text[])[1] AS missing,
+  SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, coalesce(leaves.files, c.relfilenode::text) AS file_node, a.attname AS name, a.attnum AS number,
+         coalesce(held.has_missing, a.atthasmissing) AS has_missing,
+         (coalesce(held.missing, a.attmissingval)::text::text[])[1] AS missing,
          CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS expression
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-   WHERE c.relkind = 'r' AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)
+    LEFT JOIN LATERAL (
+      SELECT pg_catalog.string_agg(p.oid::text || ':' || p.relfilenode::text, ',' ORDER BY p.oid) AS files, pg_catalog.array_agg(p.oid) AS oids
+        FROM pg_catalog.pg_partition_tree(c.oid) AS tree JOIN pg_catalog.pg_class p ON p.oid = tree.relid
+       WHERE c.relkind = 'p' AND NOT c.relispartition AND tree.isleaf) AS leaves ON c.relkind = 'p'
+    LEFT JOIN LATERAL (
+      SELECT true AS has_missing, l.attmissingval AS missing FROM pg_catalog.pg_attribute l
+       WHERE l.attrelid = ANY (leaves.oids) AND l.attname = a.attname AND l.atthasmissing LIMIT 1) AS held ON true
+   WHERE c.relkind IN ('r', 'p') AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)
    ORDER BY a.attnum`;
 
 interface FactsRow extends TableName {

@@ -92,10 +92,11 @@ async function readSource(
   });
   try {
     const major = await majorOf(client);
-    const { rows } = await client.query<{ schema: string; table: string; oid: string | null; parents: string[] }>(
+    const { rows } = await client.query<{ schema: string; table: string; oid: string | null; related: string[] }>(
       `SELECT t.schema, t.name AS table, c.oid::text AS oid,
               ARRAY(SELECT a.relid::oid::text FROM pg_partition_ancestors(c.oid) AS a(relid)
-                     UNION SELECT i.inhparent::text FROM pg_inherits i WHERE i.inhrelid = c.oid) AS parents
+                     UNION SELECT d.relid::oid::text FROM pg_partition_tree(c.oid) AS d
+                     UNION SELECT i.inhparent::text FROM pg_inherits i WHERE i.inhrelid = c.oid) AS related
          FROM unnest($1::text[], $2::text[]) AS t(schema, name)
          LEFT JOIN pg_namespace n ON n.nspname = t.schema
          LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name`,
@@ -107,7 +108,7 @@ async function readSource(
         where: missing.map(formatTable).join(', '),
       });
     }
-    return { major, oids: new Set(rows.flatMap((row) => [row.oid ?? '', ...row.parents])) };
+    return { major, oids: new Set(rows.flatMap((row) => [row.oid ?? '', ...row.related])) };
   } finally {
     await client.end();
   }

@@ -36,7 +36,7 @@ export async function requireAbsent(client: pg.ClientBase, tables: readonly Tabl
 
 /** @throws RestageError schema_missing or schema_differs, naming tables and columns. */
 export async function requireFitting(client: pg.ClientBase, tables: readonly TableStructure[]): Promise<void> {
-  const found = new Map((await readTables(client, '')).map((table) => [tableKey(table), table]));
+  const found = new Map((await readTables(client, '', { partitions: 'all' })).map((table) => [tableKey(table), table]));
   const missing = tables.filter((table) => !found.has(tableKey(table)));
   if (missing.length > 0) {
     throw new RestageError('schema_missing', `${missing.length} of ${tables.length} tables are not in the target`, {

@@ -1,0 +1,159 @@
+import type pg from 'pg';
+import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
+import { readPartitions, readRoot, type PartitionedTable } from '#adapters/postgres/source/partitions.ts';
+import { RestageError } from '#core/errors.ts';
+import { partitionsIn } from '#core/structure-change.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { formatTable, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
+import type { WrittenStructures } from './written-structures.ts';
+
+/** A partitioned table that is captured as one. */
+export interface Root extends TableName {
+  readonly oid: number;
+}
+
+/**
+ * Where partitioned tables are captured as one (`source.partitions: roots`): which one each relation of the stream belongs to. The
+ * publication names the partitions, so that a TRUNCATE of one is seen; attaching, detaching and dropping one is seen in the catalog only.
+ */
+export class PartitionBook {
+  readonly #client: pg.ClientBase;
+  readonly #roots = new Map<number, Root>();
+  /** Partitions of which the stream or the load may have brought rows, by the root's OID. */
+  readonly #leaves = new Map<number, Set<number>>();
+  /** Partitions that were made since, of which nothing came yet. */
+  readonly #fresh = new Set<number>();
+
+  private constructor(client: pg.ClientBase) {
+    this.#client = client;
+  }
+
+  /** @throws RestageError ddl_unsupported when partitions went, or were attached, since the newest events in Kafka. */
+  static async open(
+    client: pg.ClientBase,
+    chosen: readonly TableStructure[],
+    written: WrittenStructures,
+  ): Promise<PartitionBook> {
+    const book = new PartitionBook(client);
+    const found = await readPartitions(client, null);
+    for (const table of chosen) {
+      const root = found.get(tableKey(table));
+      if (root === undefined) continue;
+      const recorded = partitionsIn(written.currentOf(table.topic)?.source?.fileNode ?? null);
+      const known = recorded.size === 0 ? root.leaves.map(({ oid }) => oid) : recorded;
+      book.#leaves.set(root.oid, new Set(known));
+      for (const oid of [...known, ...root.leaves.map((leaf) => leaf.oid)]) book.#roots.set(oid, root);
+      book.#compare(root);
+    }
+    return book;
+  }
+
+  /** The partitioned table that a relation's events belong to; null where it is an ordinary table. */
+  async rootOf({ oid }: Pick<Relation, 'oid'>): Promise<Root | null> {
+    const known = this.#roots.get(oid) ?? (await readRoot(this.#client, oid));
+    if (known === null) return null;
+    this.#roots.set(oid, known);
+    this.#leaves.get(known.oid)?.add(oid);
+    return known;
+  }
+
+  /** The relation whose structure a relation's rows have: itself, or the partitioned table above it. */
+  tableOf(oid: number): number {
+    return this.#roots.get(oid)?.oid ?? oid;
+  }
+
+  /**
+   * Whether relations truncated together are all that a partitioned table had rows in.
+   * @throws RestageError ddl_unsupported where some of it stays: which rows went is not in the stream.
+   */
+  requireWhole(table: TableStructure, relations: readonly number[], where: string): void {
+    const root = [...this.#roots.values()].find((one) => tableKey(one) === tableKey(table));
+    const left = [...(root === undefined ? [] : (this.#leaves.get(root.oid) ?? []))].filter(
+      (oid) => !relations.includes(oid),
+    );
+    if (left.length === 0) return;
+    throw changed(table, `TRUNCATE of some of its partitions, ${where}`);
+  }
+
+  /** Looks at the catalog. @throws RestageError ddl_unsupported. */
+  async requireAllKept(): Promise<void> {
+    if (this.#leaves.size === 0) return;
+    const found = new Map([...(await readPartitions(this.#client, null)).values()].map((root) => [root.oid, root]));
+    for (const oid of this.#leaves.keys()) {
+      const known = [...this.#roots.values()].find((root) => root.oid === oid);
+      const now = found.get(oid) ?? (known === undefined ? null : { ...known, leaves: [] });
+      if (now !== null) this.#compare(now);
+    }
+  }
+
+  /** The same for one of them: before anything is written that names its partitions. */
+  async requireKept(root: Root): Promise<void> {
+    const now = [...(await readPartitions(this.#client, root.oid)).values()][0];
+    this.#compare(now ?? { ...root, leaves: [] });
+  }
+
+  #compare(root: PartitionedTable): void {
+    const known = this.#leaves.get(root.oid);
+    if (known === undefined) return;
+    const gone = [...known].filter((oid) => !root.leaves.some((leaf) => leaf.oid === oid));
+    if (gone.length > 0) throw changed(root, `${gone.length} of its partitions were dropped or detached`);
+    for (const leaf of root.leaves) {
+      if (known.has(leaf.oid) || this.#fresh.has(leaf.oid)) continue;
+      if (!leaf.isMade) throw changed(root, `${formatTable(leaf)} was attached, perhaps with rows`);
+      this.#fresh.add(leaf.oid);
+      this.#roots.set(leaf.oid, root);
+    }
+  }
+}
+
+/** What readers of one table's rows and keys rely on in every partition. @throws RestageError source_denied, identity_missing. */
+export async function requirePartitions(client: pg.ClientBase, chosen: readonly TableStructure[]): Promise<void> {
+  const found = await readPartitions(client, null);
+  for (const table of chosen) {
+    for (const leaf of found.get(tableKey(table))?.leaves ?? []) {
+      const where = `${formatTable(leaf)}, a partition of ${formatTable(table)}`;
+      if (!leaf.isLogged)
+        throw new RestageError('source_not_ready', 'a partition is foreign or unlogged: its changes are in no WAL', {
+          where,
+          fix: 'make it an ordinary partition, or leave the table out of source.tables',
+        });
+      if (!leaf.mayRead)
+        throw new RestageError('source_denied', 'the role may not read a partition', {
+          where,
+          fix: `GRANT SELECT ON ${quoteTable(leaf)} TO CURRENT_USER; -- as its owner, for the role of source.postgres.url`,
+        });
+    }
+  }
+}
+
+/** @throws RestageError identity_missing when a partition's events name their rows otherwise than the table does. */
+export function requireSameIdentity(relation: Relation, table: TableStructure): void {
+  const { identity } = table;
+  if (identity.kind === 'nothing') return;
+  const keys = relation.columns.filter(({ isKey }) => isKey).map(({ name }) => name);
+  const isSame = identity.isFull
+    ? relation.replicaIdentity === 'f'
+    : identity.columns.length === keys.length && identity.columns.every((name) => keys.includes(name));
+  if (isSame) return;
+  const leaf = { schema: relation.schema, table: relation.table };
+  throw new RestageError('identity_missing', 'a partition has another replica identity than its table', {
+    where: `${formatTable(leaf)}, a partition of ${formatTable(table)}`,
+    fix: `ALTER TABLE ${quoteTable(leaf)} REPLICA IDENTITY ${identityWords(table)}; then start the pipeline anew under another name`,
+  });
+}
+
+function identityWords({ identity }: TableStructure): string {
+  if (identity.isFull) return 'FULL';
+  return identity.kind === 'primaryKey' ? 'DEFAULT' : `USING INDEX its index over (${identity.columns.join(', ')})`;
+}
+
+function changed(table: TableName, what: string): RestageError {
+  return new RestageError(
+    'ddl_unsupported',
+    'a partitioned table changed at the source in a way that is not in the stream',
+    {
+      where: `${formatTable(table)}: ${what}`,
+      fix: 'start the pipeline anew under another name, so that the table is loaded as it is now; or leave it out of source.tables',
+    },
+  );
+}
