@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { changeRows, deleteRows, insertRows } from '#adapters/postgres/target/bulk-apply.ts';
 import { applyRow } from '#adapters/postgres/target/row-apply.ts';
+import { isWholeRow, WholeRowRun } from '#adapters/postgres/target/whole-row-apply.ts';
 import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { Image, RowChange } from '#core/change.ts';
 import { RestageError, type ErrorCode } from '#core/errors.ts';
@@ -146,7 +147,7 @@ async function applyRest(
   else await changeRows(client, table, folded, mismatch);
 }
 
-/** In the source's order; inserts that nothing stands between go together, unless a trigger watches. */
+/** In the source's order; inserts, and changes of whole rows, that nothing stands between go together, unless a trigger watches. */
 async function applyUnfolded(
   client: pg.ClientBase,
   table: TargetTable,
@@ -154,16 +155,29 @@ async function applyUnfolded(
   mismatch: ErrorCode,
 ): Promise<void> {
   let inserts: Image[] = [];
-  for (const change of changes) {
-    if (change.kind === 'insert' && !table.isWatched) {
-      inserts.push(change.after);
-      continue;
-    }
+  const run = new WholeRowRun(table);
+  const isKeyless = table.identity.length === 0 && !table.hasAlwaysIdentity;
+  const finish = async (): Promise<void> => {
+    await run.apply(client, mismatch);
     await insertRows(client, table, inserts);
     inserts = [];
-    await applyRow(client, table, change, mismatch);
+  };
+  for (const change of changes) {
+    if (table.isWatched) await applyRow(client, table, change, mismatch);
+    else if (change.kind === 'insert') {
+      await run.apply(client, mismatch);
+      inserts.push(change.after);
+    } else if (!isKeyless || !isWholeRow(change)) {
+      await finish();
+      await applyRow(client, table, change, mismatch);
+    } else {
+      if (inserts.length > 0) await finish();
+      if (run.add(change)) continue;
+      await finish();
+      run.add(change);
+    }
   }
-  await insertRows(client, table, inserts);
+  await finish();
 }
 
 /** The reference: what each change says, one after another. Finds the one that the target refuses, and its key. */
