@@ -2,6 +2,8 @@ import type { Command } from 'commander';
 import { readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
+import type { ServiceLoop } from './service-command.ts';
+import type { StartKeeper } from '../producer/load-snapshots.ts';
 
 export function registerProducer(program: Command, cli: CliEnvironment): void {
   program
@@ -10,13 +12,16 @@ export function registerProducer(program: Command, cli: CliEnvironment): void {
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
       const config = await readConfig(options.config, cli.env);
-      const [{ runService }, { main }, { requireReadySource }] = await Promise.all([
+      const [{ runService }, { main }, { requireReadySource }, { startKeeper }] = await Promise.all([
         import('./service-command.ts'),
         import('../producer/main.ts'),
         import('../producer/preflight.ts'),
+        import('./keeper-process.ts'),
       ]);
       const logger = makeLogger(cli.env, cli.isTerminal);
-      const loop = { service: 'producer', instance: '', main: main.bind(undefined, config) } as const;
+      const keep: StartKeeper = (snapshot) => startKeeper(cli, options.config, snapshot);
+      const run: ServiceLoop['main'] = (context) => main(config, context, keep);
+      const loop = { service: 'producer', instance: '', main: run } as const;
       cli.setExitCode(await runService(config, [loop], () => requireReadySource(config, logger), logger, cli));
     });
 }

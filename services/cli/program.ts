@@ -5,6 +5,7 @@ import { registerDev } from './dev.ts';
 import type { CliEnvironment } from './environment.ts';
 import { reportError } from './exit.ts';
 import { registerPause } from './pause.ts';
+import { registerKeeper } from './keeper.ts';
 import { registerProducer } from './producer.ts';
 import { registerRun } from './run.ts';
 import { registerSchema } from './schema-copy.ts';
@@ -29,6 +30,7 @@ const COMMANDS = [
   registerSequences,
   registerDev,
   registerDemo,
+  registerKeeper,
 ];
 
 /** The whole command line. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { connectPg } from '#adapters/postgres/session.ts';
+import { keeperApplication } from '#core/session-names.ts';
 import type { Config } from '#core/config.ts';
 import { parseLsn, type Lsn } from '#core/lsn.ts';
 
@@ -9,6 +10,15 @@ export interface SourceFigures {
   /** End of WAL; on a stand-by what was replayed last. */
   readonly current: string;
   readonly slot: SlotFigures | null;
+  /** The snapshot of an unfinished load, kept by a process of its own; null: there is none. */
+  readonly keptSnapshot: KeptSnapshotFigures | null;
+}
+
+export interface KeptSnapshotFigures {
+  /** ISO 8601: since when vacuum removes no row that was deleted later. */
+  readonly since: string;
+  /** Transaction numbers that the source has given since (PostgreSQL: "age"). */
+  readonly xminAge: number;
 }
 
 export interface SlotFigures {
@@ -39,7 +49,9 @@ export async function readSourceFigures(config: Config): Promise<SourceFigures> 
       [config.source.slot],
     );
     const [row] = slot.rows;
+    const keptSnapshot = await readKeptSnapshot(client, keeperApplication(config.name));
     return {
+      keptSnapshot,
       current: current.rows[0]?.lsn ?? '0/0',
       slot:
         row === undefined
@@ -72,6 +84,16 @@ export async function markCurrentLsn(config: Config): Promise<Lsn> {
     );
     return parseLsn(marked.rows[0]?.lsn ?? '');
   });
+}
+
+async function readKeptSnapshot(client: pg.Client, application: string): Promise<KeptSnapshotFigures | null> {
+  const { rows } = await client.query<{ since: string; age: number }>(
+    `SELECT to_char(min(xact_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since, max(pg_catalog.age(backend_xmin)) AS age
+       FROM pg_catalog.pg_stat_activity WHERE application_name = $1 AND datname = pg_catalog.current_database() AND backend_xmin IS NOT NULL HAVING count(*) > 0`,
+    [application],
+  );
+  const [row] = rows;
+  return row === undefined ? null : { since: row.since, xminAge: row.age };
 }
 
 async function withSource<T>(config: Config, work: (client: pg.Client) => Promise<T>): Promise<T> {

@@ -48,13 +48,18 @@ export function formatStatus(report: PipelineStatus): string {
         ? `source at ${report.source.current}, no slot\n`
         : `source at ${report.source.current}; slot ${slot.name}: ${slot.isActive ? 'active' : 'not active'}, confirmed ${slot.confirmed ?? 'nothing'}, ` +
           `keeps ${slot.retainedBytes} bytes of WAL${slot.walStatus === null ? '' : ` (${slot.walStatus})`}\n`;
+  const kept = report.source?.keptSnapshot ?? null;
+  const snapshot =
+    kept === null
+      ? ''
+      : `snapshot of the load kept since ${kept.since}: holds back vacuum at the source, ${kept.xminAge} transactions\n`;
   return [
     formatColumns(
       ['service', 'state', 'through', 'lag bytes', 'lag events', 'lag s', 'pid', 'address', 'detail'],
       services,
     ),
     formatColumns(['target', 'through', 'load', 'lag bytes'], targets),
-    source,
+    source + snapshot,
     ...report.problems.map((problem) => `${problem}\n`),
   ]
     .filter((part) => part !== '')

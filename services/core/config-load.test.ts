@@ -35,6 +35,7 @@ test('a small configuration gets every default', () => {
       partitions: 'leaves',
       snapshotWorkers: 2,
       heartbeatMs: 10_000,
+      keepSnapshotMinutes: 10,
       profile: null,
     },
     outputs: [],

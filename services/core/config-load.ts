@@ -36,6 +36,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       slot: reader.get('source.slot') ?? ownName,
       snapshotWorkers: reader.get('source.snapshotWorkers'),
       heartbeatMs: reader.get('source.heartbeatMs'),
+      keepSnapshotMinutes: reader.get('source.keepSnapshotMinutes'),
       profile: raw,
     },
     outputs,

@@ -37,6 +37,8 @@ export interface SourceConfig {
   readonly slot: string;
   readonly snapshotWorkers: number;
   readonly heartbeatMs: number;
+  /** How long the load's snapshot is kept while no producer runs; 0: it ends with the producer. */
+  readonly keepSnapshotMinutes: number;
   /** Of the raw topics. Absent is null. */
   readonly profile?: Profile;
 }

@@ -22,6 +22,8 @@ const STEPS = [
   'producer.publication',
   'producer.slotDrop',
   'producer.slot',
+  'producer.keeper',
+  'keeper.export',
   'producer.confirm',
   'transformer.topics',
   'transformer.open',

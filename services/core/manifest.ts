@@ -72,7 +72,24 @@ export const manifestSchema = z.object({
   /** Offset on this topic of the current load's first plan, decimal; null before it. */
   plan: z.string().regex(/^\d+$/).nullable(),
   /** plan: the tables this load takes (all anew, whatever an earlier load had of them). */
-  tables: z.array(table.extend({ topic: z.string(), chunks: count, rows: z.number() })).optional(),
+  tables: z
+    .array(
+      table.extend({
+        topic: z.string(),
+        chunks: count,
+        rows: z.number(),
+        /**
+         * How its chunks were cut, in their order: each piece is the table or a partition of it, with so many chunks of so many pages,
+         * the last open-ended. Without `pages` the one chunk is the whole piece.
+         */
+        cut: z.array(z.object({ partition: table.optional(), chunks: count, pages: count.optional() })).optional(),
+        /** Of the structure that its rows have. */
+        version: count.optional(),
+      }),
+    )
+    .optional(),
+  /** plan: its snapshot, where that outlives the producer (KeptSnapshot), so that another life goes on with the chunks. */
+  kept: z.object({ name: z.string(), sees: z.string(), backend: count }).optional(),
   /** chunk and tableEnd: which. */
   table: table.extend({ topic: z.string() }).optional(),
   chunk: count.optional(),

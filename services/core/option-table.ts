@@ -176,6 +176,15 @@ export const OPTIONS = [
     about: 'At rest, the position is written to Kafka and confirmed to the slot this often. Milliseconds.',
   },
   {
+    path: 'source.keepSnapshotMinutes',
+    type: z.number().min(0).max(10_080),
+    default: 10,
+    env: 'RESTAGE_SOURCE_KEEP_SNAPSHOT_MINUTES',
+    example: '60',
+    about:
+      'How long a process of its own keeps the snapshot of an unfinished load while no producer runs, so that the next one goes on with the chunks that are missing. Until then vacuum at the source removes no row that was deleted since. `0`: the snapshot ends with the producer.',
+  },
+  {
     path: 'source.profile',
     type: profile,
     default: 'lossless',

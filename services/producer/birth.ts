@@ -18,7 +18,7 @@ import type { ManifestBook } from './manifest-book.ts';
 
 export interface SlotOptions {
   readonly client: pg.Client;
-  /** Opens the walsender session that makes the slot and then keeps its snapshot. */
+  /** Opens the walsender session that makes the slot and exports its snapshot. */
   readonly connectReplication: () => Promise<pg.Client>;
   readonly source: SourceConfig;
   readonly application: string;
@@ -27,9 +27,9 @@ export interface SlotOptions {
   readonly failpoints: Failpoints;
 }
 
-/** A new slot and the session that keeps its snapshot. */
+/** A new slot and the session that exports its snapshot. */
 export interface BornSlot extends CreatedSlot {
-  readonly keeper: pg.Client;
+  readonly session: pg.Client;
 }
 
 /**
@@ -98,17 +98,17 @@ export function isOwnSlot(name: string, slot: SlotState | null, last: Manifest |
 }
 
 async function born(options: SlotOptions): Promise<BornSlot> {
-  const keeper = await options.connectReplication();
+  const session = await options.connectReplication();
   try {
     options.failpoints.hit('producer.slot.before');
-    const slot = await createSlot(keeper, options.source.slot, 'permanent');
+    const slot = await createSlot(session, options.source.slot, 'permanent');
     options.failpoints.hit('producer.slot.after');
     const point = formatLsn(slot.consistentPoint);
     const draft = options.book.draft('origin', { through: point, snapshot: point });
     options.book.note(await options.writer.write(draft, []));
-    return { ...slot, keeper };
+    return { ...slot, session };
   } catch (error) {
-    await keeper.end().catch(() => undefined);
+    await session.end().catch(() => undefined);
     throw error;
   }
 }

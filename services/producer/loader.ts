@@ -3,34 +3,33 @@ import {
   planChunks,
   readChunk,
   TableRewrittenSignal,
-  type PageRange,
+  type ChunkRange,
+  type TablePiece,
 } from '#adapters/postgres/source/snapshot-reader.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
+import { RestageError } from '#core/errors.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
-import type { Lsn } from '#core/lsn.ts';
 import { chunkHeaders, encodeHeaders } from '#core/record.ts';
-import type { TableStructure } from '#core/structure.ts';
+import { structureVersion, type TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey } from '#core/table-name.ts';
 import type { Logger } from '#core/log.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
 import type { SnapshotMarker } from '#core/debezium/table-events.ts';
-import type { LoadItem, PlannedTable } from './load-item.ts';
+import type { LoadItem } from './load-item.ts';
+import type { LoadSnapshot, LoadSnapshots } from './load-snapshots.ts';
+import type { BegunLoad, BegunTable, UnfinishedLoad } from './unfinished-load.ts';
 import type { CapturedTable } from './captured-table.ts';
 import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { RelationBook } from './relation-book.ts';
 import { SnapshotMarkers } from './snapshot-markers.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
-/** An exported snapshot of a slot, alive while its connection stays idle. */
-export interface LoadSnapshot {
-  readonly name: string;
-  readonly lsn: Lsn;
-}
-
 export interface LoaderOptions {
+  /** A session with READER_SETTINGS. */
   readonly connect: () => Promise<pg.Client>;
-  /** A new temporary slot's snapshot, for tables that must be taken again. */
-  readonly takeSnapshot: () => Promise<LoadSnapshot>;
+  readonly snapshots: LoadSnapshots;
+  /** An earlier life's load is gone on with, of which this much is in Kafka. */
+  readonly onResume: (figures: BegunLoad['figures']) => void;
   readonly book: RelationBook;
   readonly written: WrittenStructures;
   readonly queue: BoundedQueue<LoadItem>;
@@ -47,90 +46,160 @@ type Values = readonly (string | null)[];
 
 interface ChunkTask {
   readonly captured: CapturedTable;
+  /** Its number in the table. */
   readonly chunk: number;
-  readonly range: PageRange;
+  readonly range: ChunkRange;
+  /** Parts of it that are in Kafka. */
+  readonly parts: number;
+}
+
+/** What is read under one snapshot. */
+interface LoadUnder {
+  readonly load: number;
+  readonly snapshot: LoadSnapshot;
+  readonly tables: readonly BegunTable[];
+  /** No table is taken after these but those that are rewritten meanwhile. */
+  readonly isLast: boolean;
 }
 
 const CHUNK_BYTES = 16 * 1024 * 1024;
 const NO_HEADERS = encodeHeaders([]);
 
 /**
- * Reads tables under one snapshot each, in parallel chunks, and queues plan, chunks, tableEnds and end. A table that was
- * truncated or rewritten since its snapshot is taken again, whole, under a new one and a new plan.
+ * Reads tables under one snapshot each, in parallel chunks, and queues plan, chunks, tableEnds and end. What an earlier life began is gone
+ * on with while its snapshot is there: then only what is missing is read. A table that was truncated or rewritten since its snapshot is
+ * taken again, whole, under a new one and a new plan.
  */
 export async function loadTables(
   options: LoaderOptions,
-  tables: readonly TableStructure[],
-  firstLoad: number,
-  first: LoadSnapshot,
+  { begun, fresh }: UnfinishedLoad,
+  lastLoad: number,
+  first: LoadSnapshot | null,
 ): Promise<void> {
-  let pending = tables;
-  let snapshot = first;
-  let load = firstLoad;
-  for (;;) {
-    pending = await loadUnder(options, pending, load, snapshot);
-    if (pending.length === 0 || options.signal.aborted) break;
-    options.logger.warn(
-      { tables: pending.map(formatTable) },
-      'tables were truncated or rewritten while they were copied; they are taken again',
-    );
-    snapshot = await options.takeSnapshot();
+  const { signal, snapshots } = options;
+  let pending = fresh;
+  let load = lastLoad;
+  if (begun === null) await snapshots.endOthers(first?.kept ?? null);
+  else pending = [...fresh, ...(await goOn(options, begun, fresh.length === 0))];
+  for (let snapshot = first; pending.length > 0 && !signal.aborted; snapshot = null) {
     load += 1;
+    pending = await takeTables(options, pending, load, snapshot ?? (await snapshots.take()));
   }
-  if (!options.signal.aborted) await options.queue.put({ kind: 'end', load });
+  if (!signal.aborted) await options.queue.put({ kind: 'end', load, onWritten: () => snapshots.endAll() });
+}
+
+/** Returns the tables that must be taken again: all where the snapshot is gone. */
+async function goOn(options: LoaderOptions, begun: BegunLoad, isLast: boolean): Promise<readonly TableStructure[]> {
+  const { logger, snapshots } = options;
+  const { load, tables } = begun;
+  const snapshot = await snapshots.find(begun.kept, begun.snapshot);
+  await snapshots.endOthers(snapshot?.kept ?? null);
+  if (snapshot === null) {
+    logger.warn(
+      { tables: tables.length },
+      'the snapshot of the load is gone: tables that are not finished are taken again, whole',
+    );
+    return tables.map(({ structure }) => structure);
+  }
+  const { chunksDone, chunks } = begun.figures;
+  logger.info({ tables: tables.length, chunks, chunksDone }, 'the load goes on under its snapshot, which was kept');
+  options.onResume(begun.figures);
+  return readUnder(options, { load, snapshot, tables, isLast });
+}
+
+async function takeTables(
+  options: LoaderOptions,
+  structures: readonly TableStructure[],
+  load: number,
+  snapshot: LoadSnapshot,
+): Promise<readonly TableStructure[]> {
+  const cuts = await cutTables(options, structures);
+  const tables = structures.map((structure): BegunTable => {
+    const cut = cuts.get(tableKey(structure));
+    // Another attempt asks the catalog which tables there are.
+    if (cut === undefined)
+      throw new RestageError('transient', 'a table was dropped before it was copied', {
+        where: formatTable(structure),
+      });
+    return { structure, cut, written: new Map() };
+  });
+  const captured = await options.book.capture(structures, copiedColumns);
+  await options.queue.put(makePlan(options, tables, captured, load, snapshot));
+  return readUnder(options, { load, snapshot, tables, isLast: true }, captured);
+}
+
+async function cutTables(
+  options: LoaderOptions,
+  structures: readonly TableStructure[],
+): Promise<ReadonlyMap<string, readonly TablePiece[]>> {
+  const client = await options.connect();
+  try {
+    return await planChunks(client, structures, CHUNK_BYTES);
+  } finally {
+    await client.end();
+  }
 }
 
 /** Returns the tables that must be taken again. */
-async function loadUnder(
+async function readUnder(
   options: LoaderOptions,
-  tables: readonly TableStructure[],
-  load: number,
-  snapshot: LoadSnapshot,
-): Promise<TableStructure[]> {
+  under: LoadUnder,
+  known: readonly CapturedTable[] | null = null,
+): Promise<readonly TableStructure[]> {
+  const structures = under.tables.map(({ structure }) => structure);
+  const captured = known ?? (await options.book.capture(structures, copiedColumns));
+  const run = new LoadRun(options, under, listTasks(under.tables, captured));
   const clients = await Promise.all(Array.from({ length: options.workers }, options.connect));
   try {
-    const [planner] = clients;
-    const ranges =
-      planner === undefined ? new Map<string, PageRange[]>() : await planChunks(planner, tables, CHUNK_BYTES);
-    const planned = tables.map((structure) => ({
-      structure,
-      ranges: ranges.get(tableKey(structure)) ?? [{ from: 0, to: null }],
-    }));
-    const captured = await options.book.capture(tables, copiedColumns);
-    await options.queue.put(
-      makePlan(
-        options,
-        planned.map(({ structure, ranges: list }) => ({ structure, chunks: list.length, rows: 0 })),
-        captured,
-        load,
-        snapshot.lsn,
-      ),
-    );
-    const tasks = planned.flatMap(({ ranges: list }, index) => {
-      const table = captured[index];
-      return table === undefined ? [] : list.map((range, chunk): ChunkTask => ({ captured: table, chunk, range }));
-    });
-    const run = new LoadRun(options, load, snapshot, tasks);
+    await run.endReadTables();
     await Promise.all(clients.map((client) => run.work(client)));
-    const again = tables.filter((table) => run.rewritten.has(tableKey(table)));
-    if (!options.signal.aborted) await run.markers.end(again.length === 0);
-    return again;
   } finally {
     await Promise.all(clients.map((client) => client.end().catch(() => undefined)));
   }
+  const again = structures.filter((table) => run.rewritten.has(tableKey(table)));
+  if (!options.signal.aborted) await run.markers.end(under.isLast && again.length === 0);
+  if (again.length > 0)
+    options.logger.warn(
+      { tables: again.map(formatTable) },
+      'tables were truncated or rewritten while they were copied; they are taken again',
+    );
+  return again;
+}
+
+/** The chunks that are not complete in Kafka, in the order of the tables. */
+function listTasks(tables: readonly BegunTable[], captured: readonly CapturedTable[]): ChunkTask[] {
+  return tables.flatMap(({ cut, written }, at) => {
+    const table = captured[at];
+    if (table === undefined) return [];
+    const ranges = cut.flatMap(({ partition, chunks, pages }) =>
+      Array.from({ length: chunks }, (_, index) => ({ partition, pages, index, isLast: index === chunks - 1 })),
+    );
+    return ranges.flatMap((range, chunk): ChunkTask[] => {
+      const { parts, rows: skip, isComplete } = written.get(chunk) ?? { parts: 0, rows: 0, isComplete: false };
+      return isComplete ? [] : [{ captured: table, chunk, range: { ...range, skip }, parts }];
+    });
+  });
 }
 
 function makePlan(
   options: LoaderOptions,
-  tables: readonly PlannedTable[],
+  tables: readonly BegunTable[],
   captured: readonly CapturedTable[],
   load: number,
-  snapshot: Lsn,
+  { lsn, kept }: LoadSnapshot,
 ): LoadItem {
   const structures = new TopicBatches();
   for (const record of captured.flatMap((table) => options.written.addLoaded(table)))
     structures.append(options.schemasTopic, record.key, record.value, NO_HEADERS);
-  return { kind: 'plan', load, snapshot, tables, data: structures.finish() };
+  return {
+    kind: 'plan',
+    load,
+    snapshot: lsn,
+    kept,
+    tables: tables.map(({ structure, cut }) => ({ structure, cut, rows: 0, version: structureVersion(structure) })),
+    data: structures.finish(),
+    onWritten: () => options.snapshots.endOthers(kept),
+  };
 }
 
 /** Generated columns are computed at the target, in snapshot and stream alike. */
@@ -145,22 +214,33 @@ class LoadRun {
   readonly #options: LoaderOptions;
   readonly #load: number;
   readonly #snapshot: LoadSnapshot;
+  readonly #tables: readonly BegunTable[];
   readonly #tasks: readonly ChunkTask[];
   readonly #left = new Map<string, number>();
   readonly #readMs: number;
   #next = 0;
 
-  constructor(options: LoaderOptions, load: number, snapshot: LoadSnapshot, tasks: readonly ChunkTask[]) {
+  constructor(options: LoaderOptions, { load, snapshot, tables }: LoadUnder, tasks: readonly ChunkTask[]) {
     this.#options = options;
     this.#load = load;
     this.#snapshot = snapshot;
+    this.#tables = tables;
     this.#tasks = tasks;
     this.#readMs = options.clock();
-    this.markers = new SnapshotMarkers((item) => options.queue.put(item));
+    const begun = tables.filter(({ written }) => [...written.values()].some(({ rows }) => rows > 0));
+    const keys = begun.map(({ structure }) => tableKey(structure));
+    this.markers = new SnapshotMarkers((item) => options.queue.put(item), keys);
+    for (const { structure } of tables) this.#left.set(tableKey(structure), 0);
     for (const task of tasks) {
       const key = tableKey(task.captured.structure);
       this.#left.set(key, (this.#left.get(key) ?? 0) + 1);
     }
+  }
+
+  /** Tables all of whose chunks an earlier life wrote. */
+  async endReadTables(): Promise<void> {
+    for (const { structure } of this.#tables)
+      if (this.#left.get(tableKey(structure)) === 0) await this.#endTable(structure);
   }
 
   async work(client: pg.Client): Promise<void> {
@@ -191,27 +271,28 @@ class LoadRun {
   async #copyChunk(client: pg.Client, task: ChunkTask): Promise<void> {
     const { queue, partBytes, clock } = this.#options;
     const { structure, debezium, record } = task.captured;
+    const { chunk, range } = task;
     const key = tableKey(structure);
     let batches = new TopicBatches();
-    let part = 1;
-    let row = 0;
+    let part = task.parts + 1;
+    let row = range.skip;
     let partRows = 0;
     const take = (last: boolean): LoadItem => {
       const data = batches.finish();
       this.#options.loaded.noteRows(structure.topic, this.#load, partRows);
-      const item = { load: this.#load, table: structure, chunk: task.chunk, part, last, rows: partRows, data };
+      const item = { load: this.#load, table: structure, chunk, part, last, rows: partRows, data };
       batches = new TopicBatches();
       part += 1;
       partRows = 0;
       return { kind: 'chunk', ...item };
     };
     const append = (values: Values, marker: SnapshotMarker, now: number): void => {
-      this.#appendRow(batches, task, values, chunkHeaders(task.chunk, row, 0, record.version), marker, now);
+      this.#appendRow(batches, task, values, chunkHeaders(chunk, row, 0, record.version), marker, now);
       row += 1;
       partRows += 1;
     };
     let held: { readonly values: Values; readonly marker: SnapshotMarker } | null = null;
-    for await (const rows of readChunk(client, structure, copiedColumns(structure), task.range, this.#snapshot.name)) {
+    for await (const rows of readChunk(client, structure, copiedColumns(structure), range, this.#snapshot)) {
       const now = clock();
       for (const values of rows) {
         if (debezium === null) append(values, 'true', now);

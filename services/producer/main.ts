@@ -12,12 +12,14 @@ import { RestageError } from '#core/errors.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { VERSION } from '#core/version.ts';
+import type { StartKeeper } from './load-snapshots.ts';
 import { produce } from './producer.ts';
+import { producerLease } from '#core/session-names.ts';
 
 const TRANSACTION_TIMEOUT_MS = 60_000;
 
 /** The producer: source → `<name>.*`. One active instance holds the lease in the source; others wait as stand-by. */
-export async function main(config: Config, context: ServiceContext): Promise<void> {
+export async function main(config: Config, context: ServiceContext, startKeeper: StartKeeper): Promise<void> {
   const { logger, status, signal, gate, failpoints } = context;
   const application = `restage ${config.name} producer`;
   const { url } = config.source;
@@ -26,7 +28,7 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
   const lease = createAdvisoryLease({
     connect: () => connectPg({ url, purpose: 'source', application: `${application} lease` }),
-    name: `${config.name}.producer`,
+    name: producerLease(config.name),
     logger,
   });
   const prefix = config.name;
@@ -61,6 +63,8 @@ export async function main(config: Config, context: ServiceContext): Promise<voi
             clock: Date.now,
             connectReplication: () =>
               connectPg({ url, purpose: 'source', application, replication: true, until: lease.lost }),
+            startKeeper: config.source.keepSnapshotMinutes === 0 ? null : startKeeper,
+            leaseBackend: () => lease.backend,
             converters: converterFactory(config.kafka, config.source.profile ?? null),
             ensureTopics: async (tables) => {
               const { replicationFactor } = config.kafka;

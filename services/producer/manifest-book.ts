@@ -7,7 +7,7 @@ import type { StreamPart, StreamResume } from './stream-epochs.ts';
 type DraftExtra = Partial<
   Pick<
     ManifestDraft,
-    'part' | 'last' | 'through' | 'load' | 'tables' | 'table' | 'chunk' | 'rows' | 'snapshot' | 'loaded'
+    'part' | 'last' | 'through' | 'load' | 'tables' | 'table' | 'chunk' | 'rows' | 'snapshot' | 'kept' | 'loaded'
   >
 >;
 
@@ -22,7 +22,7 @@ export class ManifestBook {
     this.#incarnation = identity.incarnation;
     this.#systemId = identity.systemId;
     this.#timeline = identity.timeline;
-    this.#last = last;
+    this.#last = last === null ? null : withPlan(last);
   }
 
   get incarnation(): string {
@@ -96,10 +96,7 @@ export class ManifestBook {
   }
 
   note(stored: StoredManifest): void {
-    // Readers start at the first plan, also when a later one takes some tables again: the stream since is theirs to read.
-    const { manifest } = stored;
-    const plan = manifest.kind === 'plan' && manifest.plan === null ? String(stored.offset) : manifest.plan;
-    this.#last = { offset: stored.offset, manifest: { ...manifest, plan } };
+    this.#last = withPlan(stored);
   }
 
   #common(): Pick<ManifestDraft, 'incarnation' | 'systemId' | 'timeline' | 'load' | 'plan' | 'loaded'> {
@@ -113,4 +110,10 @@ export class ManifestBook {
       loaded: last?.loaded ?? false,
     };
   }
+}
+
+/** Readers start at the first plan, also when a later one takes some tables again: the stream since is theirs to read. */
+function withPlan({ offset, manifest }: StoredManifest): StoredManifest {
+  const plan = manifest.kind === 'plan' && manifest.plan === null ? String(offset) : manifest.plan;
+  return { offset, manifest: { ...manifest, plan } };
 }

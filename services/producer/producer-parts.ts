@@ -7,6 +7,7 @@ import type { Failpoints } from '#core/failpoints.ts';
 import type { ConverterFactory } from '#core/debezium/record-converter.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
+import type { StartKeeper } from './load-snapshots.ts';
 
 /** What one attempt of the producer needs; everything that talks to the outside is handed in. */
 export interface ProducerParts {
@@ -17,6 +18,10 @@ export interface ProducerParts {
   readonly reader: EpochReader;
   readonly connect: (settings?: Record<string, string>) => Promise<pg.Client>;
   readonly connectReplication: () => Promise<pg.Client>;
+  /** null: the load's snapshot ends with this process. */
+  readonly startKeeper: StartKeeper | null;
+  /** Process number of the lease's session. */
+  readonly leaseBackend: () => number;
   readonly ensureTopics: (tables: readonly { readonly topic: string }[]) => Promise<void>;
   /** How keys and values of profile `debezium` are written. */
   readonly converters: ConverterFactory;

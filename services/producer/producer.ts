@@ -3,8 +3,9 @@ import type pg from 'pg';
 import { isChosen, readChosenTables } from '#adapters/postgres/catalog.ts';
 import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
+import { READER_SETTINGS } from '#adapters/postgres/source/snapshot-reader.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
-import { createSlot, readSlot } from '#adapters/postgres/source/slot.ts';
+import { readSlot } from '#adapters/postgres/source/slot.ts';
 import { currentLsn, identifySource } from '#adapters/postgres/source/source-identity.ts';
 import { pause } from '#core/backoff.ts';
 import { BoundedQueue } from '#core/bounded-queue.ts';
@@ -20,15 +21,17 @@ import { DebeziumStream } from './debezium-stream.ts';
 import { ChangeAssembler, HEARTBEAT_PREFIX } from './change-assembler.ts';
 import type { LoadItem } from './load-item.ts';
 import { LoadedTables } from '#core/debezium/loaded-tables.ts';
-import { loadTables, type LoadSnapshot } from './loader.ts';
+import { loadTables } from './loader.ts';
+import { LoadSnapshots } from './load-snapshots.ts';
 import { ManifestBook } from './manifest-book.ts';
 import { PartitionBook, requirePartitions } from './partition-book.ts';
 import type { ProducerParts } from './producer-parts.ts';
 import { Publisher } from './publisher.ts';
 import { RelationBook } from './relation-book.ts';
+import { keeperApplication, producerLease } from '#core/session-names.ts';
 import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
-import { findUnfinished } from './unfinished-load.ts';
+import { findUnfinished, type UnfinishedLoad } from './unfinished-load.ts';
 import { WrittenStructures } from './written-structures.ts';
 
 const PARTS_WAITING = 2;
@@ -80,7 +83,7 @@ class ProducerRun {
     const debezium = await openDebezium(this.#parts, manifests);
     const loaded = new LoadedTables();
     const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen, debezium === null ? null : loaded);
-    const isLoaded = unfinished.length === 0 && written.topics.size > 0;
+    const isLoaded = unfinished.fresh.length === 0 && unfinished.begun === null && written.topics.size > 0;
     const onUnknown = (table: TableName): void => this.#noteUnknown(table);
     const captured = isLoaded ? chosen.filter(({ topic }) => written.topics.has(topic)) : chosen;
     for (const table of chosen) if (!captured.includes(table)) onUnknown(table);
@@ -141,9 +144,11 @@ class ProducerRun {
     status.state = status.load.isDone ? 'streaming' : 'loading';
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
+    const snapshots = this.#openSnapshots(client);
+    if (status.load.isDone) await snapshots.endAll();
     const load = status.load.isDone
       ? Promise.resolve()
-      : this.#load(born, unfinished, { book, written }, manifests.load, loadQueue, loaded, either);
+      : this.#load(born, unfinished, { book, written, snapshots }, manifests.load, loadQueue, loaded, either);
     const follow = (): Promise<void> =>
       capture(
         { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
@@ -155,7 +160,11 @@ class ProducerRun {
       load,
       this.#watch(stream, epochs, partitions, either),
     ];
-    await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
+    try {
+      await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
+    } finally {
+      if (signal.aborted && manifests.last?.loaded !== true) snapshots.noteStop(config.source.keepSnapshotMinutes);
+    }
   }
 
   /** The chosen tables as the catalog has them now, their topics made. */
@@ -173,28 +182,36 @@ class ProducerRun {
     const { config, writer, application, connectReplication, failpoints } = this.#parts;
     const { source } = config;
     const born = await ensureSlot({ client, connectReplication, source, application, writer, book, failpoints });
-    if (born !== null) this.#closers.push(() => born.keeper.end());
+    if (born !== null) this.#closers.push(() => born.session.end());
     return born;
+  }
+
+  #openSnapshots(client: pg.Client): LoadSnapshots {
+    const { config, connect, connectReplication, startKeeper, leaseBackend, logger, failpoints } = this.#parts;
+    const { slot } = config.source;
+    const application = keeperApplication(config.name);
+    const lease = { name: producerLease(config.name), backend: leaseBackend };
+    const tools = { client, connect, connectReplication, startKeeper, logger, failpoints };
+    const snapshots = new LoadSnapshots({ ...tools, slot, application, lease });
+    this.#closers.push(() => snapshots.close());
+    return snapshots;
   }
 
   async #load(
     born: BornSlot | null,
-    tables: readonly TableStructure[],
-    { book, written }: { readonly book: RelationBook; readonly written: WrittenStructures },
+    unfinished: UnfinishedLoad,
+    { book, written, snapshots }: LoadTools,
     lastLoad: number,
     queue: BoundedQueue<LoadItem>,
     loaded: LoadedTables,
     signal: AbortSignal,
   ): Promise<void> {
-    // Every table had its end, and the life before this one came no further.
-    if (tables.length === 0) return await queue.put({ kind: 'end', load: lastLoad });
-    const { config, logger, clock } = this.#parts;
-    const takeSnapshot = (): Promise<LoadSnapshot> => this.#takeSnapshot();
-    const snapshot = born === null ? await takeSnapshot() : { name: born.snapshot, lsn: born.consistentPoint };
+    const { config, status, logger, clock } = this.#parts;
     await loadTables(
       {
-        connect: () => this.#parts.connect({ row_security: 'off' }),
-        takeSnapshot,
+        connect: () => this.#parts.connect(READER_SETTINGS),
+        snapshots,
+        onResume: (figures) => Object.assign(status.load, figures),
         book,
         written,
         queue,
@@ -206,11 +223,10 @@ class ProducerRun {
         signal,
         loaded,
       },
-      tables,
-      lastLoad + 1,
-      snapshot,
+      unfinished,
+      lastLoad,
+      born === null ? null : await snapshots.ofBirth(born),
     );
-    if (born !== null) await born.keeper.end();
   }
 
   /** Nothing was loaded of it, so its changes alone would make no table: never silently. */
@@ -218,14 +234,6 @@ class ProducerRun {
     const what = `${formatTable(table)} came after the load and is not captured`;
     this.#parts.logger.warn({ table: formatTable(table) }, what);
     this.#parts.status.detail = what;
-  }
-
-  /** A snapshot of its own slot, so that "seen by it" is exactly "committed before its consistent point". */
-  async #takeSnapshot(): Promise<LoadSnapshot> {
-    const keeper = await this.#open(this.#parts.connectReplication());
-    const name = `${this.#parts.config.source.slot.slice(0, 40)}_load_${randomUUID().slice(0, 8)}`;
-    const slot = await createSlot(keeper, name, 'temporary');
-    return { name: slot.snapshot, lsn: slot.consistentPoint };
   }
 
   /** Figures for status, and the heartbeat: an idle database's slot moves only when its WAL does. */
@@ -258,6 +266,12 @@ class ProducerRun {
     this.#closers.push(() => client.end());
     return client;
   }
+}
+
+interface LoadTools {
+  readonly book: RelationBook;
+  readonly written: WrittenStructures;
+  readonly snapshots: LoadSnapshots;
 }
 
 async function emitHeartbeat(client: pg.Client): Promise<void> {

@@ -1,12 +1,14 @@
+import type { TablePiece } from '#adapters/postgres/source/snapshot-reader.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
+import type { Manifest } from '#core/manifest.ts';
 import type { Notifier } from '#core/notifier.ts';
 import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
 import type { DebeziumHeartbeat } from './debezium-heartbeat.ts';
-import type { LoadItem } from './load-item.ts';
+import { chunksIn, type LoadItem } from './load-item.ts';
 import type { ManifestBook } from './manifest-book.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
 
@@ -26,6 +28,8 @@ export interface PublisherOptions {
   /** Profile `debezium`, else null: then the stream also waits for the load's end, for other readers know nothing of manifests. */
   readonly debezium: DebeziumHeartbeat | null;
 }
+
+type CutTable = NonNullable<Manifest['tables']>[number];
 
 const LONGEST_WAIT_MS = 1_000;
 
@@ -118,6 +122,7 @@ export class Publisher {
     if (item === undefined) return;
     await this.#write(loadDraft(book, item), 'data' in item ? item.data : []);
     noteProgress(status, item);
+    if ('onWritten' in item) await item.onWritten?.();
   }
 
   async #write(draft: ManifestDraft, data: StreamPart['data']): Promise<number> {
@@ -139,8 +144,17 @@ export class Publisher {
 function loadDraft(book: ManifestBook, item: LoadItem): ManifestDraft {
   switch (item.kind) {
     case 'plan': {
-      const tables = item.tables.map(({ structure, chunks, rows }) => ({ ...nameOf(structure), chunks, rows }));
-      return book.draft('plan', { load: item.load, tables, snapshot: formatLsn(item.snapshot), loaded: false });
+      const tables = item.tables.map(({ structure, cut, rows, version }) => {
+        return { ...nameOf(structure), chunks: chunksIn(cut), rows, version, cut: cut.map(pieceOf) };
+      });
+      const kept = item.kept === null ? {} : { kept: item.kept };
+      return book.draft('plan', {
+        load: item.load,
+        tables,
+        snapshot: formatLsn(item.snapshot),
+        ...kept,
+        loaded: false,
+      });
     }
     case 'chunk':
       return book.draft('chunk', {
@@ -158,6 +172,10 @@ function loadDraft(book: ManifestBook, item: LoadItem): ManifestDraft {
   }
 }
 
+function pieceOf({ partition, chunks, pages }: TablePiece): NonNullable<CutTable['cut']>[number] {
+  return { ...(partition === null ? {} : { partition }), chunks, ...(pages === null ? {} : { pages }) };
+}
+
 function nameOf(structure: { schema: string; table: string; topic: string }): {
   schema: string;
   table: string;
@@ -172,7 +190,7 @@ function noteProgress(status: ServiceStatus, item: LoadItem): void {
     case 'plan':
       load.tables = item.tables.length;
       load.tablesDone = 0;
-      load.chunks = item.tables.reduce((sum, table) => sum + table.chunks, 0);
+      load.chunks = item.tables.reduce((sum, { cut }) => sum + chunksIn(cut), 0);
       load.chunksDone = 0;
       status.state = 'loading';
       return;

@@ -14,12 +14,14 @@ type Put = (item: LoadItem) => Promise<void>;
  */
 export class SnapshotMarkers {
   readonly #put: Put;
-  readonly #started = new Set<string>();
+  readonly #started: Set<string>;
   readonly #tails = new Map<string, ChunkTail>();
   #ended: { readonly tail: ChunkTail; readonly tableEnd: LoadItem } | null = null;
 
-  constructor(put: Put) {
+  /** `started`: tables that an earlier life wrote rows of. */
+  constructor(put: Put, started: Iterable<string> = []) {
     this.#put = put;
+    this.#started = new Set(started);
   }
 
   /** For a row as it is read, unless it turns out to be a last one. */

@@ -1,31 +1,70 @@
+import type { KeptSnapshot } from '#adapters/postgres/source/kept-snapshot.ts';
+import type { TablePiece } from '#adapters/postgres/source/snapshot-reader.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
-import { parseLsn } from '#core/lsn.ts';
+import { parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
-import type { TableStructure } from '#core/structure.ts';
-import { tableKey, type TableName } from '#core/table-name.ts';
+import { structureVersion, type TableStructure } from '#core/structure.ts';
+import { tableKey } from '#core/table-name.ts';
 import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { ManifestBook } from './manifest-book.ts';
 
+/** What an earlier life left of the load. */
+export interface UnfinishedLoad {
+  /** Tables that are taken whole. */
+  readonly fresh: readonly TableStructure[];
+  /** Tables that the newest plan has and that can be gone on with while its snapshot is there; else they are fresh too. */
+  readonly begun: BegunLoad | null;
+}
+
+export interface BegunLoad {
+  readonly load: number;
+  readonly snapshot: Lsn;
+  readonly kept: KeptSnapshot;
+  readonly tables: readonly BegunTable[];
+  /** Of the whole plan, for progress. */
+  readonly figures: {
+    readonly tables: number;
+    readonly tablesDone: number;
+    readonly chunks: number;
+    readonly chunksDone: number;
+    readonly rows: number;
+  };
+}
+
+export interface BegunTable {
+  readonly structure: TableStructure;
+  readonly cut: readonly TablePiece[];
+  /** By number of the chunk; none: nothing of it is in Kafka. */
+  readonly written: ReadonlyMap<number, WrittenChunk>;
+}
+
+/** What of a chunk is in Kafka. */
+export interface WrittenChunk {
+  readonly parts: number;
+  readonly rows: number;
+  readonly isComplete: boolean;
+}
+
 /**
  * The tables whose load an earlier life began and did not end, from the manifests since the first plan. Before any plan:
- * all. The snapshot went with that life, so they are taken again, whole. `loaded` learns what was written of each table.
+ * all. `loaded` learns what was written of each table.
  */
 export async function findUnfinished(
   reader: EpochReader,
   book: ManifestBook,
   chosen: readonly TableStructure[],
   loaded: LoadedTables | null = null,
-): Promise<TableStructure[]> {
+): Promise<UnfinishedLoad> {
   const plan = book.last?.plan ?? null;
-  if (book.last?.loaded === true && loaded === null) return [];
-  if (plan === null) return [...chosen];
-  const done = new Set<string>();
+  if (book.last?.loaded === true && loaded === null) return { fresh: [], begun: null };
+  if (plan === null) return { fresh: chosen, begun: null };
+  const history = new LoadHistory();
   const stop = new AbortController();
   const end = await reader.end();
   if (BigInt(plan) < end) {
     for await (const chunk of reader.manifests(BigInt(plan), stop.signal)) {
       for (const { manifest } of chunk) {
-        noteTable(done, manifest.kind, manifest.table, manifest.tables);
+        history.note(manifest);
         if (loaded !== null && manifest.table !== undefined) noteLoaded(loaded, manifest.table.topic, manifest);
       }
       const lastOffset = chunk.at(-1)?.offset ?? 0n;
@@ -34,8 +73,7 @@ export async function findUnfinished(
     }
   }
   stop.abort();
-  if (book.last?.loaded === true) return [];
-  return chosen.filter((table) => !done.has(tableKey(table)));
+  return book.last?.loaded === true ? { fresh: [], begun: null } : history.unfinished(chosen);
 }
 
 function noteLoaded(loaded: LoadedTables, topic: string, { kind, load, rows = 0, snapshot }: Manifest): void {
@@ -43,12 +81,56 @@ function noteLoaded(loaded: LoadedTables, topic: string, { kind, load, rows = 0,
   if (kind === 'tableEnd' && snapshot !== undefined) loaded.noteEnd(topic, load, parseLsn(snapshot));
 }
 
-function noteTable(
-  done: Set<string>,
-  kind: string,
-  table: TableName | undefined,
-  planned: readonly TableName[] | undefined,
-): void {
-  if (kind === 'tableEnd' && table !== undefined) done.add(tableKey(table));
-  if (kind === 'plan') for (const again of planned ?? []) done.delete(tableKey(again));
+/** What manifests say of the load. */
+class LoadHistory {
+  readonly #done = new Set<string>();
+  #plan: Manifest | null = null;
+  /** Of the newest plan's load, by table and chunk. */
+  #written = new Map<string, Map<number, WrittenChunk>>();
+
+  note(manifest: Manifest): void {
+    const { kind, table, load, chunk = 0, part, rows = 0, last } = manifest;
+    if (kind === 'plan') {
+      this.#plan = manifest;
+      this.#written = new Map();
+      for (const again of manifest.tables ?? []) this.#done.delete(tableKey(again));
+    }
+    if (table === undefined) return;
+    if (kind === 'tableEnd') this.#done.add(tableKey(table));
+    if (kind !== 'chunk' || load !== this.#plan?.load) return;
+    const chunks = this.#written.get(tableKey(table)) ?? new Map<number, WrittenChunk>();
+    this.#written.set(tableKey(table), chunks);
+    chunks.set(chunk, { parts: part, rows: rows + (chunks.get(chunk)?.rows ?? 0), isComplete: last });
+  }
+
+  unfinished(chosen: readonly TableStructure[]): UnfinishedLoad {
+    const left = chosen.filter((table) => !this.#done.has(tableKey(table)));
+    const { kept, load, snapshot, tables: planned = [] } = this.#plan ?? { load: 0 };
+    if (kept === undefined || snapshot === undefined) return { fresh: left, begun: null };
+    const tables = left.flatMap((structure) => this.#begun(structure) ?? []);
+    if (tables.length === 0) return { fresh: left, begun: null };
+    const written = [...this.#written.values()].flatMap((chunks) => [...chunks.values()]);
+    const figures = {
+      tables: planned.length,
+      tablesDone: planned.filter((table) => this.#done.has(tableKey(table))).length,
+      chunks: planned.reduce((sum, { chunks }) => sum + chunks, 0),
+      chunksDone: written.filter(({ isComplete }) => isComplete).length,
+      rows: written.reduce((sum, { rows }) => sum + rows, 0),
+    };
+    return {
+      fresh: left.filter((structure) => !tables.some((begun) => begun.structure === structure)),
+      begun: { load, snapshot: parseLsn(snapshot), kept, tables, figures },
+    };
+  }
+
+  /** null where rows of before could differ from those to come: in their columns, or in their order. */
+  #begun(structure: TableStructure): BegunTable | null {
+    const planned = this.#plan?.tables?.find((table) => tableKey(table) === tableKey(structure));
+    if (planned === undefined || planned.version !== structureVersion(structure)) return null;
+    const cut = (planned.cut ?? []).map(({ partition = null, chunks, pages = null }) => ({ partition, chunks, pages }));
+    const written = this.#written.get(tableKey(structure)) ?? new Map<number, WrittenChunk>();
+    const isOrdered = cut.flatMap(({ chunks, pages }) => Array.from({ length: chunks }, () => pages !== null));
+    const isInOrder = [...written].every(([chunk, { isComplete }]) => isComplete || isOrdered[chunk] === true);
+    return isInOrder ? { structure, cut, written } : null;
+  }
 }

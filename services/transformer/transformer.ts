@@ -214,13 +214,22 @@ class TransformerRun {
   }
 
   #draft({ manifest, offset }: StoredManifest, rows: number, control: ControlEntry[]): ManifestDraft {
-    const { ranges: _ranges, format: _format, total: _total, tables, table, rows: _rows, ...rest } = manifest;
+    const {
+      ranges: _ranges,
+      format: _format,
+      total: _total,
+      kept: _kept,
+      tables,
+      table,
+      rows: _rows,
+      ...rest
+    } = manifest;
     return {
       ...rest,
       ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : this.#reached(manifest)),
       control,
       plan: this.#plan,
-      ...(tables === undefined ? {} : { tables: tables.map((one) => ({ ...one, ...this.#nameOf(one.topic) })) }),
+      ...(tables === undefined ? {} : { tables: tables.map((one) => this.#planned(one)) }),
       ...(table === undefined ? {} : { table: this.#nameOf(table.topic) }),
       ...(manifest.kind === 'chunk' ? { rows } : {}),
       raw: { epoch: manifest.epoch, part: manifest.part, offset: String(offset) },
@@ -248,6 +257,11 @@ class TransformerRun {
     }
     const topics = entry.topics.filter(isAfter);
     return topics.length === 0 ? [] : [{ ...entry, topics: topics.map((topic) => this.#shaper.shaped(topic).topic) }];
+  }
+
+  /** Where its chunks end in the source's table is the producer's alone to know. */
+  #planned({ topic, chunks, rows }: NonNullable<Manifest['tables']>[number]): NonNullable<Manifest['tables']>[number] {
+    return { ...this.#nameOf(topic), chunks, rows };
   }
 
   #nameOf(topic: string): { schema: string; table: string; topic: string } {

@@ -15,16 +15,22 @@ const TOUCH_MS = 3_000;
 /** The server ends a session that is silent this long, which frees the lock of a holder that hangs. */
 const IDLE_LIMIT = '10s';
 
+export interface DatabaseLease extends Lease {
+  /** Process number, at the server, of the session that holds or last held it; 0 before the first. */
+  readonly backend: number;
+}
+
 /** A lease as a session advisory lock (PostgreSQL: "Advisory Locks"). May be acquired again after it was lost. */
-export function createAdvisoryLease(options: AdvisoryLeaseOptions): Lease {
+export function createAdvisoryLease(options: AdvisoryLeaseOptions): DatabaseLease {
   return new AdvisoryLease(options);
 }
 
-class AdvisoryLease implements Lease {
+class AdvisoryLease implements DatabaseLease {
   readonly #options: AdvisoryLeaseOptions;
   #lost = new AbortController();
   #client: pg.Client | null = null;
   #timer: NodeJS.Timeout | null = null;
+  #backend = 0;
 
   constructor(options: AdvisoryLeaseOptions) {
     this.#options = options;
@@ -34,6 +40,10 @@ class AdvisoryLease implements Lease {
     return this.#lost.signal;
   }
 
+  get backend(): number {
+    return this.#backend;
+  }
+
   async acquire(signal: AbortSignal, onWait: () => void): Promise<void> {
     if (this.#client !== null && !this.#lost.signal.aborted) return;
     await this.release();
@@ -41,6 +51,7 @@ class AdvisoryLease implements Lease {
     let hasWaited = false;
     try {
       await client.query(`SET idle_session_timeout = '${IDLE_LIMIT}'`);
+      this.#backend = await backendOf(client);
       while (!(await tryLock(client, this.#options.name))) {
         if (!hasWaited) onWait();
         hasWaited = true;
@@ -80,9 +91,23 @@ class AdvisoryLease implements Lease {
   }
 }
 
+const keySql = (name: string): string => `hashtextextended('restage:' || ${name}, 0)`;
+
+/**
+ * Condition on a row of pg_locks, by its alias: somebody holds the lease whose name is the SQL expression `name`. A key of 64 bits stands there
+ * in two halves (PostgreSQL: "pg_locks").
+ */
+export function leaseKeySql(alias: string, name: string): string {
+  return `${alias}.locktype = 'advisory' AND ${alias}.granted AND ${alias}.objsubid = 1
+        AND ${alias}.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+        AND ((${alias}.classid::int8 << 32) | ${alias}.objid::int8) = ${keySql(name)}`;
+}
+
 async function tryLock(client: pg.Client, name: string): Promise<boolean> {
-  const { rows } = await client.query<{ won: boolean }>('SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS won', [
-    `restage:${name}`,
-  ]);
-  return rows[0]?.won === true;
+  const sql = `SELECT pg_try_advisory_lock(${keySql('$1::text')}) AS won`;
+  return (await client.query<{ won: boolean }>(sql, [name])).rows[0]?.won === true;
+}
+
+async function backendOf(client: pg.Client): Promise<number> {
+  return (await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0]?.pid ?? 0;
 }

@@ -16,7 +16,7 @@ import type { LoadItem } from '../../../services/producer/load-item.ts';
 import { ManifestBook } from '../../../services/producer/manifest-book.ts';
 import { Publisher } from '../../../services/producer/publisher.ts';
 import { StreamEpochs, type StreamPart } from '../../../services/producer/stream-epochs.ts';
-import { findUnfinished } from '../../../services/producer/unfinished-load.ts';
+import { findUnfinished, type UnfinishedLoad } from '../../../services/producer/unfinished-load.ts';
 import { WrittenStructures } from '../../../services/producer/written-structures.ts';
 import { Death, type MemoryKafka } from './memory-kafka.ts';
 import { FIRST_LSN, RELATIONS, type MemoryWal } from './memory-wal.ts';
@@ -148,7 +148,7 @@ class ProducerLife {
 
   async #load(
     book: ManifestBook,
-    unfinished: readonly TableStructure[],
+    unfinished: UnfinishedLoad,
     isBorn: boolean,
     written: WrittenStructures,
     queue: BoundedQueue<LoadItem>,
@@ -156,20 +156,26 @@ class ProducerLife {
     if (this.#status.load.isDone) return;
     // Sessions are opened first: the stream may be there before the plan.
     for (let left = this.#pace.of(4); left > 0; left -= 1) await tick();
-    if (unfinished.length === 0) return queue.put({ kind: 'end', load: book.load });
     const { wal } = this.#source;
     const takeSnapshot = (): Lsn => {
       this.#commitMore(2);
       return wal.endOf(this.#source.committed);
     };
-    const first = isBorn ? (this.#source.slot ?? FIRST_LSN) : takeSnapshot();
-    const options = { wal, written, queue, pace: this.#pace, schemasTopic: schemasTopic(RAW), takeSnapshot };
-    await loadSnapshot(
-      options,
-      unfinished.map((table) => captured(TABLES.indexOf(table))),
-      book.load + 1,
-      first,
-    );
+    const tableOf = (structure: TableStructure): CapturedTable => captured(TABLES.indexOf(structure));
+    const options = {
+      wal,
+      written,
+      queue,
+      pace: this.#pace,
+      schemasTopic: schemasTopic(RAW),
+      takeSnapshot,
+      capture: tableOf,
+    };
+    const isKept = this.#fates.of(3) !== 1;
+    const begun = isKept ? unfinished.begun : null;
+    const lost = isKept ? [] : (unfinished.begun?.tables.map(({ structure }) => structure) ?? []);
+    const fresh = [...unfinished.fresh, ...lost].map(tableOf);
+    await loadSnapshot(options, { begun, fresh }, book.load, isBorn ? this.#source.slot : null);
   }
 
   async *#frames(from: Lsn, notifier: Notifier): AsyncGenerator<readonly ReplicationFrame[]> {
