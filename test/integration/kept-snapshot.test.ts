@@ -16,7 +16,7 @@ import { testKafka } from '../harness/servers.ts';
 import { until } from '../harness/until.ts';
 
 /** One row a page, so that few rows are several chunks of 16 MB. */
-const WIDE_ROWS = 12_000;
+const WIDE_ROWS = 8_000;
 const TABLES = ['first', 'wide', 'zero'];
 const TABLES_SQL = `
   CREATE TABLE public.first (id int PRIMARY KEY, n int);
@@ -61,7 +61,7 @@ test('killed twice in the load, the producer goes on with what is missing, under
   await killedAt('producer.chunk.after=kill:12');
   expect(await keepersOf(config)).toHaveLength(1);
   await moveRows();
-  await killedAt('producer.chunk.data=kill:15');
+  await killedAt('producer.chunk.data=kill:10');
   await moveRows();
   expect(await keepersOf(config)).toHaveLength(1);
   const load = await loadToEnd(/the load goes on under its snapshot/);
