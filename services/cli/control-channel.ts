@@ -6,6 +6,8 @@ import { pause } from '#core/backoff.ts';
 import {
   desiredKey,
   holdKey,
+  SNAPSHOT_PREFIX,
+  snapshotKey,
   STATUS_INTERVAL_MS,
   STATUS_STALE_MS,
   statusKey,
@@ -17,6 +19,7 @@ import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { HoldRequests } from './hold-requests.ts';
+import { SnapshotRequests } from './snapshot-requests.ts';
 
 const desiredSchema = z.object({ state: z.enum(['run', 'paused']) });
 /** What a service needs to know of another instance of it. */
@@ -45,6 +48,7 @@ export interface ControlChannelOptions {
  */
 export class ControlChannel implements PauseGate {
   readonly hold: HoldRequests;
+  readonly snapshots: SnapshotRequests;
   readonly #options: ControlChannelOptions;
   readonly #topic: string;
   readonly #closing = new AbortController();
@@ -66,6 +70,7 @@ export class ControlChannel implements PauseGate {
     this.#statusKey = statusKey(service, instance);
     this.#holdKey = service === 'sink' ? holdKey(instance) : null;
     this.hold = new HoldRequests((id) => this.#acknowledge(id));
+    this.snapshots = new SnapshotRequests((id) => appendRecord(options.pool, this.#topic, snapshotKey(id), null));
   }
 
   get isPaused(): boolean {
@@ -80,6 +85,7 @@ export class ControlChannel implements PauseGate {
     this.#obey(known.get(this.#key));
     this.#noteOther(known.get(this.#statusKey));
     if (this.#holdKey !== null) this.hold.take(known.get(this.#holdKey));
+    for (const [key, value] of known) if (key.startsWith(SNAPSHOT_PREFIX)) this.snapshots.take(key, value);
     this.#loops = Promise.all([
       this.#repeat(STATUS_INTERVAL_MS, () => this.#say()),
       this.#repeat(RETRY_INTERVAL_MS, () => this.#listen()),
@@ -143,6 +149,7 @@ export class ControlChannel implements PauseGate {
         if (key === this.#key) this.#obey(record.value);
         else if (key === this.#statusKey) this.#noteOther(record.value);
         else if (key !== undefined && key === this.#holdKey) this.hold.take(record.value);
+        else if (key?.startsWith(SNAPSHOT_PREFIX) === true) this.snapshots.take(key, record.value);
         this.#next = record.offset + 1n;
       }
     }

@@ -11,6 +11,7 @@ import { registerRun } from './run.ts';
 import { registerSchema } from './schema-copy.ts';
 import { registerSequences } from './sequences.ts';
 import { registerSink } from './sink.ts';
+import { registerSnapshot } from './snapshot.ts';
 import { registerStatus } from './status.ts';
 import { registerTransformer } from './transformer.ts';
 import { registerVerify } from './verify.ts';
@@ -26,6 +27,7 @@ const COMMANDS = [
   registerWait,
   registerVerify,
   registerPause,
+  registerSnapshot,
   registerSchema,
   registerSequences,
   registerDev,

@@ -95,7 +95,8 @@ async function runLoop(name: string, loop: ServiceLoop, status: ServiceStatus, t
   try {
     await channel.open();
     logger.info({ address }, 'started');
-    const code = await repeatMain(loop, { logger, status, signal, failpoints, gate: channel, hold: channel.hold });
+    const { hold, snapshots } = channel;
+    const code = await repeatMain(loop, { logger, status, signal, failpoints, gate: channel, hold, snapshots });
     status.state = code === 0 ? 'stopped' : 'failed';
     return code;
   } finally {

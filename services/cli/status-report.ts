@@ -1,12 +1,13 @@
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
-import { STATUS_STALE_MS, statusKey, type StatusRecord } from '#core/control.ts';
+import { SNAPSHOT_PREFIX, STATUS_STALE_MS, statusKey, type SnapshotRequest, type StatusRecord } from '#core/control.ts';
 import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { openControlPool } from './control-topic.ts';
+import { SnapshotRequests } from './snapshot-requests.ts';
 import { readSourceFigures, type SourceFigures } from './source-figures.ts';
 import { connectTarget, readCheckpoint, type Checkpoint } from './target-checkpoint.ts';
 
@@ -17,6 +18,8 @@ export interface PipelineStatus {
   readonly targets: readonly TargetLine[];
   /** null when it could not be asked. */
   readonly source: SourceFigures | null;
+  /** Snapshots that were asked for and that the producer has not begun. */
+  readonly requests: readonly SnapshotRequest[];
   /** What could not be asked, and why. */
   readonly problems: readonly string[];
 }
@@ -68,20 +71,27 @@ export async function collectStatus(
     ...config.targets.map((target) => ask(askTarget(config, target))),
   ]);
   const targets = config.targets.map((target, index) => targetLine(target, checkpoints[index] ?? null, source));
-  return { name: config.name, services: listLines(config, records ?? new Map(), now()), targets, source, problems };
+  const services = listLines(config, records?.services ?? new Map(), now());
+  return { name: config.name, services, targets, source, requests: records?.requests ?? [], problems };
 }
 
-async function readRecords(config: Config, logger: Logger): Promise<Map<string, StatusRecord>> {
+interface ControlRecords {
+  readonly services: ReadonlyMap<string, StatusRecord>;
+  readonly requests: readonly SnapshotRequest[];
+}
+
+export async function readRecords(config: Config, logger: Logger): Promise<ControlRecords> {
   const pool = openControlPool(config, logger);
   try {
-    const records = new Map<string, StatusRecord>();
+    const services = new Map<string, StatusRecord>();
+    const requests = new SnapshotRequests(() => Promise.resolve());
     const topic = controlTopic(config.name);
-    if (!(await pool.isThere(topic))) return records;
-    const found = await readCompacted(pool, topic);
-    for (const [key, value] of found) {
-      if (key.startsWith('status/')) records.set(key, JSON.parse(value.toString()) as StatusRecord);
+    if (!(await pool.isThere(topic))) return { services, requests: [] };
+    for (const [key, value] of await readCompacted(pool, topic)) {
+      if (key.startsWith('status/')) services.set(key, JSON.parse(value.toString()) as StatusRecord);
+      if (key.startsWith(SNAPSHOT_PREFIX)) requests.take(key, value);
     }
-    return records;
+    return { services, requests: requests.requests };
   } finally {
     await pool.close();
   }

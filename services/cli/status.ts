@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import { readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
-import type { PipelineStatus } from './status-report.ts';
+import { formatTable } from '#core/table-name.ts';
+import type { PipelineStatus, ServiceLine } from './status-report.ts';
 import { formatColumns } from './table-text.ts';
 
 export function registerStatus(program: Command, cli: CliEnvironment): void {
@@ -22,6 +23,12 @@ export function registerStatus(program: Command, cli: CliEnvironment): void {
     });
 }
 
+/** How far a load is; '' where none runs. */
+function progressOf({ load, state }: ServiceLine): string {
+  if (load === null || load.isDone || load.chunks === 0 || state === 'down') return '';
+  return `load: ${load.tablesDone} of ${load.tables} tables, ${load.chunksDone} of ${load.chunks} chunks`;
+}
+
 export function formatStatus(report: PipelineStatus): string {
   const services = report.services.map((one) => [
     one.instance === '' ? one.service : `${one.service} ${one.instance}`,
@@ -32,7 +39,7 @@ export function formatStatus(report: PipelineStatus): string {
     one.lagSeconds,
     one.pid === null ? '' : String(one.pid),
     one.address,
-    one.detail.split('\n')[0] ?? '',
+    [progressOf(one), one.detail.split('\n')[0] ?? ''].filter((part) => part !== '').join('; '),
   ]);
   const targets = report.targets.map((one) => [
     one.name,
@@ -60,6 +67,9 @@ export function formatStatus(report: PipelineStatus): string {
     ),
     formatColumns(['target', 'through', 'load', 'lag bytes'], targets),
     source + snapshot,
+    ...report.requests.map(
+      ({ id, tables }) => `snapshot ${id} of ${tables.map(formatTable).join(', ')} is asked for and has not begun\n`,
+    ),
     ...report.problems.map((problem) => `${problem}\n`),
   ]
     .filter((part) => part !== '')

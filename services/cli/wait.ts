@@ -1,15 +1,18 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { backoffMs, pause } from '#core/backoff.ts';
 import { reactTo } from '#core/error-policy.ts';
+import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import { startDeadline } from '#core/deadline.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import { findTarget, readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
+import { makeLogger } from './logger.ts';
 import { markCurrentLsn } from './source-figures.ts';
 import { connectTarget, readCheckpoint, type Checkpoint } from './target-checkpoint.ts';
 
 const POLL_MS = 50;
+const REQUESTS_POLL_MS = 250;
 const DEFAULT_TIMEOUT_S = 600;
 
 interface WaitOptions {
@@ -37,9 +40,10 @@ export function registerWait(program: Command, cli: CliEnvironment): void {
     .action(async (options: WaitOptions) => {
       const config = await readConfig(options.config, cli.env);
       const target = findTarget(config, options.target);
-      const lsn = options.lsn === 'current' ? await markCurrentLsn(config) : options.lsn;
       const deadline = startDeadline(options.timeout * 1_000, cli.signal);
       const startedAt = Date.now();
+      if (options.lsn === 'current') await untilAnnounced(config, makeLogger(cli.env, cli.isTerminal), deadline.signal);
+      const lsn = options.lsn === 'current' ? await markCurrentLsn(config) : options.lsn;
       const { isReached, checkpoint } = await waitForLsn(config, target, lsn, deadline.signal).finally(() =>
         deadline.cancel(),
       );
@@ -63,6 +67,17 @@ export function registerWait(program: Command, cli: CliEnvironment): void {
       else cli.err(`not reached after ${seconds.toFixed(1)} s: ${target.name} ${where}, wanted ${formatLsn(lsn)}\n`);
       cli.setExitCode(isReached ? 0 : 1);
     });
+}
+
+/** What `restage snapshot` asked for is part of "all that is asked now"; once it is announced, the targets' positions know of it. */
+async function untilAnnounced(config: Config, logger: Logger, timeout: AbortSignal): Promise<void> {
+  const { readRecords } = await import('./status-report.ts');
+  while (!timeout.aborted) {
+    // Kafka's absence is the services' to report: a position can be waited for without it.
+    const records = await readRecords(config, logger).catch(() => null);
+    if (records === null || records.requests.length === 0) return;
+    await pause(REQUESTS_POLL_MS, timeout);
+  }
 }
 
 interface WaitResult {

@@ -2,6 +2,7 @@ import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
+import type { TableName } from '#core/table-name.ts';
 
 /** Desired state, obeyed between epochs: a paused service holds its position and its lease and does no work. */
 export interface PauseGate {
@@ -27,6 +28,20 @@ export interface HoldGate {
   acknowledge(id: string | null): void;
 }
 
+/** What `restage snapshot` asks of the producer: to load tables anew while the stream goes on. */
+export interface SnapshotRequest {
+  readonly id: string;
+  readonly tables: readonly TableName[];
+}
+
+/** Requests for snapshots: each stays until it is cleared, whatever becomes of whoever serves it. */
+export interface SnapshotGate {
+  /** In the order in which they came. */
+  readonly requests: readonly SnapshotRequest[];
+  /** Forgets one for good, also here. */
+  clear(id: string): Promise<void>;
+}
+
 /** What a service's main is handed. `signal` aborts for a drain: finish the epoch in hand, then return. */
 export interface ServiceContext {
   readonly logger: Logger;
@@ -34,6 +49,7 @@ export interface ServiceContext {
   readonly signal: AbortSignal;
   readonly gate: PauseGate;
   readonly hold: HoldGate;
+  readonly snapshots: SnapshotGate;
   readonly failpoints: Failpoints;
 }
 
@@ -61,6 +77,13 @@ export const HOLD_SILENCE_MS = 12_000;
 export function holdKey(instance: string): string {
   return `hold/sink/${instance}`;
 }
+
+/** One record a request, as `restage snapshot` writes it; a tombstone once it is announced. */
+export function snapshotKey(id: string): string {
+  return `${SNAPSHOT_PREFIX}${id}`;
+}
+
+export const SNAPSHOT_PREFIX = 'snapshot/';
 
 export function statusKey(service: ServiceStatus['service'], instance: string): string {
   return `status/${service}/${instance}`;

@@ -10,8 +10,19 @@ const SIDES = ['before', 'after'] as const;
 type Side = (typeof SIDES)[number];
 
 /** Steps of the producer and transformer that write a manifest, in the order of a pipeline's life. */
-const PRODUCER_KINDS = ['intent', 'origin', 'plan', 'chunk', 'tableEnd', 'end', 'stream', 'part', 'empty'] as const;
-const TRANSFORMER_KINDS = ['plan', 'chunk', 'tableEnd', 'end', 'stream', 'part', 'empty'] as const;
+const PRODUCER_KINDS = [
+  'intent',
+  'origin',
+  'plan',
+  'chunk',
+  'tableEnd',
+  'end',
+  'stream',
+  'part',
+  'empty',
+  'announce',
+] as const;
+const TRANSFORMER_KINDS = ['plan', 'chunk', 'tableEnd', 'end', 'stream', 'part', 'empty', 'announce'] as const;
 /**
  * Other steps that change what outlives a process; `slotDrop`: of a slot whose birth was cut short. From `takeAway` on they are met only
  * where session_replication_role is refused, `finish` and `enable` by `restage schema finish`.
@@ -25,6 +36,8 @@ const STEPS = [
   'producer.keeper',
   'keeper.export',
   'producer.confirm',
+  'producer.lateRequest',
+  'producer.lateSlot',
   'transformer.topics',
   'transformer.open',
   'transformer.outputTopics',
@@ -52,6 +65,10 @@ const STEPS = [
   'sink.enable',
   'finish.end',
   'sink.finishLoad',
+  'sink.announce',
+  'sink.shadow',
+  'sink.lateLoaded',
+  'sink.exchange',
 ] as const;
 
 export type FailpointName =

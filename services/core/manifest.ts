@@ -3,11 +3,13 @@ import { RestageError } from '#core/errors.ts';
 import { columnChangeSchema } from '#core/structure-change.ts';
 
 /** Version of the manifest's form; a newer Restage reads the older ones. */
-export const MANIFEST_FORMAT = 1;
+export const MANIFEST_FORMAT = 2;
 
 const lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
 const count = z.number().int().nonnegative();
 const table = z.object({ schema: z.string(), table: z.string() });
+const offset = z.string().regex(/^\d+$/);
+const floor = z.object({ topic: z.string(), snapshot: lsn });
 
 const range = z.object({
   topic: z.string(),
@@ -43,13 +45,14 @@ const control = z.discriminatedUnion('kind', [
 /**
  * One record on `<prefix>.epochs`, written in the same Kafka transaction as the data it names (invariant 2).
  * - intent, origin: the slot's birth. plan: tables and chunks of a load. chunk: rows of one chunk (perhaps in parts).
+ * - announce: tables are loaded while the stream goes on; their snapshots are later than every epoch that stands before it.
  * - tableEnd: a table is loaded; `snapshot` is its snapshot's LSN. end: the load's last chunk is written.
  * - stream: whole transactions, or a part of one. empty: only moves `through`.
  */
 export const manifestSchema = z.object({
   format: z.number().int(),
   incarnation: z.string(),
-  kind: z.enum(['intent', 'origin', 'plan', 'chunk', 'tableEnd', 'end', 'stream', 'empty']),
+  kind: z.enum(['intent', 'origin', 'announce', 'plan', 'chunk', 'tableEnd', 'end', 'stream', 'empty']),
   epoch: count,
   part: count,
   last: z.boolean(),
@@ -71,7 +74,7 @@ export const manifestSchema = z.object({
   control: z.array(control),
   /** Offset on this topic of the current load's first plan, decimal; null before it. */
   plan: z.string().regex(/^\d+$/).nullable(),
-  /** plan: the tables this load takes (all anew, whatever an earlier load had of them). */
+  /** plan and announce: the tables this load takes (all anew, whatever an earlier load had of them). */
   tables: z
     .array(
       table.extend({
@@ -85,11 +88,17 @@ export const manifestSchema = z.object({
         cut: z.array(z.object({ partition: table.optional(), chunks: count, pages: count.optional() })).optional(),
         /** Of the structure that its rows have. */
         version: count.optional(),
+        /** plan of a late load: what it is a partition of, and its bounds as pg_get_expr prints them. */
+        bounds: z.object({ parent: table, sql: z.string() }).optional(),
       }),
     )
     .optional(),
   /** plan: its snapshot, where that outlives the producer (KeptSnapshot), so that another life goes on with the chunks. */
   kept: z.object({ name: z.string(), sees: z.string(), backend: count }).optional(),
+  /** From an announcement to its load's end: where the announcement stands (null in itself), and the requests that it serves. */
+  late: z.object({ at: offset.nullable(), requests: z.array(z.string()) }).optional(),
+  /** Tables that were loaded late, under snapshots that the stream has yet to pass; with their files then (pg_class.relfilenode). */
+  floors: z.array(floor.extend({ fileNode: z.string().nullable() })).optional(),
   /** chunk and tableEnd: which. */
   table: table.extend({ topic: z.string() }).optional(),
   chunk: count.optional(),
@@ -104,7 +113,17 @@ export const manifestSchema = z.object({
    */
   total: z.object({ rows: count, events: count }).optional(),
   /** Shaped manifests: what they were made from. */
-  raw: z.object({ epoch: count, part: count, offset: z.string() }).optional(),
+  raw: z
+    .object({
+      epoch: count,
+      part: count,
+      offset: z.string(),
+      /** Of a late load: its announcement, after which the stream goes on. */
+      back: offset.optional(),
+      /** Raw topics whose changes below these LSNs are left out from here on. */
+      floors: z.array(floor).optional(),
+    })
+    .optional(),
 });
 
 export type Manifest = z.infer<typeof manifestSchema>;

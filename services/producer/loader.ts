@@ -30,7 +30,9 @@ export interface LoaderOptions {
   readonly snapshots: LoadSnapshots;
   /** An earlier life's load is gone on with, of which this much is in Kafka. */
   readonly onResume: (figures: BegunLoad['figures']) => void;
-  readonly book: RelationBook;
+  readonly book: Pick<RelationBook, 'capture' | 'database'>;
+  /** Tables as the source's catalog has them now; those that are gone are left out. */
+  readonly refresh: (tables: readonly TableStructure[]) => Promise<readonly TableStructure[]>;
   readonly written: WrittenStructures;
   readonly queue: BoundedQueue<LoadItem>;
   readonly schemasTopic: string;
@@ -83,7 +85,10 @@ export async function loadTables(
   else pending = [...fresh, ...(await goOn(options, begun, fresh.length === 0))];
   for (let snapshot = first; pending.length > 0 && !signal.aborted; snapshot = null) {
     load += 1;
-    pending = await takeTables(options, pending, load, snapshot ?? (await snapshots.take()));
+    const under = snapshot ?? (await snapshots.take());
+    // Taken again because they were altered, perhaps: their rows have another structure then.
+    const tables = snapshot === null ? await options.refresh(pending) : pending;
+    pending = tables.length === 0 ? [] : await takeTables(options, tables, load, under);
   }
   if (!signal.aborted) await options.queue.put({ kind: 'end', load, onWritten: () => snapshots.endAll() });
 }

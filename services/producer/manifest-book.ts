@@ -7,7 +7,19 @@ import type { StreamPart, StreamResume } from './stream-epochs.ts';
 type DraftExtra = Partial<
   Pick<
     ManifestDraft,
-    'part' | 'last' | 'through' | 'load' | 'tables' | 'table' | 'chunk' | 'rows' | 'snapshot' | 'kept' | 'loaded'
+    | 'part'
+    | 'last'
+    | 'through'
+    | 'load'
+    | 'tables'
+    | 'table'
+    | 'chunk'
+    | 'rows'
+    | 'snapshot'
+    | 'kept'
+    | 'loaded'
+    | 'late'
+    | 'floors'
   >
 >;
 
@@ -46,6 +58,11 @@ export class ManifestBook {
     return this.last?.load ?? 0;
   }
 
+  /** Tables that were loaded late, under snapshots that the stream has yet to pass. */
+  get floors(): NonNullable<Manifest['floors']> {
+    return (this.last?.floors ?? []).filter(({ snapshot }) => parseLsn(snapshot) > this.through);
+  }
+
   /** Where the stream goes on. */
   resume(): StreamResume {
     const last = this.last;
@@ -63,8 +80,10 @@ export class ManifestBook {
   /** Anything but stream: it stands between epochs and repeats the stream's last figures. */
   draft(kind: Exclude<ManifestKind, 'stream'>, extra: DraftExtra = {}): ManifestDraft {
     const last = this.last;
+    const { late, ...common } = this.#common();
     return {
-      ...this.#common(),
+      ...common,
+      ...(late === undefined || kind === 'end' ? {} : { late }),
       kind,
       epoch: last?.epoch ?? 0,
       part: 1,
@@ -99,8 +118,11 @@ export class ManifestBook {
     this.#last = withPlan(stored);
   }
 
-  #common(): Pick<ManifestDraft, 'incarnation' | 'systemId' | 'timeline' | 'load' | 'plan' | 'loaded'> {
-    const last = this.last;
+  #common(): Pick<
+    ManifestDraft,
+    'incarnation' | 'systemId' | 'timeline' | 'load' | 'plan' | 'loaded' | 'late' | 'floors'
+  > {
+    const { last, floors } = this;
     return {
       incarnation: this.incarnation,
       systemId: this.#systemId,
@@ -108,6 +130,8 @@ export class ManifestBook {
       load: this.load,
       plan: last?.plan ?? null,
       loaded: last?.loaded ?? false,
+      ...(last?.late === undefined ? {} : { late: last.late }),
+      ...(floors.length === 0 ? {} : { floors }),
     };
   }
 }
@@ -115,5 +139,7 @@ export class ManifestBook {
 /** Readers start at the first plan, also when a later one takes some tables again: the stream since is theirs to read. */
 function withPlan({ offset, manifest }: StoredManifest): StoredManifest {
   const plan = manifest.kind === 'plan' && manifest.plan === null ? String(offset) : manifest.plan;
-  return { offset, manifest: { ...manifest, plan } };
+  const late =
+    manifest.late === undefined ? {} : { late: { ...manifest.late, at: manifest.late.at ?? String(offset) } };
+  return { offset, manifest: { ...manifest, ...late, plan } };
 }

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import type { Config } from '#core/config.ts';
-import type { PauseGate } from '#core/control.ts';
+import type { PauseGate, SnapshotGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter } from '#core/epoch-writer.ts';
 import type { Failpoints } from '#core/failpoints.ts';
@@ -29,6 +29,7 @@ export interface ProducerParts {
   readonly readStructures: () => Promise<Iterable<Buffer>>;
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
+  readonly snapshots: SnapshotGate;
   readonly logger: Logger;
   readonly failpoints: Failpoints;
   readonly clock: () => number;

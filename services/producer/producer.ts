@@ -12,7 +12,7 @@ import { BoundedQueue } from '#core/bounded-queue.ts';
 import { hasDebezium } from '#core/config.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { formatTable, type TableName } from '#core/table-name.ts';
+import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { ensureSlot, type BornSlot } from './birth.ts';
 import { capture } from './capture.ts';
@@ -21,14 +21,17 @@ import { DebeziumStream } from './debezium-stream.ts';
 import { ChangeAssembler, HEARTBEAT_PREFIX } from './change-assembler.ts';
 import type { LoadItem } from './load-item.ts';
 import { LoadedTables } from '#core/debezium/loaded-tables.ts';
-import { loadTables } from './loader.ts';
+import { loadTables, type LoaderOptions } from './loader.ts';
 import { LoadSnapshots } from './load-snapshots.ts';
+import { findAnnounced } from './find-announced.ts';
+import { LateLoads } from './late-loads.ts';
 import { ManifestBook } from './manifest-book.ts';
 import { PartitionBook, requirePartitions } from './partition-book.ts';
 import type { ProducerParts } from './producer-parts.ts';
 import { Publisher } from './publisher.ts';
 import { RelationBook } from './relation-book.ts';
 import { keeperApplication, producerLease } from '#core/session-names.ts';
+import { serveLateLoads } from './serve-late-loads.ts';
 import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
 import { findUnfinished, type UnfinishedLoad } from './unfinished-load.ts';
@@ -82,11 +85,15 @@ class ProducerRun {
     const written = new WrittenStructures(await this.#parts.readStructures());
     const debezium = await openDebezium(this.#parts, manifests);
     const loaded = new LoadedTables();
-    const unfinished = await findUnfinished(this.#parts.reader, manifests, chosen, debezium === null ? null : loaded);
-    const isLoaded = unfinished.fresh.length === 0 && unfinished.begun === null && written.topics.size > 0;
+    const announced = await findAnnounced(this.#parts.reader, manifests);
+    const begun = announced === null ? chosen : chosen.filter((table) => announced.has(tableKey(table)));
+    const unfinished = await findUnfinished(this.#parts.reader, manifests, begun, debezium === null ? null : loaded);
+    const isOver = (unfinished.fresh.length === 0 && unfinished.begun === null) || announced !== null;
+    const isLoaded = isOver && written.topics.size > 0;
     const onUnknown = (table: TableName): void => this.#noteUnknown(table);
     const captured = isLoaded ? chosen.filter(({ topic }) => written.topics.has(topic)) : chosen;
     for (const table of chosen) if (!captured.includes(table)) onUnknown(table);
+    const topics = new Set(captured.map(({ topic }) => topic));
     const isByRoot = config.source.partitions === 'roots';
     const partitions = isByRoot ? await PartitionBook.open(client, captured, written) : null;
     const book = new RelationBook({
@@ -107,6 +114,7 @@ class ProducerRun {
     const notifier = new Notifier();
     const partQueue = new BoundedQueue<StreamPart>(PARTS_WAITING, () => notifier.notify());
     const loadQueue = new BoundedQueue<LoadItem>(LOAD_ITEMS_WAITING, () => notifier.notify());
+    const late = new LateLoads(() => notifier.notify());
     const stream = new ReplicationStream(replication, config.source.slot, config.source.publication, manifests.through);
     this.#closers.push(() => stream.close());
     const assembler = new ChangeAssembler({
@@ -128,6 +136,7 @@ class ProducerRun {
       epochs,
       parts: partQueue,
       load: loadQueue,
+      late,
       notifier,
       limits: config.epoch,
       heartbeatMs: config.source.heartbeatMs,
@@ -146,9 +155,10 @@ class ProducerRun {
     const either = AbortSignal.any([signal, ended.signal]);
     const snapshots = this.#openSnapshots(client);
     if (status.load.isDone) await snapshots.endAll();
-    const load = status.load.isDone
-      ? Promise.resolve()
-      : this.#load(born, unfinished, { book, written, snapshots }, manifests.load, loadQueue, loaded, either);
+    const tools = { client, manifests, book, written, snapshots, queue: loadQueue, loaded, late, captured: topics };
+    const isFirst = !status.load.isDone && announced === null;
+    const load = isFirst ? this.#load(born, unfinished, tools, either) : Promise.resolve();
+    const serve = (): Promise<void> => this.#serveLate(announced === null ? null : unfinished, tools, either);
     const follow = (): Promise<void> =>
       capture(
         { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
@@ -157,7 +167,7 @@ class ProducerRun {
     const tasks = [
       // Only then every table's snapshot is known, and so what of the stream other readers have in it already.
       debezium === null ? follow() : load.then(follow),
-      load,
+      load.then(serve),
       this.#watch(stream, epochs, partitions, either),
     ];
     try {
@@ -197,36 +207,71 @@ class ProducerRun {
     return snapshots;
   }
 
-  async #load(
-    born: BornSlot | null,
-    unfinished: UnfinishedLoad,
-    { book, written, snapshots }: LoadTools,
-    lastLoad: number,
-    queue: BoundedQueue<LoadItem>,
-    loaded: LoadedTables,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #load(born: BornSlot | null, unfinished: UnfinishedLoad, tools: LoadTools, signal: AbortSignal): Promise<void> {
+    const first = born === null ? null : await tools.snapshots.ofBirth(born);
+    await loadTables(this.#loaderOptions(tools, signal), unfinished, tools.manifests.load, first);
+  }
+
+  #loaderOptions(tools: LoadTools, signal: AbortSignal): LoaderOptions {
     const { config, status, logger, clock } = this.#parts;
-    await loadTables(
-      {
-        connect: () => this.#parts.connect(READER_SETTINGS),
-        snapshots,
-        onResume: (figures) => Object.assign(status.load, figures),
-        book,
-        written,
-        queue,
-        schemasTopic: schemasTopic(config.name),
-        workers: config.source.snapshotWorkers,
-        partBytes: config.epoch.partBytes / 4,
-        logger,
-        clock,
-        signal,
-        loaded,
+    const { client, book, late } = tools;
+    return {
+      ...tools,
+      connect: () => this.#parts.connect(READER_SETTINGS),
+      onResume: (figures) => Object.assign(status.load, figures),
+      book: {
+        database: book.database,
+        capture: async (structures, orderOf) => {
+          const captured = await book.capture(structures, orderOf);
+          for (const { structure, source } of captured) late.noteFile(structure.topic, source?.fileNode ?? null);
+          return captured;
+        },
       },
-      unfinished,
-      lastLoad,
-      born === null ? null : await snapshots.ofBirth(born),
+      refresh: (tables) => this.#refresh(client, tables),
+      schemasTopic: schemasTopic(config.name),
+      workers: config.source.snapshotWorkers,
+      partBytes: config.epoch.partBytes / 4,
+      logger,
+      clock,
+      signal,
+    };
+  }
+
+  /** As the source's catalog has them now; those that are gone are left out. */
+  async #refresh(client: pg.Client, tables: readonly TableName[]): Promise<TableStructure[]> {
+    const wanted = new Set(tables.map(tableKey));
+    return (await this.#choose(client)).filter((table) => wanted.has(tableKey(table)));
+  }
+
+  #serveLate(open: UnfinishedLoad | null, tools: LoadTools, signal: AbortSignal): Promise<void> {
+    const { snapshots: requests, failpoints, logger } = this.#parts;
+    const { client, late, manifests, captured } = tools;
+    return serveLateLoads(
+      {
+        late,
+        manifests,
+        requests,
+        choose: async () => (await this.#choose(client)).filter(({ topic }) => captured.has(topic)),
+        goOn: open === null ? null : () => loadTables(this.#loaderOptions(tools, signal), open, manifests.load, null),
+        load: (tables) => this.#loadLate(tables, tools, signal),
+        failpoints,
+        logger,
+      },
+      signal,
     );
+  }
+
+  /** The structures are read after the snapshot was taken: a slot waits for running transactions, which may alter tables. */
+  async #loadLate(tables: readonly TableStructure[], tools: LoadTools, signal: AbortSignal): Promise<void> {
+    const { failpoints } = this.#parts;
+    const { client, manifests, snapshots, loaded } = tools;
+    failpoints.hit('producer.lateSlot.before');
+    const snapshot = await snapshots.take();
+    failpoints.hit('producer.lateSlot.after');
+    // Readers that know no manifests have rows of an earlier snapshot.
+    for (const { topic } of tables) loaded.noteRows(topic, 0, 1);
+    const fresh = await this.#refresh(client, tables);
+    await loadTables(this.#loaderOptions(tools, signal), { fresh, begun: null }, manifests.load, snapshot);
   }
 
   /** Nothing was loaded of it, so its changes alone would make no table: never silently. */
@@ -269,9 +314,16 @@ class ProducerRun {
 }
 
 interface LoadTools {
+  readonly client: pg.Client;
+  readonly manifests: ManifestBook;
   readonly book: RelationBook;
   readonly written: WrittenStructures;
   readonly snapshots: LoadSnapshots;
+  readonly queue: BoundedQueue<LoadItem>;
+  readonly loaded: LoadedTables;
+  readonly late: LateLoads;
+  /** Topics of the tables whose changes are written. */
+  readonly captured: Set<string>;
 }
 
 async function emitHeartbeat(client: pg.Client): Promise<void> {

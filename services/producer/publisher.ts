@@ -8,6 +8,7 @@ import type { Manifest } from '#core/manifest.ts';
 import type { Notifier } from '#core/notifier.ts';
 import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
 import type { DebeziumHeartbeat } from './debezium-heartbeat.ts';
+import { isLateOpen, type Announcement, type LateLoads } from './late-loads.ts';
 import { chunksIn, type LoadItem } from './load-item.ts';
 import type { ManifestBook } from './manifest-book.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
@@ -18,6 +19,7 @@ export interface PublisherOptions {
   readonly epochs: StreamEpochs;
   readonly parts: BoundedQueue<StreamPart>;
   readonly load: BoundedQueue<LoadItem>;
+  readonly late: LateLoads;
   readonly notifier: Notifier;
   readonly limits: EpochConfig;
   readonly heartbeatMs: number;
@@ -53,13 +55,34 @@ export class Publisher {
     const { load, notifier } = this.#options;
     for (;;) {
       const hasPart = this.#hasPart(signal.aborted);
-      if (load.length > 0 && !this.#isMidEpoch && (this.#isLoadsTurn || !hasPart) && !signal.aborted)
+      const announcement = signal.aborted ? null : this.#dueAnnouncement();
+      if (announcement !== null) await this.#announce(announcement);
+      else if (load.length > 0 && !this.#isMidEpoch && (this.#isLoadsTurn || !hasPart) && !signal.aborted)
         await this.#writeLoadItem();
       else if (hasPart) await this.#writePart();
       else if (signal.aborted) return;
       else if (this.#isEmptyDue()) await this.#writeEmpty();
       else await notifier.wait(this.#waitMs(), signal);
     }
+  }
+
+  /** Between epochs only, and after the end of the load before: readers take one load at a time. */
+  #dueAnnouncement(): Announcement | null {
+    const { book, late, load } = this.#options;
+    return this.#isMidEpoch || book.last?.loaded !== true || load.length > 0 ? null : late.wanted;
+  }
+
+  async #announce(announcement: Announcement): Promise<void> {
+    const { book, late, status } = this.#options;
+    const tables = announcement.tables.map((table) => ({ ...nameOf(table), chunks: 0, rows: 0 }));
+    const requests = [...announcement.requests];
+    await this.#write(
+      book.draft('announce', { load: book.load + 1, tables, loaded: false, late: { at: null, requests } }),
+      [],
+    );
+    late.noteAnnounced(announcement);
+    status.load.isDone = false;
+    status.state = 'loading';
   }
 
   #hasPart(isDraining: boolean): boolean {
@@ -120,7 +143,7 @@ export class Publisher {
     const item = load.take();
     this.#isLoadsTurn = false;
     if (item === undefined) return;
-    await this.#write(loadDraft(book, item), 'data' in item ? item.data : []);
+    await this.#write(loadDraft(book, item, this.#options.late), 'data' in item ? item.data : []);
     noteProgress(status, item);
     if ('onWritten' in item) await item.onWritten?.();
   }
@@ -141,7 +164,7 @@ export class Publisher {
   }
 }
 
-function loadDraft(book: ManifestBook, item: LoadItem): ManifestDraft {
+function loadDraft(book: ManifestBook, item: LoadItem, late: LateLoads): ManifestDraft {
   switch (item.kind) {
     case 'plan': {
       const tables = item.tables.map(({ structure, cut, rows, version }) => {
@@ -165,8 +188,15 @@ function loadDraft(book: ManifestBook, item: LoadItem): ManifestDraft {
         last: item.last,
         rows: item.rows,
       });
-    case 'tableEnd':
-      return book.draft('tableEnd', { load: item.load, table: nameOf(item.table), snapshot: formatLsn(item.snapshot) });
+    case 'tableEnd': {
+      const snapshot = formatLsn(item.snapshot);
+      return book.draft('tableEnd', {
+        load: item.load,
+        table: nameOf(item.table),
+        snapshot,
+        ...(isLateOpen(book.last) ? { floors: raiseFloor(book, item.table.topic, snapshot, late) } : {}),
+      });
+    }
     case 'end':
       return book.draft('end', { load: item.load, loaded: true });
   }
@@ -174,6 +204,16 @@ function loadDraft(book: ManifestBook, item: LoadItem): ManifestDraft {
 
 function pieceOf({ partition, chunks, pages }: TablePiece): NonNullable<CutTable['cut']>[number] {
   return { ...(partition === null ? {} : { partition }), chunks, ...(pages === null ? {} : { pages }) };
+}
+
+function raiseFloor(
+  book: ManifestBook,
+  topic: string,
+  snapshot: string,
+  late: LateLoads,
+): NonNullable<ManifestDraft['floors']> {
+  const others = book.floors.filter((floor) => floor.topic !== topic);
+  return [...others, { topic, snapshot, fileNode: late.fileOf(topic) }];
 }
 
 function nameOf(structure: { schema: string; table: string; topic: string }): {

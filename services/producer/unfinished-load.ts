@@ -6,6 +6,7 @@ import type { Manifest } from '#core/manifest.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
 import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
+import { isLateOpen } from './late-loads.ts';
 import type { ManifestBook } from './manifest-book.ts';
 
 /** What an earlier life left of the load. */
@@ -46,8 +47,8 @@ export interface WrittenChunk {
 }
 
 /**
- * The tables whose load an earlier life began and did not end, from the manifests since the first plan. Before any plan:
- * all. `loaded` learns what was written of each table.
+ * The tables whose load an earlier life began and did not end, from the manifests since the first plan, or since the announcement of a late
+ * load that is open (`chosen` are its tables then). Before any plan: all. `loaded` learns what was written of each table.
  */
 export async function findUnfinished(
   reader: EpochReader,
@@ -56,24 +57,28 @@ export async function findUnfinished(
   loaded: LoadedTables | null = null,
 ): Promise<UnfinishedLoad> {
   const plan = book.last?.plan ?? null;
-  if (book.last?.loaded === true && loaded === null) return { fresh: [], begun: null };
+  const isOver = book.last?.loaded === true;
+  if (isOver && loaded === null) return { fresh: [], begun: null };
   if (plan === null) return { fresh: chosen, begun: null };
+  const late = isLateOpen(book.last) ? (book.last?.late?.at ?? null) : null;
+  const from = BigInt(late ?? plan);
+  const first = loaded === null ? from : BigInt(plan);
   const history = new LoadHistory();
   const stop = new AbortController();
   const end = await reader.end();
-  if (BigInt(plan) < end) {
-    for await (const chunk of reader.manifests(BigInt(plan), stop.signal)) {
-      for (const { manifest } of chunk) {
-        history.note(manifest);
+  if (first < end) {
+    for await (const chunk of reader.manifests(first, stop.signal)) {
+      for (const { offset, manifest } of chunk) {
+        if (offset >= from) history.note(manifest);
         if (loaded !== null && manifest.table !== undefined) noteLoaded(loaded, manifest.table.topic, manifest);
       }
       const lastOffset = chunk.at(-1)?.offset ?? 0n;
       if (book.lastOffset !== null && lastOffset >= book.lastOffset) break;
-      if (book.last?.loaded === true && chunk.some(({ manifest }) => manifest.kind === 'end')) break;
+      if (isOver && chunk.some(({ manifest }) => manifest.kind === 'end')) break;
     }
   }
   stop.abort();
-  return book.last?.loaded === true ? { fresh: [], begun: null } : history.unfinished(chosen);
+  return isOver ? { fresh: [], begun: null } : history.unfinished(chosen);
 }
 
 function noteLoaded(loaded: LoadedTables, topic: string, { kind, load, rows = 0, snapshot }: Manifest): void {

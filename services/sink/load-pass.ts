@@ -1,8 +1,6 @@
 import type pg from 'pg';
 import { copyRows } from '#adapters/postgres/target/copy-rows.ts';
 import type { TargetState } from '#adapters/postgres/target/target-state.ts';
-import { emptyTable } from '#adapters/postgres/target/empty-table.ts';
-import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { LagMeter } from '#core/lag-meter.ts';
@@ -11,17 +9,15 @@ import { parseLsn } from '#core/lsn.ts';
 import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
 import type { ServiceStatus } from '#core/status.ts';
-import type { TableStructure } from '#core/structure.ts';
-import { quoteTable } from '#core/table-name.ts';
-import type { ApplyMode } from './apply-mode.ts';
 import { parseSnapshotRow, snapshotVersion } from './event-parser.ts';
+import type { LoadPlace } from './load-place.ts';
 import type { StructureBook } from './structure-book.ts';
 
 export interface LoadPassOptions {
   readonly reader: EpochReader;
   readonly structures: StructureBook;
   readonly state: TargetState;
-  readonly applyMode: ApplyMode;
+  readonly place: LoadPlace;
   readonly client: pg.Client;
   readonly connect: () => Promise<pg.Client>;
   readonly workers: number;
@@ -33,7 +29,7 @@ export interface LoadPassOptions {
 }
 
 /**
- * The first pass: from the first plan to `end`, chunks only, several at once, each part in a transaction with its row in the ledger.
+ * The first pass: from a plan or an announcement to the next `end`, chunks only, several at once, each part in a transaction with its row in the ledger.
  * Repeats nothing after a crash. Resolves true at `end`, false when aborted before.
  */
 export async function runLoadPass(options: LoadPassOptions, from: bigint, signal: AbortSignal): Promise<boolean> {
@@ -86,6 +82,7 @@ async function takeManifest(
       return true;
     case 'intent':
     case 'origin':
+    case 'announce':
     case 'stream':
     case 'empty':
       await options.structures.learn(manifest, signal);
@@ -93,32 +90,12 @@ async function takeManifest(
   }
 }
 
-/** Tables of a plan start empty: what an earlier load brought of them is removed with its ledger, in one transaction. */
 async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: AbortSignal): Promise<void> {
-  const { client, state, structures, applyMode, status, failpoints } = options;
+  const { client, structures, place, status } = options;
   const planned = await structures.planned(manifest, signal);
   if (signal.aborted) return;
-  const byTopic = new Map(planned.map((structure) => [structure.topic, structure]));
-  const structureOf = (topic: string): TableStructure => byTopic.get(topic) ?? structures.newest(topic);
+  await place.plan(client, manifest, planned);
   const tables = manifest.tables ?? [];
-  const loads = await state.tableLoads(client);
-  for (const structure of planned) await readTargetTable(client, structure);
-  await applyMode.prepare(client, planned, false);
-  const fresh = tables.filter((table) => (loads.get(table.topic)?.load ?? 0) < manifest.load);
-  const retaken = fresh.filter(({ topic }) => loads.has(topic));
-  await client.query('BEGIN');
-  await state.guard(client, 'UPDATE');
-  for (const { topic } of retaken) await emptyTable(client, structureOf(topic));
-  if (retaken.length > 0)
-    await state.noteRetake(
-      client,
-      manifest.load,
-      retaken.map(({ topic }) => topic),
-    );
-  for (const { topic } of fresh) await state.planTable(client, topic, manifest.load);
-  failpoints.hit('sink.plan.before');
-  await client.query('COMMIT');
-  failpoints.hit('sink.plan.after');
   status.state = 'loading';
   status.load.tables = tables.length;
   status.load.chunks = tables.reduce((sum, table) => sum + table.chunks, 0);
@@ -127,15 +104,15 @@ async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: Ab
 }
 
 async function endTable(options: LoadPassOptions, manifest: Manifest): Promise<void> {
-  const { client, state, status, failpoints } = options;
+  const { client, state, place, status, failpoints } = options;
   const { table, snapshot, load } = manifest;
   if (table === undefined || snapshot === undefined)
     throw new RestageError('manifest_invalid', 'a tableEnd names no table or snapshot');
-  const known = (await state.tableLoads(client)).get(table.topic);
-  if (known === undefined || known.load > load) return;
+  const known = await place.loadOf(client, table.topic);
+  if (known === null || known > load) return;
   await client.query('BEGIN');
   await state.guard(client, 'UPDATE');
-  await state.endTable(client, table.topic, parseLsn(snapshot));
+  await place.endTable(client, table.topic, parseLsn(snapshot));
   failpoints.hit('sink.tableEnd.before');
   await client.query('COMMIT');
   failpoints.hit('sink.tableEnd.after');
@@ -195,13 +172,13 @@ async function applyChunk(
   const { table, chunk, part, load, rows = 0 } = manifest;
   if (table === undefined || chunk === undefined)
     throw new RestageError('manifest_invalid', 'a chunk manifest names no table or chunk');
-  const { state, structures, status, failpoints } = options;
+  const { state, structures, place, status, failpoints } = options;
   let copied = 0;
   await client.query('BEGIN');
   try {
     await state.guard(client, 'SHARE');
-    const known = (await state.tableLoads(client)).get(table.topic);
-    if (known?.load === load && (await state.noteChunk(client, { topic: table.topic, load, chunk, part, rows }))) {
+    const known = await place.loadOf(client, table.topic);
+    if (known === load && (await state.noteChunk(client, { topic: table.topic, load, chunk, part, rows }))) {
       for (const range of structures.eventRanges(manifest)) copied += await copyRange(options, client, range, signal);
       if (signal.aborted) throw new RestageError('transient', 'the sink stops');
       if (copied !== rows) {
@@ -230,7 +207,7 @@ async function copyRange(
   range: ManifestRange,
   signal: AbortSignal,
 ): Promise<number> {
-  const { reader, structures } = options;
+  const { reader, structures, place } = options;
   const batches = reader.read(range, signal)[Symbol.asyncIterator]();
   const head = await batches.next();
   const first = head.done === true ? undefined : head.value[0];
@@ -243,5 +220,5 @@ async function copyRange(
     yield rowsOf(records);
     for (let next = await batches.next(); next.done !== true; next = await batches.next()) yield rowsOf(next.value);
   }
-  return copyRows(client, quoteTable(structure), columns, chunks(head.value));
+  return copyRows(client, place.sqlOf(structure), columns, chunks(head.value));
 }

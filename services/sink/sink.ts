@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type pg from 'pg';
 import { addEnumLabels } from '#adapters/postgres/target/alter-table.ts';
 import { actAsReplica, endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
+import { LateState } from '#adapters/postgres/target/late-state.ts';
 import { TargetState, type Checkpoint } from '#adapters/postgres/target/target-state.ts';
 import type { TargetConfig } from '#core/config.ts';
 import type { HoldGate, PauseGate } from '#core/control.ts';
@@ -17,7 +18,10 @@ import type { ColumnChange } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { originMode, REPLICA_MODE, type ApplyMode } from './apply-mode.ts';
+import { LateLoad } from './late-load.ts';
 import { runLoadPass } from './load-pass.ts';
+import { TablesPlace } from './load-place.ts';
+import { ShadowPlace } from './shadow-place.ts';
 import { StreamPass } from './stream-pass.ts';
 import { StructureBook } from './structure-book.ts';
 
@@ -75,7 +79,8 @@ async function goOn(parts: SinkParts, client: pg.Client, lag: LagMeter, signal: 
   if (checkpoint.pass === 1) {
     const connect = (): Promise<pg.Client> => connectApply(parts);
     const { loadWorkers: workers } = target;
-    const tools = { structures, state, applyMode, client, lag, whenRunning };
+    const place = new TablesPlace({ state, structures, applyMode, failpoints });
+    const tools = { structures, state, place, client, lag, whenRunning };
     const options = { ...tools, reader, connect, workers, status, failpoints };
     lag.begin('load');
     if (!(await runLoadPass(options, checkpoint.planOffset, signal))) return;
@@ -104,30 +109,56 @@ async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal)
   status.state = 'streaming';
   status.load.isDone = checkpoint.isLoadDone;
   tools.lag.begin('stream');
-  const loads = await state.tableLoads(client);
-  const tables = [...loads.keys()].map((topic) => structures.newest(topic));
-  await applyMode.prepare(client, tables, checkpoint.isLoadDone);
+  const readTables = async (): Promise<TableStructure[]> =>
+    [...(await state.tableLoads(client)).keys()].map((topic) => structures.newest(topic));
+  await applyMode.prepare(client, await readTables(), checkpoint.isLoadDone);
   const pass = new StreamPass({
     ...tools,
     reader,
-    loads,
+    readLoads: () => state.tableLoads(client),
+    late: openLateLoad(parts, tools, readTables),
     status,
     hold: parts.hold,
     addLabels: (table, changes) => addLabels(parts, table, changes),
     clock,
     failpoints,
     isLoadDone: checkpoint.isLoadDone,
-    readRanks: () => applyMode.ranks(client, tables),
+    readRanks: async () => applyMode.ranks(client, await readTables()),
     onCaughtUp: async () => {
       await schema.whenCaughtUp();
       failpoints.hit('sink.finishLoad.before');
       await state.finishLoad(client);
       failpoints.hit('sink.finishLoad.after');
       status.load.isDone = true;
-      logger.info('the initial load is done');
+      logger.info('the load is done');
     },
   });
   await pass.run(checkpoint.pass === 1 ? checkpoint.planOffset : checkpoint.nextOffset, checkpoint.through, signal);
+}
+
+function openLateLoad(parts: SinkParts, tools: StreamTools, readTables: () => Promise<TableStructure[]>): LateLoad {
+  const { pipeline, reader, status, failpoints, target } = parts;
+  const { client, state, structures, applyMode } = tools;
+  const late = new LateState(pipeline);
+  const place = new ShadowPlace({
+    pipeline,
+    state,
+    late,
+    addLabels: (table, changes) => addLabels(parts, table, changes),
+    failpoints,
+  });
+  const connect = (): Promise<pg.Client> => connectApply(parts);
+  const options = { ...tools, reader, place, connect, workers: target.loadWorkers, status, failpoints };
+  return new LateLoad({
+    pipeline,
+    client,
+    state,
+    late,
+    structures,
+    prepare: async () => applyMode.prepare(client, await readTables(), false),
+    runPass: (from, signal) => runLoadPass(options, from, signal),
+    failpoints,
+  });
 }
 
 async function addLabels(parts: SinkParts, table: TableStructure, changes: readonly ColumnChange[]): Promise<void> {

@@ -4,7 +4,6 @@ import type { TableLoad, TargetState } from '#adapters/postgres/target/target-st
 import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { HoldGate, HoldRequest } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
-import { RestageError } from '#core/errors.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { LagMeter } from '#core/lag-meter.ts';
 import { formatLsn, LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
@@ -14,6 +13,7 @@ import type { ColumnChange } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { applyPart, positionOf, settleConstraints, type Cut } from './epoch-apply.ts';
 import { cutPart, readPart, type ReadPart, type StructureChanges } from './part-reader.ts';
+import type { LateLoad } from './late-load.ts';
 import type { StructureBook } from './structure-book.ts';
 import { EpochTally } from './epoch-tally.ts';
 import type { TableChanges, TableRanks } from './segment-apply.ts';
@@ -23,7 +23,9 @@ export interface StreamPassOptions {
   readonly structures: StructureBook;
   readonly state: TargetState;
   readonly client: pg.Client;
-  readonly loads: ReadonlyMap<string, TableLoad>;
+  /** What was loaded of each topic, as the target notes it now. */
+  readonly readLoads: () => Promise<ReadonlyMap<string, TableLoad>>;
+  readonly late: LateLoad;
   readonly status: ServiceStatus;
   readonly lag: LagMeter;
   readonly whenRunning: () => Promise<void>;
@@ -47,8 +49,14 @@ type Ceiling = Lsn | null;
 /** The second pass: stream epochs in order, each in one target transaction with the position (invariants 2 and 4), until aborted. */
 export class StreamPass {
   readonly #options: StreamPassOptions;
-  readonly #newestSnapshot: Lsn;
+  #loads: ReadonlyMap<string, TableLoad> = new Map();
   #isLoadDone: boolean;
+  /** An announcement that is met: its load comes before anything else. */
+  #announced: StoredManifest | null = null;
+  /** The open transaction takes the stream to a late load's newest snapshot. */
+  #isExchanging = false;
+  /** Some part of an epoch is applied that is not its last. */
+  #isMidEpoch = false;
   /** Of the epoch whose transaction is open. */
   #tally: EpochTally | null = null;
   /** Offset of that epoch's first part: to begin again there after a cut. */
@@ -63,21 +71,22 @@ export class StreamPass {
   constructor(options: StreamPassOptions) {
     this.#options = options;
     this.#isLoadDone = options.isLoadDone;
-    this.#newestSnapshot = [...options.loads.values()].reduce(
-      (newest, { snapshot }) => (snapshot !== null && snapshot > newest ? snapshot : newest),
-      LSN_ZERO,
-    );
   }
 
   async run(from: bigint, through: Lsn, signal: AbortSignal): Promise<void> {
     this.#next = from;
     this.#through = through;
+    this.#loads = await this.#options.readLoads();
+    await this.#options.late.open();
     this.#ranks = await this.#options.readRanks();
     await this.#noteThrough(through);
     try {
       while (!signal.aborted) {
         await this.#standStill(signal);
-        await this.#follow(signal);
+        const announced = this.#announced;
+        this.#announced = null;
+        if (announced === null) await this.#follow(signal);
+        else await this.#takeLate(announced, signal);
       }
     } finally {
       if (this.#tally !== null) await this.#options.client.query('ROLLBACK').catch(() => undefined);
@@ -144,13 +153,14 @@ export class StreamPass {
 
   /** What committed before it is in the topic's snapshot, or was applied before the epoch was cut. */
   #floorOf(topic: string): Lsn {
-    return maxLsn(this.#through, this.#options.loads.get(topic)?.snapshot ?? LSN_ZERO);
+    const loaded = this.#loads.get(topic)?.snapshot ?? LSN_ZERO;
+    return maxLsn(this.#through, maxLsn(loaded, this.#options.late.floorOf(topic)));
   }
 
   /** The LSN to stop at, where this manifest reaches it. */
   #ceilingIn(manifest: Manifest): Ceiling {
     const lsn = this.#options.hold.request?.lsn ?? null;
-    if (lsn === null) return null;
+    if (lsn === null || (this.#isExchanging && lsn < this.#options.late.end)) return null;
     const hasLater = manifest.lastCommit !== null && parseLsn(manifest.lastCommit) >= lsn;
     return hasLater || (manifest.last && parseLsn(manifest.through) >= lsn) ? lsn : null;
   }
@@ -159,16 +169,45 @@ export class StreamPass {
   async #pass(stored: StoredManifest): Promise<boolean> {
     const { manifest } = stored;
     if (manifest.kind === 'empty') return this.#storeEmpty(stored);
-    const isUnknown =
-      manifest.tables?.some(({ topic }) => (this.#options.loads.get(topic)?.load ?? 0) < manifest.load) ?? false;
-    if (manifest.kind === 'plan' && isUnknown) {
-      throw new RestageError('manifest_invalid', `load ${manifest.load} begins after the initial load has ended`, {
-        where: `.epochs, offset ${stored.offset}`,
-        fix: 'load the tables that were added through a pipeline of their own',
-      });
+    if (manifest.kind === 'announce' && !this.#hasTaken(stored)) {
+      this.#announced = stored;
+      return false;
     }
     this.#next = stored.offset + 1n;
     return true;
+  }
+
+  /** This announcement's rows are in the target, or in shadow tables that the open transaction exchanges. */
+  #hasTaken({ offset, manifest }: StoredManifest): boolean {
+    if (this.#options.late.isOpen) return this.#isExchanging && this.#options.late.isLoaded(offset);
+    const tables = manifest.tables ?? [];
+    return tables.every(({ topic }) => (this.#loads.get(topic)?.load ?? 0) >= manifest.load);
+  }
+
+  /** Announced while the transaction before was still open: that one is given up, and begun again when these rows are there too. */
+  async #takeLate(announced: StoredManifest, signal: AbortSignal): Promise<void> {
+    const { client, late, state, status, lag, clock, structures } = this.#options;
+    if (this.#tally !== null) await client.query('ROLLBACK');
+    this.#tally = null;
+    this.#isExchanging = false;
+    this.#isLoadDone = false;
+    structures.forgetTables();
+    status.load.isDone = false;
+    if (!late.isLoaded(announced.offset)) {
+      lag.begin('load');
+      if (!(await late.take(announced.offset, signal))) return;
+    }
+    lag.begin('stream');
+    this.#ranks = await this.#options.readRanks();
+    await client.query('BEGIN');
+    await state.guard(client, 'UPDATE');
+    await client.query('SET CONSTRAINTS ALL DEFERRED');
+    this.#tally = new EpochTally(clock());
+    this.#isExchanging = true;
+    await late.exchange();
+    status.state = 'streaming';
+    this.#next = (late.begun ?? announced.offset) + 1n;
+    if (this.#through >= late.end) await this.#commit(announced.manifest, this.#tally, null);
   }
 
   /** False when the epoch was cut and is to be read again from its first part. */
@@ -176,11 +215,11 @@ export class StreamPass {
     const { client, state, structures, clock, failpoints } = this.#options;
     if (this.#tally === null) {
       this.#tally = new EpochTally(clock());
-      this.#epochOffset = offset;
       await client.query('BEGIN');
       await state.guard(client, 'UPDATE');
       await client.query('SET CONSTRAINTS ALL DEFERRED');
     }
+    if (!this.#isMidEpoch) this.#epochOffset = offset;
     const ceiling = this.#ceilingIn(manifest);
     const part = ceiling === null ? read : cutPart(read, ceiling);
     const cuts = await this.#cuts(manifest, ceiling);
@@ -194,27 +233,43 @@ export class StreamPass {
     if (!manifest.last) failpoints.hit('sink.part.after');
     this.#tally.add(part.groups, cuts.filter(({ kind }) => kind === 'truncate').length, part.bytes);
     this.#next = offset + 1n;
-    if (ceiling === null && !manifest.last) return true;
+    this.#isMidEpoch = ceiling === null && !manifest.last;
+    if (this.#isMidEpoch || this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through))) return true;
     await settleConstraints(client);
     await this.#commit(manifest, this.#tally, ceiling);
     return ceiling === null;
   }
 
+  /** A late load's exchange is no state of the source before its newest snapshot (invariant 4). */
+  #isBeforeEnd(through: Lsn): boolean {
+    return this.#isExchanging && through < this.#options.late.end;
+  }
+
   /** The position with the data it covers (invariant 2). A cut epoch stays the next one to read: `through` says what of it is applied. */
   async #commit(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<void> {
-    const { client, state, status, clock, failpoints } = this.#options;
-    const through = ceiling ?? parseLsn(manifest.through);
+    const { client, late, state, status, clock, failpoints } = this.#options;
+    const through = maxLsn(this.#through, ceiling ?? parseLsn(manifest.through));
     const commit = ceiling !== null || manifest.lastCommit === null ? null : parseLsn(manifest.lastCommit);
     if (ceiling !== null) this.#next = this.#epochOffset;
     await state.moveTo(client, { epoch: manifest.epoch, commit, through, nextOffset: this.#next });
-    failpoints.hit('sink.epoch.before');
+    if (this.#isExchanging) await late.finish();
+    const step = this.#isExchanging ? 'exchange' : 'epoch';
+    failpoints.hit(`sink.${step}.before`);
     await client.query('COMMIT');
-    failpoints.hit('sink.epoch.after');
+    failpoints.hit(`sink.${step}.after`);
+    if (this.#isExchanging) await this.#noteExchanged();
     if (ceiling === null) this.#options.lag.reached(manifest);
     this.#tally = null;
     this.#storedAt = clock();
     tally.report(status, manifest, through, this.#storedAt);
     await this.#noteThrough(through);
+  }
+
+  async #noteExchanged(): Promise<void> {
+    this.#isExchanging = false;
+    this.#options.late.forget();
+    this.#loads = await this.#options.readLoads();
+    this.#options.structures.forgetTables();
   }
 
   /** An idle source's position is stored at most once per interval. False after a cut. */
@@ -223,6 +278,7 @@ export class StreamPass {
     const ceiling = this.#ceilingIn(manifest);
     const through = ceiling ?? parseLsn(manifest.through);
     this.#next = ceiling === null ? offset + 1n : offset;
+    if (this.#tally !== null) return this.#endExchange(manifest, this.#tally, ceiling);
     status.through = formatLsn(through);
     status.lagSeconds = 0;
     const isAwaited =
@@ -239,9 +295,19 @@ export class StreamPass {
     return ceiling === null;
   }
 
+  /** The stream is past a late load's newest snapshot, if it is, without another change. False after a cut. */
+  async #endExchange(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<boolean> {
+    if (this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through))) return true;
+    this.#epochOffset = this.#next;
+    await settleConstraints(this.#options.client);
+    await this.#commit(manifest, tally, ceiling);
+    return ceiling === null;
+  }
+
   async #noteThrough(through: Lsn): Promise<void> {
     this.#through = through;
-    if (this.#isLoadDone || through < this.#newestSnapshot) return;
+    if (this.#isLoadDone || this.#options.late.isOpen) return;
+    if ([...this.#loads.values()].some(({ snapshot }) => (snapshot ?? LSN_ZERO) > through)) return;
     await this.#options.onCaughtUp();
     this.#options.structures.forgetTables();
     this.#ranks = await this.#options.readRanks();

@@ -53,6 +53,11 @@ export class StructureBook {
     });
   }
 
+  /** Every structure that was announced of a topic. */
+  all(topic: string): TableStructure[] {
+    return [...this.#structures.values()].filter((structure) => structure.topic === topic);
+  }
+
   newest(topic: string): TableStructure {
     const structure = this.#newest.get(topic);
     if (structure !== undefined) return structure;

@@ -45,14 +45,19 @@ export class EventShaper {
     return [...this.#newest.values()].map(({ raw }) => raw);
   }
 
-  /** Takes in a manifest's structures. */
-  async learn(manifest: Manifest, signal: AbortSignal): Promise<void> {
+  /** Takes in a manifest's structures, and gives their versions by topic. */
+  async learn(manifest: Manifest, signal: AbortSignal): Promise<ReadonlyMap<string, number>> {
+    const learnt = new Map<string, number>();
     for (const range of manifest.ranges) {
       if (range.topic !== this.#options.rawSchemasTopic) continue;
       for await (const records of this.#options.reader.read(range, signal))
-        for (const { value } of records) if (value !== null) this.#add(value);
+        for (const { value } of records) {
+          const added = value === null ? null : this.#add(value);
+          if (added !== null) learnt.set(added.topic, added.version);
+        }
     }
     await this.prepare();
+    return learnt;
   }
 
   /** Once after the constructor; `learn` does it for what it adds. @throws RestageError registry_unreachable, registry_refused. */
@@ -99,6 +104,16 @@ export class EventShaper {
     });
     if (changes.length === 0) return null;
     return { ...entry, topic: to.shaped.topic, from: from.version, to: to.version, changes };
+  }
+
+  /** A plan names its structure also where Kafka has it: its readers may know later ones. */
+  introducePlanned(topic: string, versions: ReadonlyMap<string, number>, out: TopicBatches): void {
+    const version = versions.get(topic);
+    if (version === undefined) return void this.introduceNewest(topic, out);
+    const rule = this.#rules.get(structureId({ version, structure: { topic } }));
+    if (rule !== undefined)
+      this.#options.written.delete(structureId({ version: rule.version, structure: rule.shaped }));
+    this.introduce(topic, version, out);
   }
 
   introduceNewest(topic: string, out: TopicBatches): TableStructure {
@@ -154,13 +169,14 @@ export class EventShaper {
     return chunkHeaders(chunk.readUInt32BE(), Number(row.readBigUInt64BE()), 0, rule.version);
   }
 
-  #add(value: Buffer): void {
+  #add(value: Buffer): { readonly topic: string; readonly version: number } | null {
     const record = parseStructureRecord(value);
-    if (record === null) return;
+    if (record === null) return null;
     const { version, structure } = record;
     const rule = compileTable(structure, this.#options.rules, this.#options.shapedPrefix);
     this.#rules.set(structureId({ version, structure }), rule);
     this.#newest.set(structure.topic, { raw: structure, rule });
+    return { topic: structure.topic, version };
   }
 }
 

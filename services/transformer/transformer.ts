@@ -6,7 +6,7 @@ import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { LagMeter, watchLag } from '#core/lag-meter.ts';
 import type { Logger } from '#core/log.ts';
-import { parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
+import { formatLsn, parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
@@ -58,6 +58,10 @@ class TransformerRun {
   readonly #shaper: EventShaper;
   readonly #lag: LagMeter;
   readonly #snapshots = new Map<string, Lsn>();
+  /** Of late loads, as long as the stream has not passed them: the next life is told. */
+  readonly #floors = new Map<string, Lsn>();
+  /** Raw offset of the announcement whose load is passed on now. */
+  #back: bigint | null = null;
   readonly #loaded = new LoadedTables();
   readonly #topics = new Set<string>();
   #last: StoredManifest | null;
@@ -78,7 +82,7 @@ class TransformerRun {
     const consumed = this.#last?.manifest.raw;
     await this.#requireSameLife(plan.manifest.incarnation, consumed?.offset);
     const kind = this.#last?.manifest.kind;
-    const isStreaming = kind === 'stream' || kind === 'empty';
+    const isStreaming = kind === 'stream' || kind === 'empty' || consumed?.back !== undefined;
     status.state = 'loading';
     status.through = this.#last?.manifest.through ?? '';
     this.#lag.begin('load');
@@ -87,11 +91,44 @@ class TransformerRun {
       this.#takeLoad(stored, consumed !== undefined && (isStreaming || stored.offset <= BigInt(consumed.offset))),
     );
     if (!isLoaded) return;
-    status.state = 'streaming';
-    status.load.isDone = true;
+    for (const { topic, snapshot } of consumed?.floors ?? []) {
+      this.#floors.set(topic, parseLsn(snapshot));
+      this.#snapshots.set(topic, parseLsn(snapshot));
+    }
+    if (consumed?.back === undefined) {
+      const from = isStreaming && consumed !== undefined ? BigInt(consumed.offset) + 1n : plan.offset;
+      if (!(await this.#stream(from, signal))) return;
+    } else this.#back = BigInt(consumed.back);
+    const isWhole = kind === 'end' && consumed?.back !== undefined;
+    const reached = isWhole ? null : BigInt(consumed?.offset ?? 0);
+    await this.#alternate(reached, signal);
+  }
+
+  /** True when an announcement was met and passed on. */
+  async #stream(from: bigint, signal: AbortSignal): Promise<boolean> {
+    this.#parts.status.state = 'streaming';
+    this.#parts.status.load.isDone = true;
     this.#lag.begin('stream');
-    const from = isStreaming && consumed !== undefined ? BigInt(consumed.offset) + 1n : plan.offset;
-    await this.#pass(from, signal, (stored) => this.#takeStream(stored, signal));
+    return this.#pass(from, signal, (stored) => this.#takeStream(stored, signal));
+  }
+
+  /**
+   * Each late load is written out right after its announcement, then the stream from there on. `reached`: raw offset up to which the first
+   * of them is written already; null: all of it.
+   */
+  async #alternate(reached: bigint | null, signal: AbortSignal): Promise<void> {
+    for (let passedOn = reached; this.#back !== null; passedOn = this.#back) {
+      const back = this.#back;
+      if (passedOn !== null) {
+        const upTo = passedOn;
+        this.#parts.status.state = 'loading';
+        this.#parts.status.load.isDone = false;
+        this.#lag.begin('load');
+        if (!(await this.#pass(back + 1n, signal, (stored) => this.#takeLoad(stored, stored.offset <= upTo)))) return;
+      }
+      this.#back = null;
+      if (!(await this.#stream(back + 1n, signal))) return;
+    }
   }
 
   /** The raw history's first plan; null when aborted before there is one. */
@@ -157,12 +194,19 @@ class TransformerRun {
     const lsn = parseLsn(snapshot);
     this.#loaded.noteEnd(table.topic, load, lsn);
     const isForOthers = (this.#parts.output.profile ?? null) !== null;
-    this.#snapshots.set(table.topic, isForOthers ? this.#loaded.snapshotOf(table.topic) : lsn);
+    const left = isForOthers ? this.#loaded.snapshotOf(table.topic) : lsn;
+    this.#snapshots.set(table.topic, left);
+    if (this.#back !== null) this.#floors.set(table.topic, left);
   }
 
   async #takeStream(stored: StoredManifest, signal: AbortSignal): Promise<boolean> {
     const { manifest } = stored;
     await this.#shaper.learn(manifest, signal);
+    if (manifest.kind === 'announce') {
+      this.#back = stored.offset;
+      await this.#forward(stored, signal);
+      return !signal.aborted;
+    }
     if (manifest.kind === 'stream' || manifest.kind === 'empty') await this.#forward(stored, signal);
     this.#lag.reached(manifest);
     return false;
@@ -172,7 +216,8 @@ class TransformerRun {
     const { writer, status, clock, ensureTopics } = this.#parts;
     const startedAt = clock();
     const out = new TopicBatches();
-    if (stored.manifest.kind === 'plan') this.#introducePlan(stored.manifest, out);
+    if (stored.manifest.kind === 'plan' || stored.manifest.kind === 'announce')
+      await this.#introducePlan(stored.manifest, out, signal);
     for (const entry of stored.manifest.control) {
       if (entry.kind === 'truncate') for (const topic of entry.topics) this.#shaper.introduceNewest(topic, out);
     }
@@ -191,9 +236,11 @@ class TransformerRun {
     noteEvents(status.events, ops, written.manifest);
   }
 
-  #introducePlan(manifest: Manifest, out: TopicBatches): void {
+  /** The structures that the raw manifest has of its tables, where it has them; the newest known else. */
+  async #introducePlan(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<void> {
     requireSoundRules(this.#parts.output.rules, this.#shaper.structures, this.#parts.shapedPrefix);
-    for (const { topic } of manifest.tables ?? []) this.#shaper.introduceNewest(topic, out);
+    const own = await this.#shaper.learn(manifest, signal);
+    for (const { topic } of manifest.tables ?? []) this.#shaper.introducePlanned(topic, own, out);
   }
 
   async #shapeRanges(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<OpCounts> {
@@ -222,6 +269,8 @@ class TransformerRun {
       tables,
       table,
       rows: _rows,
+      late: _late,
+      floors: _floors,
       ...rest
     } = manifest;
     return {
@@ -232,7 +281,17 @@ class TransformerRun {
       ...(tables === undefined ? {} : { tables: tables.map((one) => this.#planned(one)) }),
       ...(table === undefined ? {} : { table: this.#nameOf(table.topic) }),
       ...(manifest.kind === 'chunk' ? { rows } : {}),
-      raw: { epoch: manifest.epoch, part: manifest.part, offset: String(offset) },
+      raw: { epoch: manifest.epoch, part: manifest.part, offset: String(offset), ...this.#lateOf(manifest) },
+    };
+  }
+
+  #lateOf({ kind, through }: Manifest): Pick<NonNullable<Manifest['raw']>, 'back' | 'floors'> {
+    if (kind === 'stream' || kind === 'empty')
+      for (const [topic, snapshot] of this.#floors) if (snapshot <= parseLsn(through)) this.#floors.delete(topic);
+    const floors = [...this.#floors].map(([topic, snapshot]) => ({ topic, snapshot: formatLsn(snapshot) }));
+    return {
+      ...(this.#back === null ? {} : { back: String(this.#back) }),
+      ...(floors.length === 0 ? {} : { floors }),
     };
   }
 

@@ -5,6 +5,7 @@ import { storeStructures } from '../../services/cli/schema-command.ts';
 import { BankPipeline } from '../harness/chaos/bank-pipeline.ts';
 import { SweptService } from '../harness/chaos/swept-service.ts';
 import { isLongRun } from '../harness/chaos/long-run.ts';
+import { runCli } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { testKafka } from '../harness/servers.ts';
 
@@ -33,6 +34,20 @@ const SINK = {
 /** While nothing is written, so that only heartbeats move the position. */
 const AT_REST = { short: 'empty.manifest', long: 'empty.*' };
 const SINK_AT_REST = { short: 'empty.before', long: 'empty.*' };
+
+/** While tables are loaded again. */
+const PRODUCER_LATE = {
+  short: 'announce.after lateSlot.before',
+  long: 'announce.* lateRequest.* lateSlot.* plan.after chunk.after tableEnd.after end.after',
+};
+const TRANSFORMER_LATE = {
+  short: 'announce.after',
+  long: 'announce.* chunk.after tableEnd.after end.after stream.after',
+};
+const SINK_LATE = {
+  short: 'announce.after exchange.before',
+  long: 'announce.* shadow.* chunk.after tableEnd.* lateLoaded.* exchange.*',
+};
 
 let source: TestDatabase;
 let target: TestDatabase;
@@ -82,6 +97,13 @@ test(
         sink.sweep(SINK_AT_REST[length]),
       ]);
       pipeline.goOn();
+      const asked = ['public.bank', 'public.doc'].flatMap((table) => ['--table', table]);
+      expect(await runCli(['snapshot', '-c', run.config, '--yes', ...asked])).toMatchObject({ code: 0 });
+      await together(services, [
+        producer.sweep(PRODUCER_LATE[length]),
+        transformer.sweep(TRANSFORMER_LATE[length]),
+        sink.sweep(SINK_LATE[length]),
+      ]);
 
       expect(await pipeline.judge()).toEqual([]);
       for (const service of services) expect(await service.drain()).toMatchObject({ code: 0 });

@@ -63,7 +63,7 @@ export async function verifyTables(
   await using sessions = await openSessions(config, target);
   const checkpoint = await readCheckpoint(sessions.target, config.name);
   if (checkpoint?.isLoadDone !== true)
-    return report([], 'unverified', 'the initial load is not done: restage wait says when it is');
+    return report([], 'unverified', 'a load is not done: restage wait says when it is');
   const rules = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
   const pairs: TablePair[] = [];
   for (const structure of await readChosenTables(sessions.source, config)) {

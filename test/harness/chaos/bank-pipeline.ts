@@ -177,19 +177,18 @@ function checkTopics(seen: SeenTopics): string[] {
 
 /** The shaped stream leaves out what a table's snapshot has already; only commits that ended before it are in there. */
 function shapedTruth(truth: readonly WitnessedTransaction[], raw: SeenTopics): WitnessedTransaction[] {
-  const snapshots = new Map([...raw.snapshots].map(([topic, lsn]) => [tableOf(topic), lsn]));
+  const snapshots = new Map([...raw.snapshots].map(([topic, spans]) => [tableOf(topic), spans]));
   const renamed = new Map<string, string>(BANK_TABLES);
   return truth.flatMap((transaction) => {
     const changes = transaction.changes
       .map((change) => change.split(' '))
-      .filter(([table = '']) => transaction.end > maxOf(raw.origin, snapshots.get(table) ?? 0n))
+      .filter(([table = '']) => {
+        const { end } = transaction;
+        return end > raw.origin && !(snapshots.get(table) ?? []).some(({ from, to }) => end > from && end <= to);
+      })
       .map(([table = '', op]) => `${renamed.get(table) ?? table} ${op}`);
     return changes.length === 0 ? [] : [{ ...transaction, changes }];
   });
-}
-
-function maxOf(a: bigint, b: bigint): bigint {
-  return a > b ? a : b;
 }
 
 function tableOf(topic: string): string {

@@ -11,10 +11,16 @@ export interface SeenTopics {
   readonly manifests: readonly SeenManifest[];
   /** Per data topic, in the order of offsets. */
   readonly events: ReadonlyMap<string, readonly SeenEvent[]>;
-  /** Snapshot LSN by topic, from the last tableEnd of each. */
-  readonly snapshots: ReadonlyMap<string, bigint>;
+  /** What its snapshots have of the stream, by topic. */
+  readonly snapshots: ReadonlyMap<string, readonly SeenSpan[]>;
   /** Where the stream begins. */
   readonly origin: bigint;
+}
+
+/** Of transactions: from an announcement (or the pipeline's birth) to the snapshot that came of it. */
+export interface SeenSpan {
+  readonly from: bigint;
+  readonly to: bigint;
 }
 
 const READ_LIMIT_MS = 60_000;
@@ -74,12 +80,16 @@ function isComplete(
 
 function summarise(messages: ReadonlyMap<string, ReadonlyMap<number, KafkaMessage>>, epochs: string): SeenTopics {
   const parsed = [...(messages.get(epochs) ?? [])].map(([offset, message]) => ({ offset, manifest: parse(message) }));
-  const snapshots = new Map<string, bigint>();
+  const snapshots = new Map<string, readonly SeenSpan[]>();
   let origin = 0n;
+  let from = 0n;
   for (const { manifest } of parsed) {
     if (manifest.kind === 'origin') origin = parseLsn(manifest.through);
-    if (manifest.kind === 'tableEnd' && manifest.table !== undefined && manifest.snapshot !== undefined)
-      snapshots.set(manifest.table.topic, parseLsn(manifest.snapshot));
+    if (manifest.kind === 'announce') from = parseLsn(manifest.through);
+    if (manifest.kind !== 'tableEnd' || manifest.table === undefined || manifest.snapshot === undefined) continue;
+    const { topic } = manifest.table;
+    const span = { from, to: parseLsn(manifest.snapshot) };
+    snapshots.set(topic, [...(snapshots.get(topic) ?? []).filter((one) => one.from !== span.from), span]);
   }
   const manifests = parsed.map(({ offset, manifest }): SeenManifest => ({
     offset,

@@ -13,6 +13,7 @@ import type { CapturedTable } from '../../../services/producer/captured-table.ts
 import { ChangeAssembler } from '../../../services/producer/change-assembler.ts';
 import { LabelWatch } from '../../../services/producer/label-watch.ts';
 import type { LoadItem } from '../../../services/producer/load-item.ts';
+import { LateLoads } from '../../../services/producer/late-loads.ts';
 import { ManifestBook } from '../../../services/producer/manifest-book.ts';
 import { Publisher } from '../../../services/producer/publisher.ts';
 import { StreamEpochs, type StreamPart } from '../../../services/producer/stream-epochs.ts';
@@ -98,6 +99,7 @@ class ProducerLife {
       epochs,
       parts,
       load,
+      late: new LateLoads(() => undefined),
       notifier,
       limits: LIMITS,
       heartbeatMs: 12,

@@ -63,7 +63,7 @@ async function requireType(client: pg.ClientBase, to: TableStructure, name: stri
   if (column.enumLabels !== null) await createEnums(client, [{ ...to, columns: [column] }]);
 }
 
-async function readColumns(client: pg.ClientBase, table: TableStructure): Promise<PresentColumns> {
+export async function readColumns(client: pg.ClientBase, table: TableStructure): Promise<PresentColumns> {
   const { rows } = await client.query<{ name: string; type: string }>(
     `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type
        FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`,
@@ -72,7 +72,12 @@ async function readColumns(client: pg.ClientBase, table: TableStructure): Promis
   return new Map(rows.map(({ name, type }) => [name, type]));
 }
 
-async function run(client: pg.ClientBase, table: TableStructure, statement: string, where: string): Promise<void> {
+export async function run(
+  client: pg.ClientBase,
+  table: TableStructure,
+  statement: string,
+  where: string,
+): Promise<void> {
   try {
     await client.query(statement);
   } catch (cause) {

@@ -1,0 +1,47 @@
+import { createHash } from 'node:crypto';
+import type pg from 'pg';
+import type { TableStructure } from '#core/structure.ts';
+import { quoteIdentifier, quoteTable } from '#core/table-name.ts';
+import { castText } from '../value-type.ts';
+import { readTargetTable } from './target-table.ts';
+
+/** Where a late load's rows of a table wait for their place in the stream, in SQL; one a pipeline and topic. */
+export function shadowOf(pipeline: string, topic: string): string {
+  const hash = createHash('sha256')
+    .update(JSON.stringify([pipeline, topic]))
+    .digest('hex')
+    .slice(0, 16);
+  return quoteTable({ schema: 'restage', table: `late_${hash}` });
+}
+
+/** Generated columns are computed at the target. */
+export function plainColumns(structure: TableStructure): string[] {
+  return structure.columns.filter((column) => !column.generated).map((column) => column.name);
+}
+
+/** Empty, with the columns of the captured structure as text: whether the target's types take the values shows when they move. */
+export async function makeShadow(client: pg.ClientBase, pipeline: string, structure: TableStructure): Promise<void> {
+  const shadow = shadowOf(pipeline, structure.topic);
+  const columns = plainColumns(structure).map((name) => `${quoteIdentifier(name)} text`);
+  await client.query(`DROP TABLE IF EXISTS ${shadow}`);
+  await client.query(`CREATE TABLE ${shadow} (${columns.join(', ')})`);
+}
+
+/** The shadow's rows into the target's table, which the caller has emptied and altered; in its transaction. */
+export async function moveShadow(client: pg.ClientBase, pipeline: string, structure: TableStructure): Promise<void> {
+  const table = await readTargetTable(client, structure);
+  const names = plainColumns(structure);
+  const values = names.map((name) => {
+    const column = table.columns.get(name);
+    const text = quoteIdentifier(name);
+    return column === undefined ? text : castText(column, text);
+  });
+  const list = names.length === 0 ? '' : ` (${names.map(quoteIdentifier).join(', ')})`;
+  const overriding = table.hasAlwaysIdentity ? ' OVERRIDING SYSTEM VALUE' : '';
+  const shadow = shadowOf(pipeline, structure.topic);
+  await client.query(`INSERT INTO ${table.sql}${list}${overriding} SELECT ${values.join(', ')} FROM ${shadow}`);
+}
+
+export async function dropShadow(client: pg.ClientBase, pipeline: string, topic: string): Promise<void> {
+  await client.query(`DROP TABLE IF EXISTS ${shadowOf(pipeline, topic)}`);
+}

@@ -1,0 +1,67 @@
+import type { Manifest } from '#core/manifest.ts';
+import { Notifier } from '#core/notifier.ts';
+import type { TableStructure } from '#core/structure.ts';
+
+/** Tables that are to be loaded while the stream goes on, and the requests that this serves. */
+export interface Announcement {
+  readonly tables: readonly TableStructure[];
+  readonly requests: readonly string[];
+}
+
+/**
+ * Late loads between those who want them, the publisher, which announces one where every epoch before it is older than any snapshot to
+ * come, and the loop that then takes the snapshot. One at a time.
+ */
+export class LateLoads {
+  /** Notified when something was announced. */
+  readonly changed = new Notifier();
+  readonly #onWanted: () => void;
+  readonly #files = new Map<string, string | null>();
+  #wanted: Announcement | null = null;
+  #announced: Announcement | null = null;
+
+  /** `onWanted` wakes the publisher. */
+  constructor(onWanted: () => void) {
+    this.#onWanted = onWanted;
+  }
+
+  /** What the publisher is to announce at the next end of an epoch at which no other load is open. */
+  get wanted(): Announcement | null {
+    return this.#wanted;
+  }
+
+  /** Replaces what was wanted before; nothing while an announcement is still to be served. */
+  want(announcement: Announcement | null): void {
+    if (this.#announced !== null) return;
+    this.#wanted = announcement;
+    if (announcement !== null) this.#onWanted();
+  }
+
+  /** Kafka has it. */
+  noteAnnounced(announcement: Announcement): void {
+    this.#wanted = null;
+    this.#announced = announcement;
+    this.changed.notify();
+  }
+
+  /** The announcement that is to be served now. */
+  takeAnnounced(): Announcement | null {
+    const announced = this.#announced;
+    this.#announced = null;
+    return announced;
+  }
+
+  /** The file of a table (pg_class.relfilenode) as its load found it. */
+  noteFile(topic: string, fileNode: string | null): void {
+    this.#files.set(topic, fileNode);
+  }
+
+  fileOf(topic: string): string | null {
+    return this.#files.get(topic) ?? null;
+  }
+}
+
+/** A load that was announced and has not ended. */
+export function isLateOpen(last: Manifest | null): boolean {
+  return last !== null && last.loaded !== true && last.late !== undefined;
+}

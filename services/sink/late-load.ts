@@ -1,0 +1,119 @@
+import type pg from 'pg';
+import type { LateProgress, LateState } from '#adapters/postgres/target/late-state.ts';
+import { reshapeTable } from '#adapters/postgres/target/reshape-table.ts';
+import { dropShadow, moveShadow } from '#adapters/postgres/target/shadow-table.ts';
+import type { TargetState } from '#adapters/postgres/target/target-state.ts';
+import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
+import type { Failpoints } from '#core/failpoints.ts';
+import { formatLsn, LSN_ZERO, maxLsn, type Lsn } from '#core/lsn.ts';
+import type { StructureBook } from './structure-book.ts';
+
+export interface LateLoadOptions {
+  readonly pipeline: string;
+  readonly client: pg.ClientBase;
+  readonly state: TargetState;
+  readonly late: LateState;
+  readonly structures: StructureBook;
+  /** Once a load was announced, before anything of it is taken: what would act on its rows goes. */
+  readonly prepare: () => Promise<void>;
+  /** The load's pass from this offset to its end, into shadow tables; false when aborted before. */
+  readonly runPass: (from: bigint, signal: AbortSignal) => Promise<boolean>;
+  readonly failpoints: Failpoints;
+}
+
+/**
+ * A late load in a target. At the announcement the stream stands still while the load's rows go into shadow tables. Then one transaction of
+ * the target takes the stream from the announcement to the newest snapshot of the load: in it the tables' rows are exchanged for the
+ * shadows', and of the stream only what those have not. So the target goes from one state of the source to another (invariant 4).
+ */
+export class LateLoad {
+  readonly #options: LateLoadOptions;
+  #progress: LateProgress | null = null;
+
+  constructor(options: LateLoadOptions) {
+    this.#options = options;
+  }
+
+  /** Reads what an earlier life left; once, before the stream goes on. */
+  async open(): Promise<void> {
+    this.#progress = await this.#options.late.read(this.#options.client);
+  }
+
+  get isOpen(): boolean {
+    return this.#progress !== null;
+  }
+
+  /** Offset of the announcement from which the stream goes on; null where no load is open. */
+  get begun(): bigint | null {
+    return this.#progress?.begun ?? null;
+  }
+
+  /** Changes of these topics that committed before are in their shadows. */
+  floorOf(topic: string): Lsn {
+    return this.#progress?.tables.get(topic)?.snapshot ?? LSN_ZERO;
+  }
+
+  /** The newest snapshot: up to there the stream is one transaction of the target. */
+  get end(): Lsn {
+    return [...(this.#progress?.tables.values() ?? [])].reduce(
+      (newest, { snapshot }) => maxLsn(newest, snapshot ?? LSN_ZERO),
+      LSN_ZERO,
+    );
+  }
+
+  /** False also where a later announcement's rows were being taken when an earlier life ended: its shadows may be half there. */
+  isLoaded(offset: bigint): boolean {
+    const { loading, loaded } = this.#progress ?? { loading: offset, loaded: null };
+    return loaded !== null && offset <= loaded && loading <= loaded;
+  }
+
+  /** Takes an announcement's rows into shadow tables, between epochs. False when aborted before its end. */
+  async take(announced: bigint, signal: AbortSignal): Promise<boolean> {
+    const { client, state, late, prepare, runPass, failpoints } = this.#options;
+    const before = this.#progress?.loading ?? announced;
+    const loading = announced > before ? announced : before;
+    await client.query('BEGIN');
+    await state.guard(client, 'UPDATE');
+    await late.begin(client, loading);
+    failpoints.hit('sink.announce.before');
+    await client.query('COMMIT');
+    failpoints.hit('sink.announce.after');
+    await prepare();
+    if (!(await runPass(loading + 1n, signal))) return false;
+    await client.query('BEGIN');
+    await state.guard(client, 'UPDATE');
+    await late.noteLoaded(client, loading);
+    failpoints.hit('sink.lateLoaded.before');
+    await client.query('COMMIT');
+    failpoints.hit('sink.lateLoaded.after');
+    await this.open();
+    return true;
+  }
+
+  /** Each table's rows for its shadow's; first in the transaction that the stream goes on in. */
+  async exchange(): Promise<void> {
+    const { pipeline, client, structures } = this.#options;
+    for (const [topic, { version, snapshot }] of this.#progress?.tables ?? []) {
+      if (snapshot === null) continue;
+      const to = structures.structure(topic, version);
+      const { only } = await readTargetTable(client, { ...to, columns: [], identity: { ...to.identity, columns: [] } });
+      await client.query(`DELETE FROM ${only}`);
+      const earlier = structures.all(topic);
+      await reshapeTable(client, { to, earlier, where: `snapshot at LSN ${formatLsn(snapshot)}` });
+      await moveShadow(client, pipeline, to);
+    }
+    structures.forgetTables();
+  }
+
+  /** In the transaction that moves the position past `end`. */
+  async finish(): Promise<void> {
+    const { pipeline, client, late } = this.#options;
+    for (const topic of this.#progress?.tables.keys() ?? []) await dropShadow(client, pipeline, topic);
+    await late.finish(client);
+  }
+
+  /** That transaction is committed. */
+  forget(): void {
+    this.#progress = null;
+  }
+}

@@ -1,0 +1,159 @@
+import pg from 'pg';
+import { expect, test } from 'vitest';
+import { SweptService } from '../harness/chaos/swept-service.ts';
+import { runCli, startCli } from '../harness/cli.ts';
+import { findDifferences } from '../harness/compare-tables.ts';
+import {
+  arrive,
+  askSnapshot,
+  loadedAfter,
+  loadOf,
+  openLatePipeline,
+  type LatePipeline,
+} from '../harness/late-pipeline.ts';
+import { until } from '../harness/until.ts';
+
+const TOTAL = 20_000;
+/** Rows that move between pages, values in TOAST that stay, keys that change; and a sum over two tables. */
+const SHOP_SQL = `
+  CREATE TABLE public.cash (id int PRIMARY KEY, amount int NOT NULL);
+  CREATE TABLE public.bonds (id int PRIMARY KEY, amount int NOT NULL, note text);
+  INSERT INTO public.cash SELECT n, 100 FROM generate_series(1, 100) n;
+  INSERT INTO public.bonds SELECT n, 100, repeat('n', n) FROM generate_series(1, 100) n;
+  CREATE TABLE public.wide (id int PRIMARY KEY, big text, small int);
+  ALTER TABLE public.wide ALTER COLUMN big SET STORAGE EXTERNAL;
+  INSERT INTO public.wide SELECT n, repeat(md5(n::text), 100), n FROM generate_series(1, 3000) n;
+  CREATE TABLE public.log (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, twice int GENERATED ALWAYS AS (length(what) * 2) STORED);
+  INSERT INTO public.log (what) SELECT 'w' || n FROM generate_series(1, 500) n;
+  CREATE TABLE public.heap (n int);
+  ALTER TABLE public.heap REPLICA IDENTITY FULL;
+  INSERT INTO public.heap SELECT n / 2 FROM generate_series(1, 100) n;
+`;
+const AGAIN = ['public.bonds', 'public.wide', 'public.log', 'public.heap'];
+
+test('tables that are loaded again while they change are at the target what they are at the source, and no half of a transaction is ever seen', async () => {
+  await using pipeline = await openLatePipeline({ prepare: async ({ client }) => void (await client.query(SHOP_SQL)) });
+  const { source, target, config } = pipeline;
+  await using run = startCli(['run', '-c', config]);
+  await arrive(pipeline);
+  // What only a load can mend.
+  await target.client.query(
+    `SET session_replication_role = replica; UPDATE public.wide SET small = -1 WHERE id = 2999`,
+  );
+  const before = await loadOf(pipeline, '.wide');
+  await using writers = startWriters(source.url, target.url);
+  const open = new pg.Client(source.url);
+  await open.connect();
+  await open.query(
+    `BEGIN; UPDATE public.wide SET small = 7 WHERE id = 1; UPDATE public.bonds SET note = 'open' WHERE id = 1`,
+  );
+  await askSnapshot(pipeline, ...AGAIN);
+  await until(async () => (await slotWaits(pipeline)) > 0, { what: 'a slot that waits for the open transaction' });
+  await source.client.query('TRUNCATE public.log; INSERT INTO public.log (what) VALUES ($$after$$)');
+  await open.query('COMMIT');
+  await open.end();
+  await loadedAfter(pipeline, '.wide', before);
+  expect(await writers.end()).toEqual({ torn: [], failed: [] });
+  await arrive(pipeline);
+  expect(await findDifferences(source.url, target.url)).toEqual([]);
+  const verified = await runCli(['verify', '-c', config, '--target', 'new']);
+  expect(verified, verified.stdout + verified.stderr).toMatchObject({ code: 0 });
+  expect(await leftovers(pipeline)).toEqual([]);
+  run.kill('SIGTERM');
+  expect(await run.result()).toMatchObject({ code: 0 });
+}, 240_000);
+
+test('killed at each step of a late load, producer and sink come back, the request is served once, and nothing is lost or torn', async () => {
+  await using pipeline = await openLatePipeline({ prepare: async ({ client }) => void (await client.query(SHOP_SQL)) });
+  const { source, target, config } = pipeline;
+  await using first = startCli(['run', '-c', config]);
+  await arrive(pipeline);
+  first.kill('SIGTERM');
+  await first.result();
+  await using producer = new SweptService('producer', ['producer', '-c', config]);
+  await using sink = new SweptService('sink', ['sink', '-c', config, '--target', 'new']);
+  await using writers = startWriters(source.url, target.url);
+  const before = await loadOf(pipeline, '.wide');
+  await askSnapshot(pipeline, ...AGAIN);
+  await Promise.all([
+    producer.sweep(
+      'announce.data announce.after lateRequest.before lateRequest.after lateSlot.after plan.after chunk.after tableEnd.manifest end.manifest stream.after',
+    ),
+    sink.sweep(
+      'announce.before announce.after shadow.after chunk.after:2 tableEnd.before lateLoaded.before lateLoaded.after exchange.before exchange.after',
+    ),
+  ]);
+  await loadedAfter(pipeline, '.wide', before);
+  expect(await writers.end()).toEqual({ torn: [], failed: [] });
+  await arrive(pipeline);
+  expect(await findDifferences(source.url, target.url)).toEqual([]);
+  expect(await leftovers(pipeline)).toEqual([]);
+  expect(await producer.drain()).toMatchObject({ code: 0 });
+  expect(await sink.drain()).toMatchObject({ code: 0 });
+}, 300_000);
+
+/** Money between two tables, one of which is loaded again, rows that grow, keys that change; and a look at the target all the while. */
+function startWriters(sourceUrl: string, targetUrl: string): Writers {
+  const stop = new AbortController();
+  const torn: number[] = [];
+  const failed: string[] = [];
+  const work = (async () => {
+    const writer = new pg.Client(sourceUrl);
+    const reader = new pg.Client(targetUrl);
+    await Promise.all([writer.connect(), reader.connect()]);
+    try {
+      for (let turn = 0; !stop.signal.aborted; turn += 1) {
+        await writer.query(writes(turn));
+        const { rows } = await reader.query<{ sum: string }>(
+          'SELECT ((SELECT sum(amount) FROM public.cash) + (SELECT sum(amount) FROM public.bonds))::text AS sum',
+        );
+        if (Number(rows[0]?.sum) !== TOTAL) torn.push(Number(rows[0]?.sum));
+      }
+    } finally {
+      await Promise.all([writer.end(), reader.end()]);
+    }
+  })().catch((error: unknown) => void failed.push(String(error)));
+  const end = async (): Promise<{ torn: number[]; failed: string[] }> => {
+    stop.abort();
+    await work;
+    return { torn, failed };
+  };
+  return { end, [Symbol.asyncDispose]: async () => void (await end()) };
+}
+
+interface Writers extends AsyncDisposable {
+  end(): Promise<{ torn: number[]; failed: string[] }>;
+}
+
+function writes(turn: number): string {
+  const id = 1 + (turn % 90);
+  return `
+    BEGIN;
+    UPDATE public.cash SET amount = amount - 3 WHERE id = ${id};
+    UPDATE public.bonds SET amount = amount + 3, note = repeat('x', ${(turn * 37) % 900}) WHERE id = ${id + 5};
+    UPDATE public.wide SET small = small + 1 WHERE id = ${2 + ((turn * 31) % 2900)};
+    UPDATE public.wide SET id = ${10_000 + turn} WHERE id = (SELECT max(id) FROM public.wide WHERE id < ${2900 - (turn % 500)});
+    INSERT INTO public.log (what) VALUES ('t${turn}');
+    INSERT INTO public.heap VALUES (${turn % 7});
+    DELETE FROM public.heap WHERE ctid = (SELECT min(ctid) FROM public.heap);
+    COMMIT`;
+}
+
+async function slotWaits({ source }: LatePipeline): Promise<number> {
+  const { rows } = await source.client.query<{ n: number }>(
+    `SELECT count(*)::int AS n FROM pg_replication_slots WHERE temporary AND slot_name LIKE '%load%' AND database = current_database()`,
+  );
+  return rows[0]?.n ?? 0;
+}
+
+/** Of a late load nothing stays: no slot at the source, no shadow and no note at the target. */
+async function leftovers({ source, target }: LatePipeline): Promise<unknown[]> {
+  const slots = await source.client.query(
+    'SELECT slot_name FROM pg_replication_slots WHERE temporary AND database = current_database()',
+  );
+  const shadows = await target.client.query(
+    `SELECT relname FROM pg_class WHERE relnamespace = 'restage'::regnamespace AND relkind = 'r' AND relname ~ '^late_[0-9a-f]{16}$'`,
+  );
+  const notes = await target.client.query('SELECT topic FROM restage.late_table');
+  return [...slots.rows, ...shadows.rows, ...notes.rows];
+}
