@@ -213,7 +213,7 @@ async function killedAt(armed: string): Promise<void> {
 async function moveRows(): Promise<void> {
   await source.client.query(`
     UPDATE public.wide SET n = n + 1 WHERE id % 3 = 0;
-    UPDATE public.wide SET id = -id WHERE id % 50 = 0;
+    UPDATE public.wide SET id = id + 100000 WHERE id % 50 = 0;
     DELETE FROM public.wide WHERE id % 7 = 1;
     INSERT INTO public.wide SELECT max(id) + 1, 0, 'new' FROM public.wide;
     UPDATE public.first SET id = id + 1000 WHERE id % 10 = 0;
