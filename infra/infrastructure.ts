@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { dataFolder } from '#infra/data-folder.ts';
 import { ServerProcesses } from '#infra/processes.ts';
@@ -100,6 +100,16 @@ export class Infrastructure {
     for (const server of this.#servers.toReversed()) await server.stop();
     this.#servers.length = 0;
     await this.processes.stopAll();
+    this.#removeEmptyDir();
+  }
+
+  /** A run that started nothing, or whose servers took their data with them, leaves nothing. */
+  #removeEmptyDir(): void {
+    try {
+      rmdirSync(this.dir);
+    } catch {
+      // Something is in it, or another did it.
+    }
   }
 
   async #start<S extends Server>(
@@ -110,7 +120,10 @@ export class Infrastructure {
     settings: ServerOptions['settings'] = {},
   ): Promise<S> {
     const { say, durable, isTemporary, outlivesUs } = this.#options;
-    const provider = await chooseProvider(what, providers, say);
+    const provider = await chooseProvider(what, providers, say).catch((error: unknown) => {
+      this.#removeEmptyDir();
+      throw error;
+    });
     const options: ServerOptions = {
       dir: join(this.dir, name),
       durable: durable ?? true,

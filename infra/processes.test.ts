@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Infrastructure } from '#infra/infrastructure.ts';
 import { identifyProcess, isRunning, type ProcessIdentity } from '#infra/process-identity.ts';
 import { type LaunchOptions, ServerProcesses } from '#infra/processes.ts';
 
@@ -86,3 +87,11 @@ async function launchInChild(signal: NodeJS.Signals): Promise<ProcessIdentity> {
   await ended;
   return JSON.parse(line) as ProcessIdentity;
 }
+
+test('a run that could start nothing leaves no folder', async () => {
+  const infrastructure = await Infrastructure.open({ say: () => undefined, dir: path.join(folder, 'run') });
+  await expect(infrastructure.startPostgres({ name: 'none', from: 'machine', major: 1 })).rejects.toMatchObject({
+    code: 'component_missing',
+  });
+  expect(existsSync(infrastructure.dir)).toBe(false);
+});

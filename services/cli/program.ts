@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { registerAccept } from './accept.ts';
 import { registerCheck } from './check.ts';
 import { registerDemo } from './demo.ts';
 import { registerDev } from './dev.ts';
@@ -28,6 +29,7 @@ const COMMANDS = [
   registerVerify,
   registerPause,
   registerSnapshot,
+  registerAccept,
   registerSchema,
   registerSequences,
   registerDev,

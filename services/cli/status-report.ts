@@ -55,12 +55,14 @@ export async function collectStatus(
   config: Config,
   logger: Logger,
   now: () => number = Date.now,
+  onProblem: (error: unknown) => void = () => undefined,
 ): Promise<PipelineStatus> {
   const problems: string[] = [];
   const ask = async <T>(work: Promise<T>): Promise<T | null> => {
     try {
       return await work;
     } catch (error) {
+      onProblem(error);
       problems.push(describeError(error));
       return null;
     }

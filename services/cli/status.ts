@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { exitCodeOf, type ExitCode } from '#core/error-policy.ts';
 import { readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
@@ -10,16 +11,19 @@ export function registerStatus(program: Command, cli: CliEnvironment): void {
   program
     .command('status')
     .description(
-      'per service and target: state, position, lag in bytes, events and seconds; 3 when a part of it is out of reach',
+      'per service and target: state, position, lag in bytes, events and seconds; 2, 3 or 4 when a part of it cannot be asked',
     )
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--json', 'one JSON document on standard output', false)
     .action(async (options: { config: string; json: boolean }) => {
       const config = await readConfig(options.config, cli.env);
       const { collectStatus } = await import('./status-report.ts');
-      const report = await collectStatus(config, makeLogger(cli.env, cli.isTerminal));
+      const codes: ExitCode[] = [];
+      const note = (error: unknown): number => codes.push(exitCodeOf(error));
+      const report = await collectStatus(config, makeLogger(cli.env, cli.isTerminal), Date.now, note);
       cli.out(options.json ? `${JSON.stringify(report)}\n` : formatStatus(report));
-      cli.setExitCode(report.problems.length === 0 ? 0 : 3);
+      // What does not pass by itself says more than what may.
+      cli.setExitCode(codes.find((code) => code !== 3) ?? codes[0] ?? 0);
     });
 }
 

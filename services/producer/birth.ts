@@ -71,10 +71,12 @@ export function requireOwnSlot(name: string, slot: SlotState | null, last: Manif
   if (slot === null || slot.isLost) {
     throw new RestageError(
       'slot_missing',
-      slot === null ? 'the replication slot is gone' : 'the server gave the replication slot up',
+      slot === null
+        ? 'the replication slot is gone'
+        : `the server gave the replication slot up${slot.lostFor === null ? '' : `: ${slot.lostFor}`}`,
       {
         where: `slot ${name}, Kafka has everything up to ${last.through}`,
-        fix: 'changes since then may be lost: start the pipeline anew under another name; keep max_slot_wal_keep_size large enough',
+        fix: 'changes since then may be lost: start the pipeline anew under another name; keep max_slot_wal_keep_size and idle_replication_slot_timeout large enough',
       },
     );
   }
@@ -121,6 +123,6 @@ async function write(options: SlotOptions, kind: 'intent'): Promise<void> {
 function foreignSlot(name: string, why: string): RestageError {
   return new RestageError('slot_foreign', `a replication slot of this name is there already, ${why}`, {
     where: `slot ${name}`,
-    fix: `if nobody uses it: SELECT pg_drop_replication_slot('${name.replaceAll("'", "''")}'); else give this pipeline another name or source.slot`,
+    fix: `if kafka.brokers names another Kafka than before, correct it; if nobody uses the slot: SELECT pg_drop_replication_slot('${name.replaceAll("'", "''")}'); else give this pipeline another name or source.slot`,
   });
 }

@@ -15,6 +15,7 @@ import { VERSION } from '#core/version.ts';
 import type { StartKeeper } from './load-snapshots.ts';
 import { produce } from './producer.ts';
 import { producerLease } from '#core/session-names.ts';
+import { createSourceGround } from './source-ground.ts';
 
 const TRANSACTION_TIMEOUT_MS = 60_000;
 
@@ -62,6 +63,13 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
             logger,
             failpoints,
             clock: Date.now,
+            ground: createSourceGround({
+              pool,
+              prefix,
+              publication: config.source.publication,
+              logger,
+              clock: Date.now,
+            }),
             connectReplication: () =>
               connectPg({ url, purpose: 'source', application, replication: true, until: lease.lost }),
             startKeeper: config.source.keepSnapshotMinutes === 0 ? null : startKeeper,

@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
 import { readDecidedManifest } from '#adapters/kafka/last-manifest.ts';
@@ -6,7 +7,7 @@ import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { requirePublishable } from '#adapters/postgres/source/publication.ts';
 import { readSlot, requireOwnWalsender, requireSlotRoom } from '#adapters/postgres/source/slot.ts';
-import { flushedLsn, identifySource, type SourceIdentity } from '#adapters/postgres/source/source-identity.ts';
+import { flushedLsn, identifySource } from '#adapters/postgres/source/source-identity.ts';
 import { majorOf } from '#adapters/postgres/target/structure-archive.ts';
 import type { Config } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
@@ -14,7 +15,8 @@ import type { Manifest } from '#core/manifest.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { isOwnSlot, requireOwnSlot } from './birth.ts';
 import { requirePartitions } from './partition-book.ts';
-import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
+import { requireIdentities, requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
+import { createSourceGround } from './source-ground.ts';
 
 export interface ReadySource {
   readonly tables: readonly TableStructure[];
@@ -34,13 +36,18 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
   const application = `restage ${config.name} preflight`;
   const client = await connectPg({ url, purpose: 'source', application });
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
+  // A walsender session, which the role and pg_hba.conf must allow.
+  let replication: pg.Client | null = null;
   try {
     await requireLogicalWal(client);
     const tables = await readChosenTables(client, config);
     await requireIdentities(client, tables);
     if (config.source.partitions === 'roots') await requirePartitions(client, tables);
-    const identity = await readIdentity(config, application);
+    replication = await connectPg({ url, purpose: 'source', application, replication: true });
+    const identity = await identifySource(replication);
     await requireReadyKafka(pool, config.name, config.kafka.replicationFactor);
+    const ground = createSourceGround({ pool, prefix: config.name, publication, logger, clock: Date.now });
+    await ground.open();
     await requireReadyRegistry(config);
     // The slot first: what it has confirmed is in Kafka by then (invariant 1).
     let slot = await readSlot(client, name);
@@ -53,22 +60,14 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
     }
     // Asked after Kafka: a producer that runs meanwhile moves both on.
     requireSameSource({ ...identity, position: await flushedLsn(client) }, last);
+    await requireSameTimeline(replication, identity, last);
+    await ground.take(client, tables);
     await requireOwnWalsender(client, name, slot, `restage ${config.name} producer`);
     requireOwnSlot(name, slot, last);
     if (slot === null) await requireSlotRoom(client, name);
     await requirePublishable(client, publication, tables);
     return { tables, last, major: await majorOf(client) };
   } finally {
-    await Promise.all([client.end(), pool.close()]);
-  }
-}
-
-/** Over a walsender session, which the role and pg_hba.conf must allow. */
-async function readIdentity(config: Config, application: string): Promise<SourceIdentity> {
-  const replication = await connectPg({ url: config.source.url, purpose: 'source', application, replication: true });
-  try {
-    return await identifySource(replication);
-  } finally {
-    await replication.end();
+    await Promise.all([client.end(), replication?.end(), pool.close()]);
   }
 }

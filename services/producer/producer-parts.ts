@@ -8,6 +8,7 @@ import type { ConverterFactory } from '#core/debezium/record-converter.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { StartKeeper } from './load-snapshots.ts';
+import type { SourceGround } from './source-ground.ts';
 
 /** What one attempt of the producer needs; everything that talks to the outside is handed in. */
 export interface ProducerParts {
@@ -17,6 +18,7 @@ export interface ProducerParts {
   readonly writer: EpochWriter;
   readonly reader: EpochReader;
   readonly connect: (settings?: Record<string, string>) => Promise<pg.Client>;
+  readonly ground: SourceGround;
   readonly connectReplication: () => Promise<pg.Client>;
   /** null: the load's snapshot ends with this process. */
   readonly startKeeper: StartKeeper | null;

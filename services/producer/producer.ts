@@ -10,16 +10,18 @@ import { currentLsn, identifySource } from '#adapters/postgres/source/source-ide
 import { pause } from '#core/backoff.ts';
 import { BoundedQueue } from '#core/bounded-queue.ts';
 import { hasDebezium } from '#core/config.ts';
+import { reactTo } from '#core/error-policy.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
-import { ensureSlot, type BornSlot } from './birth.ts';
+import { ensureSlot, requireOwnSlot, type BornSlot } from './birth.ts';
 import { capture } from './capture.ts';
 import { openDebezium } from './debezium-parts.ts';
 import { DebeziumStream } from './debezium-stream.ts';
 import { ChangeAssembler, HEARTBEAT_PREFIX } from './change-assembler.ts';
 import type { LoadItem } from './load-item.ts';
+import { requireHeldSlot } from './held-slot.ts';
 import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import { loadTables, type LoaderOptions } from './loader.ts';
 import { LoadSnapshots } from './load-snapshots.ts';
@@ -32,7 +34,7 @@ import { Publisher } from './publisher.ts';
 import { RelationBook } from './relation-book.ts';
 import { keeperApplication, producerLease } from '#core/session-names.ts';
 import { serveLateLoads } from './serve-late-loads.ts';
-import { requireIdentities, requireLogicalWal, requireSameSource } from './source-guard.ts';
+import { requireIdentities, requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
 import { findUnfinished, type UnfinishedLoad } from './unfinished-load.ts';
 import { WrittenStructures } from './written-structures.ts';
@@ -68,12 +70,15 @@ class ProducerRun {
     const { config, writer, status, logger, failpoints, clock, version } = this.#parts;
     const client = await this.#open(this.#parts.connect());
     await requireLogicalWal(client);
+    await this.#parts.ground.open();
     const wanted = await this.#choose(client);
     await writer.open();
     const last = await writer.last();
     const replication = await this.#open(this.#parts.connectReplication());
     const identity = await identifySource(replication);
     requireSameSource(identity, last?.manifest ?? null);
+    await requireSameTimeline(replication, identity, last?.manifest ?? null);
+    await this.#parts.ground.take(client, wanted);
     const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
     failpoints.hit('producer.publication.before');
     if (await ensurePublication(client, config.source.publication, wanted))
@@ -96,6 +101,7 @@ class ProducerRun {
     const topics = new Set(captured.map(({ topic }) => topic));
     const isByRoot = config.source.partitions === 'roots';
     const partitions = isByRoot ? await PartitionBook.open(client, captured, written) : null;
+    await this.#parts.ground.remember(client, captured);
     const book = new RelationBook({
       client,
       prefix: config.name,
@@ -117,6 +123,7 @@ class ProducerRun {
     const late = new LateLoads(() => notifier.notify());
     const stream = new ReplicationStream(replication, config.source.slot, config.source.publication, manifests.through);
     this.#closers.push(() => stream.close());
+    await requireHeldSlot(client, config.source.slot, stream, manifests.last, signal);
     const assembler = new ChangeAssembler({
       book,
       epochs,
@@ -168,7 +175,10 @@ class ProducerRun {
       // Only then every table's snapshot is known, and so what of the stream other readers have in it already.
       debezium === null ? follow() : load.then(follow),
       load.then(serve),
-      this.#watch(stream, epochs, partitions, either),
+      this.#watch(stream, manifests, epochs, partitions, either).catch((error: unknown) => {
+        if (reactTo(error).do === 'stop') stream.freeze();
+        throw error;
+      }),
     ];
     try {
       await runTogether(tasks, publisher.run(either), ended, [partQueue, loadQueue]);
@@ -284,11 +294,12 @@ class ProducerRun {
   /** Figures for status, and the heartbeat: an idle database's slot moves only when its WAL does. */
   async #watch(
     stream: ReplicationStream,
+    manifests: ManifestBook,
     epochs: StreamEpochs,
     partitions: PartitionBook | null,
     signal: AbortSignal,
   ): Promise<void> {
-    const { config, status, clock } = this.#parts;
+    const { config, status, clock, ground } = this.#parts;
     const client = await this.#open(this.#parts.connect());
     let beatAt = clock();
     let reached = epochs.reached;
@@ -296,6 +307,8 @@ class ProducerRun {
       await pause(FIGURES_INTERVAL_MS, signal);
       const slot = await readSlot(client, config.source.slot);
       await partitions?.requireAllKept();
+      requireOwnSlot(config.source.slot, slot, manifests.last);
+      await ground.require(client);
       status.retainedWalBytes = slot?.retainedBytes ?? 0;
       status.lagBytes = Math.max(0, Number((await currentLsn(client)) - stream.confirmed));
       if (clock() - beatAt < config.source.heartbeatMs) continue;

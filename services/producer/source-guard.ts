@@ -4,16 +4,27 @@ import { formatLsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteTable } from '#core/table-name.ts';
-import type { SourceIdentity } from '#adapters/postgres/source/source-identity.ts';
+import { readSwitchPoint, type SourceIdentity } from '#adapters/postgres/source/source-identity.ts';
 import { parseLsn } from '#core/lsn.ts';
 
-/** @throws RestageError source_not_ready unless the server decodes its WAL. */
+/** @throws RestageError source_not_ready unless the server decodes its WAL: a stand-by does from PostgreSQL 16 on. */
 export async function requireLogicalWal(client: pg.ClientBase): Promise<void> {
   const [row] = (
-    await client.query<{ level: string; database: string }>(
-      `SELECT current_setting('wal_level') AS level, current_database()::text AS database`,
+    await client.query<{ level: string; database: string; is_early: boolean }>(
+      `SELECT current_setting('wal_level') AS level, current_database()::text AS database,
+              pg_is_in_recovery() AND current_setting('server_version_num')::int < 160000 AS is_early`,
     )
   ).rows;
+  if (row?.is_early === true) {
+    throw new RestageError(
+      'source_not_ready',
+      'the source is a stand-by, which decodes WAL from PostgreSQL 16 on only',
+      {
+        where: `database ${row.database}`,
+        fix: 'name its primary in source.postgres.url',
+      },
+    );
+  }
   if (row?.level === 'logical') return;
   throw new RestageError(
     'source_not_ready',
@@ -40,6 +51,25 @@ export function requireSameSource(identity: SourceIdentity, last: Manifest | nul
       fix: 'start the pipeline anew under another name',
     });
   }
+}
+
+/**
+ * After a promotion, or a recovery to a point in time, the server goes on with another timeline. It has the pipeline's history only where
+ * it left the old one after everything that Kafka has. @throws RestageError source_replaced.
+ */
+export async function requireSameTimeline(
+  replication: pg.Client,
+  identity: SourceIdentity,
+  last: Manifest | null,
+): Promise<void> {
+  if (last === null || identity.timeline === last.timeline) return;
+  const left = await readSwitchPoint(replication, identity.timeline, last.timeline);
+  if (left !== null && left >= parseLsn(last.through)) return;
+  const where = left === null ? 'never' : `at ${formatLsn(left)}`;
+  throw new RestageError('source_replaced', 'the source was rewound, or promoted before it had everything', {
+    where: `timeline ${identity.timeline} left the pipeline's timeline ${last.timeline} ${where}; Kafka has everything up to ${last.through} of that`,
+    fix: 'start the pipeline anew under another name, with empty targets',
+  });
 }
 
 /**

@@ -1,6 +1,7 @@
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { TopicGround } from '#adapters/kafka/topic-ground.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
 import { createAdvisoryLease } from '#adapters/postgres/advisory-lease.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
@@ -10,7 +11,8 @@ import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
-import { sink } from './sink.ts';
+import { whileGuarded } from '#core/while-guarded.ts';
+import { sink, type SinkParts } from './sink.ts';
 
 /** A sink: topics → one target. One active instance holds the lease in the target; others wait as stand-by. */
 export async function main(config: Config, targetName: string, context: ServiceContext): Promise<void> {
@@ -34,6 +36,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
       if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
       const { replicationFactor } = config.kafka;
+      const ground = await TopicGround.open({ pool, prefix, logger, clock: Date.now });
       failpoints.hit('sink.topics.before');
       await ensureTopics(pool, [epochsTopic(prefix)], { replicationFactor });
       await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
@@ -46,24 +49,27 @@ export async function main(config: Config, targetName: string, context: ServiceC
         failpoints,
         connect,
       });
-      await sink(
-        {
-          pipeline: config.name,
-          target,
-          reader,
-          raw: prefix === config.name ? reader : createKafkaEpochReader({ pool, prefix: config.name, logger }),
-          schemasTopic: schemasTopic(prefix),
-          connect,
-          schema,
-          status,
-          gate,
-          hold,
-          logger,
-          failpoints,
-          clock: Date.now,
-          readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
-        },
+      await ground.adopt([]);
+      const parts: SinkParts = {
+        pipeline: config.name,
+        target,
+        reader,
+        raw: prefix === config.name ? reader : createKafkaEpochReader({ pool, prefix: config.name, logger }),
+        schemasTopic: schemasTopic(prefix),
+        connect,
+        schema,
+        status,
+        gate,
+        hold,
+        logger,
+        failpoints,
+        clock: Date.now,
+        readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
+      };
+      await whileGuarded(
         held,
+        (until) => ground.watch(until),
+        (until) => sink(parts, until),
       );
       if (lease.lost.aborted && !signal.aborted)
         throw new RestageError('lease_lost', 'the sink lost its lease in the target');

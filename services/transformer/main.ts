@@ -4,6 +4,7 @@ import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
 import { createGroupLease } from '#adapters/kafka/group-lease.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { TopicGround } from '#adapters/kafka/topic-ground.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
 import type { Config, OutputConfig } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
@@ -11,10 +12,11 @@ import { RestageError } from '#core/errors.ts';
 import { parseStructureRecord, structureId } from '#core/structure-record.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
+import { whileGuarded } from '#core/while-guarded.ts';
 import { VERSION } from '#core/version.ts';
 import { DebeziumShaper } from './debezium-shaper.ts';
 import { EventShaper } from './event-shaper.ts';
-import { transform } from './transformer.ts';
+import { transform, type TransformerParts } from './transformer.ts';
 
 const TRANSACTION_TIMEOUT_MS = 60_000;
 
@@ -32,6 +34,9 @@ export async function main(config: Config, outputName: string, context: ServiceC
   const { replicationFactor } = config.kafka;
   try {
     await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
+      const grounds = { pool, logger, clock: Date.now };
+      const rawGround = await TopicGround.open({ ...grounds, prefix: raw });
+      const shapedGround = await TopicGround.open({ ...grounds, prefix: shaped });
       failpoints.hit('transformer.topics.before');
       await ensureTopics(pool, [epochsTopic(raw), epochsTopic(shaped)], { replicationFactor });
       await ensureTopics(pool, [schemasTopic(raw), schemasTopic(shaped)], { replicationFactor, compacted: true });
@@ -39,6 +44,8 @@ export async function main(config: Config, outputName: string, context: ServiceC
       await lease.acquire(signal, () => (status.state = 'standby'));
       if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
+      await rawGround.adopt([]);
+      await shapedGround.remember([], null);
       const writer = createKafkaEpochWriter({
         pool,
         prefix: shaped,
@@ -50,41 +57,44 @@ export async function main(config: Config, outputName: string, context: ServiceC
       });
       const reader = createKafkaEpochReader({ pool, prefix: raw, logger });
       try {
-        await transform(
-          {
-            output,
-            shapedPrefix: shaped,
-            rawSchemasTopic: schemasTopic(raw),
-            reader,
-            writer,
-            status,
-            gate,
-            logger,
-            clock: Date.now,
-            ensureTopics: async (topics) => {
-              failpoints.hit('transformer.outputTopics.before');
-              await ensureTopics(pool, topics, { replicationFactor });
-              failpoints.hit('transformer.outputTopics.after');
-            },
-            makeShaper: async () => {
-              const written = [...(await readCompacted(pool, schemasTopic(shaped))).values()]
-                .flatMap((value) => parseStructureRecord(value) ?? [])
-                .map(structureId);
-              const options = {
-                reader,
-                rules: output.rules,
-                rawSchemasTopic: schemasTopic(raw),
-                shapedPrefix: shaped,
-                shapedSchemasTopic: schemasTopic(shaped),
-                written: new Set(written),
-                debezium: openDebezium(config, output, shaped),
-              };
-              const shaper = new EventShaper(options, (await readCompacted(pool, schemasTopic(raw))).values());
-              await shaper.prepare();
-              return shaper;
-            },
+        const parts: TransformerParts = {
+          output,
+          shapedPrefix: shaped,
+          rawSchemasTopic: schemasTopic(raw),
+          reader,
+          writer,
+          status,
+          gate,
+          logger,
+          clock: Date.now,
+          ensureTopics: async (topics) => {
+            failpoints.hit('transformer.outputTopics.before');
+            await ensureTopics(pool, topics, { replicationFactor });
+            await shapedGround.remember(topics, null);
+            failpoints.hit('transformer.outputTopics.after');
           },
+          makeShaper: async () => {
+            const written = [...(await readCompacted(pool, schemasTopic(shaped))).values()]
+              .flatMap((value) => parseStructureRecord(value) ?? [])
+              .map(structureId);
+            const options = {
+              reader,
+              rules: output.rules,
+              rawSchemasTopic: schemasTopic(raw),
+              shapedPrefix: shaped,
+              shapedSchemasTopic: schemasTopic(shaped),
+              written: new Set(written),
+              debezium: openDebezium(config, output, shaped),
+            };
+            const shaper = new EventShaper(options, (await readCompacted(pool, schemasTopic(raw))).values());
+            await shaper.prepare();
+            return shaper;
+          },
+        };
+        await whileGuarded(
           held,
+          async (until) => void (await Promise.all([rawGround.watch(until), shapedGround.watch(until)])),
+          (until) => transform(parts, until),
         );
       } finally {
         await Promise.all([writer.close(), reader.close()]);

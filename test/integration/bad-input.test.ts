@@ -119,12 +119,12 @@ const CASES: readonly Case[] = [
   {
     name: 'source: no such database',
     change: (given) => ({ source: wrongDatabase(given.source) }),
-    expect: both(OF_SOURCE, 2, ['database_missing', '/no_such_database', "the source's url"]),
+    expect: both([...OF_SOURCE, 'status'], 2, ['database_missing', '/no_such_database', "the source's url"]),
   },
   {
     name: 'source: wrong password',
     change: (given) => ({ source: wrongPassword(given.source) }),
-    expect: both(OF_SOURCE, 2, ['source_auth', '127.0.0.1', 'correct user and password']),
+    expect: both([...OF_SOURCE, 'status'], 2, ['source_auth', '127.0.0.1', 'correct user and password']),
   },
   {
     name: 'target: nobody listens',
@@ -134,12 +134,12 @@ const CASES: readonly Case[] = [
   {
     name: 'target: no such database',
     change: (given) => ({ target: wrongDatabase(given.target) }),
-    expect: both([...OF_TARGET, 'wait'], 2, ['database_missing', '/no_such_database', "the target's url"]),
+    expect: both([...OF_TARGET, 'wait', 'status'], 2, ['database_missing', '/no_such_database', "the target's url"]),
   },
   {
     name: 'target: wrong password',
     change: (given) => ({ target: wrongPassword(given.target) }),
-    expect: both([...OF_TARGET, 'wait'], 2, ['target_auth', '127.0.0.1', 'correct user and password']),
+    expect: both([...OF_TARGET, 'wait', 'status'], 2, ['target_auth', '127.0.0.1', 'correct user and password']),
   },
   {
     name: 'Kafka: nobody listens',

@@ -8,6 +8,7 @@ import type { ConnectionPool } from './connection-pool.ts';
 import { readLastManifest } from './last-manifest.ts';
 import { endOffset } from './offsets.ts';
 import { fetchBatches, historyLost } from './partition-reader.ts';
+import type { DecodedBatch } from './record-batch-decoder.ts';
 
 export interface EpochReaderOptions {
   readonly pool: ConnectionPool;
@@ -38,10 +39,24 @@ async function* readManifests(
   let next = from;
   while (!signal.aborted) {
     const { batches, fetched } = await fetchBatches(pool, query, next);
+    requireUnbroken(batches, topic, next);
     const records = committedRecords(batches, fetched.aborted).filter((record) => record.offset >= next);
     next = (batches.at(-1)?.lastOffset ?? next - 1n) + 1n;
     const manifests = records.flatMap((record) => toManifest(record, topic));
     if (manifests.length > 0) yield manifests;
+  }
+}
+
+/**
+ * A log that nothing but retention shortens has every offset from its start on, those of aborted transactions and markers too. Compaction
+ * takes records out of its middle, and a manifest that is not there would be a gap that nobody sees.
+ */
+function requireUnbroken(batches: readonly DecodedBatch[], topic: string, from: bigint): void {
+  let next = from;
+  for (const batch of batches) {
+    const isHollow = !batch.isControl && BigInt(batch.count) !== batch.lastOffset - batch.baseOffset + 1n;
+    if (batch.baseOffset > next || isHollow) throw historyLost(`topic ${topic}, partition 0, offset ${next}`);
+    next = batch.lastOffset + 1n;
   }
 }
 
@@ -69,7 +84,11 @@ async function* readRange(
     for (const batch of batches) {
       if (next > last) break;
       if (batch.lastOffset < next) continue;
-      if (batch.baseOffset > next || batch.isControl)
+      if (
+        batch.baseOffset > next ||
+        batch.isControl ||
+        BigInt(batch.count) !== batch.lastOffset - batch.baseOffset + 1n
+      )
         throw historyLost(`topic ${topic}, partition ${partition}, offset ${next}`);
       const first = next;
       next = batch.lastOffset + 1n;

@@ -6,6 +6,8 @@ import type { KafkaRecord } from '#core/record.ts';
 export interface DecodedBatch {
   readonly baseOffset: bigint;
   readonly lastOffset: bigint;
+  /** Records in it. Compaction leaves fewer than its offsets. */
+  readonly count: number;
   readonly producerId: bigint;
   readonly isTransactional: boolean;
   readonly isControl: boolean;
@@ -45,6 +47,7 @@ function decodeHeader(batch: Buffer, where: string): DecodedBatch {
   return {
     baseOffset,
     lastOffset: baseOffset + BigInt(batch.readInt32BE(23)),
+    count: batch.readInt32BE(57),
     producerId: batch.readBigInt64BE(43),
     isTransactional: (attributes & 0x10) !== 0,
     isControl: (attributes & 0x20) !== 0,

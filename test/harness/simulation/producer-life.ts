@@ -220,7 +220,15 @@ class ProducerLife {
   #slotState(): Parameters<typeof requireOwnSlot>[1] {
     const confirmed = this.#source.slot;
     if (confirmed === null) return null;
-    return { plugin: 'pgoutput', database: 'db', confirmed, activePid: null, isLost: false, retainedBytes: 0 };
+    return {
+      plugin: 'pgoutput',
+      database: 'db',
+      confirmed,
+      activePid: null,
+      isLost: false,
+      lostFor: null,
+      retainedBytes: 0,
+    };
   }
 
   async #together(

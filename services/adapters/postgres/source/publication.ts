@@ -102,8 +102,9 @@ export async function findPublicationGaps(
     [name],
   );
   const [options] = (
-    await client.query<{ by_root: boolean; generated: string | null }>(
-      `SELECT pubviaroot AS by_root, to_jsonb(p) ->> 'pubgencols' AS generated FROM pg_publication p WHERE pubname = $1`,
+    await client.query<{ by_root: boolean; generated: string | null; is_whole: boolean }>(
+      `SELECT pubviaroot AS by_root, to_jsonb(p) ->> 'pubgencols' AS generated,
+              pubinsert AND pubupdate AND pubdelete AND pubtruncate AS is_whole FROM pg_publication p WHERE pubname = $1`,
       [name],
     )
   ).rows;
@@ -129,6 +130,11 @@ export async function findPublicationGaps(
       what: 'leaves out rows or columns of',
       tables: tables.filter((table) => partsOf(table).some((part) => isCut(table, covered.get(tableKey(part))))),
       fix: `${alter} SET TABLE …; -- all of them anew, without WHERE and lists of columns`,
+    },
+    {
+      what: 'does not publish every operation on',
+      tables: options?.is_whole === false ? tables : [],
+      fix: `${alter} SET (publish = 'insert, update, delete, truncate');`,
     },
     {
       what: 'makes the source refuse UPDATE and DELETE of',

@@ -1,6 +1,7 @@
 import type { Duplex, DuplexOptions } from 'node:stream';
 import type pg from 'pg';
 import { both } from 'pg-copy-streams';
+import { RestageError } from '#core/errors.ts';
 import { lsnOf, formatLsn, type Lsn } from '#core/lsn.ts';
 import { quoteIdentifier, quoteLiteral } from '#core/table-name.ts';
 
@@ -33,6 +34,7 @@ export class ReplicationStream {
   readonly #timer: NodeJS.Timeout;
   #confirmed: Lsn;
   #failure: unknown = null;
+  #isFrozen = false;
 
   constructor(client: pg.Client, slot: string, publication: string, from: Lsn) {
     this.#client = client;
@@ -50,7 +52,7 @@ export class ReplicationStream {
       readableHighWaterMark: READ_AHEAD_FRAMES,
     });
     this.#duplex = client.query(stream);
-    this.#duplex.on('error', (error) => (this.#failure ??= error));
+    this.#duplex.on('error', (error) => (this.#failure ??= streamError(error, slot, publication)));
     client.on('end', () => {
       this.#failure ??= Object.assign(new Error('Connection terminated: the source closed the replication stream'), {
         code: '08006',
@@ -65,6 +67,10 @@ export class ReplicationStream {
     return this.#confirmed;
   }
 
+  get hasFailed(): boolean {
+    return this.#failure !== null;
+  }
+
   /** Frames in arrays as they arrive; ends when aborted. Rejects when the connection or the server fails. */
   async *frames(signal: AbortSignal): AsyncGenerator<readonly ReplicationFrame[]> {
     while (!signal.aborted) {
@@ -76,9 +82,14 @@ export class ReplicationStream {
 
   /** Lets the server forget what lies before `lsn`. Call only with a committed manifest's `through` (invariant 1). */
   confirm(lsn: Lsn): void {
-    if (lsn <= this.#confirmed) return;
+    if (lsn <= this.#confirmed || this.#isFrozen) return;
     this.#confirmed = lsn;
     this.#sendStatus();
+  }
+
+  /** Confirms nothing more: what was found makes it doubtful that all came that should. */
+  freeze(): void {
+    this.#isFrozen = true;
   }
 
   async close(): Promise<void> {
@@ -131,4 +142,20 @@ export class ReplicationStream {
     update.writeBigInt64BE(BigInt(Date.now()) * 1000n - POSTGRES_EPOCH_US, 25);
     this.#duplex.write(update);
   }
+}
+
+/** What the server's words mean for the pipeline: a publication is looked up as it was at each change (PostgreSQL: "Publication"). */
+function streamError(cause: Error & { readonly code?: string }, slot: string, publication: string): Error {
+  if (cause.code === '42704' && /publication/.test(cause.message)) {
+    return new RestageError(
+      'publication_altered',
+      `the publication ${publication} was not there for a while: ${cause.message}`,
+      {
+        where: `publication ${publication}, slot ${slot}`,
+        fix: 'changes of that time cannot be read: start the pipeline anew under another name',
+        cause,
+      },
+    );
+  }
+  return cause;
 }

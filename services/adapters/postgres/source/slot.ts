@@ -11,6 +11,8 @@ export interface SlotState {
   readonly confirmed: Lsn | null;
   readonly activePid: number | null;
   readonly isLost: boolean;
+  /** Why, where the server says it: PostgreSQL 17 and newer. */
+  readonly lostFor: string | null;
   readonly retainedBytes: number;
 }
 
@@ -33,12 +35,13 @@ export async function readSlot(client: pg.ClientBase, name: string): Promise<Slo
       confirmed: string | null;
       active_pid: number | null;
       wal_status: string | null;
+      lost_for: string | null;
       retained: string;
     }>(
-      `SELECT plugin, database, confirmed_flush_lsn::text AS confirmed, active_pid, wal_status,
+      `SELECT plugin, database, confirmed_flush_lsn::text AS confirmed, active_pid, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS lost_for,
               coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
                                        restart_lsn), 0)::text AS retained
-         FROM pg_replication_slots WHERE slot_name = $1`,
+         FROM pg_replication_slots s WHERE slot_name = $1`,
       [name],
     )
   ).rows;
@@ -49,6 +52,7 @@ export async function readSlot(client: pg.ClientBase, name: string): Promise<Slo
     confirmed: row.confirmed === null ? null : parseLsn(row.confirmed),
     activePid: row.active_pid,
     isLost: row.wal_status === 'lost',
+    lostFor: row.lost_for,
     retainedBytes: Number(row.retained),
   };
 }

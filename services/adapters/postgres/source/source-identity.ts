@@ -45,3 +45,16 @@ export async function currentLsn(client: pg.ClientBase): Promise<Lsn> {
   ).rows;
   return parseLsn(row?.lsn ?? '0/0');
 }
+
+/**
+ * Where the history of timeline `now` left timeline `then`; null where it never was on it (PostgreSQL: "Streaming Replication Protocol",
+ * TIMELINE_HISTORY: a line per ancestor with its number, the LSN of the switch and a reason).
+ */
+export async function readSwitchPoint(replication: pg.Client, now: number, then: number): Promise<Lsn | null> {
+  const [row] = (await replication.query<{ content: string | Buffer }>(`TIMELINE_HISTORY ${now}`)).rows;
+  for (const line of String(row?.content ?? '').split('\n')) {
+    const [, timeline, lsn] = /^\s*(\d+)\s+([0-9A-Fa-f]+\/[0-9A-Fa-f]+)/.exec(line) ?? [];
+    if (timeline !== undefined && lsn !== undefined && Number(timeline) === then) return parseLsn(lsn);
+  }
+  return null;
+}

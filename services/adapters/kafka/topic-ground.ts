@@ -1,0 +1,123 @@
+import { pause } from '#core/backoff.ts';
+import { RestageError } from '#core/errors.ts';
+import { findGround, groundRecord, requireSameKafka, type Ground } from '#core/ground.ts';
+import type { Logger } from '#core/log.ts';
+import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
+import type { ConnectionPool } from './connection-pool.ts';
+import { appendRecord, readCompacted } from './keyed-topic.ts';
+import { readLastManifest } from './last-manifest.ts';
+import { readTopicFacts, requireOnePartition, requireSettings } from './topic-facts.ts';
+
+const FACTS_INTERVAL_MS = 10_000;
+/** Of the tables' topics, which may be thousands. */
+const SETTINGS_INTERVAL_MS = 60_000;
+
+export interface TopicGroundOptions {
+  readonly pool: ConnectionPool;
+  readonly prefix: string;
+  readonly logger: Logger;
+  readonly clock: () => number;
+}
+
+/** Holds that Kafka and the topics of one stream of epochs stay the ones that its history was written to. */
+export class TopicGround {
+  readonly #options: TopicGroundOptions;
+  #known: Ground | null;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #settingsAt = Number.NEGATIVE_INFINITY;
+
+  private constructor(options: TopicGroundOptions, known: Ground | null) {
+    this.#options = options;
+    this.#known = known;
+  }
+
+  /**
+   * Reads what was remembered and compares; makes nothing, also where topics are missing.
+   * @throws RestageError history_lost, kafka_replaced, topic_altered.
+   */
+  static async open(options: TopicGroundOptions): Promise<TopicGround> {
+    const { pool, prefix } = options;
+    const topic = schemasTopic(prefix);
+    const records = (await pool.isThere(topic)) ? await readCompacted(pool, topic) : new Map<string, Buffer>();
+    // A plan is never there without the structures of its tables: they go first, or in its transaction.
+    if (records.size === 0 && ((await readLastManifest(pool, prefix))?.manifest.plan ?? null) !== null) {
+      throw new RestageError('history_lost', 'the topic of structures was deleted or emptied', {
+        where: `topic ${topic}`,
+        fix: 'start the pipeline anew under another name, with empty targets',
+      });
+    }
+    const ground = new TopicGround(options, findGround(records));
+    await ground.require();
+    return ground;
+  }
+
+  /** null until something is remembered. */
+  get known(): Ground | null {
+    return this.#known;
+  }
+
+  /** Asks Kafka. @throws RestageError history_lost, kafka_replaced, topic_altered. */
+  async require(): Promise<void> {
+    const { pool, prefix, clock } = this.#options;
+    if (this.#known === null) return;
+    const facts = await readTopicFacts(pool, Object.keys(this.#known.topics));
+    requireSameKafka(this.#known, { cluster: facts.cluster, topics: facts.ids });
+    requireOnePartition(facts);
+    this.#askedAt = clock();
+    const kinds = { epochs: epochsTopic(prefix), schemas: schemasTopic(prefix) };
+    const isTimeForAll = clock() - this.#settingsAt >= SETTINGS_INTERVAL_MS;
+    await requireSettings(pool, isTimeForAll ? Object.keys(facts.ids) : Object.values(kinds), kinds);
+    if (isTimeForAll) this.#settingsAt = clock();
+  }
+
+  /** The same, when it is time to; what keeps Kafka from answering is another's to report. */
+  async requireNow(): Promise<void> {
+    if (this.#options.clock() - this.#askedAt < FACTS_INTERVAL_MS) return;
+    try {
+      await this.require();
+    } catch (error) {
+      if (error instanceof RestageError && error.kind === 'person') throw error;
+      this.#options.logger.debug({ err: error }, 'Kafka could not be asked for its topics');
+    }
+  }
+
+  /** Until aborted. */
+  async watch(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await pause(FACTS_INTERVAL_MS, signal);
+      if (!signal.aborted) await this.requireNow();
+    }
+  }
+
+  /** Writes down what is new; call it only while no transaction of this stream is open. */
+  async remember(topics: readonly string[], publication: Ground['publication']): Promise<void> {
+    const { pool, prefix } = this.#options;
+    const names = [epochsTopic(prefix), schemasTopic(prefix), ...topics];
+    const known = this.#known;
+    const unknown = names.filter((topic) => known?.topics[topic] === undefined);
+    const isMore = Object.keys(publication?.tables ?? {}).some(
+      (topic) => known?.publication?.tables[topic] === undefined,
+    );
+    if (known !== null && unknown.length === 0 && !isMore) return;
+    const facts = await readTopicFacts(pool, unknown);
+    const ground: Ground = {
+      cluster: known?.cluster ?? facts.cluster,
+      topics: { ...facts.ids, ...known?.topics },
+      publication:
+        publication === null
+          ? null
+          : { ...publication, tables: { ...publication.tables, ...known?.publication?.tables } },
+    };
+    const record = groundRecord(ground);
+    await appendRecord(pool, schemasTopic(prefix), record.key, record.value);
+    this.#known = ground;
+  }
+
+  /** For readers, which write nothing: topics as they are seen first, where nobody has remembered them. */
+  async adopt(topics: readonly string[]): Promise<void> {
+    if (this.#known !== null) return;
+    const { pool, prefix } = this.#options;
+    const facts = await readTopicFacts(pool, [epochsTopic(prefix), schemasTopic(prefix), ...topics]);
+    this.#known = { cluster: facts.cluster, topics: { ...facts.ids }, publication: null };
+  }
+}

@@ -1,0 +1,56 @@
+import type pg from 'pg';
+import type { Ground } from '#core/ground.ts';
+import { tableKey, type TableName } from '#core/table-name.ts';
+
+/**
+ * A row's version is the transaction that wrote it: kept through freezing and VACUUM FULL. A table is published by a row of its own, by
+ * its schema's or by one of a partition's ancestors (PostgreSQL: "System Catalogs": pg_publication_rel, pg_publication_namespace).
+ * Columns that older servers do not have are asked for through to_regclass.
+ */
+const TABLES_SQL = `
+  WITH chosen AS (
+    SELECT n.nspname AS schema, c.relname AS table, c.oid, n.oid AS namespace FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      JOIN unnest($2::text[], $3::text[]) AS t(schema, name) ON t.schema = n.nspname AND t.name = c.relname)
+  SELECT schema, "table", oid::text || coalesce((
+      SELECT pg_catalog.string_agg(' ' || r.oid || ':' || r.xmin, '' ORDER BY r.oid) FROM pg_catalog.pg_publication_rel r
+        JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
+       WHERE p.pubname = $1 AND (r.prrelid = chosen.oid
+          OR r.prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(chosen.oid::pg_catalog.regclass) AS relid))), '') AS row, namespace::text
+    FROM chosen`;
+
+const SCHEMAS_SQL = `
+  SELECT s.pnnspid::text AS namespace, s.oid || ':' || s.xmin AS row FROM pg_catalog.pg_publication_namespace s
+    JOIN pg_catalog.pg_publication p ON p.oid = s.pnpubid WHERE p.pubname = $1`;
+
+/** What can be told of a publication's history; null when there is none of this name. By topic, for the tables given. */
+export async function readPublicationFacts(
+  client: pg.ClientBase,
+  name: string,
+  tables: readonly (TableName & { readonly topic: string })[],
+): Promise<Ground['publication']> {
+  const [self] = (
+    await client.query<{ row: string; has_schemas: boolean }>(
+      `SELECT oid || ':' || xmin AS row, pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL AS has_schemas
+         FROM pg_catalog.pg_publication WHERE pubname = $1`,
+      [name],
+    )
+  ).rows;
+  if (self === undefined) return null;
+  const schemas = new Map<string, string>();
+  if (self.has_schemas) {
+    const found = await client.query<{ namespace: string; row: string }>(SCHEMAS_SQL, [name]);
+    for (const { namespace, row } of found.rows) schemas.set(namespace, row);
+  }
+  const { rows } = await client.query<TableName & { row: string; namespace: string }>(TABLES_SQL, [
+    name,
+    tables.map(({ schema }) => schema),
+    tables.map(({ table }) => table),
+  ]);
+  const topics = new Map(tables.map((table) => [tableKey(table), table.topic]));
+  const entries = rows.map((row): [string, string] => {
+    const schema = schemas.get(row.namespace);
+    return [topics.get(tableKey(row)) ?? '', `${row.row}${schema === undefined ? '' : ` ${schema}`}`];
+  });
+  return { name, self: self.row, tables: Object.fromEntries(entries) };
+}

@@ -1,0 +1,58 @@
+import type pg from 'pg';
+import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { TopicGround } from '#adapters/kafka/topic-ground.ts';
+import { readPublicationFacts } from '#adapters/postgres/source/publication-facts.ts';
+import { requireSamePublication, type Ground } from '#core/ground.ts';
+import type { Logger } from '#core/log.ts';
+import type { TableStructure } from '#core/structure.ts';
+
+/** What a producer stands on, remembered from its first life on and compared before anything is made and while it runs. */
+export interface SourceGround {
+  /** Reads anew what is remembered, before any topic is made. @throws RestageError history_lost, kafka_replaced, topic_altered. */
+  open(): Promise<void>;
+  /** The source's side, once it is known to be the same server. @throws RestageError publication_altered. */
+  take(client: pg.ClientBase, tables: readonly TableStructure[]): Promise<void>;
+  /** Writes down what is new of the captured tables, while no transaction is open. */
+  remember(client: pg.ClientBase, tables: readonly TableStructure[]): Promise<void>;
+  /** Both, while it runs: every few seconds. @throws as `open` and `take`. */
+  require(client: pg.ClientBase): Promise<void>;
+}
+
+export interface SourceGroundOptions {
+  readonly pool: ConnectionPool;
+  readonly prefix: string;
+  readonly publication: string;
+  readonly logger: Logger;
+  readonly clock: () => number;
+}
+
+export function createSourceGround(options: SourceGroundOptions): SourceGround {
+  let topics: TopicGround | null = null;
+  let captured: readonly TableStructure[] = [];
+  const read = (client: pg.ClientBase, tables: readonly TableStructure[]): Promise<Ground['publication']> =>
+    readPublicationFacts(client, options.publication, tables);
+  const compare = async (client: pg.ClientBase): Promise<void> => {
+    const known = topics?.known ?? null;
+    if (known !== null) requireSamePublication(known, { ...known, publication: await read(client, captured) });
+  };
+  return {
+    async open() {
+      topics = await TopicGround.open(options);
+    },
+    async take(client, tables) {
+      captured = tables;
+      await compare(client);
+    },
+    async remember(client, tables) {
+      captured = tables;
+      await topics?.remember(
+        tables.map(({ topic }) => topic),
+        await read(client, tables),
+      );
+    },
+    async require(client) {
+      await compare(client);
+      await topics?.requireNow();
+    },
+  };
+}
