@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Config } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
-import { readConfig } from './config-file.ts';
+import { readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 
@@ -14,6 +14,7 @@ export function registerAccept(program: Command, cli: CliEnvironment): void {
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
       const config = await readConfig(options.config, cli.env);
+      requireOwnSource(config, 'accept');
       const hadOne = await forgetPublication(config, makeLogger(cli.env, cli.isTerminal));
       cli.out(
         hadOne

@@ -24,6 +24,15 @@ export async function readConfig(file: string, env: Environment): Promise<Config
   return loadConfig(text, file, env);
 }
 
+/** Where Debezium reads the source, nothing here knows it. @throws RestageError usage. */
+export function requireOwnSource(config: Config, what: string): void {
+  if ((config.source.debezium ?? null) === null) return;
+  throw new RestageError('usage', `${what} needs the source itself, and this pipeline reads Debezium's topics`, {
+    where: `${config.file}: source.debezium`,
+    fix: 'use it in a pipeline with source.postgres; docs/debezium.md says what there is for topics of Debezium',
+  });
+}
+
 /** @throws RestageError usage when the configuration has no such target. */
 export function findTarget(config: Config, name: string): TargetConfig {
   const target = config.targets.find((candidate) => candidate.name === name);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readConfig } from './config-file.ts';
+import { readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { processFailpoints } from './process-failpoints.ts';
 
@@ -12,6 +12,7 @@ export function registerKeeper(program: Command, cli: CliEnvironment): void {
     .requiredOption('--snapshot <name>', 'as the producer exports it')
     .action(async (options: { config: string; snapshot: string }) => {
       const config = await readConfig(options.config, cli.env);
+      requireOwnSource(config, 'a keeper');
       const { main } = await import('../producer/keeper-main.ts');
       const failpoints = processFailpoints(cli.env);
       // Whoever asked may be gone by then: nobody else can know of this snapshot, and it ends.

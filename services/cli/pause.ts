@@ -49,7 +49,7 @@ async function writeDesired(
 
 function allKeys(config: Config): string[] {
   return [
-    desiredKey('producer', ''),
+    ...((config.source.debezium ?? null) === null ? [desiredKey('producer', '')] : []),
     ...config.outputs.map((output) => desiredKey('transformer', output.name)),
     ...config.targets.map((target) => desiredKey('sink', target.name)),
   ];

@@ -16,6 +16,7 @@ import type { TableStructure } from '#core/structure.ts';
 import { schemasTopic, shapedPrefix } from '#core/topic-names.ts';
 import { startHttp } from '../dashboard/http-server.ts';
 import { requireReadySource } from '../producer/preflight.ts';
+import { requireReadyDebezium } from '../sink/debezium/preflight.ts';
 import { requireReadyTarget } from '../sink/preflight.ts';
 
 /**
@@ -25,6 +26,11 @@ import { requireReadyTarget } from '../sink/preflight.ts';
  */
 export async function requireReadyPipeline(config: Config, logger: Logger): Promise<void> {
   await requireFreePort(config, logger);
+  const theirs = config.source.debezium ?? null;
+  if (theirs !== null) {
+    for (const target of config.targets) await requireReadyDebezium(config, theirs, target, logger);
+    return;
+  }
   const { tables, last, major } = await requireReadySource(config, logger);
   if (last === null || last.plan === null)
     for (const output of config.outputs) requireSoundRules(output.rules, tables, prefixOf(config, output));

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readConfig } from './config-file.ts';
+import { readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 import type { ServiceLoop } from './service-command.ts';
@@ -12,6 +12,7 @@ export function registerProducer(program: Command, cli: CliEnvironment): void {
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
       const config = await readConfig(options.config, cli.env);
+      requireOwnSource(config, 'a producer');
       const [{ runService }, { main }, { requireReadySource }, { startKeeper }] = await Promise.all([
         import('./service-command.ts'),
         import('../producer/main.ts'),

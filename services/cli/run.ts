@@ -18,7 +18,7 @@ export function registerRun(program: Command, cli: CliEnvironment): void {
       const logger = makeLogger(cli.env, cli.isTerminal);
       await requireReadyPipeline(config, logger);
       // A sink never connects to the source: what it restores is put into its target first.
-      await storeStructures(config);
+      if ((config.source.debezium ?? null) === null) await storeStructures(config);
       const supervisor = new Supervisor(cli.self, logger, (line) => cli.err(`${line}\n`));
       cli.setExitCode(await supervisor.run(listServices(config, options.config, cli), cli.signal));
     });
@@ -33,7 +33,9 @@ function listServices(config: Config, file: string, cli: CliEnvironment): ChildS
   const others = { ...env, RESTAGE_HTTP_PORT: '0' };
   const absolute = path.resolve(file);
   return [
-    { name: 'producer', args: ['producer', '-c', absolute], env },
+    ...((config.source.debezium ?? null) === null
+      ? [{ name: 'producer', args: ['producer', '-c', absolute], env }]
+      : []),
     ...(config.outputs.length === 0
       ? []
       : [{ name: 'transformer', args: ['transformer', '-c', absolute], env: others }]),

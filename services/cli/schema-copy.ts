@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander';
-import { findTarget, readConfig } from './config-file.ts';
+import { findTarget, readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { registerSchemaFinish } from './schema-finish.ts';
 
@@ -18,6 +18,7 @@ export function registerSchema(program: Command, cli: CliEnvironment): void {
     )
     .action(async (options: { config: string; target: string; section: 'pre-data' | 'post-data' }) => {
       const config = await readConfig(options.config, cli.env);
+      requireOwnSource(config, 'schema copy');
       findTarget(config, options.target);
       const { runSchemaCopy } = await import('./schema-command.ts');
       cli.setExitCode(await runSchemaCopy(config, { target: options.target, section: options.section }));

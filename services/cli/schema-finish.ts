@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { openSchemaBuild } from '#adapters/postgres/target/open-target-schema.ts';
 import { finishSchema, type SchemaFinish } from '#adapters/postgres/target/schema-finish.ts';
-import { findTarget, readConfig } from './config-file.ts';
+import { findTarget, readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { processFailpoints } from './process-failpoints.ts';
 import { connectTarget } from './target-checkpoint.ts';
@@ -35,6 +35,7 @@ export function registerSchemaFinish(schema: Command, cli: CliEnvironment): void
 
 async function finish(options: FinishOptions, cli: CliEnvironment): Promise<SchemaFinish> {
   const config = await readConfig(options.config, cli.env);
+  requireOwnSource(config, 'schema finish');
   const target = findTarget(config, options.target);
   const client = await connectTarget(config, target);
   try {

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { formatTable } from '#core/table-name.ts';
-import { findTarget, readConfig } from './config-file.ts';
+import { findTarget, readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { setSequences, type SequenceStep } from './sequence-plan.ts';
 import { formatColumns } from './table-text.ts';
@@ -38,6 +38,7 @@ export function registerSequences(program: Command, cli: CliEnvironment): void {
 
 async function advance(options: SequenceOptions, cli: CliEnvironment): Promise<SequenceStep[]> {
   const config = await readConfig(options.config, cli.env);
+  requireOwnSource(config, 'sequences');
   const target = findTarget(config, options.target);
   const from = await connectPg({
     url: config.source.url,

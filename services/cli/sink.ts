@@ -12,10 +12,11 @@ export function registerSink(program: Command, cli: CliEnvironment): void {
     .action(async (options: { config: string; target: string }) => {
       const config = await readConfig(options.config, cli.env);
       const target = findTarget(config, options.target);
-      const [{ runService }, { main }, { requireReadyTarget }] = await Promise.all([
+      const [{ runService }, { main }, { requireReadyTarget }, { requireReadyDebezium }] = await Promise.all([
         import('./service-command.ts'),
         import('../sink/main.ts'),
         import('../sink/preflight.ts'),
+        import('../sink/debezium/preflight.ts'),
       ]);
       const logger = makeLogger(cli.env, cli.isTerminal);
       const loop = {
@@ -23,6 +24,11 @@ export function registerSink(program: Command, cli: CliEnvironment): void {
         instance: options.target,
         main: main.bind(undefined, config, options.target),
       } as const;
-      cli.setExitCode(await runService(config, [loop], () => requireReadyTarget(config, target, logger), logger, cli));
+      const theirs = config.source.debezium ?? null;
+      const preflight = (): Promise<void> =>
+        theirs === null
+          ? requireReadyTarget(config, target, logger)
+          : requireReadyDebezium(config, theirs, target, logger);
+      cli.setExitCode(await runService(config, [loop], preflight, logger, cli));
     });
 }

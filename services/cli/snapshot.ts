@@ -7,7 +7,7 @@ import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { askYesNo } from './ask.ts';
-import { readConfig } from './config-file.ts';
+import { readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 import { writeSnapshotRequest } from './snapshot-requests.ts';
@@ -38,6 +38,7 @@ export function registerSnapshot(program: Command, cli: CliEnvironment): void {
     .option('--json', 'one JSON document on standard output', false)
     .action(async (options: SnapshotOptions) => {
       const config = await readConfig(options.config, cli.env);
+      requireOwnSource(config, 'snapshot');
       const tables = await findTables(config, options.table);
       if (!options.json) cli.out(describe(tables));
       const isWanted = !options.dryRun && (options.yes || (await isConfirmed(cli)));

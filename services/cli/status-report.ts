@@ -69,12 +69,17 @@ export async function collectStatus(
   };
   const [records, source, ...checkpoints] = await Promise.all([
     ask(readRecords(config, logger)),
-    ask(readSourceFigures(config)),
+    hasOwnSource(config) ? ask(readSourceFigures(config)) : null,
     ...config.targets.map((target) => ask(askTarget(config, target))),
   ]);
   const targets = config.targets.map((target, index) => targetLine(target, checkpoints[index] ?? null, source));
   const services = listLines(config, records?.services ?? new Map(), now());
   return { name: config.name, services, targets, source, requests: records?.requests ?? [], problems };
+}
+
+/** Debezium's topics have no producer here, and their source is not asked. */
+function hasOwnSource({ source }: Config): boolean {
+  return (source.debezium ?? null) === null;
 }
 
 interface ControlRecords {
@@ -110,7 +115,7 @@ async function askTarget(config: Config, target: TargetConfig): Promise<Checkpoi
 
 function listLines(config: Config, records: ReadonlyMap<string, StatusRecord>, now: number): ServiceLine[] {
   return [
-    serviceLine('producer', '', records, now),
+    ...(hasOwnSource(config) ? [serviceLine('producer', '', records, now)] : []),
     ...config.outputs.map((output) => serviceLine('transformer', output.name, records, now)),
     ...config.targets.map((target) => serviceLine('sink', target.name, records, now)),
   ];

@@ -5,7 +5,7 @@ import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import { startDeadline } from '#core/deadline.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
-import { findTarget, readConfig } from './config-file.ts';
+import { findTarget, readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 import { markCurrentLsn } from './source-figures.ts';
@@ -40,6 +40,8 @@ export function registerWait(program: Command, cli: CliEnvironment): void {
     .action(async (options: WaitOptions) => {
       const config = await readConfig(options.config, cli.env);
       const target = findTarget(config, options.target);
+      const theirs = config.source.debezium ?? null;
+      if (theirs !== null) return waitForDebezium(config, theirs, target, options, cli);
       const deadline = startDeadline(options.timeout * 1_000, cli.signal);
       const startedAt = Date.now();
       if (options.lsn === 'current') await untilAnnounced(config, makeLogger(cli.env, cli.isTerminal), deadline.signal);
@@ -78,6 +80,33 @@ async function untilAnnounced(config: Config, logger: Logger, timeout: AbortSign
     if (records === null || records.requests.length === 0) return;
     await pause(REQUESTS_POLL_MS, timeout);
   }
+}
+
+/** Where Debezium reads the source: until the target has what its topics held when the wait began. */
+async function waitForDebezium(
+  config: Config,
+  theirs: NonNullable<Config['source']['debezium']>,
+  target: TargetConfig,
+  options: WaitOptions,
+  cli: CliEnvironment,
+): Promise<void> {
+  if (options.lsn !== 'current') requireOwnSource(config, 'wait --lsn');
+  const { waitForTopics } = await import('./debezium-wait.ts');
+  const deadline = startDeadline(options.timeout * 1_000, cli.signal);
+  const startedAt = Date.now();
+  const logger = makeLogger(cli.env, cli.isTerminal);
+  const result = await waitForTopics(config, theirs, target, logger, deadline.signal).finally(() => deadline.cancel());
+  const { isReached, behind, isLoadDone } = result;
+  const seconds = (Date.now() - startedAt) / 1_000;
+  if (options.json)
+    cli.out(`${JSON.stringify({ target: target.name, reached: isReached, behind, loadDone: isLoadDone, seconds })}\n`);
+  else if (isReached) cli.out(`${target.name} has what the topics held, after ${seconds.toFixed(1)} s\n`);
+  else {
+    const why =
+      behind.length === 0 ? 'a snapshot is not ended, or rows wait for values' : `behind on ${behind.join(', ')}`;
+    cli.err(`not reached after ${seconds.toFixed(1)} s: ${target.name}: ${why}\n`);
+  }
+  cli.setExitCode(isReached ? 0 : 1);
 }
 
 interface WaitResult {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { loadConfig, parseTableName } from '#core/config-load.ts';
+import { loadConfig } from '#core/config-load.ts';
+import { parseTableName } from '#core/table-text.ts';
 import { RestageError } from '#core/errors.ts';
 
 const SMALL = `

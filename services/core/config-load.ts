@@ -1,12 +1,14 @@
 import { databaseOf } from '#core/address.ts';
 import type { Environment } from '#core/config-expand.ts';
-import { parseConfig, type ParsedConfig } from '#core/config-parse.ts';
+import { parseConfig } from '#core/config-parse.ts';
 import type { Config, KafkaConfig, OutputConfig, RuleConfig, TargetConfig } from '#core/config.ts';
+import { checkDebeziumSource, readDebeziumSource } from '#core/debezium-source/config-load.ts';
 import type { DebeziumOptions, Profile } from '#core/debezium/options.ts';
 import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
-import { OPTIONS, type OptionPath, type OptionValue } from '#core/option-table.ts';
+import { OptionReader } from '#core/option-reader.ts';
 import type { TableName } from '#core/table-name.ts';
+import { parseTableName } from '#core/table-text.ts';
 
 /**
  * A configuration from its text. `file` is for messages; nothing is read from disk.
@@ -19,7 +21,9 @@ export function loadConfig(text: string, file: string, env: Environment): Config
   const raw = reader.get('source.profile') === 'debezium' ? debezium : null;
   const outputs = readOutputs(reader, debezium);
   const targets = readTargets(reader, outputs);
-  checkProfiles(reader, raw, outputs, targets);
+  const theirs = readDebeziumSource(reader);
+  if (theirs === null) checkProfiles(reader, raw, outputs, targets);
+  else checkDebeziumSource(reader, outputs, raw, targets);
   const kafka = readKafka(reader);
   if (parsed.problems.length > 0) throw invalid(parsed.problems, file);
   const name = reader.get('name');
@@ -29,7 +33,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
     file,
     kafka,
     source: {
-      url: reader.get('source.postgres.url'),
+      url: theirs === null ? reader.get('source.postgres.url') : '',
       tables: reader.get('source.tables'),
       partitions: reader.get('source.partitions'),
       publication: reader.get('source.publication') ?? ownName,
@@ -38,9 +42,10 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       heartbeatMs: reader.get('source.heartbeatMs'),
       keepSnapshotMinutes: reader.get('source.keepSnapshotMinutes'),
       profile: raw,
+      ...(theirs === null ? {} : { debezium: theirs }),
     },
     outputs,
-    targets,
+    targets: theirs === null ? targets : targets.map((target) => ({ ...target, schema: 'require' as const })),
     http: { host: reader.get('http.host'), port: reader.get('http.port') },
     epoch: {
       bytes: reader.get('epoch.bytes'),
@@ -48,44 +53,6 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       partBytes: reader.get('epoch.partBytes'),
     },
   };
-}
-
-/** `schema.table`, split at the first dot outside double quotes; `""` in quotes is one quote. null when it is not that. */
-export function parseTableName(text: string): TableName | null {
-  const part = '("(?:[^"\\u0000]|"")+"|[^".\\u0000][^"\\u0000]*?)';
-  const match = new RegExp(`^${part}\\.${part}$`, 'su').exec(text);
-  if (match === null) return null;
-  const [, schema = '', table = ''] = match;
-  return { schema: unquote(schema), table: unquote(table) };
-}
-
-/** Reads checked values by their path in the table, with defaults in. */
-class OptionReader {
-  readonly #parsed: ParsedConfig;
-
-  constructor(parsed: ParsedConfig) {
-    this.#parsed = parsed;
-  }
-
-  /** `indexes` stand for the path's `[]`, in order. A value that had a problem reads as its default. */
-  get<P extends OptionPath>(path: P, ...indexes: readonly number[]): OptionValue<P> {
-    const value = this.#parsed.values.get(concrete(path, indexes));
-    if (value !== undefined) return value as OptionValue<P>;
-    return OPTIONS.find((option) => option.path === path)?.default as OptionValue<P>;
-  }
-
-  count(
-    path: 'transform.outputs[]' | 'transform.outputs[].rules[]' | 'targets[]',
-    ...indexes: readonly number[]
-  ): number {
-    const open = concrete(path.slice(0, -2), indexes);
-    return this.#parsed.counts.get(`${open}[]`) ?? 0;
-  }
-
-  report(path: OptionPath, indexes: readonly number[], what: string): void {
-    const at = concrete(path, indexes);
-    this.#parsed.problems.push(`${this.#parsed.places.get(at) ?? at}: ${at}: ${what}`);
-  }
 }
 
 function readKafka(reader: OptionReader): KafkaConfig {
@@ -243,15 +210,6 @@ function readTargetOutput(reader: OptionReader, at: number, all: readonly Output
 function isSameDatabase(one: string | undefined, other: string | undefined): boolean {
   const database = one === undefined ? null : databaseOf(one);
   return database !== null && other !== undefined && databaseOf(other) === database;
-}
-
-function concrete(path: string, indexes: readonly number[]): string {
-  let next = 0;
-  return path.replaceAll('[]', () => `[${indexes[next++] ?? 0}]`);
-}
-
-function unquote(part: string): string {
-  return part.startsWith('"') ? part.slice(1, -1).replaceAll('""', '"') : part;
 }
 
 function invalid(problems: readonly string[], file: string): RestageError {

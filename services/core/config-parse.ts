@@ -29,6 +29,7 @@ export interface ParsedConfig {
 }
 
 const MOST_ALIASES = 100;
+const SOURCE_URL = 'source.postgres.url';
 
 /** Reads the whole file, however much is wrong with it. */
 export function parseConfig(text: string, file: string, env: Environment): ParsedConfig {
@@ -113,6 +114,7 @@ class Walker implements ParsedConfig {
         this.#missing(path, 'at least one entry is needed');
       for (let index = 0; index < count; index += 1) this.absent(node.item, `${path}[${index}]`);
     } else if (node.kind === 'leaf' && node.option.default === undefined && !this.places.has(path)) {
+      if (path === SOURCE_URL && this.#hasOtherWriter()) return;
       this.#missing(path, `for example: ${node.option.example}`);
     }
   }
@@ -120,6 +122,11 @@ class Walker implements ParsedConfig {
   /** Topics of profile `debezium` are for Debezium's consumers: then a pipeline may have no target. */
   #hasOtherReaders(): boolean {
     return [...this.values].some(([path, value]) => path.endsWith('.profile') && value === 'debezium');
+  }
+
+  /** Debezium reads the source then. */
+  #hasOtherWriter(): boolean {
+    return this.places.has('source.debezium') || this.places.has('source.debezium.topics');
   }
 
   #missing(path: string, hint: string): void {

@@ -1,3 +1,4 @@
+import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import type { Profile } from '#core/debezium/options.ts';
 import type { TableName } from '#core/table-name.ts';
 
@@ -27,6 +28,7 @@ export interface KafkaConfig {
 export type PartitionView = 'leaves' | 'roots';
 
 export interface SourceConfig {
+  /** '' where Debezium reads the source. */
   readonly url: string;
   /** Globs, `!` excludes, in order; `public.*`. */
   readonly tables: readonly string[];
@@ -41,6 +43,8 @@ export interface SourceConfig {
   readonly keepSnapshotMinutes: number;
   /** Of the raw topics. Absent is null. */
   readonly profile?: Profile;
+  /** Topics that a Debezium connector writes, instead of a source of our own. Absent is null. */
+  readonly debezium?: DebeziumSourceConfig | null;
 }
 
 export interface OutputConfig {

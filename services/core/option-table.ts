@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isBroker, isPostgresUrl } from '#core/address.ts';
+import { DEBEZIUM_SOURCE_OPTIONS } from '#core/debezium-source/option-rows.ts';
 import { DEBEZIUM_OPTIONS } from '#core/debezium/option-rows.ts';
 
 /** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */
@@ -193,6 +194,7 @@ export const OPTIONS = [
     about:
       "How the raw topics' events are written: exactly, for Restage's own services, or as Debezium writes them, for Debezium's consumers. With `debezium` no output and no target reads them.",
   },
+  ...DEBEZIUM_SOURCE_OPTIONS,
   {
     path: 'transform.outputs[].name',
     type: partName,
@@ -290,7 +292,8 @@ export const OPTIONS = [
     default: 'copy',
     env: null,
     example: 'require',
-    about: 'Where tables come from: there already, made from the captured structure, or copied by pg_dump.',
+    about:
+      'Where tables come from: there already, made from the captured structure, or copied by pg_dump. With `source.debezium` only `require`, and that by default.',
   },
   {
     path: 'targets[].loadWorkers',

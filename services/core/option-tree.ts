@@ -18,8 +18,10 @@ export function buildOptionTree(options: readonly Option[] = OPTIONS): ObjectNod
 
 /** Keys under `debezium` are Debezium's own option names, dots and all. */
 function segmentsOf(path: string): readonly string[] {
-  const [section = '', ...rest] = path.split('.');
-  return section === 'debezium' ? [section, rest.join('.')] : [section, ...rest];
+  const segments = path.split('.');
+  const at = segments.indexOf('debezium');
+  if (at < 0 || segments.at(-1) === '*') return segments;
+  return [...segments.slice(0, at + 1), segments.slice(at + 1).join('.')];
 }
 
 function insert(parent: ObjectNode, segments: readonly string[], option: Option): void {

@@ -9,9 +9,11 @@ import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.t
 import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
+import type { Lease } from '#core/lease.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
 import { whileGuarded } from '#core/while-guarded.ts';
+import { debeziumSink } from './debezium/debezium-sink.ts';
 import { sink, type SinkParts } from './sink.ts';
 
 /** A sink: topics → one target. One active instance holds the lease in the target; others wait as stand-by. */
@@ -35,6 +37,11 @@ export async function main(config: Config, targetName: string, context: ServiceC
       await lease.acquire(signal, () => (status.state = 'standby'));
       if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
+      const theirs = config.source.debezium ?? null;
+      if (theirs !== null) {
+        await debeziumSink({ config, source: theirs, target, pool, connect, context }, held);
+        return requireLease(lease, signal);
+      }
       const { replicationFactor } = config.kafka;
       const ground = await TopicGround.open({ pool, prefix, logger, clock: Date.now });
       failpoints.hit('sink.topics.before');
@@ -71,11 +78,15 @@ export async function main(config: Config, targetName: string, context: ServiceC
         (until) => ground.watch(until),
         (until) => sink(parts, until),
       );
-      if (lease.lost.aborted && !signal.aborted)
-        throw new RestageError('lease_lost', 'the sink lost its lease in the target');
+      requireLease(lease, signal);
     });
   } finally {
     await lease.release();
     await pool.close();
   }
+}
+
+/** @throws RestageError lease_lost. */
+function requireLease({ lost }: Lease, signal: AbortSignal): void {
+  if (lost.aborted && !signal.aborted) throw new RestageError('lease_lost', 'the sink lost its lease in the target');
 }

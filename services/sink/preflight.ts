@@ -57,7 +57,7 @@ export async function requireReadyTarget(
 }
 
 /** @throws RestageError target_denied when Restage's own schema is not there and the role may not make it. */
-async function requireStateSchema(client: pg.ClientBase): Promise<void> {
+export async function requireStateSchema(client: pg.ClientBase): Promise<void> {
   const [row] = (
     await client.query<{ ready: boolean; role: string; database: string }>(
       `SELECT current_user::text AS role, current_database()::text AS database,

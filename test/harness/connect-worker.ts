@@ -21,6 +21,8 @@ export interface ConnectWorker extends AsyncDisposable {
   remove(name: string): Promise<void>;
   /** The task's stack trace where it failed, else null. */
   failure(name: string): Promise<string | null>;
+  /** SIGKILL, and a new start on the same offsets; connectors are to be added again. */
+  crash(): Promise<void>;
   readonly logFile: string;
 }
 
@@ -54,13 +56,15 @@ export async function startConnectWorker(): Promise<ConnectWorker> {
     outlivesUs: false,
   });
   const url = `http://127.0.0.1:${port}`;
-  await until(
-    async () => {
-      if (!server.isRunning()) throw new Error(`Kafka Connect ended: ${readTail(server.logFile)}`);
-      return (await fetch(`${url}/connectors`)).ok;
-    },
-    { what: 'Kafka Connect to answer', timeoutMs: START_TIMEOUT_MS },
-  );
+  const answers = (): Promise<unknown> =>
+    until(
+      async () => {
+        if (!server.isRunning()) throw new Error(`Kafka Connect ended: ${readTail(server.logFile)}`);
+        return (await fetch(`${url}/connectors`)).ok;
+      },
+      { what: 'Kafka Connect to answer', timeoutMs: START_TIMEOUT_MS },
+    );
+  await answers();
   const failure = async (name: string): Promise<string | null> => {
     const status = await connectorStatus(url, name);
     return status?.tasks.find((task) => task.state === 'FAILED')?.trace ?? null;
@@ -68,6 +72,10 @@ export async function startConnectWorker(): Promise<ConnectWorker> {
   return {
     logFile: server.logFile,
     failure,
+    async crash() {
+      await server.restart('crash');
+      await answers();
+    },
     async add(name, config) {
       const response = await fetch(`${url}/connectors`, {
         method: 'POST',

@@ -9,18 +9,18 @@ const CONTENT_TYPE = 'application/vnd.schemaregistry.v1+json';
  * compatibility does not allow the schema.
  */
 export async function registerSchema(url: string, subject: string, schema: string): Promise<number> {
-  const body = await ask(url, `subjects/${encodeURIComponent(subject)}/versions`, `subject ${subject}`, schema);
+  const body = await askRegistry(url, `subjects/${encodeURIComponent(subject)}/versions`, `subject ${subject}`, schema);
   if (typeof body === 'object' && body !== null && 'id' in body && typeof body.id === 'number') return body.id;
   throw new RestageError('registry_refused', 'the schema registry gave no id', { where: `subject ${subject}` });
 }
 
 /** Asked before anything is made. @throws RestageError registry_unreachable, registry_refused. */
 export async function requireRegistry(url: string): Promise<void> {
-  await ask(url, 'subjects', 'its list of subjects', null);
+  await askRegistry(url, 'subjects', 'its list of subjects', null);
 }
 
 /** A question, or with a schema an order. */
-async function ask(url: string, path: string, what: string, schema: string | null): Promise<unknown> {
+export async function askRegistry(url: string, path: string, what: string, schema: string | null): Promise<unknown> {
   const { origin, pathname, username, password } = new URL(url);
   const base = `${origin}${pathname.replace(/\/$/, '')}`;
   const where = `${base}, ${what}`;

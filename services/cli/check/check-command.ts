@@ -1,8 +1,10 @@
+import { pino } from 'pino';
 import type { Config } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import { hideSecrets } from '#core/secrets.ts';
 import { withCheckContext, type CheckContext } from './check-context.ts';
+import { collectDebeziumFindings, DEBEZIUM_CHECK_COUNT } from './debezium-checks.ts';
 import { formatFindings, formatFindingsJson, type CheckedFinding } from './check-printer.ts';
 import type { Check } from './finding.ts';
 import { KAFKA_CHECKS } from './kafka-checks.ts';
@@ -35,9 +37,14 @@ export interface CheckOptions {
  * @throws RestageError when source or a target cannot be reached at all.
  */
 export async function runCheck(config: Config, options: CheckOptions): Promise<ExitCode> {
-  const findings = await withCheckContext(config, collectFindings);
+  const theirs = config.source.debezium ?? null;
+  const findings =
+    theirs === null
+      ? await withCheckContext(config, collectFindings)
+      : await collectDebeziumFindings(config, theirs, pino({ level: 'silent' }));
+  const count = theirs === null ? CHECKS.length : DEBEZIUM_CHECK_COUNT;
   const out = options.out ?? ((text: string) => void process.stdout.write(text));
-  out((options.json ? formatFindingsJson : formatFindings)(findings, CHECKS.length));
+  out((options.json ? formatFindingsJson : formatFindings)(findings, count));
   return findings.some((finding) => finding.severity === 'block') ? 1 : 0;
 }
 

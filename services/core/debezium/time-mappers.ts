@@ -21,12 +21,12 @@ const DEFAULT_DIGITS = 6;
 const CONNECT = 'org.apache.kafka.connect.data';
 const DEBEZIUM = 'io.debezium.time';
 /** What Debezium makes of the infinities: pgjdbc's sentinels, as microseconds. */
-const POSITIVE_END = 9_223_372_036_825_200_000n;
-const NEGATIVE_END = -9_223_372_036_832_400_000n;
+export const POSITIVE_END = 9_223_372_036_825_200_000n;
+export const NEGATIVE_END = -9_223_372_036_832_400_000n;
 const LONGEST = 9_223_372_036_854_775_807n;
 /** Debezium's dates for the infinities; the positive one lies before the negative one. */
-const POSITIVE_END_DAYS = daysOf(-5_877_611, 6, 21);
-const NEGATIVE_END_DAYS = daysOf(-5_877_611, 6, 22);
+export const POSITIVE_END_DAYS = daysOf(-5_877_611, 6, 21);
+export const NEGATIVE_END_DAYS = daysOf(-5_877_611, 6, 22);
 
 type Unit = 'millis' | 'micros' | 'nanos' | 'iso';
 
@@ -144,7 +144,7 @@ function dateDays(text: string): number | null {
   return text === '-infinity' ? NEGATIVE_END_DAYS : parseDate(text);
 }
 
-function isoMoment({ days, micros }: Moment, width: number | null): string {
+export function isoMoment({ days, micros }: Moment, width: number | null): string {
   const shifted = micros >= DAY_MICROS ? days + 1 : days;
   return `${isoDate(shifted)}T${isoTime(micros, width)}Z`;
 }
@@ -168,11 +168,11 @@ function scaled(micros: bigint, unit: Exclude<Unit, 'iso'>): bigint {
   return unit === 'micros' ? micros : floorDiv(micros, 1_000n);
 }
 
-function floorDiv(value: bigint, by: bigint): bigint {
+export function floorDiv(value: bigint, by: bigint): bigint {
   return (value - floorMod(value, by)) / by;
 }
 
-function floorMod(value: bigint, by: bigint): bigint {
+export function floorMod(value: bigint, by: bigint): bigint {
   return ((value % by) + by) % by;
 }
 

@@ -178,7 +178,7 @@ function unavailableArray(element: ValueMapper, name: string, options: DebeziumO
 }
 
 /** Java's UUID.nameUUIDFromBytes: version 3, of the bytes alone. */
-function nameUuid(from: string): string {
+export function nameUuid(from: string): string {
   const hash = createHash('md5').update(from).digest();
   hash.writeUInt8((hash.readUInt8(6) & 0x0f) | 0x30, 6);
   hash.writeUInt8((hash.readUInt8(8) & 0x3f) | 0x80, 8);

@@ -1,0 +1,197 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { startOffset } from '#adapters/kafka/offsets.ts';
+import { listTopics } from '#adapters/kafka/topic-list.ts';
+import { actAsReplica, endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
+import {
+  countMissing,
+  DebeziumState,
+  newTopicState,
+  readTopicStates,
+  type TopicState,
+} from '#adapters/postgres/target/debezium-state.ts';
+import { TargetState } from '#adapters/postgres/target/target-state.ts';
+import { pause } from '#core/backoff.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import type { ServiceContext } from '#core/control.ts';
+import { eventReader } from '#core/debezium-source/event.ts';
+import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
+import { RestageError } from '#core/errors.ts';
+import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
+import { quoteIdentifier } from '#core/table-name.ts';
+import { EventIntake } from './event-intake.ts';
+import { RecordReader } from './record-reader.ts';
+import { SinkLoop } from './sink-loop.ts';
+import { TableBook } from './table-book.ts';
+import { TargetWriter } from './target-writer.ts';
+import { TopicFeed } from './topic-feed.ts';
+import type { TopicReader } from './topic-reader.ts';
+import { isTableTopic, TopicSet } from './topic-set.ts';
+import { TransactionMerge } from './transaction-merge.ts';
+
+export interface DebeziumSinkParts {
+  readonly config: Config;
+  readonly source: DebeziumSourceConfig;
+  readonly target: TargetConfig;
+  readonly pool: ConnectionPool;
+  readonly connect: () => Promise<pg.Client>;
+  readonly context: ServiceContext;
+}
+
+/** In restage.checkpoint, where the sink of a pipeline of ours has the pipeline's UUID. */
+export const DEBEZIUM_INCARNATION = 'debezium';
+const REFRESH_MS = 5_000;
+const REFRESH_WAIT_MS = 200;
+
+/** One attempt of a sink that reads Debezium's topics, by the holder of the lease: until aborted or until something fails. */
+export async function debeziumSink(parts: DebeziumSinkParts, signal: AbortSignal): Promise<void> {
+  const client = await parts.connect();
+  try {
+    await goOn(parts, client, signal);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function goOn(parts: DebeziumSinkParts, client: pg.Client, signal: AbortSignal): Promise<void> {
+  const { config, source, pool, context } = parts;
+  const { status, logger, failpoints } = context;
+  await requireReplica(client);
+  const stale = await endStaleSessions(client);
+  if (stale > 0) logger.warn({ ended: stale }, 'ended sessions that an earlier sink left');
+  const state = new TargetState(config.name, randomUUID());
+  const topics = new DebeziumState(config.name);
+  const { through, isLoadDone } = await begin(parts, client, state, topics);
+  const states = (await readTopicStates(client, config.name)) ?? new Map<string, TopicState>();
+  const records = new RecordReader(source, config.kafka);
+  const set = new TopicSet({
+    pool,
+    config: source,
+    states,
+    reader: (topic) => eventReader(topic, records.open(), records.open()),
+    learn: (read) => records.learn(read),
+    logger,
+  });
+  await set.refresh();
+  const intake = new EventIntake({ config: source, book: new TableBook(client, source), topics, status, logger });
+  intake.through = through;
+  const hasMissing = (await countMissing(client, config.name)) > 0;
+  const writer = new TargetWriter({ client, state, topics, failpoints, hasMissing });
+  const loop = new SinkLoop({
+    set,
+    intake,
+    writer,
+    status,
+    logger,
+    gate: context.gate,
+    isLoadDone,
+    countMissing: () => countMissing(client, config.name),
+  });
+  const boundaries = await openBoundaries(parts, states, records);
+  if (boundaries !== null) {
+    const merge = new TransactionMerge({
+      feed: boundaries.feed,
+      read: records.open(),
+      mark: boundaries.state.mark,
+      intake,
+      readerOf: (topic) => readerOf(set, source, topic, signal),
+      status,
+      signal,
+      onTaken: () => loop.spill(),
+    });
+    loop.follow({ merge, feed: boundaries.feed, topicId: () => topicIdOf(pool, boundaries.feed.topic) });
+  }
+  await loop.run(REFRESH_MS, signal);
+}
+
+/** The position so far; a first start makes Restage's own tables. @throws RestageError state_foreign. */
+async function begin(
+  { context }: DebeziumSinkParts,
+  client: pg.Client,
+  state: TargetState,
+  topics: DebeziumState,
+): Promise<{ readonly through: Lsn; readonly isLoadDone: boolean }> {
+  const { failpoints, status } = context;
+  failpoints.hit('sink.takeover.before');
+  const known = await state.open(client);
+  failpoints.hit('sink.takeover.after');
+  if (known !== null) {
+    requireOwnState(known.incarnation);
+    await topics.prepare(client);
+    status.through = formatLsn(known.through);
+    return known;
+  }
+  failpoints.hit('sink.state.before');
+  await state.prepare(client);
+  await topics.prepare(client);
+  failpoints.hit('sink.state.after');
+  failpoints.hit('sink.begin.before');
+  await state.begin(client, DEBEZIUM_INCARNATION, 0n, LSN_ZERO);
+  await state.startStream(client, 0n);
+  failpoints.hit('sink.begin.after');
+  return { through: LSN_ZERO, isLoadDone: false };
+}
+
+/** @throws RestageError state_foreign where the target's state is of a pipeline with a producer. */
+export function requireOwnState(incarnation: string): void {
+  if (incarnation === DEBEZIUM_INCARNATION) return;
+  throw new RestageError('state_foreign', "the target's state belongs to a pipeline that has a producer of its own", {
+    where: `restage.checkpoint has incarnation ${incarnation}`,
+    fix: 'use an empty target, or another pipeline name',
+  });
+}
+
+/** Events come table by table: only a session that is a replica's lets foreign keys and triggers rest meanwhile. */
+export async function requireReplica(client: pg.ClientBase): Promise<void> {
+  if (await actAsReplica(client)) return;
+  const { rows } = await client.query<{ role: string }>('SELECT current_user::text AS role');
+  throw new RestageError(
+    'target_denied',
+    "the role may not set session_replication_role, which a sink of Debezium's topics needs",
+    {
+      where: `role ${rows[0]?.role ?? ''}`,
+      fix: `as a superuser: GRANT SET ON PARAMETER session_replication_role TO ${quoteIdentifier(rows[0]?.role ?? 'restage')}; (PostgreSQL 15 and newer)`,
+    },
+  );
+}
+
+interface Boundaries {
+  readonly feed: TopicFeed;
+  readonly state: TopicState;
+}
+
+async function openBoundaries(
+  { pool, source }: DebeziumSinkParts,
+  states: ReadonlyMap<string, TopicState>,
+  records: RecordReader,
+): Promise<Boundaries | null> {
+  const topic = source.transactionTopic;
+  if (topic === null) return null;
+  const known = states.get(topic);
+  const id = await topicIdOf(pool, topic);
+  const state = known ?? newTopicState(id);
+  const from = known?.nextOffset ?? (id === '' ? 0n : await startOffset(pool, topic));
+  return { feed: new TopicFeed(pool, topic, from, (read) => records.learn(read)), state };
+}
+
+async function topicIdOf(pool: ConnectionPool, topic: string): Promise<string> {
+  return (await listTopics(pool)).find(({ name }) => name === topic)?.id ?? '';
+}
+
+/** A table's first event may be told of before its topic is listed. */
+async function readerOf(
+  set: TopicSet,
+  source: DebeziumSourceConfig,
+  topic: string,
+  signal: AbortSignal,
+): Promise<TopicReader | null> {
+  if (!isTableTopic(source, topic)) return null;
+  for (let isListed = false; ; isListed = true) {
+    const reader = set.readers.get(topic);
+    if (reader !== undefined) return reader;
+    if (isListed) await pause(REFRESH_WAIT_MS, signal);
+    signal.throwIfAborted();
+    await set.refresh();
+  }
+}

@@ -1,0 +1,213 @@
+import type { TopicState } from '#adapters/postgres/target/debezium-state.ts';
+import { pause } from '#core/backoff.ts';
+import type { PauseGate } from '#core/control.ts';
+import { badRecord } from '#core/debezium-source/bad-record.ts';
+import type { Logger } from '#core/log.ts';
+import { formatLsn } from '#core/lsn.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import { eventId, isSnapshotRow, type EventIntake } from './event-intake.ts';
+import { TargetBatch } from './target-batch.ts';
+import type { TargetWriter } from './target-writer.ts';
+import type { TopicFeed } from './topic-feed.ts';
+import type { TopicReader } from './topic-reader.ts';
+import type { TopicSet } from './topic-set.ts';
+import type { TransactionMerge } from './transaction-merge.ts';
+
+export interface SinkLoopOptions {
+  readonly set: TopicSet;
+  readonly intake: EventIntake;
+  readonly writer: TargetWriter;
+  readonly status: ServiceStatus;
+  readonly logger: Logger;
+  readonly gate: PauseGate;
+  /** As it was stored. */
+  readonly isLoadDone: boolean;
+  readonly countMissing: () => Promise<number>;
+}
+
+/** Where transactions are told. */
+export interface FollowedTransactions {
+  readonly merge: TransactionMerge;
+  readonly feed: TopicFeed;
+  /** Kafka's id of the topic; '' while it is not there: Debezium makes it with the first transaction. */
+  readonly topicId: () => Promise<string>;
+}
+
+const BATCH_BYTES = 4 * 1024 * 1024;
+const IDLE_MS = 20;
+const MISSING_EVERY_MS = 2_000;
+
+/** Fetch, take, write, commit; again and again. */
+export class SinkLoop {
+  readonly #options: SinkLoopOptions;
+  #followed: FollowedTransactions | null = null;
+  #batch = new TargetBatch();
+  /** Bytes that the open transaction of the target has been given. */
+  #written = 0;
+  #hasWritten = false;
+  #isLoadDone: boolean;
+  #missingAt = 0;
+  /** Of the topic of transactions. */
+  #topicId = '';
+
+  constructor(options: SinkLoopOptions) {
+    this.#options = options;
+    this.#isLoadDone = options.isLoadDone;
+  }
+
+  follow(transactions: FollowedTransactions): void {
+    this.#followed = transactions;
+  }
+
+  async run(refreshMs: number, signal: AbortSignal): Promise<void> {
+    const { set, status, gate } = this.#options;
+    status.state = 'loading';
+    for (let refreshedAt = Date.now(); !signal.aborted;) {
+      if (gate.isPaused) await this.#rest(signal);
+      if (Date.now() - refreshedAt > refreshMs) {
+        await set.refresh();
+        refreshedAt = Date.now();
+      }
+      const isNew = (await Promise.all([set.fill(), this.#fillBoundaries()])).includes(true);
+      await this.#takeAll();
+      const hasWorked = await this.#commit();
+      await this.#noteStatus();
+      if (!isNew && !hasWorked) await pause(IDLE_MS, signal);
+    }
+  }
+
+  /** Writes what is collected, without its end, once it is much: memory stays bounded in a transaction of any size (invariant 6). */
+  async spill(): Promise<void> {
+    if (this.#batch.bytes >= BATCH_BYTES) await this.#write();
+  }
+
+  async #write(): Promise<void> {
+    const batch = this.#batch;
+    this.#batch = new TargetBatch();
+    this.#written += batch.bytes;
+    this.#hasWritten = true;
+    await this.#options.writer.write(batch);
+  }
+
+  async #fillBoundaries(): Promise<boolean> {
+    if (this.#followed === null) return false;
+    if (this.#topicId === '') this.#topicId = await this.#followed.topicId();
+    return this.#topicId !== '' && (await this.#followed.feed.fill());
+  }
+
+  async #takeAll(): Promise<void> {
+    const { set } = this.#options;
+    const merge = this.#followed?.merge ?? null;
+    for (const reader of set.readers.values()) {
+      if (this.#isFull()) return;
+      if (merge === null) await this.#takeSingly(reader);
+      else await merge.takeLoose(reader, this.#batch);
+    }
+    if (merge === null) return;
+    for (let isOne = true; isOne && !this.#isFull();) isOne = await merge.takeTransaction(this.#batch);
+  }
+
+  #isFull(): boolean {
+    return this.#written + this.#batch.bytes >= BATCH_BYTES;
+  }
+
+  /** Without transactions: a table's events as they come, without those that are told again. */
+  async #takeSingly(reader: TopicReader): Promise<void> {
+    const { intake } = this.#options;
+    for (let peeked = reader.peek(); peeked !== null && !this.#isFull(); peeked = reader.peek()) {
+      const { event } = peeked;
+      if (!isSnapshotRow(event)) {
+        if (event.place === null) throw badRecord(event, 'its source block has no LSN');
+        const before = reader.mark.state;
+        const isCopy = reader.mark.isRepeat(event, event.place, eventId(event));
+        if (isCopy) {
+          reader.take(peeked.records);
+          continue;
+        }
+        if ((await intake.take(reader, peeked, this.#batch)) > 0) continue;
+        // The delete is not taken before what follows it is there.
+        reader.mark.restore(before);
+        return;
+      }
+      await intake.take(reader, peeked, this.#batch);
+    }
+  }
+
+  /** False where there was nothing to store. */
+  async #commit(): Promise<boolean> {
+    const { set, intake, writer, status } = this.#options;
+    const moved: { readonly topic: string; readonly state: TopicState }[] = [...set.readers.values()]
+      .filter((reader) => reader.hasMoved)
+      .map((reader) => ({ topic: reader.topic, state: reader.state }));
+    const boundaries = this.#followed;
+    if (boundaries !== null && boundaries.feed.nextOffset !== boundaries.feed.storedOffset)
+      moved.push({ topic: boundaries.feed.topic, state: boundaryState(boundaries, this.#topicId) });
+    const isLoadDone = this.#isCaughtUp();
+    if (moved.length === 0 && this.#batch.isEmpty && !this.#hasWritten && isLoadDone === this.#isLoadDone) return false;
+    const startedAt = Date.now();
+    await this.#write();
+    status.epochs += 1;
+    await writer.commit(moved, { epoch: status.epochs, through: intake.through, isLoadDone });
+    for (const { feed } of set.readers.values()) feed.noteStored();
+    boundaries?.feed.noteStored();
+    status.lastEpochBytes = this.#written;
+    status.lastEpochSeconds = (Date.now() - startedAt) / 1_000;
+    status.through = formatLsn(intake.through);
+    this.#isLoadDone = isLoadDone;
+    this.#written = 0;
+    this.#hasWritten = false;
+    return true;
+  }
+
+  /** Once at the end of everything, the load stays done until a snapshot begins or a row waits for values. */
+  #isCaughtUp(): boolean {
+    const { set, writer } = this.#options;
+    const readers = [...set.readers.values()];
+    if (readers.some(({ isInSnapshot }) => isInSnapshot) || writer.hasMissing) return false;
+    return this.#isLoadDone || readers.every(({ feed }) => feed.lag === 0n);
+  }
+
+  async #noteStatus(): Promise<void> {
+    const { set, status, writer, countMissing } = this.#options;
+    let lag = this.#followed?.feed.lag ?? 0n;
+    for (const { feed } of set.readers.values()) lag += feed.lag;
+    status.lagEvents = Number(lag);
+    if (lag === 0n) status.lagSeconds = 0;
+    const { load } = status;
+    const readers = [...set.readers.values()];
+    load.tables = readers.length;
+    load.tablesDone = readers.filter(({ isInSnapshot }) => !isInSnapshot).length;
+    load.isDone = this.#isLoadDone;
+    status.state = this.#isLoadDone ? 'streaming' : 'loading';
+    if (this.#followed !== null && this.#topicId === '')
+      status.detail = `waits for topic ${this.#followed.feed.topic}, which Debezium makes with its first transaction`;
+    else if (status.detail.startsWith('waits for topic')) status.detail = '';
+    if (!writer.hasMissing || Date.now() - this.#missingAt < MISSING_EVERY_MS) return;
+    this.#missingAt = Date.now();
+    const missing = await countMissing();
+    writer.hasMissing = missing > 0;
+    status.detail =
+      missing === 0
+        ? ''
+        : `${missing} rows wait for a snapshot: an update left out values that the target does not have`;
+  }
+
+  async #rest(signal: AbortSignal): Promise<void> {
+    const { gate, status } = this.#options;
+    const before = status.state;
+    status.state = 'paused';
+    await gate.whenRunning(signal);
+    status.state = before;
+  }
+}
+
+function boundaryState({ merge, feed }: Pick<FollowedTransactions, 'merge' | 'feed'>, topicId: string): TopicState {
+  return {
+    topicId,
+    nextOffset: feed.nextOffset,
+    mark: merge.mark,
+    hasRows: false,
+    isInSnapshot: false,
+    isTracked: false,
+  };
+}

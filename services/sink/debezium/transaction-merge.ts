@@ -1,0 +1,220 @@
+import { pause } from '#core/backoff.ts';
+import { badRecord } from '#core/debezium-source/bad-record.ts';
+import { collectionTopic, prefixOf, readBoundary, type TransactionEnd } from '#core/debezium-source/boundary.ts';
+import type { ReadDatum, SourceEvent } from '#core/debezium-source/event.ts';
+import { NO_MARK, wentBack, type MarkState } from '#core/debezium-source/stream-mark.ts';
+import type { RestageError } from '#core/errors.ts';
+import { lsnOf, maxLsn } from '#core/lsn.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import { tableTopic } from '#core/topic-names.ts';
+import { isSnapshotRow, type EventIntake } from './event-intake.ts';
+import type { TargetBatch } from './target-batch.ts';
+import type { TopicFeed } from './topic-feed.ts';
+import type { PeekedEvent, TopicReader } from './topic-reader.ts';
+
+export interface TransactionMergeOptions {
+  readonly feed: TopicFeed;
+  readonly read: ReadDatum;
+  readonly mark: MarkState;
+  readonly intake: EventIntake;
+  /** The topic's reader; null for a topic that the configuration does not choose. Waits for one that is chosen and not there yet. */
+  readonly readerOf: (topic: string) => Promise<TopicReader | null>;
+  readonly status: ServiceStatus;
+  readonly signal: AbortSignal;
+  /** After each taken event: what is collected may be much. */
+  readonly onTaken: () => Promise<void>;
+}
+
+interface Collection {
+  readonly name: string;
+  readonly reader: TopicReader;
+  readonly count: bigint;
+}
+
+const POLL_MS = 5;
+const WAIT_SHOWN_MS = 2_000;
+/** Transactions that knew no commit before them: the first of a connector's lives. */
+const MOST_FIRSTS = 16;
+
+/** Whole transactions, in the order of their commits, from the topics of their tables (Debezium: "Transaction metadata"). */
+export class TransactionMerge {
+  readonly #options: TransactionMergeOptions;
+  readonly #prefix: string;
+  /** Of the last END that was applied. */
+  #lsn: bigint;
+  #micros: bigint;
+  readonly #firsts: string[];
+
+  constructor(options: TransactionMergeOptions) {
+    this.#options = options;
+    this.#prefix = prefixOf(options.feed.topic);
+    this.#lsn = options.mark.place?.lsn ?? 0n;
+    this.#micros = options.mark.micros;
+    this.#firsts = [...options.mark.keys];
+  }
+
+  get mark(): MarkState {
+    if (this.#lsn === 0n) return { ...NO_MARK, keys: this.#firsts };
+    return { place: { lastCommit: null, lsn: this.#lsn }, keys: this.#firsts, micros: this.#micros };
+  }
+
+  /** Rows of snapshots and repeats at the head of a topic: they wait for no transaction. */
+  async takeLoose(reader: TopicReader, batch: TargetBatch): Promise<void> {
+    for (let peeked = reader.peek(); peeked !== null; peeked = reader.peek()) {
+      this.#requireOwnTopic(reader, peeked.event);
+      if (isSnapshotRow(peeked.event)) await this.#options.intake.take(reader, peeked, batch);
+      else if (this.#isOld(peeked.event)) reader.take(peeked.records);
+      else return;
+      await this.#options.onTaken();
+    }
+  }
+
+  /** Takes the next transaction whole; false where no END is there. */
+  async takeTransaction(batch: TargetBatch): Promise<boolean> {
+    const { feed, intake } = this.#options;
+    const end = this.#nextEnd();
+    if (end === null) return false;
+    if (end.lsn > this.#lsn) {
+      await this.#takeEvents(end, batch);
+      this.#lsn = end.lsn;
+      intake.through = maxLsn(intake.through, lsnOf(end.lsn));
+    } else if (end.micros > this.#micros) throw wentBack(end);
+    if (end.micros > this.#micros) this.#micros = end.micros;
+    feed.take(1);
+    return true;
+  }
+
+  #nextEnd(): TransactionEnd | null {
+    const { feed, read } = this.#options;
+    for (let [record] = feed.records; record !== undefined; [record] = feed.records) {
+      const end = readBoundary(feed.topic, record, read);
+      if (end !== null) return end;
+      feed.take(1);
+    }
+    return null;
+  }
+
+  async #takeEvents(end: TransactionEnd, batch: TargetBatch): Promise<void> {
+    const { onTaken } = this.#options;
+    let open = await this.#collections(end);
+    for (const { reader } of open) reader.taken = 0n;
+    while (open.length > 0) {
+      let first: { readonly reader: TopicReader; readonly peeked: PeekedEvent; readonly order: bigint } | null = null;
+      for (const collection of open) {
+        const peeked = await this.#nextOf(collection, end, batch);
+        const order = peeked.event.transaction?.order ?? 0n;
+        if (first === null || order < first.order) first = { reader: collection.reader, peeked, order };
+      }
+      if (first === null) return;
+      await this.#take(first.reader, first.peeked, end, batch);
+      await onTaken();
+      open = open.filter(({ reader, count }) => reader.taken < count);
+    }
+  }
+
+  async #take(reader: TopicReader, peeked: PeekedEvent, end: TransactionEnd, batch: TargetBatch): Promise<void> {
+    const { event } = peeked;
+    if (event.place?.lastCommit === null && !this.#firsts.includes(end.xid)) {
+      this.#firsts.push(end.xid);
+      if (this.#firsts.length > MOST_FIRSTS) this.#firsts.shift();
+    }
+    const startedAt = Date.now();
+    let taken = await this.#options.intake.take(reader, peeked, batch);
+    for (; taken === 0; taken = await this.#options.intake.take(reader, peeked, batch))
+      await this.#wait(reader, end, startedAt);
+    reader.taken += BigInt(taken);
+  }
+
+  async #collections(end: TransactionEnd): Promise<Collection[]> {
+    const collections: Collection[] = [];
+    for (const [name, count] of end.counts) {
+      const reader = await this.#readerOf(name);
+      if (reader !== null && count > 0n) collections.push({ name, reader, count });
+    }
+    return collections;
+  }
+
+  async #readerOf(collection: string): Promise<TopicReader | null> {
+    const { readerOf } = this.#options;
+    for (const topic of topicsOf(this.#prefix, collection)) {
+      const reader = await readerOf(topic);
+      if (reader !== null) return reader;
+    }
+    return null;
+  }
+
+  /** The collection's next event of this transaction, once it is there. What a topic has before it goes first. */
+  async #nextOf({ reader, name }: Collection, end: TransactionEnd, batch: TargetBatch): Promise<PeekedEvent> {
+    for (const startedAt = Date.now(); ;) {
+      const peeked = reader.peek();
+      if (peeked === null) {
+        await this.#wait(reader, end, startedAt);
+        continue;
+      }
+      const { event } = peeked;
+      this.#requireOwnTopic(reader, event);
+      if (isSnapshotRow(event)) await this.#options.intake.take(reader, peeked, batch);
+      else if (isOf(event, end)) {
+        const order = event.transaction?.collectionOrder ?? 0n;
+        if (order > reader.taken + 1n) throw incomplete(event, end, name);
+        if (order === reader.taken + 1n) return peeked;
+        reader.take(peeked.records);
+      } else if (this.#isOld(event)) reader.take(peeked.records);
+      else throw incomplete(event, end, name);
+      await this.#options.onTaken();
+    }
+  }
+
+  async #wait(reader: TopicReader, end: TransactionEnd, startedAt: number): Promise<void> {
+    const { status, signal } = this.#options;
+    if (!(await reader.feed.fill())) await pause(POLL_MS, signal);
+    signal.throwIfAborted();
+    const isLong = Date.now() - startedAt > WAIT_SHOWN_MS;
+    status.detail = isLong ? `waits for the events of transaction ${end.xid} on topic ${reader.topic}` : '';
+  }
+
+  /** Whether an event is of a transaction that is applied: told again by a connector that was restarted. */
+  #isOld(event: SourceEvent): boolean {
+    const { transaction, place } = event;
+    if (transaction === null || place === null)
+      throw badRecord(
+        event,
+        'it has no transaction block',
+        'set provide.transaction.metadata at the connector before its first event, or leave out source.debezium.transaction.topic',
+      );
+    if (place.lastCommit !== null) return place.lastCommit < this.#lsn;
+    return place.lsn <= this.#lsn && this.#firsts.includes(transaction.xid);
+  }
+
+  /** Counts go by tables' names, so a topic must be what Debezium calls it. */
+  #requireOwnTopic(reader: TopicReader, event: SourceEvent): void {
+    const { schema, table } = event.table;
+    if (collectionTopic(this.#prefix, `${schema}.${table}`) === reader.topic) return;
+    if (tableTopic(this.#prefix, event.table) === reader.topic) return;
+    throw badRecord(
+      event,
+      "its topic is not the one that Debezium names after its table, so its transaction's events cannot be counted",
+      'leave out the transforms that route events, or source.debezium.transaction.topic',
+    );
+  }
+}
+
+/** Debezium's name of a table's topic, and Restage's own. */
+function topicsOf(prefix: string, collection: string): string[] {
+  const [schema = '', table = '', ...more] = collection.split('.');
+  const own = more.length === 0 ? [tableTopic(prefix, { schema, table })] : [];
+  return [...new Set([collectionTopic(prefix, collection), ...own])];
+}
+
+/** The same number may come again after 2^32 transactions: not before this one's own commit, though. */
+function isOf({ transaction, place }: SourceEvent, end: TransactionEnd): boolean {
+  return transaction?.xid === end.xid && (place?.lastCommit ?? 0n) < end.lsn && (place?.lsn ?? 0n) <= end.lsn;
+}
+
+function incomplete(event: SourceEvent, end: TransactionEnd, collection: string): RestageError {
+  return badRecord(
+    event,
+    `before it, events of ${collection} are missing that transaction ${end.xid} is said to have`,
+    "leave out the connector's transforms that filter events; compaction and retention must not have taken any either",
+  );
+}
