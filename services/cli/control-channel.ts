@@ -15,6 +15,8 @@ import {
   type PauseGate,
   type StatusRecord,
 } from '#core/control.ts';
+import { reactTo } from '#core/error-policy.ts';
+import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
@@ -166,9 +168,10 @@ export class ControlChannel implements PauseGate {
   async #repeat(everyMs: number, step: () => Promise<void>): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
-      await step().catch((error: unknown) =>
-        this.#options.logger.debug({ err: error }, 'the control topic is out of reach'),
-      );
+      await step().catch((error: unknown) => {
+        if (reactTo(error).do === 'stop') this.#options.logger.warn(describeError(error));
+        else this.#options.logger.debug({ err: error }, 'the control topic is out of reach');
+      });
       await pause(everyMs, signal);
     }
   }

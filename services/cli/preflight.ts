@@ -11,7 +11,7 @@ import { requireReadyTables } from '#adapters/postgres/target/target-tables.ts';
 import type { Config, OutputConfig, TargetConfig } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
-import { parseStructureRecord } from '#core/structure-record.ts';
+import { findStructures } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { schemasTopic, shapedPrefix } from '#core/topic-names.ts';
 import { startHttp } from '../dashboard/http-server.ts';
@@ -80,10 +80,8 @@ async function readCaptured(pool: ConnectionPool, name: string): Promise<TableSt
   const planned = (await readLastManifest(pool, name))?.manifest.plan ?? null;
   if (planned === null) return null;
   const newest = new Map<string, TableStructure>();
-  for (const value of (await readCompacted(pool, schemasTopic(name))).values()) {
-    const record = parseStructureRecord(value);
-    if (record !== null) newest.set(record.structure.topic, record.structure);
-  }
+  for (const { structure } of findStructures((await readCompacted(pool, schemasTopic(name))).values()))
+    newest.set(structure.topic, structure);
   return [...newest.values()];
 }
 

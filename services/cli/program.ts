@@ -3,6 +3,7 @@ import { registerAccept } from './accept.ts';
 import { registerCheck } from './check.ts';
 import { registerDemo } from './demo.ts';
 import { registerDev } from './dev.ts';
+import { registerDlq } from './dlq.ts';
 import type { CliEnvironment } from './environment.ts';
 import { reportError } from './exit.ts';
 import { registerPause } from './pause.ts';
@@ -32,6 +33,7 @@ const COMMANDS = [
   registerAccept,
   registerSchema,
   registerSequences,
+  registerDlq,
   registerDev,
   registerDemo,
   registerKeeper,

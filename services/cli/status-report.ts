@@ -1,9 +1,18 @@
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { DeadLetterStore, hasDeadLetters, type DeadLetterCounts } from '#adapters/postgres/target/dead-letter-store.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
-import { SNAPSHOT_PREFIX, STATUS_STALE_MS, statusKey, type SnapshotRequest, type StatusRecord } from '#core/control.ts';
+import {
+  parseStatusRecord,
+  SNAPSHOT_PREFIX,
+  STATUS_STALE_MS,
+  statusKey,
+  type SnapshotRequest,
+  type StatusRecord,
+} from '#core/control.ts';
 import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
+import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { openControlPool } from './control-topic.ts';
@@ -48,6 +57,12 @@ export interface TargetLine {
   readonly isLoadDone: boolean;
   /** WAL between the source's end and the target's position; null while one of them is unknown. */
   readonly lagBytes: number | null;
+  /** Dead letters that wait in it; null while it cannot be asked. */
+  readonly deadLetters: number | null;
+  /** Rows of it at which later changes wait. */
+  readonly heldKeys: number | null;
+  /** `row` shows parts of source transactions (invariant 4). */
+  readonly quarantine: QuarantinePolicy;
 }
 
 /** Asks every part; one that is out of reach becomes a problem and does not hide the others. */
@@ -95,7 +110,8 @@ export async function readRecords(config: Config, logger: Logger): Promise<Contr
     const topic = controlTopic(config.name);
     if (!(await pool.isThere(topic))) return { services, requests: [] };
     for (const [key, value] of await readCompacted(pool, topic)) {
-      if (key.startsWith('status/')) services.set(key, JSON.parse(value.toString()) as StatusRecord);
+      const record = key.startsWith('status/') ? parseStatusRecord(value) : null;
+      if (record !== null) services.set(key, record);
       if (key.startsWith(SNAPSHOT_PREFIX)) requests.take(key, value);
     }
     return { services, requests: requests.requests };
@@ -104,10 +120,18 @@ export async function readRecords(config: Config, logger: Logger): Promise<Contr
   }
 }
 
-async function askTarget(config: Config, target: TargetConfig): Promise<Checkpoint | null> {
+interface AskedTarget {
+  readonly checkpoint: Checkpoint | null;
+  readonly counts: DeadLetterCounts;
+}
+
+async function askTarget(config: Config, target: TargetConfig): Promise<AskedTarget> {
   const client = await connectTarget(config, target);
   try {
-    return await readCheckpoint(client, config.name);
+    const counts = (await hasDeadLetters(client))
+      ? await new DeadLetterStore(client, config.name).counts()
+      : { waiting: 0, heldKeys: 0 };
+    return { checkpoint: await readCheckpoint(client, config.name), counts };
   } finally {
     await client.end();
   }
@@ -166,12 +190,16 @@ export function serviceLine(
   };
 }
 
-function targetLine(target: TargetConfig, checkpoint: Checkpoint | null, source: SourceFigures | null): TargetLine {
+function targetLine(target: TargetConfig, asked: AskedTarget | null, source: SourceFigures | null): TargetLine {
+  const checkpoint = asked?.checkpoint ?? null;
   const lag = checkpoint === null || source === null ? null : parseLsn(source.current) - parseLsn(checkpoint.through);
   return {
     name: target.name,
     through: checkpoint?.through ?? null,
     isLoadDone: checkpoint?.isLoadDone ?? false,
     lagBytes: lag === null ? null : Math.max(0, Number(lag)),
+    deadLetters: asked?.counts.waiting ?? null,
+    heldKeys: asked?.counts.heldKeys ?? null,
+    quarantine: target.quarantine ?? 'stop',
   };
 }

@@ -50,6 +50,9 @@ export function formatStatus(report: PipelineStatus): string {
     one.through ?? '',
     one.isLoadDone ? 'done' : 'not done',
     one.lagBytes ?? '',
+    one.deadLetters ?? '',
+    one.heldKeys ?? '',
+    one.quarantine === 'row' ? 'row: parts of transactions may show' : one.quarantine,
   ]);
   const slot = report.source?.slot ?? null;
   const source =
@@ -69,7 +72,7 @@ export function formatStatus(report: PipelineStatus): string {
       ['service', 'state', 'through', 'lag bytes', 'lag events', 'lag s', 'pid', 'address', 'detail'],
       services,
     ),
-    formatColumns(['target', 'through', 'load', 'lag bytes'], targets),
+    formatColumns(['target', 'through', 'load', 'lag bytes', 'dead letters', 'held keys', 'quarantine'], targets),
     source + snapshot,
     ...report.requests.map(
       ({ id, tables }) => `snapshot ${id} of ${tables.map(formatTable).join(', ')} is asked for and has not begun\n`,

@@ -40,7 +40,9 @@ test('a small configuration gets every default', () => {
       profile: null,
     },
     outputs: [],
-    targets: [{ name: 'new', url: 'postgresql://t@h/t', output: null, schema: 'copy', loadWorkers: 2 }],
+    targets: [
+      { name: 'new', url: 'postgresql://t@h/t', output: null, schema: 'copy', loadWorkers: 2, quarantine: 'stop' },
+    ],
     http: { host: '127.0.0.1', port: 0 },
     epoch: { bytes: 4_194_304, lingerMs: 20, partBytes: 16_777_216 },
   });

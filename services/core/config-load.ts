@@ -185,6 +185,7 @@ function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): Ta
       output: readTargetOutput(reader, at, outputs),
       schema: reader.get('targets[].schema', at),
       loadWorkers: reader.get('targets[].loadWorkers', at),
+      quarantine: reader.get('targets[].quarantine', at),
     });
   }
   return targets;

@@ -1,5 +1,6 @@
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import type { Profile } from '#core/debezium/options.ts';
+import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { TableName } from '#core/table-name.ts';
 
 /** A checked configuration: every key has its value, every `${VAR}` is resolved. Built by config-load.ts from option-table.ts. */
@@ -72,6 +73,8 @@ export interface TargetConfig {
   readonly output: string | null;
   readonly schema: 'require' | 'create' | 'copy';
   readonly loadWorkers: number;
+  /** What becomes of a change that the target refuses. Absent is `stop`. */
+  readonly quarantine?: QuarantinePolicy;
 }
 
 export interface HttpConfig {

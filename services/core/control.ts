@@ -1,7 +1,8 @@
+import { z } from 'zod';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import type { Lsn } from '#core/lsn.ts';
-import type { ServiceStatus } from '#core/status.ts';
+import { newStatus, SERVICE_STATES, type ServiceStatus } from '#core/status.ts';
 import type { TableName } from '#core/table-name.ts';
 
 /** Desired state, obeyed between epochs: a paused service holds its position and its lease and does no work. */
@@ -63,6 +64,34 @@ export interface StatusRecord {
   readonly pid: number;
   /** Milliseconds since 1970, by the service's clock. */
   readonly at: number;
+}
+
+/** What readers rely on; what else a service of another version says is taken as it is. */
+const statusRecordSchema = z.object({
+  status: z.looseObject({
+    service: z.enum(['producer', 'transformer', 'sink']),
+    instance: z.string(),
+    state: z.enum(SERVICE_STATES),
+    detail: z.string(),
+    held: z.string(),
+    through: z.string(),
+    lagBytes: z.number(),
+    lagEvents: z.number(),
+    lagSeconds: z.number(),
+  }),
+  address: z.string(),
+  pid: z.number(),
+  at: z.number(),
+});
+
+/** null for a record that is not of the known form: somebody else wrote it. */
+export function parseStatusRecord(value: Buffer): StatusRecord | null {
+  try {
+    const { status, ...rest } = statusRecordSchema.parse(JSON.parse(value.toString('utf8')));
+    return { ...rest, status: { ...newStatus(status.service, status.instance), ...status } };
+  } catch {
+    return null;
+  }
 }
 
 export const STATUS_INTERVAL_MS = 2_000;

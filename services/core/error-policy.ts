@@ -1,4 +1,4 @@
-import { RestageError, type ErrorKind } from '#core/errors.ts';
+import { RestageError, type ErrorCode, type ErrorKind } from '#core/errors.ts';
 
 /** What a service does about an error: go round again after a pause, or stop for a person. */
 export type Reaction = { readonly do: 'retry' } | { readonly do: 'stop'; readonly exitCode: ExitCode };
@@ -9,10 +9,26 @@ export type ExitCode = 0 | 1 | 2 | 3 | 4;
 const EXIT_CODES: Record<ErrorKind, ExitCode> = { usage: 2, unreachable: 3, person: 4, retry: 3 };
 
 /**
- * SQLSTATEs worth trying again whole (PostgreSQL: "Error Codes", appendix A): connection (08), rolled back (40),
- * resources (53), shutdown (57P01-57P03), lock not available (55P03), read-only target (25006), cancelled (57014).
+ * SQLSTATEs worth trying again whole (PostgreSQL: "Error Codes", appendix A): connection (08), rolled back (40: serialization, deadlock),
+ * resources (53: disk full, out of memory, too many connections), shutdown (57P01-57P05), lock not available (55P03), read-only target
+ * (25006), cancelled (57014). Never quarantined: the same change may pass a moment later.
  */
 const TRANSIENT_SQLSTATE = /^(08...|40...|53...|57P0[1-5]|55P03|25006|57014)$/;
+/**
+ * SQLSTATEs of what the server refuses as often as it is asked: a value (22), a constraint (23), a right (42501), a view's check (44), a
+ * limit, as of an index' entry (54), what a trigger raised (P0).
+ */
+const REFUSED_SQLSTATE = /^(22...|23...|42501|44...|54...|P0...)$/;
+/** Faults of one event, as services name them. target_drift is none: it says of the target that it is not what its position claims. */
+const REFUSED_CODES: ReadonlySet<ErrorCode> = new Set([
+  'target_constraint',
+  'target_value',
+  'target_refused',
+  'record_invalid',
+  'record_too_large',
+  'rule_failed',
+  'value_unmapped',
+]);
 const TRANSIENT_NETWORK: ReadonlySet<string> = new Set([
   'ECONNRESET',
   'ECONNREFUSED',
@@ -32,6 +48,17 @@ export function reactTo(error: unknown): Reaction {
   return isTransient(error) ? { do: 'retry' } : { do: 'stop', exitCode: 4 };
 }
 
+/** True for the fault of an event: where `quarantine` says so, it becomes a dead letter. Never for what may pass by itself. */
+export function isEventFault(error: unknown): boolean {
+  if (error instanceof RestageError) return REFUSED_CODES.has(error.code);
+  return REFUSED_SQLSTATE.test(sqlStateOf(error));
+}
+
+/** A server error's SQLSTATE; '' for any other error. */
+export function sqlStateOf(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+}
+
 /** For commands, which do not retry. */
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof RestageError) return EXIT_CODES[error.kind];
@@ -40,7 +67,7 @@ export function exitCodeOf(error: unknown): ExitCode {
 
 function isTransient(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const code = sqlStateOf(error);
   return (
     TRANSIENT_SQLSTATE.test(code) ||
     TRANSIENT_NETWORK.has(code) ||

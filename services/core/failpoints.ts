@@ -25,7 +25,8 @@ const PRODUCER_KINDS = [
 const TRANSFORMER_KINDS = ['plan', 'chunk', 'tableEnd', 'end', 'stream', 'part', 'empty', 'announce'] as const;
 /**
  * Other steps that change what outlives a process; `slotDrop`: of a slot whose birth was cut short. From `takeAway` on they are met only
- * where session_replication_role is refused, `finish` and `enable` by `restage schema finish`.
+ * where session_replication_role is refused, `finish` and `enable` by `restage schema finish`; `relay` and `dlq` only where there are dead
+ * letters.
  */
 const STEPS = [
   'producer.topics',
@@ -55,6 +56,9 @@ const STEPS = [
   'sink.startStream',
   'sink.part',
   'sink.epoch',
+  'sink.relay',
+  'dlq.retry',
+  'dlq.drop',
   'sink.empty',
   'sink.foreignKey',
   'sink.validate',

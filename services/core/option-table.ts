@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { isBroker, isPostgresUrl } from '#core/address.ts';
 import { DEBEZIUM_SOURCE_OPTIONS } from '#core/debezium-source/option-rows.ts';
 import { DEBEZIUM_OPTIONS } from '#core/debezium/option-rows.ts';
+import { QUARANTINE_POLICIES } from '#core/quarantine.ts';
 
 /** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */
 export interface Option {
@@ -302,6 +303,15 @@ export const OPTIONS = [
     env: null,
     example: '4',
     about: 'Sessions that write the initial load side by side.',
+  },
+  {
+    path: 'targets[].quarantine',
+    type: z.enum(QUARANTINE_POLICIES),
+    default: 'stop',
+    env: null,
+    example: 'transaction',
+    about:
+      'What becomes of a change that the target refuses: the sink stops; or the whole source transaction waits as dead letters; or the row change alone does, which gives up whole transactions (docs/quarantine.md).',
   },
   {
     path: 'http.host',

@@ -34,6 +34,10 @@ export interface ServiceStatus {
   /** Seconds the last epoch took to be written (producer, transformer) or applied (sink). */
   lastEpochSeconds: number;
   load: LoadStatus;
+  /** Dead letters that wait in the sink's target; of a transformer, those it made since it started. */
+  deadLetters: number;
+  /** Rows of the target at which later changes wait (sink). */
+  heldKeys: number;
 }
 
 export const SERVICE_STATES = [
@@ -79,6 +83,8 @@ export function newStatus(service: ServiceStatus['service'], instance: string): 
     lastEpochBytes: 0,
     lastEpochSeconds: 0,
     load: { tables: 0, tablesDone: 0, chunks: 0, chunksDone: 0, rows: 0, isDone: false },
+    deadLetters: 0,
+    heldKeys: 0,
   };
 }
 

@@ -43,11 +43,11 @@ export function currentRecord(current: CurrentShape): { readonly key: string; re
   };
 }
 
-/** null for a record that is a structure. @throws RestageError record_invalid. */
+/** null for a record that is a structure, or none of ours. */
 export function parseCurrent(value: Buffer): CurrentShape | null {
-  const parsed = parseJson(value);
+  const parsed = tryParseJson(value);
   const current = typeof parsed === 'object' && parsed !== null && 'current' in parsed ? parsed.current : null;
-  return current === null ? null : currentSchema.parse(current);
+  return currentSchema.safeParse(current).data ?? null;
 }
 
 /** A table's topic and version: names a structure in this process's memory. */
@@ -58,19 +58,44 @@ export function structureId(record: {
   return `${record.structure.topic}:${record.version}`;
 }
 
+type ParsedStructure = Pick<StructureRecord, 'version' | 'structure'>;
+
+/**
+ * The structures among the topic's records. Others may have written there too, and what is no structure of ours is none: an event that
+ * needs it says so. What a manifest names is read by parseStructureRecord, which takes nothing else.
+ */
+export function findStructures(values: Iterable<Buffer>): ParsedStructure[] {
+  const found: ParsedStructure[] = [];
+  for (const value of values) {
+    try {
+      const record = parseStructureRecord(value);
+      if (record !== null) found.push(record);
+    } catch (error) {
+      if (!(error instanceof RestageError)) throw error;
+    }
+  }
+  return found;
+}
+
 /**
  * null for a record that is none: the producer's own notes stand among them.
  * @throws RestageError record_invalid when the bytes are no record of this topic, or the version is not its content's.
  */
-export function parseStructureRecord(
-  value: Buffer,
-): { readonly version: number; readonly structure: TableStructure } | null {
+export function parseStructureRecord(value: Buffer): ParsedStructure | null {
   const parsed = parseJson(value);
   if (typeof parsed === 'object' && parsed !== null && 'current' in parsed) return null;
   if (!isStructureRecord(parsed) || structureVersion(parsed.structure) !== parsed.version) {
     throw new RestageError('record_invalid', 'a structure record is damaged: its version is not that of its content');
   }
   return parsed;
+}
+
+function tryParseJson(value: Buffer): unknown {
+  try {
+    return parseJson(value);
+  } catch {
+    return null;
+  }
 }
 
 function parseJson(value: Buffer): unknown {

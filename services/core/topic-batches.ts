@@ -1,9 +1,10 @@
 import type { PartitionRecords } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
+import { LARGEST_ROW_BYTES, splitValue } from '#core/record-pieces.ts';
 
 const FIRST_BYTES = 4096;
-/** A batch is decoded whole by its readers, so it stays small; one record may be larger. */
+/** A batch is decoded whole by its readers, and below a broker's default of 1 MiB; one record may be larger. */
 const BATCH_BYTES = 1_000_000;
 /** Under the topics' max.message.bytes, 64 MiB, with room for the batch's own header. */
 const LARGEST_RECORD_BYTES = 60 * 1024 * 1024;
@@ -22,22 +23,24 @@ export class TopicBatches {
     return this.#count;
   }
 
-  /** @throws RestageError record_too_large: a row is never skipped. */
+  /** A row of profile `lossless`: in pieces, where it is larger than a broker takes by default. @throws RestageError record_too_large. */
+  appendRow(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
+    if (value !== null && value.length > LARGEST_ROW_BYTES) throw tooLarge(topic, key, value.length, LARGEST_ROW_BYTES);
+    let isSplit = false;
+    for (const piece of splitValue(value, headers)) {
+      this.append(topic, key, piece.value, piece.headers);
+      isSplit = true;
+    }
+    if (!isSplit) this.append(topic, key, value, headers);
+  }
+
+  /** One record. @throws RestageError record_too_large: a row is never skipped. */
   append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
-    const builder = this.#builderFor(topic);
+    const builder = this.#builderFor(topic, (value?.length ?? 0) + headers.length);
     const before = builder.bytes;
     builder.append(key, value, headers);
     const added = builder.bytes - before;
-    if (added > LARGEST_RECORD_BYTES) {
-      throw new RestageError(
-        'record_too_large',
-        `a row takes ${added} bytes, more than a Kafka record of this pipeline may`,
-        {
-          where: `topic ${topic}, key ${key === null ? 'none' : key.toString().slice(0, 200)}`,
-          fix: 'leave the table out of source.tables, or make its values smaller',
-        },
-      );
-    }
+    if (added > LARGEST_RECORD_BYTES) throw tooLarge(topic, key, added, LARGEST_RECORD_BYTES);
     this.#bytes += added;
     this.#count += 1;
   }
@@ -46,13 +49,24 @@ export class TopicBatches {
     return [...this.#topics].map(([topic, batches]) => ({ topic, partition: 0, batches }));
   }
 
-  #builderFor(topic: string): RecordBatchBuilder {
+  #builderFor(topic: string, bytes: number): RecordBatchBuilder {
     const known = this.#topics.get(topic);
     const newest = known?.at(-1);
-    if (newest !== undefined && newest.bytes < BATCH_BYTES) return newest;
+    if (newest !== undefined && newest.bytes + bytes < BATCH_BYTES) return newest;
     const builder = new RecordBatchBuilder(FIRST_BYTES);
     if (known === undefined) this.#topics.set(topic, [builder]);
     else known.push(builder);
     return builder;
   }
+}
+
+function tooLarge(topic: string, key: string | Buffer | null, bytes: number, most: number): RestageError {
+  return new RestageError(
+    'record_too_large',
+    `a row takes ${bytes} bytes, and a record of this pipeline up to ${most}`,
+    {
+      where: `topic ${topic}, key ${key === null ? 'none' : key.toString().slice(0, 200)}`,
+      fix: 'leave the table out of source.tables, or make its values smaller',
+    },
+  );
 }

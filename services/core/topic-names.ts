@@ -17,6 +17,11 @@ export function schemasTopic(prefix: string): string {
   return `${prefix}.schemas`;
 }
 
+/** What could not go on, with its reason: of every service of the pipeline. */
+export function deadLetterTopic(name: string): string {
+  return `${name}.dlq`;
+}
+
 export function controlTopic(name: string): string {
   return `${name}.control`;
 }

@@ -35,6 +35,12 @@ const GAUGES: readonly (readonly [string, string, StatusNumber])[] = [
   ['restage_load_chunks', 'Chunks of the initial load', (status) => status.load.chunks],
   ['restage_load_chunks_done', 'Chunks loaded', (status) => status.load.chunksDone],
   ['restage_load_rows', 'Rows loaded', (status) => status.load.rows],
+  [
+    'restage_dead_letters',
+    'Dead letters that wait in the target (sink), or were made since the process started (transformer)',
+    (status) => status.deadLetters,
+  ],
+  ['restage_held_keys', 'Rows of the target at which later changes wait', (status) => status.heldKeys],
   ['restage_load_done', '1 when the initial load is done', (status) => (status.load.isDone ? 1 : 0)],
 ];
 

@@ -329,7 +329,7 @@ class LoadRun {
     const { database } = this.#options.book;
     if (debezium === null) {
       const value = encoder.snapshotRow(encoder.row(values), lsn, processedMs);
-      batches.append(structure.topic, encoder.key(values), value, headers);
+      batches.appendRow(structure.topic, encoder.key(values), value, headers);
       return;
     }
     const record = debezium.snapshotRow(values, { database, lsn, marker, readMs: this.#readMs, processedMs });

@@ -104,6 +104,7 @@ export class StreamEpochs {
     return this.#written === null || comparePositions(position, this.#written) > 0;
   }
 
+  /** `more`: further headers, of profile `debezium`, whose readers know no pieces. */
   append(
     topic: string,
     key: string | Buffer | null,
@@ -112,12 +113,13 @@ export class StreamEpochs {
     xid: bigint,
     structure: number,
     now: number,
-    more: readonly (readonly [name: string, value: Buffer])[] = [],
+    more: readonly (readonly [name: string, value: Buffer])[] | null = null,
   ): void {
     this.#note(position, now);
     this.#events += value === null ? 0 : 1;
     const headers = streamHeaders({ position, xid, epoch: this.#epoch, structure });
-    this.#batches.append(topic, key, value, joinHeaders(headers, more));
+    if (more === null) this.#batches.appendRow(topic, key, value, headers);
+    else this.#batches.append(topic, key, value, joinHeaders(headers, more));
   }
 
   /** A structure, in the transaction that first uses it. */

@@ -1,10 +1,4 @@
-import {
-  currentRecord,
-  parseCurrent,
-  parseStructureRecord,
-  structureId,
-  type CurrentShape,
-} from '#core/structure-record.ts';
+import { currentRecord, findStructures, parseCurrent, structureId, type CurrentShape } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { currentShape, type CapturedTable, type KnownTable } from './captured-table.ts';
 
@@ -18,14 +12,11 @@ export class WrittenStructures {
   readonly #structures = new Map<string, TableStructure>();
   readonly #current = new Map<string, CurrentShape>();
 
-  /** `records`: values of the topic, each key's latest. @throws RestageError record_invalid. */
+  /** `records`: values of the topic, each key's latest. */
   constructor(records: Iterable<Buffer>) {
-    for (const value of records) {
-      const structure = parseStructureRecord(value);
-      const current = structure === null ? parseCurrent(value) : null;
-      if (structure !== null) this.#structures.set(structureId(structure), structure.structure);
-      if (current !== null) this.#current.set(current.topic, current);
-    }
+    const values = [...records];
+    for (const record of findStructures(values)) this.#structures.set(structureId(record), record.structure);
+    for (const current of values.map(parseCurrent)) if (current !== null) this.#current.set(current.topic, current);
   }
 
   /** Topics whose events' newest structure is known. */

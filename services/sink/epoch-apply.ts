@@ -2,14 +2,15 @@ import type pg from 'pg';
 import { alterTable } from '#adapters/postgres/target/alter-table.ts';
 import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { RowChange } from '#core/change.ts';
+import { sqlStateOf } from '#core/error-policy.ts';
 import { RestageError, type ErrorCode } from '#core/errors.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
 import { comparePositions, type Position } from '#core/position.ts';
 import type { ColumnChange } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
-import { codeOf, constraintError, isConstraint } from './constraint-error.ts';
 import type { StructureChanges } from './part-reader.ts';
+import { isRefusal, refusalError } from './refusal.ts';
 import { applySegment, rankOf, type TableChanges, type TableRanks } from './segment-apply.ts';
 
 /** What cuts a part into segments: it happens after the changes before its position, and before all others. */
@@ -44,7 +45,7 @@ const REFERENCED = '0A000';
 
 /**
  * Applies one part inside the caller's transaction, segment by segment.
- * @throws RestageError target_constraint, ddl_unsupported, or `mismatch` where the target does not hold the rows that changed.
+ * @throws RestageError target_constraint, target_value, target_refused, ddl_unsupported, or `mismatch` where the target does not hold the rows that changed.
  */
 export async function applyPart(
   client: pg.ClientBase,
@@ -76,7 +77,7 @@ export async function settleConstraints(client: pg.ClientBase): Promise<void> {
   try {
     await client.query('SET CONSTRAINTS ALL IMMEDIATE');
   } catch (error) {
-    throw isConstraint(error) ? constraintError(error, 'at the end of the epoch') : error;
+    throw isRefusal(error) ? refusalError(error, 'at the end of the epoch') : error;
   }
 }
 
@@ -98,7 +99,7 @@ async function truncate(
   try {
     await client.query(`TRUNCATE ${tables.map((table) => table.only).join(', ')}`);
   } catch (error) {
-    if (codeOf(error) !== REFERENCED) throw error;
+    if (sqlStateOf(error) !== REFERENCED) throw error;
     throw new RestageError('target_constraint', 'the source truncated tables that others of the target refer to', {
       cause: error,
       where: tables.map((table) => formatTable(table.structure)).join(', '),

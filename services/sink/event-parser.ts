@@ -10,9 +10,9 @@ interface ParsedEnvelope {
   readonly op?: unknown;
 }
 
-/** A stream event as a change; null for a tombstone. @throws RestageError record_invalid. */
-export function parseChange(record: KafkaRecord, structure: TableStructure): RowChange | null {
-  if (record.value === null) return null;
+/** A stream event as a change. @throws RestageError record_invalid. */
+export function parseChange(record: KafkaRecord, structure: TableStructure): RowChange {
+  if (record.value === null) throw invalid(record, structure, 'it has no value');
   const headers = readStreamHeaders(record);
   if (headers === null) throw invalid(record, structure, 'it lacks the headers of a stream event');
   const { before, after, op } = parseEnvelope(record, structure);
@@ -66,8 +66,21 @@ export function snapshotVersion(record: KafkaRecord, topic: string): number {
   const header = record.headers.get('structure');
   if (header?.length === 4) return header.readUInt32BE();
   throw new RestageError('record_invalid', 'an event cannot be read: it lacks the headers of a snapshot row', {
-    where: `topic ${topic}, offset ${record.offset}`,
+    where: `topic ${topic}, partition 0, offset ${record.offset}`,
   });
+}
+
+/** The row's identity, from a record's key; null where that cannot be read, or the table has none. */
+export function parseKey(record: KafkaRecord, structure: TableStructure): Image | null {
+  const { columns } = structure.identity;
+  if (record.key === null || columns.length === 0) return null;
+  try {
+    const parsed: unknown = JSON.parse(record.key.toString('utf8'));
+    if (typeof parsed !== 'object' || parsed === null) return null;
+    return pick(imageOf(parsed as Row, record, structure), columns, record, structure);
+  } catch {
+    return null;
+  }
 }
 
 function parseEnvelope(record: KafkaRecord, structure: TableStructure): ParsedEnvelope {
@@ -103,7 +116,7 @@ function pick(image: Image, columns: readonly string[], record: KafkaRecord, str
 
 function invalid(record: KafkaRecord, structure: TableStructure, why: string, cause?: unknown): RestageError {
   return new RestageError('record_invalid', `an event cannot be read: ${why}`, {
-    where: `topic ${structure.topic}, offset ${record.offset}`,
+    where: `topic ${structure.topic}, partition 0, offset ${record.offset}`,
     ...(cause === undefined ? {} : { cause }),
     fix: 'somebody else writes to this topic, or it is damaged',
   });

@@ -1,4 +1,5 @@
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { sendDeadLetters } from '#adapters/kafka/dead-letter-topic.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { TopicGround } from '#adapters/kafka/topic-ground.ts';
@@ -71,6 +72,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
         logger,
         failpoints,
         clock: Date.now,
+        sendDeadLetters: (letters) => sendDeadLetters(pool, config.name, replicationFactor, letters),
         readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
       };
       await whileGuarded(

@@ -8,7 +8,7 @@ import { RestageError, type ErrorCode } from '#core/errors.ts';
 import { foldChanges, type FoldedTable } from '#core/fold.ts';
 import { comparePositions } from '#core/position.ts';
 import { tableKey } from '#core/table-name.ts';
-import { constraintError, describeChange, isConstraint } from './constraint-error.ts';
+import { describeChange, isRefusal, refusalError } from './refusal.ts';
 
 /** One table's changes of a part, in order. */
 export interface TableChanges {
@@ -32,12 +32,12 @@ export function rankOf(table: TargetTable, ranks: TableRanks | null): number {
 }
 
 /**
- * Applies changes between which no TRUNCATE stands: folded and in bulk, or, where that trips a constraint or misses a row, once more
+ * Applies changes between which no TRUNCATE stands: folded and in bulk, or, where the target refuses that or misses a row, once more
  * row by row in source order. Where foreign keys are checked (`ranks`), children's deletes come before parents', and parents' inserts
  * before children's; there are two bulk orders to try, for a delete must wait where a row was first led to another parent, and may
  * not wait where its unique value was given to another row; and what neither meets is done transaction by transaction, for the order
  * of the source alone does not meet a cascade, whose parent was deleted first.
- * @throws RestageError target_constraint, or `mismatch` where the target does not hold the rows that changed.
+ * @throws RestageError target_constraint, target_value, target_refused, or `mismatch` where the target does not hold the rows that changed.
  */
 export async function applySegment(
   client: pg.ClientBase,
@@ -100,7 +100,7 @@ async function settleEarly(client: pg.ClientBase): Promise<void> {
   await client.query('RELEASE SAVEPOINT segment');
 }
 
-/** False when it tripped a constraint or missed a row; then all of it is undone. */
+/** False when the target refused some of it or missed a row; then all of it is undone. */
 async function isApplied(client: pg.ClientBase, attempt: () => Promise<void>, mismatch: ErrorCode): Promise<boolean> {
   try {
     await attempt();
@@ -108,7 +108,7 @@ async function isApplied(client: pg.ClientBase, attempt: () => Promise<void>, mi
     await client.query('SET CONSTRAINTS ALL DEFERRED');
     return true;
   } catch (error) {
-    if (!isConstraint(error) && !(error instanceof RestageError && error.code === mismatch)) throw error;
+    if (!isRefusal(error) && !(error instanceof RestageError && error.code === mismatch)) throw error;
     await client.query('ROLLBACK TO SAVEPOINT segment');
     return false;
   }
@@ -192,7 +192,7 @@ async function applyInOrder(
     try {
       await applyRow(client, table, change, mismatch);
     } catch (error) {
-      throw isConstraint(error) ? constraintError(error, describeChange(table, change)) : error;
+      throw isRefusal(error) ? refusalError(error, describeChange(table, change), change) : error;
     }
   }
 }

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type pg from 'pg';
 import { addEnumLabels } from '#adapters/postgres/target/alter-table.ts';
 import { actAsReplica, endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
+import { DeadLetterStore, prepareDeadLetters } from '#adapters/postgres/target/dead-letter-store.ts';
 import { LateState } from '#adapters/postgres/target/late-state.ts';
 import { TargetState, type Checkpoint } from '#adapters/postgres/target/target-state.ts';
 import type { TargetConfig } from '#core/config.ts';
@@ -18,10 +19,14 @@ import type { ColumnChange } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { originMode, REPLICA_MODE, type ApplyMode } from './apply-mode.ts';
+import { relayDeadLetters, type SendDeadLetters } from './dead-letter-relay.ts';
+import { DeadLetterWriter } from './dead-letter-writer.ts';
 import { LateLoad } from './late-load.ts';
 import { runLoadPass } from './load-pass.ts';
 import { TablesPlace } from './load-place.ts';
+import { Quarantine } from './quarantine.ts';
 import { ShadowPlace } from './shadow-place.ts';
+import { SlotBook } from './slot-book.ts';
 import { StreamPass } from './stream-pass.ts';
 import { StructureBook } from './structure-book.ts';
 
@@ -42,6 +47,8 @@ export interface SinkParts {
   readonly logger: Logger;
   readonly failpoints: Failpoints;
   readonly clock: () => number;
+  /** Absent: dead letters stay in the target alone. */
+  readonly sendDeadLetters?: SendDeadLetters;
 }
 
 /** One attempt, by the holder of the lease: goes on where the checkpoint says, until aborted or until something fails. */
@@ -112,6 +119,7 @@ async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal)
   const readTables = async (): Promise<TableStructure[]> =>
     [...(await state.tableLoads(client)).keys()].map((topic) => structures.newest(topic));
   await applyMode.prepare(client, await readTables(), checkpoint.isLoadDone);
+  await prepareDeadLetters(client);
   const pass = new StreamPass({
     ...tools,
     reader,
@@ -124,6 +132,7 @@ async function stream(parts: SinkParts, tools: StreamTools, signal: AbortSignal)
     failpoints,
     isLoadDone: checkpoint.isLoadDone,
     readRanks: async () => applyMode.ranks(client, await readTables()),
+    quarantine: openQuarantine(parts, tools, readTables),
     onCaughtUp: async () => {
       await schema.whenCaughtUp();
       failpoints.hit('sink.finishLoad.before');
@@ -158,6 +167,38 @@ function openLateLoad(parts: SinkParts, tools: StreamTools, readTables: () => Pr
     prepare: async () => applyMode.prepare(client, await readTables(), false),
     runPass: (from, signal) => runLoadPass(options, from, signal),
     failpoints,
+  });
+}
+
+function openQuarantine(
+  parts: SinkParts,
+  tools: StreamTools,
+  tables: () => Promise<readonly TableStructure[]>,
+): Quarantine {
+  const { pipeline, target, reader, schemasTopic, sendDeadLetters, failpoints, status, logger } = parts;
+  const { client, structures, checkpoint } = tools;
+  const store = new DeadLetterStore(client, pipeline);
+  const slots = new SlotBook(client);
+  const writer = new DeadLetterWriter({
+    reader,
+    structures,
+    store,
+    slots,
+    incarnation: checkpoint.incarnation,
+    service: `sink ${target.name}`,
+    epochsTopic: schemasTopic.replace(/schemas$/, 'epochs'),
+  });
+  return new Quarantine({
+    policy: target.quarantine ?? 'stop',
+    client,
+    store,
+    slots,
+    writer,
+    tables,
+    relay: () =>
+      sendDeadLetters === undefined ? Promise.resolve() : relayDeadLetters(store, sendDeadLetters, failpoints),
+    status,
+    logger,
   });
 }
 

@@ -14,6 +14,7 @@ import type { TableStructure } from '#core/structure.ts';
 import { applyPart, positionOf, settleConstraints, type Cut } from './epoch-apply.ts';
 import { cutPart, readPart, type ReadPart, type StructureChanges } from './part-reader.ts';
 import type { LateLoad } from './late-load.ts';
+import type { Quarantine } from './quarantine.ts';
 import type { StructureBook } from './structure-book.ts';
 import { EpochTally } from './epoch-tally.ts';
 import type { TableChanges, TableRanks } from './segment-apply.ts';
@@ -39,6 +40,8 @@ export interface StreamPassOptions {
   /** Where foreign keys are checked, how the tables stand to each other now; else null. */
   readonly readRanks: () => Promise<TableRanks | null>;
   readonly isLoadDone: boolean;
+  /** What becomes of changes that the target refuses, once the load is done. */
+  readonly quarantine: Quarantine;
 }
 
 const EMPTY_INTERVAL_MS = 10_000;
@@ -80,6 +83,7 @@ export class StreamPass {
     await this.#options.late.open();
     this.#ranks = await this.#options.readRanks();
     await this.#noteThrough(through);
+    await this.#options.quarantine.begin(this.#options.clock());
     try {
       while (!signal.aborted) {
         await this.#standStill(signal);
@@ -212,7 +216,7 @@ export class StreamPass {
 
   /** False when the epoch was cut and is to be read again from its first part. */
   async #apply({ offset, manifest }: StoredManifest, read: ReadPart): Promise<boolean> {
-    const { client, state, structures, clock, failpoints } = this.#options;
+    const { client, state, clock, failpoints } = this.#options;
     if (this.#tally === null) {
       this.#tally = new EpochTally(clock());
       await client.query('BEGIN');
@@ -224,18 +228,19 @@ export class StreamPass {
     const part = ceiling === null ? read : cutPart(read, ceiling);
     const cuts = await this.#cuts(manifest, ceiling);
     if (!manifest.last) failpoints.hit('sink.part.before');
-    await applyPart(client, part.groups, cuts, {
-      match: (groups) => this.#match(groups),
-      forget: () => structures.forgetTables(),
-      mismatch: this.#isLoadDone ? 'target_drift' : 'load_overlap',
-      ranks: this.#ranks,
-    });
+    const isLast = ceiling !== null || manifest.last;
+    try {
+      const applied = await this.#applyPart({ offset, manifest }, isLast, part, cuts);
+      if (isLast && !this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through))) await settleConstraints(client);
+      this.#tally.add(applied, cuts.filter(({ kind }) => kind === 'truncate').length, part.bytes);
+    } catch (error) {
+      if (!this.#isLoadDone || !this.#options.quarantine.takes(error)) throw error;
+      return this.#beginAgain();
+    }
     if (!manifest.last) failpoints.hit('sink.part.after');
-    this.#tally.add(part.groups, cuts.filter(({ kind }) => kind === 'truncate').length, part.bytes);
     this.#next = offset + 1n;
-    this.#isMidEpoch = ceiling === null && !manifest.last;
-    if (this.#isMidEpoch || this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through))) return true;
-    await settleConstraints(client);
+    this.#isMidEpoch = !isLast;
+    if (!isLast || this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through))) return true;
     await this.#commit(manifest, this.#tally, ceiling);
     return ceiling === null;
   }
@@ -245,6 +250,37 @@ export class StreamPass {
     return this.#isExchanging && through < this.#options.late.end;
   }
 
+  /** While rows of a load are on their way nothing more is left out: what refers to what cannot be known yet. */
+  async #applyPart(
+    { offset, manifest }: StoredManifest,
+    isLast: boolean,
+    part: ReadPart,
+    cuts: readonly Cut[],
+  ): Promise<readonly StructureChanges[]> {
+    const { client, structures, quarantine } = this.#options;
+    const apply = (groups: readonly StructureChanges[], some: readonly Cut[]): Promise<void> =>
+      applyPart(client, groups, some, {
+        match: (matched) => this.#match(matched),
+        forget: () => structures.forgetTables(),
+        mismatch: this.#isLoadDone ? 'target_drift' : 'load_overlap',
+        ranks: this.#ranks,
+      });
+    const [unusable] = part.unusable;
+    if (unusable !== undefined && !this.#isLoadDone) throw unusable.error;
+    const isFirst = offset === this.#epochOffset;
+    return quarantine.applyPart({ offset, manifest, isFirst, isLast }, part, cuts, apply);
+  }
+
+  /** From the epoch's first part, with what the quarantine knows now. */
+  async #beginAgain(): Promise<boolean> {
+    await this.#options.client.query('ROLLBACK');
+    this.#options.structures.forgetTables();
+    this.#tally = null;
+    this.#isMidEpoch = false;
+    this.#next = this.#epochOffset;
+    return false;
+  }
+
   /** The position with the data it covers (invariant 2). A cut epoch stays the next one to read: `through` says what of it is applied. */
   async #commit(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<void> {
     const { client, late, state, status, clock, failpoints } = this.#options;
@@ -252,7 +288,10 @@ export class StreamPass {
     const commit = ceiling !== null || manifest.lastCommit === null ? null : parseLsn(manifest.lastCommit);
     if (ceiling !== null) this.#next = this.#epochOffset;
     await state.moveTo(client, { epoch: manifest.epoch, commit, through, nextOffset: this.#next });
-    if (this.#isExchanging) await late.finish();
+    if (this.#isExchanging) {
+      await late.finish();
+      await this.#options.quarantine.supersede(await this.#options.readLoads());
+    }
     const step = this.#isExchanging ? 'exchange' : 'epoch';
     failpoints.hit(`sink.${step}.before`);
     await client.query('COMMIT');
@@ -262,6 +301,7 @@ export class StreamPass {
     this.#tally = null;
     this.#storedAt = clock();
     tally.report(status, manifest, through, this.#storedAt);
+    await this.#options.quarantine.committed(this.#storedAt);
     await this.#noteThrough(through);
   }
 
@@ -291,6 +331,7 @@ export class StreamPass {
     await client.query('COMMIT');
     failpoints.hit('sink.empty.after');
     this.#storedAt = clock();
+    await this.#options.quarantine.committed(this.#storedAt);
     await this.#noteThrough(through);
     return ceiling === null;
   }

@@ -3,7 +3,8 @@ import { readTargetTable, type TargetTable } from '#adapters/postgres/target/tar
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Manifest, ManifestRange } from '#core/manifest.ts';
-import { parseStructureRecord, structureId } from '#core/structure-record.ts';
+import type { KafkaRecord } from '#core/record.ts';
+import { findStructures, parseStructureRecord, structureId } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 
 /** Structures by topic and version, from the schemas topic and the manifests; and the target's tables that they fit. */
@@ -17,19 +18,20 @@ export class StructureBook {
   constructor(reader: EpochReader, schemasTopic: string, records: Iterable<Buffer>) {
     this.#reader = reader;
     this.#schemasTopic = schemasTopic;
-    for (const value of records) this.#add(value);
+    for (const record of findStructures(records)) this.#add(record);
   }
 
   /** Takes in the structures that a manifest brings. */
   async learn(manifest: Manifest, signal: AbortSignal): Promise<TableStructure[]> {
-    const learnt: TableStructure[] = [];
+    const learnt: ReturnType<typeof findStructures> = [];
     for (const range of manifest.ranges) {
       if (range.topic !== this.#schemasTopic) continue;
       for await (const records of this.#reader.read(range, signal)) {
-        for (const { value } of records) learnt.push(...(value === null ? [] : this.#add(value)));
+        for (const record of records) learnt.push(...readStructure(record, range));
       }
     }
-    return learnt;
+    for (const structure of learnt) this.#add(structure);
+    return learnt.map(({ structure }) => structure);
   }
 
   /** The structures of a plan's tables, in its order. The topic of structures may hold later ones than the plan's by now. */
@@ -87,11 +89,23 @@ export class StructureBook {
     this.#tables.clear();
   }
 
-  #add(value: Buffer): TableStructure[] {
-    const record = parseStructureRecord(value);
-    if (record === null) return [];
+  #add(record: { readonly version: number; readonly structure: TableStructure }): void {
     this.#structures.set(structureId(record), record.structure);
     this.#newest.set(record.structure.topic, record.structure);
-    return [record.structure];
+  }
+}
+
+/** @throws RestageError record_invalid: a manifest names it, so it has to be a structure. */
+function readStructure(record: KafkaRecord, { topic, partition }: ManifestRange): ReturnType<typeof findStructures> {
+  try {
+    const parsed = record.value === null ? null : parseStructureRecord(record.value);
+    return parsed === null ? [] : [parsed];
+  } catch (cause) {
+    if (!(cause instanceof RestageError)) throw cause;
+    throw new RestageError('record_invalid', cause.message, {
+      where: `topic ${topic}, partition ${partition}, offset ${record.offset}`,
+      cause,
+      fix: 'somebody else writes to this topic, or it is damaged',
+    });
   }
 }

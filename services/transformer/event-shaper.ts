@@ -7,7 +7,7 @@ import type { ControlEntry, Manifest, ManifestRange } from '#core/manifest.ts';
 import { chunkHeaders, encodeHeaders, readStreamHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
 import { compileTable, type TableRule } from '#core/rules/table-rule.ts';
 import type { ColumnChange } from '#core/structure-change.ts';
-import { parseStructureRecord, structureId, structureRecord } from '#core/structure-record.ts';
+import { findStructures, parseStructureRecord, structureId, structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TopicBatches } from '#core/topic-batches.ts';
 import type { DebeziumShaper } from './debezium-shaper.ts';
@@ -38,7 +38,7 @@ export class EventShaper {
 
   constructor(options: EventShaperOptions, structures: Iterable<Buffer>) {
     this.#options = options;
-    for (const value of structures) this.#add(value);
+    for (const record of findStructures(structures)) this.#add(record);
   }
 
   get structures(): TableStructure[] {
@@ -52,8 +52,11 @@ export class EventShaper {
       if (range.topic !== this.#options.rawSchemasTopic) continue;
       for await (const records of this.#options.reader.read(range, signal))
         for (const { value } of records) {
-          const added = value === null ? null : this.#add(value);
-          if (added !== null) learnt.set(added.topic, added.version);
+          const record = value === null ? null : parseStructureRecord(value);
+          if (record !== null) {
+            const added = this.#add(record);
+            learnt.set(added.topic, added.version);
+          }
         }
     }
     await this.prepare();
@@ -140,7 +143,7 @@ export class EventShaper {
     const debezium = this.#options.debezium ?? null;
     if (rule.isUnchanged && debezium === null) {
       const value = record.value.toString('utf8');
-      out.append(topic, key, value, shapedHeaders);
+      out.appendRow(topic, key, value, shapedHeaders);
       const op = value.charAt(value.lastIndexOf('"op":"') + 6);
       if (key !== null && op === 'd') out.append(topic, key, null, shapedHeaders);
       return op;
@@ -155,7 +158,7 @@ export class EventShaper {
     }
     for (const one of shaped) {
       const shapedKey = one.key === null ? null : writeKey(one.key, rule.shaped.identity.columns, where);
-      out.append(topic, shapedKey, joinEnvelope(one, tail), shapedHeaders);
+      out.appendRow(topic, shapedKey, joinEnvelope(one, tail), shapedHeaders);
       if (one.op === 'd' && shapedKey !== null) out.append(topic, shapedKey, null, shapedHeaders);
     }
     return shaped.map((one) => one.op).join('');
@@ -169,10 +172,10 @@ export class EventShaper {
     return chunkHeaders(chunk.readUInt32BE(), Number(row.readBigUInt64BE()), 0, rule.version);
   }
 
-  #add(value: Buffer): { readonly topic: string; readonly version: number } | null {
-    const record = parseStructureRecord(value);
-    if (record === null) return null;
-    const { version, structure } = record;
+  #add({ version, structure }: { readonly version: number; readonly structure: TableStructure }): {
+    readonly topic: string;
+    readonly version: number;
+  } {
     const rule = compileTable(structure, this.#options.rules, this.#options.shapedPrefix);
     this.#rules.set(structureId({ version, structure }), rule);
     this.#newest.set(structure.topic, { raw: structure, rule });

@@ -9,7 +9,7 @@ import { ensureTopics } from '#adapters/kafka/topics.ts';
 import type { Config, OutputConfig } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
-import { parseStructureRecord, structureId } from '#core/structure-record.ts';
+import { findStructures, structureId } from '#core/structure-record.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
 import { whileGuarded } from '#core/while-guarded.ts';
@@ -74,9 +74,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
             failpoints.hit('transformer.outputTopics.after');
           },
           makeShaper: async () => {
-            const written = [...(await readCompacted(pool, schemasTopic(shaped))).values()]
-              .flatMap((value) => parseStructureRecord(value) ?? [])
-              .map(structureId);
+            const written = findStructures((await readCompacted(pool, schemasTopic(shaped))).values()).map(structureId);
             const options = {
               reader,
               rules: output.rules,

@@ -25,6 +25,8 @@ export interface TestChange {
   readonly op: 'c' | 'u' | 'd';
   readonly before?: Cells;
   readonly after?: Cells;
+  /** In the place of what it would be: a damaged record. */
+  readonly damage?: Partial<NewRecord>;
 }
 
 export const SCHEMAS_TOPIC = 'test.schemas';
@@ -82,7 +84,14 @@ export class MemoryTopics {
   /** An epoch, or a part of one; `announce` names structures that were never used before. */
   stream(
     changes: readonly TestChange[],
-    part: { last?: boolean; control?: ControlEntry[]; announce?: TableStructure[]; commitTime?: number } = {},
+    part: {
+      last?: boolean;
+      control?: ControlEntry[];
+      announce?: TableStructure[];
+      commitTime?: number;
+      /** One more record on the topic of structures. */
+      named?: NewRecord;
+    } = {},
   ): void {
     const byTopic = new Map<string, NewRecord[]>();
     for (const change of changes) {
@@ -99,9 +108,18 @@ export class MemoryTopics {
       control,
       lastCommit: commits.length === 0 ? null : lsnText(Math.max(...commits)),
       commitTime: commitTime === undefined ? null : String(commitTime),
-      ranges: [...this.#announce(announce), ...ranges],
+      ranges: [
+        ...this.#announce(announce),
+        ...(part.named === undefined ? [] : this.#append(SCHEMAS_TOPIC, [part.named])),
+        ...ranges,
+      ],
     });
     if (last) this.#epoch += 1;
+  }
+
+  /** A record that somebody else wrote: no manifest names it. */
+  stray(topic: string, record: NewRecord): void {
+    this.#append(topic, [record]);
   }
 
   empty(through: number): void {
@@ -129,16 +147,17 @@ export class MemoryTopics {
     );
   }
 
-  #toChange({ structure, commit, op, before, after }: TestChange): NewRecord {
+  #toChange({ structure, commit, op, before, after, damage }: TestChange): NewRecord {
     this.#ordinal += 1;
     const position = Buffer.alloc(POSITION_BYTES);
     writePosition(position, 0, { commit: lsnOf(BigInt(commit)), ordinal: this.#ordinal });
-    return toRecord({ before: before ?? null, after: after ?? null, op }, [
+    const record = toRecord({ before: before ?? null, after: after ?? null, op }, [
       ['pos', position],
       ['xid', Buffer.alloc(8)],
       ['epoch', Buffer.alloc(8)],
       ['structure', uint32(structureVersion(structure))],
     ]);
+    return { ...record, ...damage };
   }
 
   #append(topic: string, added: readonly NewRecord[]): ManifestRange[] {

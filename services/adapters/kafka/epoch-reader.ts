@@ -2,6 +2,7 @@ import type { EpochReader } from '#core/epoch-reader.ts';
 import type { Logger } from '#core/log.ts';
 import { parseManifest, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
+import { PieceJoiner } from '#core/record-pieces.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import { committedRecords } from './committed-records.ts';
 import type { ConnectionPool } from './connection-pool.ts';
@@ -79,6 +80,7 @@ async function* readRange(
   const query = { topic, partition, isolation: 'read_uncommitted', channel: 'read', maxWaitMs: LONG_POLL_MS } as const;
   const last = BigInt(range.last);
   let next = BigInt(range.first);
+  const joiner = new PieceJoiner(`topic ${topic}, partition ${partition}`);
   while (next <= last && !signal.aborted) {
     const { batches } = await fetchBatches(pool, query, next);
     for (const batch of batches) {
@@ -92,7 +94,9 @@ async function* readRange(
         throw historyLost(`topic ${topic}, partition ${partition}, offset ${next}`);
       const first = next;
       next = batch.lastOffset + 1n;
-      yield batch.records().filter((record) => record.offset >= first && record.offset <= last);
+      const records = joiner.take(batch.records().filter((record) => record.offset >= first && record.offset <= last));
+      if (records.length > 0) yield records;
     }
   }
+  if (next > last) joiner.end();
 }

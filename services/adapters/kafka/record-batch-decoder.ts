@@ -16,7 +16,8 @@ export interface DecodedBatch {
 
 const HEADER_BYTES = 61;
 const LENGTH_AT = 8;
-const LARGEST_BATCH_BYTES = 512 * 1024 * 1024;
+/** Restage's batches hold a record of up to 60 MiB. Checked while it is inflated: a bomb is never there whole. */
+const LARGEST_BATCH_BYTES = 64 * 1024 * 1024;
 const GZIP = 1;
 const NO_HEADERS: ReadonlyMap<string, Buffer> = new Map();
 
@@ -79,7 +80,7 @@ function decompress(body: Buffer, compression: number, where: string): Buffer {
   try {
     return gunzipSync(body, { maxOutputLength: LARGEST_BATCH_BYTES });
   } catch (cause) {
-    throw new RestageError('record_invalid', 'a record batch does not decompress, or not within 512 MiB', {
+    throw new RestageError('record_invalid', 'a record batch does not decompress, or not within 64 MiB', {
       where,
       cause,
     });

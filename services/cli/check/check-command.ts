@@ -9,6 +9,7 @@ import { formatFindings, formatFindingsJson, type CheckedFinding } from './check
 import type { Check } from './finding.ts';
 import { KAFKA_CHECKS } from './kafka-checks.ts';
 import { PROFILE_CHECKS } from './profile-checks.ts';
+import { QUARANTINE_CHECKS } from './quarantine-checks.ts';
 import { RULE_CHECKS } from './rule-checks.ts';
 import { SCOPE_CHECKS } from './scope-checks.ts';
 import { SOURCE_CHECKS } from './source-checks.ts';
@@ -24,6 +25,7 @@ export const CHECKS: readonly Check[] = [
   ...PROFILE_CHECKS,
   ...TARGET_CHECKS,
   ...APPLY_CHECKS,
+  ...QUARANTINE_CHECKS,
 ];
 
 export interface CheckOptions {

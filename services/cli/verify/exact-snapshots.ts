@@ -6,7 +6,7 @@ import { connectPg } from '#adapters/postgres/session.ts';
 import { createSlot } from '#adapters/postgres/source/slot.ts';
 import { pause } from '#core/backoff.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
-import { HOLD_RENEWAL_MS, holdKey, statusKey, type HoldRequest, type StatusRecord } from '#core/control.ts';
+import { HOLD_RENEWAL_MS, holdKey, statusKey, type HoldRequest, parseStatusRecord } from '#core/control.ts';
 import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
@@ -173,8 +173,7 @@ class SinkHold {
     while (this.#clock() < deadline) {
       this.#signal.throwIfAborted();
       const record = (await readCompacted(this.#pool, this.#topic)).get(statusKey('sink', this.#target));
-      if (record !== undefined && (JSON.parse(record.toString('utf8')) as StatusRecord).status.held === this.#id)
-        return true;
+      if (record !== undefined && parseStatusRecord(record)?.status.held === this.#id) return true;
       await pause(POLL_MS, this.#signal);
     }
     return false;

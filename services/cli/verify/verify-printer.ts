@@ -32,8 +32,8 @@ function describeRows(table: TableReport): string[] {
   const name = formatTable(table.targetTable);
   return [
     ...table.different.map(
-      ({ key, kind, columns }) =>
-        `${name} ${formatKey(key)}: ${kind}${columns.length === 0 ? '' : ` in ${columns.join(', ')}`}`,
+      ({ key, kind, columns, deadLetter }) =>
+        `${name} ${formatKey(key)}: ${kind}${columns.length === 0 ? '' : ` in ${columns.join(', ')}`}${deadLetter === undefined ? '' : `; dead letter ${deadLetter} waits there`}`,
     ),
     ...table.unverified.map(({ key, reason }) => `${name} ${formatKey(key)}: not verified: ${reason}`),
     ...(table.chunksLeft === 0

@@ -15,6 +15,7 @@ import {
   type VerifyReport,
 } from '#core/verify/verify-report.ts';
 import { readCheckpoint } from '../target-checkpoint.ts';
+import { nameDeadLetters } from './dead-letter-rows.ts';
 import type { ExactSnapshots } from './exact-snapshots.ts';
 import { nameKey } from './read-versions.ts';
 import { countPages, digestTable, findSuspects, type ScanOptions, type Suspects } from './scan-tables.ts';
@@ -74,7 +75,7 @@ export async function verifyTables(
   const scanned = await run.scan(pairs);
   const tables: SettledTable[] = [];
   for (const table of scanned) tables.push(await run.settle(table));
-  const settled = await run.settleOpen(tables);
+  const settled = await nameDeadLetters(sessions.target, config.name, await run.settleOpen(tables));
   return report(settled, verdictOf(settled));
 }
 

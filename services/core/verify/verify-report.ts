@@ -11,6 +11,8 @@ export interface RowDifference {
   readonly kind: DifferenceKind;
   /** By their names at the target. Values are never shown (invariant 8). */
   readonly columns: readonly string[];
+  /** The oldest dead letter that waits at this row, where one does. */
+  readonly deadLetter?: string;
 }
 
 /** A row that could not be judged: it differed, and was never seen at rest while the sink passed by. */

@@ -154,11 +154,12 @@ function targetBox(target) {
   return box(
     'target',
     target.name,
-    target.through === null ? 'idle' : loaded ? 'good' : 'busy',
+    target.through === null ? 'idle' : !loaded || target.deadLetters > 0 ? 'busy' : 'good',
     facts([
       ['position', target.through ?? '–'],
       ['load', loaded ? 'done' : 'not done'],
       ['lag', target.lagBytes === null || target.lagBytes === undefined ? 'unknown' : bytes(target.lagBytes)],
+      ...(target.deadLetters > 0 ? [['dead letters', `${target.deadLetters}, ${target.heldKeys} rows wait`]] : []),
     ]),
   );
 }

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteTable } from '#core/table-name.ts';
+import { isTextEqualType } from './text-equality.ts';
 import { TYPE_COLUMNS, TYPE_JOINS, type ValueType } from '../value-type.ts';
 
 export interface TargetColumn extends ValueType {
@@ -22,29 +23,13 @@ export interface TargetTable {
   readonly identity: readonly string[];
   /** Some column is GENERATED ALWAYS AS IDENTITY. */
   readonly hasAlwaysIdentity: boolean;
-  /** Equal keys have equal text, and no trigger wants every step. */
+  /** Equal keys have equal text. */
+  readonly isTextEqual: boolean;
+  /** Has a key whose equality is its text's, and no trigger wants every step. */
   readonly isFoldable: boolean;
   /** A replica or always trigger fires on what the sink writes: it gets every change by itself, in order. */
   readonly isWatched: boolean;
 }
-
-/** Types whose equality is that of their text under the pinned settings. */
-const TEXT_EQUAL_TYPES: ReadonlySet<string> = new Set([
-  'bool',
-  'int2',
-  'int4',
-  'int8',
-  'oid',
-  'text',
-  'varchar',
-  'uuid',
-  'bytea',
-  'date',
-  'timestamp',
-  'timestamptz',
-  'name',
-  'char',
-]);
 
 const SQL = `
   SELECT a.attname AS name, format_type(a.atttypid, -1) AS cast, a.attidentity = 'a' AS always, a.attgenerated <> '' AS generated,
@@ -98,7 +83,7 @@ export async function readTargetTable(client: pg.ClientBase, structure: TableStr
   }
   const { identity } = structure;
   const isWatched = rows.some((row) => row.watched);
-  const isTextEqual = identity.columns.every((name) => rows.some((row) => row.name === name && isTextEqualColumn(row)));
+  const isTextEqual = identity.columns.every((name) => rows.some((row) => row.name === name && isTextEqualType(row)));
   const sql = quoteTable(structure);
   const isPartitioned = rows[0]?.partitioned === true;
   return {
@@ -122,11 +107,8 @@ export async function readTargetTable(client: pg.ClientBase, structure: TableStr
     ),
     identity: identity.columns,
     hasAlwaysIdentity: rows.some((row) => row.always),
+    isTextEqual,
     isFoldable: identity.columns.length > 0 && isTextEqual && !isWatched,
     isWatched,
   };
-}
-
-function isTextEqualColumn(row: CatalogRow): boolean {
-  return (row.kind === 'e' || (row.built_in && TEXT_EQUAL_TYPES.has(row.type))) && row.deterministic;
 }

@@ -1,0 +1,224 @@
+import { createInterface } from 'node:readline/promises';
+import type pg from 'pg';
+import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { DeadLetterStore, hasDeadLetters, type StoredDeadLetter } from '#adapters/postgres/target/dead-letter-store.ts';
+import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import { RestageError } from '#core/errors.ts';
+import type { Logger } from '#core/log.ts';
+import { schemasTopic, shapedPrefix } from '#core/topic-names.ts';
+import { dropDeadLetters } from '../../sink/dead-letter-drop.ts';
+import { retryDeadLetters } from '../../sink/dead-letter-retry.ts';
+import { LetterReader } from '../../sink/letter-reader.ts';
+import { findTarget } from '../config-file.ts';
+import { openControlPool } from '../control-topic.ts';
+import type { CliEnvironment } from '../environment.ts';
+import { processFailpoints } from '../process-failpoints.ts';
+import { connectTarget } from '../target-checkpoint.ts';
+import {
+  describeDrop,
+  describeRetry,
+  formatLetters,
+  formatList,
+  letterJson,
+  listJson,
+  sayWhatStays,
+  type TargetLetters,
+  type TargetOutcomes,
+} from './dlq-printer.ts';
+
+export interface DlqTools {
+  readonly config: Config;
+  readonly cli: CliEnvironment;
+  readonly logger: Logger;
+  readonly targets: readonly OpenTarget[];
+}
+
+interface OpenTarget {
+  readonly target: TargetConfig;
+  readonly client: pg.Client;
+  readonly store: DeadLetterStore;
+}
+
+interface JsonOption {
+  readonly json: boolean;
+}
+
+const READ_AT_ONCE = 200;
+
+/** Opens the targets that have dead letters' tables, runs the work and closes them. */
+export async function withDlq(
+  options: { config: Config; target: string | undefined; cli: CliEnvironment; logger: Logger },
+  work: (tools: DlqTools) => Promise<0 | 1>,
+): Promise<0 | 1> {
+  const { config, target: name, cli, logger } = options;
+  const chosen = name === undefined ? config.targets : [findTarget(config, name)];
+  const targets: OpenTarget[] = [];
+  const clients: pg.Client[] = [];
+  try {
+    for (const target of chosen) {
+      const client = await connectTarget(config, target);
+      clients.push(client);
+      if (await hasDeadLetters(client))
+        targets.push({ target, client, store: new DeadLetterStore(client, config.name) });
+    }
+    return await work({ config, cli, logger, targets });
+  } finally {
+    await Promise.allSettled(clients.map((client) => client.end()));
+  }
+}
+
+export async function runList({ cli, targets }: DlqTools, options: JsonOption & { all: boolean }): Promise<0 | 1> {
+  const lists: TargetLetters[] = [];
+  for (const { target, store } of targets) {
+    const letters: StoredDeadLetter[] = [];
+    const ids = await store.ids(options.all);
+    // Rows without their bytes would do, but for a list that people read.
+    for (let at = 0; at < ids.length; at += READ_AT_ONCE)
+      letters.push(...(await store.read(ids.slice(at, at + READ_AT_ONCE))).map(withoutBytes));
+    lists.push({ target: target.name, letters });
+  }
+  cli.out(options.json ? `${JSON.stringify(listJson(lists))}\n` : formatList(lists));
+  return 0;
+}
+
+export async function runShow(
+  tools: DlqTools,
+  given: readonly string[],
+  options: JsonOption & { values: boolean },
+): Promise<0 | 1> {
+  const shown: TargetLetters[] = [];
+  for (const [{ target, store }, ids] of await resolve(tools, given, true))
+    shown.push({ target: target.name, letters: await store.read(ids) });
+  tools.cli.out(
+    options.json
+      ? `${JSON.stringify(shown.flatMap(({ target, letters }) => letters.map((one) => letterJson(target, one, options.values))))}\n`
+      : formatLetters(shown, options.values),
+  );
+  return 0;
+}
+
+/** 1 when some of what was asked for still waits. */
+export async function runRetry(
+  tools: DlqTools,
+  given: readonly string[],
+  options: JsonOption & { dryRun: boolean },
+): Promise<0 | 1> {
+  const outcomes: TargetOutcomes[] = [];
+  const chosen = given.length === 0 ? null : await resolve(tools, given, false);
+  for (const open of tools.targets) {
+    const ids = chosen === null ? null : chosen.get(open);
+    if (ids === undefined || (ids === null && (await open.store.ids(false)).length === 0)) continue;
+    outcomes.push({ target: open.target.name, outcomes: await retryTarget(tools, open, ids, options.dryRun) });
+  }
+  tools.cli.out(
+    options.json
+      ? `${JSON.stringify({ dryRun: options.dryRun, targets: outcomes })}\n`
+      : describeRetry(outcomes, options.dryRun),
+  );
+  return outcomes.some((one) => one.outcomes.some(({ state }) => state === 'waiting')) ? 1 : 0;
+}
+
+async function retryTarget(
+  { config, cli, logger }: DlqTools,
+  { target, client }: OpenTarget,
+  ids: readonly string[] | null,
+  isDryRun: boolean,
+): Promise<TargetOutcomes['outcomes']> {
+  if (await isFinishStarted(client, config.name)) {
+    throw new RestageError(
+      'target_refused',
+      'this target was given to its application: its triggers would act on what is retried',
+      {
+        where: `target ${target.name}, restage.journal, step finish`,
+        fix: 'write the rows by hand (restage dlq show --values), then restage dlq drop',
+      },
+    );
+  }
+  const output = config.outputs.find(({ name }) => name === target.output);
+  const prefix = output === undefined ? config.name : shapedPrefix(config.name, output.name, output.version);
+  const pool = openControlPool(config, logger);
+  try {
+    const letters = new LetterReader((await readCompacted(pool, schemasTopic(prefix))).values());
+    return await retryDeadLetters({
+      client,
+      pipeline: config.name,
+      letters,
+      tables: letters.tables,
+      isByRow: target.quarantine === 'row',
+      ids,
+      isDryRun,
+      failpoints: processFailpoints(cli.env),
+    });
+  } finally {
+    await pool.close();
+  }
+}
+
+/** 1 when it was not to be done after all. */
+export async function runDrop(
+  tools: DlqTools,
+  given: readonly string[],
+  options: JsonOption & { behind: 'free' | 'drop'; yes: boolean; dryRun: boolean },
+): Promise<0 | 1> {
+  const { cli, config } = tools;
+  const chosen = await resolve(tools, given, false);
+  const { behind, dryRun: isDryRun } = options;
+  for (const [{ target, store }, ids] of chosen)
+    cli.err(sayWhatStays(target.name, await store.read(ids), await store.behind(ids), behind));
+  if (!isDryRun && !options.yes && !(await ask('drop them? [y/N] '))) {
+    cli.err('nothing was dropped\n');
+    return 1;
+  }
+  const dropped: { target: string; dropped: readonly string[]; freed: readonly string[] }[] = [];
+  for (const [{ target, client }, ids] of chosen) {
+    const failpoints = processFailpoints(cli.env);
+    const outcome = await dropDeadLetters({ client, pipeline: config.name, ids, behind, isDryRun, failpoints });
+    dropped.push({ target: target.name, ...outcome });
+  }
+  cli.out(
+    options.json ? `${JSON.stringify({ dryRun: isDryRun, targets: dropped })}\n` : describeDrop(dropped, isDryRun),
+  );
+  return 0;
+}
+
+/** @throws RestageError usage where there is nobody to ask. */
+async function ask(question: string): Promise<boolean> {
+  if (!process.stdin.isTTY)
+    throw new RestageError('usage', 'there is no terminal to ask at', {
+      fix: 'say --yes, or look first with --dry-run',
+    });
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return /^y(es)?$/i.test((await lines.question(question)).trim());
+  } finally {
+    lines.close();
+  }
+}
+
+/** Ids by target. @throws RestageError usage for one that no target has, or a beginning that more than one has. */
+async function resolve(
+  { targets }: DlqTools,
+  given: readonly string[],
+  isAll: boolean,
+): Promise<Map<OpenTarget, string[]>> {
+  const found = new Map<OpenTarget, string[]>();
+  const known: { readonly open: OpenTarget; readonly id: string }[] = [];
+  for (const open of targets) for (const id of await open.store.ids(isAll)) known.push({ open, id });
+  for (const text of given) {
+    const [match, ...others] = known.filter(({ id }) => id.startsWith(text));
+    if (match === undefined || others.length > 0) {
+      const what = match === undefined ? 'no dead letter that waits' : 'more than one dead letter';
+      throw new RestageError('usage', `${what} has an id that begins with ${JSON.stringify(text)}`, {
+        fix: 'restage dlq list names them; --all also those that were retried or dropped',
+      });
+    }
+    const ids = found.get(match.open) ?? [];
+    if (!ids.includes(match.id)) found.set(match.open, [...ids, match.id]);
+  }
+  return found;
+}
+
+function withoutBytes(letter: StoredDeadLetter): StoredDeadLetter {
+  return { ...letter, key: null, value: null, headers: new Map() };
+}

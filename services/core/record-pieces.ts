@@ -1,0 +1,116 @@
+import { joinHeaders } from '#core/debezium/record-headers.ts';
+import { RestageError } from '#core/errors.ts';
+import type { KafkaRecord } from '#core/record.ts';
+
+/** 4 bytes index from 0, 4 bytes count, big-endian: on every piece of a row's record that is larger than a broker takes by default. */
+export const PIECE_HEADER = 'piece';
+/** With key and headers a piece stays below a broker's message.max.bytes, 1 MiB by default, whoever made the topic. */
+const PIECE_BYTES = 900_000;
+/** A UTF-16 unit takes up to three bytes of UTF-8. */
+const PIECE_CHARACTERS = PIECE_BYTES / 3;
+/** More than this no process takes as one value: a JavaScript string ends at 512 Mi characters. */
+export const LARGEST_ROW_BYTES = 400 * 1024 * 1024;
+
+/** A value's pieces, each with its headers; null where it goes as it is. A string is never there a second time as bytes. */
+export function* splitValue(
+  value: string | Buffer | null,
+  headers: Buffer,
+): Generator<{ value: string | Buffer; headers: Buffer }> {
+  if (value === null || value.length <= PIECE_CHARACTERS) return;
+  if (typeof value !== 'string' && value.length <= PIECE_BYTES) return;
+  const ends = typeof value === 'string' ? stringEnds(value) : bufferEnds(value);
+  for (const [index, end] of ends.entries()) {
+    const from = ends[index - 1] ?? 0;
+    const piece = typeof value === 'string' ? value.slice(from, end) : value.subarray(from, end);
+    yield { value: piece, headers: joinHeaders(headers, [[PIECE_HEADER, pieceHeader(index, ends.length)]]) };
+  }
+}
+
+function stringEnds(value: string): number[] {
+  const ends: number[] = [];
+  for (let at = 0; at < value.length;) {
+    at = Math.min(value.length, at + PIECE_CHARACTERS);
+    // Both halves of a character stay together.
+    if (at < value.length && isHighSurrogate(value.charCodeAt(at - 1))) at -= 1;
+    ends.push(at);
+  }
+  return ends;
+}
+
+function bufferEnds(value: Buffer): number[] {
+  const count = Math.ceil(value.length / PIECE_BYTES);
+  return Array.from({ length: count }, (_, index) => Math.min(value.length, (index + 1) * PIECE_BYTES));
+}
+
+function isHighSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdbff;
+}
+
+function pieceHeader(index: number, count: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeUInt32BE(index, 0);
+  bytes.writeUInt32BE(count, 4);
+  return bytes;
+}
+
+interface OpenRecord {
+  readonly first: KafkaRecord;
+  readonly count: number;
+  readonly values: Buffer[];
+  bytes: number;
+}
+
+/** Puts pieces together again, one record at a time: it never holds more than one row (invariant 6). For one partition, in order. */
+export class PieceJoiner {
+  readonly #where: string;
+  #open: OpenRecord | null = null;
+
+  /** `where`: topic and partition, for messages. */
+  constructor(where: string) {
+    this.#where = where;
+  }
+
+  /** The records that are whole by now; a joined one has its first piece's offset. @throws RestageError record_invalid. */
+  take(records: readonly KafkaRecord[]): readonly KafkaRecord[] {
+    if (this.#open === null && !records.some((record) => record.headers.has(PIECE_HEADER))) return records;
+    return records.flatMap((record) => this.#takeOne(record) ?? []);
+  }
+
+  /** @throws RestageError record_invalid where a row's last pieces are missing. */
+  end(): void {
+    if (this.#open !== null) throw this.#invalid(this.#open.first, 'the last pieces of a row are missing');
+  }
+
+  #takeOne(record: KafkaRecord): KafkaRecord | null {
+    const header = record.headers.get(PIECE_HEADER);
+    const open = this.#open;
+    if (header === undefined) {
+      if (open !== null) throw this.#invalid(record, 'the pieces of a row are interrupted');
+      return record;
+    }
+    if (header.length !== 8 || record.value === null)
+      throw this.#invalid(record, 'a piece of a row has no number or no value');
+    const [index, count] = [header.readUInt32BE(0), header.readUInt32BE(4)];
+    if (index !== (open?.values.length ?? 0) || index >= count || (open !== null && open.count !== count))
+      throw this.#invalid(record, `piece ${index} of ${count} of a row is out of its place`);
+    const going = open ?? { first: record, count, values: [], bytes: 0 };
+    going.values.push(record.value);
+    going.bytes += record.value.length;
+    if (going.bytes > LARGEST_ROW_BYTES)
+      throw this.#invalid(record, 'the pieces of a row are more than a row may have');
+    this.#open = index + 1 < count ? going : null;
+    return this.#open === null ? join(going) : null;
+  }
+
+  #invalid(record: KafkaRecord, what: string): RestageError {
+    return new RestageError('record_invalid', what, {
+      where: `${this.#where}, offset ${record.offset}`,
+      fix: 'somebody else writes to this topic, or it is damaged',
+    });
+  }
+}
+
+function join({ first, values }: OpenRecord): KafkaRecord {
+  const headers = new Map([...first.headers].filter(([name]) => name !== PIECE_HEADER));
+  return { ...first, value: Buffer.concat(values), headers };
+}

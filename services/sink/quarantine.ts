@@ -1,0 +1,188 @@
+import type pg from 'pg';
+import type { DeadLetterStore } from '#adapters/postgres/target/dead-letter-store.ts';
+import { readKeyLinks } from '#adapters/postgres/target/key-links.ts';
+import { isEventFault } from '#core/error-policy.ts';
+import { heldTableSlots, type KeyLink } from '#core/key-slots.ts';
+import type { Logger } from '#core/log.ts';
+import type { Lsn } from '#core/lsn.ts';
+import type { StoredManifest } from '#core/manifest.ts';
+import type { QuarantinePolicy } from '#core/quarantine.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import type { TableName } from '#core/table-name.ts';
+import { CarefulPart, SpanningFault, type Verdict } from './careful-part.ts';
+import type { DeadLetterWriter } from './dead-letter-writer.ts';
+import type { Cut } from './epoch-apply.ts';
+import type { ReadPart, StructureChanges } from './part-reader.ts';
+import { splitPart } from './part-units.ts';
+import type { SlotBook } from './slot-book.ts';
+
+export interface QuarantineOptions {
+  readonly policy: QuarantinePolicy;
+  readonly client: pg.ClientBase;
+  readonly store: DeadLetterStore;
+  readonly slots: SlotBook;
+  readonly writer: DeadLetterWriter;
+  /** The target's tables, for the foreign keys between them. */
+  readonly tables: () => Promise<readonly TableName[]>;
+  /** Sends what the topic has not got yet; after the commit. */
+  readonly relay: () => Promise<void>;
+  readonly status: ServiceStatus;
+  readonly logger: Logger;
+}
+
+/** A part in its place: the epoch's first part has nothing of it before. */
+export interface PartPlace extends StoredManifest {
+  readonly isFirst: boolean;
+  /** Nothing of the epoch comes after it. */
+  readonly isLast: boolean;
+}
+
+export type ApplyChanges = (groups: readonly StructureChanges[], cuts: readonly Cut[]) => Promise<void>;
+
+const COUNT_INTERVAL_MS = 2_000;
+
+/**
+ * Leaves out of an epoch what the target refuses, and what waits behind it, as dead letters in the same target transaction (invariants
+ * 2 and 3). An epoch is first applied as ever; only when that fails, or when it touches a key that is held, is it looked at closely.
+ */
+export class Quarantine {
+  readonly #options: QuarantineOptions;
+  /** The epoch in hand failed once as a whole. */
+  #isCareful = false;
+  /** Source transactions of the epoch in hand that are left out whole, though a part of them could be applied. */
+  readonly #condemned = new Map<Lsn, Verdict>();
+  /** A transaction that began in an earlier part of the epoch in hand. */
+  #spanning: Lsn | null = null;
+  #added = 0;
+  #countedAt = 0;
+
+  constructor(options: QuarantineOptions) {
+    this.#options = options;
+  }
+
+  /** True where the epoch is to be rolled back and taken again: the next time what failed is left out. */
+  takes(error: unknown): boolean {
+    this.#spanning = null;
+    this.#added = 0;
+    if (error instanceof SpanningFault) {
+      this.#condemned.set(error.commit, error.verdict);
+      return true;
+    }
+    if (this.#isCareful || this.#options.policy === 'stop' || !isEventFault(error)) return false;
+    this.#isCareful = true;
+    return true;
+  }
+
+  /** Returns what was applied. @throws as `apply`; SpanningFault, for `takes`. */
+  async applyPart(
+    place: PartPlace,
+    part: ReadPart,
+    cuts: readonly Cut[],
+    apply: ApplyChanges,
+  ): Promise<readonly StructureChanges[]> {
+    const { store, policy, slots } = this.#options;
+    if (place.isFirst) this.#spanning = null;
+    const [unusable] = part.unusable;
+    if (unusable !== undefined && (policy === 'stop' || (policy === 'transaction' && unusable.position === null)))
+      throw unusable.error;
+    if (!this.#isCareful && part.unusable.length === 0 && !(await store.isAnyHeld())) {
+      await apply(part.groups, cuts);
+      this.#noteSpanning(place, part);
+      return part.groups;
+    }
+    const links = await readKeyLinks(this.#options.client, await this.#options.tables());
+    const units = splitPart(part, cuts);
+    const needed = await slots.neededBy(units, links);
+    const held = await store.findHeld(needed);
+    if (!this.#isCareful && part.unusable.length === 0 && held.size === 0 && this.#condemned.size === 0) {
+      await apply(part.groups, cuts);
+      this.#noteSpanning(place, part);
+      return part.groups;
+    }
+    return this.#applyCarefully(place, part, { units, links, held, apply });
+  }
+
+  async #applyCarefully(
+    place: PartPlace,
+    part: ReadPart,
+    { units, links, held, apply }: CarefulWork,
+  ): Promise<readonly StructureChanges[]> {
+    const { client, policy, slots, writer } = this.#options;
+    for (const record of part.unusable)
+      if (record.position === null)
+        for (const slot of heldTableSlots(await slots.tableOf(record.structure), record.key, links))
+          held.set(slot, writer.idOf(record.topic, record.offset));
+    const run = new CarefulPart({
+      client,
+      policy: policy === 'row' ? 'row' : 'transaction',
+      part,
+      links,
+      held,
+      slots,
+      idOf: (topic, position) => writer.idOf(topic, position),
+      condemned: this.#condemned,
+      spanning: this.#spanning,
+      continues: place.isLast ? null : (units.at(-1)?.commit ?? null),
+      apply,
+    });
+    await run.apply(units);
+    this.#added += await writer.write(place, run.verdicts, part.unusable, links);
+    this.#noteSpanning(place, part);
+    return run.applied;
+  }
+
+  /** The epoch in hand is committed. */
+  async committed(now: number): Promise<void> {
+    const { status, logger, relay } = this.#options;
+    this.#isCareful = false;
+    this.#condemned.clear();
+    this.#spanning = null;
+    const added = this.#added;
+    this.#added = 0;
+    if (added > 0) {
+      logger.warn({ deadLetters: added }, `${added} events became dead letters: restage dlq list says why`);
+      await relay();
+    }
+    const isDue = added > 0 || (status.deadLetters > 0 && now - this.#countedAt > COUNT_INTERVAL_MS);
+    if (isDue) await this.#count(now);
+  }
+
+  /** Tables were loaded again, in the open transaction: what waited from before their snapshots is in the rows that came. */
+  async supersede(loads: ReadonlyMap<string, { readonly snapshot: Lsn | null }>): Promise<void> {
+    for (const [topic, { snapshot }] of loads)
+      if (snapshot !== null) await this.#options.store.supersede(topic, snapshot);
+  }
+
+  /** A life of the sink begins: an earlier one may have ended before it sent what it had made. */
+  async begin(now: number): Promise<void> {
+    await this.#options.relay();
+    await this.#count(now);
+  }
+
+  async #count(now: number): Promise<void> {
+    const { status, store } = this.#options;
+    const { waiting, heldKeys } = await store.counts();
+    status.deadLetters = waiting;
+    status.heldKeys = heldKeys;
+    this.#countedAt = now;
+  }
+
+  /** The part's last transaction may go on in the next one. */
+  #noteSpanning({ isLast }: PartPlace, { groups }: ReadPart): void {
+    if (isLast) {
+      this.#spanning = null;
+      return;
+    }
+    for (const { changes } of groups) {
+      const commit = changes.at(-1)?.position.commit ?? null;
+      if (commit !== null && (this.#spanning === null || commit > this.#spanning)) this.#spanning = commit;
+    }
+  }
+}
+
+interface CarefulWork {
+  readonly units: ReturnType<typeof splitPart>;
+  readonly links: readonly KeyLink[];
+  readonly held: Map<string, string>;
+  readonly apply: ApplyChanges;
+}
