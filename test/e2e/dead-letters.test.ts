@@ -133,7 +133,7 @@ test.each(['transaction', 'row'] as const)(
     await restage(0, 'verify', '--target', 'faulty');
     expect(await list()).toEqual([]);
   },
-  180_000,
+  300_000,
 );
 
 test('dropped: the row stays different, and what waited behind may be retried', async () => {
@@ -166,7 +166,7 @@ test('dropped: the row stays different, and what waited behind may be retried', 
   await dlq(0, 'drop', second?.id ?? '', '--yes');
   const verified = await runCli(['verify', '-c', config, '--target', 'faulty', '--json']);
   expect(JSON.parse(verified.stdout)).toMatchObject({ verdict: 'different' });
-});
+}, 180_000);
 
 let sink: CliProcess | null = null;
 
@@ -202,7 +202,7 @@ targets:
   startSink();
   const isDone = async ({ client }: TestDatabase): Promise<boolean> =>
     (await client.query('SELECT FROM restage.checkpoint WHERE load_done')).rowCount === 1;
-  await until(async () => (await isDone(faulty)) && (await isDone(sound)), { what: 'both loads', timeoutMs: 60_000 });
+  await until(async () => (await isDone(faulty)) && (await isDone(sound)), { what: 'both loads', timeoutMs: 90_000 });
 }
 
 async function killSinkAt(point: string, isFirst: boolean): Promise<void> {

@@ -1,9 +1,11 @@
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
 import { encodeHeaders } from '#core/record.ts';
 import { decodeBatches, firstBatchBytes } from './record-batch-decoder.ts';
 
+const MIB = 1024 * 1024;
 const WHERE = 'topic t, partition 0';
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array));
 const records = fc.array(
@@ -35,6 +37,18 @@ describe('decodeBatches', () => {
       }),
       { numRuns: 200 },
     );
+  });
+
+  it('never inflates a bomb: a quarter of a GiB from 260 kB', () => {
+    const bomb = Buffer.concat([
+      seal([plain('a'.repeat(2000))], true, 0n).subarray(0, 61),
+      gzipSync(Buffer.alloc(256 * MIB)),
+    ]);
+    bomb.writeInt32BE(bomb.length - 12, 8);
+    const before = process.memoryUsage().rss;
+    const [batch] = decodeBatches(bomb, WHERE);
+    expect(() => batch?.records()).toThrow(expect.objectContaining({ code: 'record_invalid', where: WHERE }));
+    expect(process.memoryUsage().rss - before).toBeLessThan(192 * MIB);
   });
 
   it('leaves out a batch that the fetch cut, wherever it cut it', () => {
