@@ -4,10 +4,11 @@ import { putRows, type PutResult } from '#adapters/postgres/target/put-rows.ts';
 import type { TargetState } from '#adapters/postgres/target/target-state.ts';
 import { badRecord, formatPlace } from '#core/debezium-source/bad-record.ts';
 import type { SourceChange } from '#core/debezium-source/row-change.ts';
+import { sqlStateOf } from '#core/error-policy.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Lsn } from '#core/lsn.ts';
 import { formatTable } from '#core/table-name.ts';
-import { codeOf, constraintError, isConstraint } from '../constraint-error.ts';
+import { refusalError } from '../refusal.ts';
 import type { SinkTable } from './table-book.ts';
 import type { TargetBatch, BatchStep } from './target-batch.ts';
 
@@ -22,6 +23,7 @@ export interface TargetWriterOptions {
 
 /** A row twice in one statement, or a value that a type refuses: the row by itself tells which (PostgreSQL: "Error Codes"). */
 const ROW_FAULT = /^(21000|22...|23...)$/;
+const CONSTRAINT_CLASS = '23';
 const NOT_SUPPORTED = '0A000';
 
 /** The target's transaction: rows, then the positions that they came from (invariant 2). */
@@ -85,7 +87,7 @@ export class TargetWriter {
     try {
       await this.#note(table, await putRows(client, table.target, changes));
     } catch (error) {
-      if (!ROW_FAULT.test(codeOf(error))) throw error;
+      if (!ROW_FAULT.test(sqlStateOf(error))) throw error;
       await client.query('ROLLBACK TO SAVEPOINT rows');
       for (const change of changes) await this.#putOne(table, change);
     }
@@ -97,12 +99,12 @@ export class TargetWriter {
       await this.#note(table, await putRows(this.#options.client, table.target, [change]));
     } catch (error) {
       const where = `table ${formatTable(table.form.table)}, ${formatPlace(change)}`;
-      if (isConstraint(error)) throw constraintError(error, where);
-      if (!ROW_FAULT.test(codeOf(error))) throw error;
+      if (sqlStateOf(error).startsWith(CONSTRAINT_CLASS)) throw refusalError(error, where);
+      if (!ROW_FAULT.test(sqlStateOf(error))) throw error;
       // The server's message names the type; it may hold the value as well (invariant 8).
       throw badRecord(
         change,
-        `a column of ${formatTable(table.form.table)} does not take its value (${codeOf(error)})`,
+        `a column of ${formatTable(table.form.table)} does not take its value (${sqlStateOf(error)})`,
       );
     }
   }
@@ -123,7 +125,7 @@ export class TargetWriter {
     try {
       await client.query(`TRUNCATE ${tables.map(({ target }) => target.only).join(', ')}`);
     } catch (error) {
-      if (codeOf(error) !== NOT_SUPPORTED) throw error;
+      if (sqlStateOf(error) !== NOT_SUPPORTED) throw error;
       await client.query('ROLLBACK TO SAVEPOINT rows');
       for (const { target } of tables) await client.query(`DELETE FROM ${target.only}`);
     }
