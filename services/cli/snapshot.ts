@@ -68,7 +68,7 @@ async function isConfirmed(cli: CliEnvironment): Promise<boolean> {
 }
 
 async function findTables(config: Config, names: readonly string[]): Promise<SizedTable[]> {
-  const [{ connectPg }, { readTables, selectTables }, { readTableSizes }] = await Promise.all([
+  const [{ connectPg }, { readChosenTables }, { readTableSizes }] = await Promise.all([
     import('#adapters/postgres/session.ts'),
     import('#adapters/postgres/catalog.ts'),
     import('#adapters/postgres/source/table-sizes.ts'),
@@ -79,7 +79,7 @@ async function findTables(config: Config, names: readonly string[]): Promise<Siz
     application: `restage ${config.name} cli`,
   });
   try {
-    const chosen = selectTables(await readTables(client, config.name), config.source.tables);
+    const chosen = await readChosenTables(client, config);
     const tables = names.map((name) => findTable(chosen, name));
     const sizes = await readTableSizes(client, tables);
     return tables.map(({ schema, table }) => ({

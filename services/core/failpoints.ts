@@ -39,6 +39,7 @@ const STEPS = [
   'producer.confirm',
   'producer.lateRequest',
   'producer.lateSlot',
+  'producer.latePublication',
   'transformer.topics',
   'transformer.open',
   'transformer.outputTopics',
@@ -71,6 +72,7 @@ const STEPS = [
   'sink.finishLoad',
   'sink.announce',
   'sink.shadow',
+  'sink.newTable',
   'sink.lateLoaded',
   'sink.exchange',
 ] as const;

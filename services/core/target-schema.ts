@@ -1,4 +1,5 @@
 import type { TableStructure } from '#core/structure.ts';
+import type { TableName } from '#core/table-name.ts';
 
 /**
  * How a target gets its tables, in the order of the initial load. Each step is journalled in the target: calling one again
@@ -14,4 +15,13 @@ export interface TargetSchema {
   postLoad(): Promise<void>;
   /** Foreign keys and triggers; once the applied position has passed the newest snapshot. */
   whenCaughtUp(): Promise<void>;
+  /** Whether a table that came later is made in the target; else somebody else has to. */
+  readonly makesTables: boolean;
+}
+
+/** A table that came after the load. */
+export interface LateTable {
+  readonly structure: TableStructure;
+  /** What it is a partition of at the source, and its bounds in SQL. */
+  readonly bounds?: { readonly parent: TableName; readonly sql: string };
 }

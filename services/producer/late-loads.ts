@@ -1,11 +1,16 @@
+import type { PartitionBounds } from '#adapters/postgres/source/partition-bounds.ts';
+import type { PartitionRecords } from '#core/epoch-writer.ts';
 import type { Manifest } from '#core/manifest.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { tableKey, type TableName } from '#core/table-name.ts';
 
 /** Tables that are to be loaded while the stream goes on, and the requests that this serves. */
 export interface Announcement {
   readonly tables: readonly TableStructure[];
   readonly requests: readonly string[];
+  /** Structures of tables that readers do not know yet. */
+  readonly data: readonly PartitionRecords[];
 }
 
 /**
@@ -17,6 +22,7 @@ export class LateLoads {
   readonly changed = new Notifier();
   readonly #onWanted: () => void;
   readonly #files = new Map<string, string | null>();
+  #bounds: ReadonlyMap<string, PartitionBounds> = new Map();
   #wanted: Announcement | null = null;
   #announced: Announcement | null = null;
 
@@ -49,6 +55,15 @@ export class LateLoads {
     const announced = this.#announced;
     this.#announced = null;
     return announced;
+  }
+
+  /** Of the tables that are partitions, by tableKey. */
+  noteBounds(bounds: ReadonlyMap<string, PartitionBounds>): void {
+    this.#bounds = bounds;
+  }
+
+  boundsOf(table: TableName): PartitionBounds | null {
+    return this.#bounds.get(tableKey(table)) ?? null;
   }
 
   /** The file of a table (pg_class.relfilenode) as its load found it. */

@@ -48,6 +48,14 @@ export class PartitionBook {
     return book;
   }
 
+  /** A table that is captured from now on, whatever partitions it has by then. */
+  async add(table: TableStructure): Promise<void> {
+    const root = (await readPartitions(this.#client, null)).get(tableKey(table));
+    if (root === undefined) return;
+    this.#leaves.set(root.oid, new Set(root.leaves.map(({ oid }) => oid)));
+    for (const { oid } of root.leaves) this.#roots.set(oid, root);
+  }
+
   /** The partitioned table that a relation's events belong to; null where it is an ordinary table. */
   async rootOf({ oid }: Pick<Relation, 'oid'>): Promise<Root | null> {
     const known = this.#roots.get(oid) ?? (await readRoot(this.#client, oid));

@@ -1,6 +1,7 @@
 import type pg from 'pg';
-import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { createConnectionPool, type ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
+import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { readDecidedManifest } from '#adapters/kafka/last-manifest.ts';
 import { requireReadyRegistry } from '#adapters/registry/converters.ts';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
@@ -13,10 +14,12 @@ import type { Config } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { schemasTopic } from '#core/topic-names.ts';
 import { isOwnSlot, requireOwnSlot } from './birth.ts';
 import { requirePartitions } from './partition-book.ts';
 import { requireIdentities, requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
 import { createSourceGround } from './source-ground.ts';
+import { WrittenStructures } from './written-structures.ts';
 
 export interface ReadySource {
   readonly tables: readonly TableStructure[];
@@ -65,9 +68,22 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
     await requireOwnWalsender(client, name, slot, `restage ${config.name} producer`);
     requireOwnSlot(name, slot, last);
     if (slot === null) await requireSlotRoom(client, name);
-    await requirePublishable(client, publication, tables);
+    await requirePublishable(client, publication, await withoutLate(pool, config.name, last, tables));
     return { tables, last, major: await majorOf(client) };
   } finally {
     await Promise.all([client.end(), replication?.end(), pool.close()]);
   }
+}
+
+/** Tables that came after the first plan need no publication to start: they are loaded once it has them. */
+async function withoutLate(
+  pool: ConnectionPool,
+  name: string,
+  last: Manifest | null,
+  tables: readonly TableStructure[],
+): Promise<readonly TableStructure[]> {
+  const topic = schemasTopic(name);
+  if ((last?.plan ?? null) === null || !(await pool.isThere(topic))) return tables;
+  const { topics } = new WrittenStructures((await readCompacted(pool, topic)).values());
+  return topics.size === 0 ? tables : tables.filter((table) => topics.has(table.topic));
 }

@@ -1,9 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { isChosen, readChosenTables } from '#adapters/postgres/catalog.ts';
-import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
+import { isChosen } from '#adapters/postgres/catalog.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
-import { READER_SETTINGS } from '#adapters/postgres/source/snapshot-reader.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { readSlot } from '#adapters/postgres/source/slot.ts';
 import { currentLsn, identifySource } from '#adapters/postgres/source/source-identity.ts';
@@ -13,9 +11,10 @@ import { hasDebezium } from '#core/config.ts';
 import { reactTo } from '#core/error-policy.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
+import { tableKey } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { ensureSlot, requireOwnSlot, type BornSlot } from './birth.ts';
+import { chooseTables } from './choose-tables.ts';
 import { capture } from './capture.ts';
 import { openDebezium } from './debezium-parts.ts';
 import { DebeziumStream } from './debezium-stream.ts';
@@ -23,20 +22,19 @@ import { ChangeAssembler, HEARTBEAT_PREFIX } from './change-assembler.ts';
 import type { LoadItem } from './load-item.ts';
 import { requireHeldSlot } from './held-slot.ts';
 import { LoadedTables } from '#core/debezium/loaded-tables.ts';
-import { loadTables, type LoaderOptions } from './loader.ts';
 import { LoadSnapshots } from './load-snapshots.ts';
 import { findAnnounced } from './find-announced.ts';
 import { LateLoads } from './late-loads.ts';
 import { ManifestBook } from './manifest-book.ts';
-import { PartitionBook, requirePartitions } from './partition-book.ts';
+import { PartitionBook } from './partition-book.ts';
 import type { ProducerParts } from './producer-parts.ts';
+import { ProducerLoads, watchNewTables } from './producer-loads.ts';
 import { Publisher } from './publisher.ts';
 import { RelationBook } from './relation-book.ts';
 import { keeperApplication, producerLease } from '#core/session-names.ts';
-import { serveLateLoads } from './serve-late-loads.ts';
-import { requireIdentities, requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
+import { requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
-import { findUnfinished, type UnfinishedLoad } from './unfinished-load.ts';
+import { findUnfinished } from './unfinished-load.ts';
 import { WrittenStructures } from './written-structures.ts';
 
 const PARTS_WAITING = 2;
@@ -71,7 +69,7 @@ class ProducerRun {
     const client = await this.#open(this.#parts.connect());
     await requireLogicalWal(client);
     await this.#parts.ground.open();
-    const wanted = await this.#choose(client);
+    const wanted = await chooseTables(this.#parts, client);
     await writer.open();
     const last = await writer.last();
     const replication = await this.#open(this.#parts.connectReplication());
@@ -80,37 +78,37 @@ class ProducerRun {
     await requireSameTimeline(replication, identity, last?.manifest ?? null);
     await this.#parts.ground.take(client, wanted);
     const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
+    const written = new WrittenStructures(await this.#parts.readStructures());
+    const announced = await findAnnounced(this.#parts.reader, manifests);
+    // Tables that came after the first plan are loaded late: until then nothing of them is captured.
+    const isPlanned = (manifests.last?.plan ?? null) !== null && written.topics.size > 0;
+    const isCaptured = (table: TableStructure): boolean =>
+      !isPlanned || written.topics.has(table.topic) || announced?.has(tableKey(table)) === true;
     failpoints.hit('producer.publication.before');
-    if (await ensurePublication(client, config.source.publication, wanted))
+    if (await ensurePublication(client, config.source.publication, wanted.filter(isCaptured)))
       logger.info({ publication: config.source.publication }, 'publication made');
     failpoints.hit('producer.publication.after');
     const born = await this.#ensureSlot(client, manifests);
     // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
-    const chosen = born === null ? wanted : await this.#choose(client);
-    const written = new WrittenStructures(await this.#parts.readStructures());
+    const chosen = (born === null ? wanted : await chooseTables(this.#parts, client)).filter(isCaptured);
     const debezium = await openDebezium(this.#parts, manifests);
     const loaded = new LoadedTables();
-    const announced = await findAnnounced(this.#parts.reader, manifests);
     const begun = announced === null ? chosen : chosen.filter((table) => announced.has(tableKey(table)));
     const unfinished = await findUnfinished(this.#parts.reader, manifests, begun, debezium === null ? null : loaded);
-    const isOver = (unfinished.fresh.length === 0 && unfinished.begun === null) || announced !== null;
-    const isLoaded = isOver && written.topics.size > 0;
-    const onUnknown = (table: TableName): void => this.#noteUnknown(table);
-    const captured = isLoaded ? chosen.filter(({ topic }) => written.topics.has(topic)) : chosen;
-    for (const table of chosen) if (!captured.includes(table)) onUnknown(table);
-    const topics = new Set(captured.map(({ topic }) => topic));
+    const topics = new Set(chosen.map(({ topic }) => topic));
+    const newTables = watchNewTables(this.#parts, client, topics);
     const isByRoot = config.source.partitions === 'roots';
-    const partitions = isByRoot ? await PartitionBook.open(client, captured, written) : null;
-    await this.#parts.ground.remember(client, captured);
+    const partitions = isByRoot ? await PartitionBook.open(client, chosen, written) : null;
+    await this.#parts.ground.remember(client, chosen);
     const book = new RelationBook({
       client,
       prefix: config.name,
       database: identity.database,
       version,
-      chosen: captured,
+      chosen,
       written,
       onUnknown: (table) => {
-        if (isChosen(table, config.source.tables)) onUnknown(table);
+        if (isChosen(table, config.source.tables)) newTables.hurry();
       },
       debezium: debezium?.source ?? null,
       partitions,
@@ -162,10 +160,21 @@ class ProducerRun {
     const either = AbortSignal.any([signal, ended.signal]);
     const snapshots = this.#openSnapshots(client);
     if (status.load.isDone) await snapshots.endAll();
-    const tools = { client, manifests, book, written, snapshots, queue: loadQueue, loaded, late, captured: topics };
+    const loads = new ProducerLoads(this.#parts, {
+      client,
+      manifests,
+      book,
+      written,
+      snapshots,
+      queue: loadQueue,
+      loaded,
+      late,
+      captured: topics,
+      newTables,
+    });
     const isFirst = !status.load.isDone && announced === null;
-    const load = isFirst ? this.#load(born, unfinished, tools, either) : Promise.resolve();
-    const serve = (): Promise<void> => this.#serveLate(announced === null ? null : unfinished, tools, either);
+    const load = isFirst ? loads.first(born, unfinished, either) : Promise.resolve();
+    const serve = (): Promise<void> => loads.serve(announced === null ? null : unfinished, either);
     const follow = (): Promise<void> =>
       capture(
         { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
@@ -187,17 +196,6 @@ class ProducerRun {
     }
   }
 
-  /** The chosen tables as the catalog has them now, their topics made. */
-  async #choose(client: pg.Client): Promise<TableStructure[]> {
-    const { config, ensureTopics } = this.#parts;
-    const found = await readChosenTables(client, config);
-    await requireIdentities(client, found);
-    if (config.source.partitions === 'roots') await requirePartitions(client, found);
-    const chosen = hasDebezium(config) ? await addColumnFacts(client, found) : found;
-    await ensureTopics(chosen);
-    return chosen;
-  }
-
   async #ensureSlot(client: pg.Client, book: ManifestBook): Promise<BornSlot | null> {
     const { config, writer, application, connectReplication, failpoints } = this.#parts;
     const { source } = config;
@@ -215,80 +213,6 @@ class ProducerRun {
     const snapshots = new LoadSnapshots({ ...tools, slot, application, lease });
     this.#closers.push(() => snapshots.close());
     return snapshots;
-  }
-
-  async #load(born: BornSlot | null, unfinished: UnfinishedLoad, tools: LoadTools, signal: AbortSignal): Promise<void> {
-    const first = born === null ? null : await tools.snapshots.ofBirth(born);
-    await loadTables(this.#loaderOptions(tools, signal), unfinished, tools.manifests.load, first);
-  }
-
-  #loaderOptions(tools: LoadTools, signal: AbortSignal): LoaderOptions {
-    const { config, status, logger, clock } = this.#parts;
-    const { client, book, late } = tools;
-    return {
-      ...tools,
-      connect: () => this.#parts.connect(READER_SETTINGS),
-      onResume: (figures) => Object.assign(status.load, figures),
-      book: {
-        database: book.database,
-        capture: async (structures, orderOf) => {
-          const captured = await book.capture(structures, orderOf);
-          for (const { structure, source } of captured) late.noteFile(structure.topic, source?.fileNode ?? null);
-          return captured;
-        },
-      },
-      refresh: (tables) => this.#refresh(client, tables),
-      schemasTopic: schemasTopic(config.name),
-      workers: config.source.snapshotWorkers,
-      partBytes: config.epoch.partBytes / 4,
-      logger,
-      clock,
-      signal,
-    };
-  }
-
-  /** As the source's catalog has them now; those that are gone are left out. */
-  async #refresh(client: pg.Client, tables: readonly TableName[]): Promise<TableStructure[]> {
-    const wanted = new Set(tables.map(tableKey));
-    return (await this.#choose(client)).filter((table) => wanted.has(tableKey(table)));
-  }
-
-  #serveLate(open: UnfinishedLoad | null, tools: LoadTools, signal: AbortSignal): Promise<void> {
-    const { snapshots: requests, failpoints, logger } = this.#parts;
-    const { client, late, manifests, captured } = tools;
-    return serveLateLoads(
-      {
-        late,
-        manifests,
-        requests,
-        choose: async () => (await this.#choose(client)).filter(({ topic }) => captured.has(topic)),
-        goOn: open === null ? null : () => loadTables(this.#loaderOptions(tools, signal), open, manifests.load, null),
-        load: (tables) => this.#loadLate(tables, tools, signal),
-        failpoints,
-        logger,
-      },
-      signal,
-    );
-  }
-
-  /** The structures are read after the snapshot was taken: a slot waits for running transactions, which may alter tables. */
-  async #loadLate(tables: readonly TableStructure[], tools: LoadTools, signal: AbortSignal): Promise<void> {
-    const { failpoints } = this.#parts;
-    const { client, manifests, snapshots, loaded } = tools;
-    failpoints.hit('producer.lateSlot.before');
-    const snapshot = await snapshots.take();
-    failpoints.hit('producer.lateSlot.after');
-    // Readers that know no manifests have rows of an earlier snapshot.
-    for (const { topic } of tables) loaded.noteRows(topic, 0, 1);
-    const fresh = await this.#refresh(client, tables);
-    await loadTables(this.#loaderOptions(tools, signal), { fresh, begun: null }, manifests.load, snapshot);
-  }
-
-  /** Nothing was loaded of it, so its changes alone would make no table: never silently. */
-  #noteUnknown(table: TableName): void {
-    const what = `${formatTable(table)} came after the load and is not captured`;
-    this.#parts.logger.warn({ table: formatTable(table) }, what);
-    this.#parts.status.detail = what;
   }
 
   /** Figures for status, and the heartbeat: an idle database's slot moves only when its WAL does. */
@@ -324,19 +248,6 @@ class ProducerRun {
     this.#closers.push(() => client.end());
     return client;
   }
-}
-
-interface LoadTools {
-  readonly client: pg.Client;
-  readonly manifests: ManifestBook;
-  readonly book: RelationBook;
-  readonly written: WrittenStructures;
-  readonly snapshots: LoadSnapshots;
-  readonly queue: BoundedQueue<LoadItem>;
-  readonly loaded: LoadedTables;
-  readonly late: LateLoads;
-  /** Topics of the tables whose changes are written. */
-  readonly captured: Set<string>;
 }
 
 async function emitHeartbeat(client: pg.Client): Promise<void> {

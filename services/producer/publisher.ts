@@ -78,7 +78,7 @@ export class Publisher {
     const requests = [...announcement.requests];
     await this.#write(
       book.draft('announce', { load: book.load + 1, tables, loaded: false, late: { at: null, requests } }),
-      [],
+      announcement.data,
     );
     late.noteAnnounced(announcement);
     status.load.isDone = false;
@@ -168,7 +168,9 @@ function loadDraft(book: ManifestBook, item: LoadItem, late: LateLoads): Manifes
   switch (item.kind) {
     case 'plan': {
       const tables = item.tables.map(({ structure, cut, rows, version }) => {
-        return { ...nameOf(structure), chunks: chunksIn(cut), rows, version, cut: cut.map(pieceOf) };
+        const bounds = late.boundsOf(structure);
+        const piece = { ...nameOf(structure), chunks: chunksIn(cut), rows, version, cut: cut.map(pieceOf) };
+        return bounds === null ? piece : { ...piece, bounds };
       });
       const kept = item.kept === null ? {} : { kept: item.kept };
       return book.draft('plan', {

@@ -28,7 +28,7 @@ export interface RelationBookOptions {
   readonly chosen: readonly TableStructure[];
   /** Tells the structures of the newest events in Kafka. */
   readonly written: WrittenStructures;
-  /** A table that nothing was loaded of has changes: they are left out. Called once a table. */
+  /** A table that is not captured has changes: they are left out. Called once a table. */
   readonly onUnknown: (table: TableName) => void;
   /** null: profile `lossless`. */
   readonly debezium: DebeziumSource | null;
@@ -92,9 +92,22 @@ export class RelationBook {
     if (root !== null) requireSameIdentity(relation, structure);
     const order = relation.columns.map((column) => column.name);
     const table = await this.#makeTable(structure, order, source, changes);
+    // Announced anew meanwhile: the newer message counts.
+    if (this.#relations.get(relation.oid) !== relation) return;
     const earlier = this.#tables.get(relation.oid);
     const isSame = earlier?.record.version === table.record.version;
     this.#tables.set(relation.oid, isSame ? { ...table, labels: earlier.labels } : table);
+  }
+
+  /** A table is captured from the next event on; the server announces a relation once, so it may have come before. */
+  async add(structure: TableStructure): Promise<void> {
+    this.#chosen.set(tableKey(structure), structure);
+    this.#unknown.delete(tableKey(structure));
+    await this.#options.partitions?.add(structure);
+    for (const [oid, table] of [...this.#tables]) {
+      const announced = table === null ? this.#relations.get(oid) : undefined;
+      if (announced !== undefined) await this.learn(announced);
+    }
   }
 
   hasNewLabel(relation: number, tuple: Tuple): boolean {

@@ -1,17 +1,23 @@
 import type { SnapshotGate } from '#core/control.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
+import { encodeHeaders } from '#core/record.ts';
+import { structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { TopicBatches } from '#core/topic-batches.ts';
 import { formatTable, tableKey } from '#core/table-name.ts';
 import type { Announcement, LateLoads } from './late-loads.ts';
 import type { ManifestBook } from './manifest-book.ts';
+import { uniteTables, type NewTables } from './new-tables.ts';
 
 export interface ServeOptions {
   readonly late: LateLoads;
   readonly manifests: ManifestBook;
   readonly requests: SnapshotGate;
-  /** The chosen tables that are captured, as the source's catalog has them now. */
+  /** The tables that are captured, as the source's catalog has them now. */
   readonly choose: () => Promise<readonly TableStructure[]>;
+  readonly newTables: Pick<NewTables, 'find'>;
+  readonly schemasTopic: string;
   /** Goes on with what an earlier life announced and did not end; null for nothing. */
   readonly goOn: (() => Promise<void>) | null;
   /** Takes a snapshot and queues plan, chunks and end of these tables. */
@@ -21,6 +27,7 @@ export interface ServeOptions {
 }
 
 const POLL_MS = 500;
+const NO_HEADERS = encodeHeaders([]);
 
 /**
  * Loads tables while the stream goes on, one announcement after another, until aborted. A request is cleared between its announcement
@@ -45,23 +52,35 @@ export async function serveLateLoads(options: ServeOptions, signal: AbortSignal)
   }
 }
 
-/** What is asked for now; null for nothing. A table that is not captured (any more) is said and left out. */
+/** What is asked for and what is new; null for nothing. */
 async function collect(options: ServeOptions): Promise<Announcement | null> {
+  const fresh = await options.newTables.find();
+  const { tables, ids } = await collectRequests(options);
+  const all = uniteTables(tables, fresh);
+  if (all.length === 0) return null;
+  const structures = new TopicBatches();
+  for (const record of fresh.map(structureRecord))
+    structures.append(options.schemasTopic, record.key, record.value, NO_HEADERS);
+  return { tables: all, requests: ids, data: structures.finish() };
+}
+
+/** A table that is not captured (any more) is said and left out. */
+async function collectRequests(options: ServeOptions): Promise<{ tables: TableStructure[]; ids: string[] }> {
   const { requests } = options.requests;
-  if (requests.length === 0) return null;
+  if (requests.length === 0) return { tables: [], ids: [] };
   const chosen = new Map((await options.choose()).map((structure) => [tableKey(structure), structure]));
-  const tables = new Map<string, TableStructure>();
+  const tables: TableStructure[] = [];
   const ids: string[] = [];
   for (const { id, tables: asked } of requests) {
     const found = asked.flatMap((name) => chosen.get(tableKey(name)) ?? []);
     const missing = asked.filter((name) => !chosen.has(tableKey(name)));
     if (missing.length > 0)
       options.logger.warn({ tables: missing.map(formatTable) }, 'tables of a request for a snapshot are not captured');
-    for (const structure of found) tables.set(tableKey(structure), structure);
+    tables.push(...found);
     if (found.length === 0) await options.requests.clear(id);
     else ids.push(id);
   }
-  return tables.size === 0 ? null : { tables: [...tables.values()], requests: ids };
+  return { tables, ids };
 }
 
 async function clearAll({ requests, failpoints }: ServeOptions, ids: readonly string[]): Promise<void> {

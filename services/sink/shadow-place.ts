@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { addTables } from '#adapters/postgres/target/add-tables.ts';
 import type { LateState } from '#adapters/postgres/target/late-state.ts';
 import { makeShadow, shadowOf } from '#adapters/postgres/target/shadow-table.ts';
 import type { TargetState } from '#adapters/postgres/target/target-state.ts';
@@ -7,12 +8,17 @@ import type { Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { ColumnChange } from '#core/structure-change.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
+import type { LateTable } from '#core/target-schema.ts';
 import type { LoadPlace } from './load-place.ts';
 
 export interface ShadowPlaceOptions {
   readonly pipeline: string;
   readonly state: TargetState;
   readonly late: LateState;
+  /** Whether tables that are not in the target are made there. */
+  readonly makesTables: boolean;
+  /** What would act on rows of these tables goes. */
+  readonly prepare: (tables: readonly TableStructure[]) => Promise<void>;
   /** Adds labels that the source's enums have, in a session of its own. */
   readonly addLabels: (table: TableStructure, changes: readonly ColumnChange[]) => Promise<void>;
   readonly failpoints: Failpoints;
@@ -26,8 +32,11 @@ export class ShadowPlace implements LoadPlace {
     this.#options = options;
   }
 
-  async plan(client: pg.ClientBase, { load }: Manifest, planned: readonly TableStructure[]): Promise<void> {
-    const { pipeline, state, late, addLabels, failpoints } = this.#options;
+  async plan(client: pg.ClientBase, manifest: Manifest, planned: readonly TableStructure[]): Promise<void> {
+    const { pipeline, state, late, prepare, addLabels, failpoints } = this.#options;
+    const { load } = manifest;
+    await this.#addNew(client, manifest, planned);
+    await prepare(planned);
     const known = await late.tables(client);
     const fresh = planned.filter(({ topic }) => (known.get(topic)?.load ?? 0) < load);
     for (const table of fresh) await addLabels(table, enumColumns(table));
@@ -40,6 +49,31 @@ export class ShadowPlace implements LoadPlace {
     failpoints.hit('sink.shadow.before');
     await client.query('COMMIT');
     failpoints.hit('sink.shadow.after');
+  }
+
+  /** Those of which nothing was ever loaded here. */
+  async #addNew(client: pg.ClientBase, { tables = [] }: Manifest, planned: readonly TableStructure[]): Promise<void> {
+    const { state, late, makesTables, failpoints } = this.#options;
+    const loads = await state.tableLoads(client);
+    const begun = await late.tables(client);
+    const added = planned.filter(({ topic }) => !loads.has(topic) && !begun.has(topic));
+    if (added.length === 0) return;
+    const boundsOf = new Map(tables.map(({ topic, bounds }) => [topic, bounds]));
+    const list = added.map((structure): LateTable => {
+      const bounds = boundsOf.get(structure.topic);
+      return bounds === undefined ? { structure } : { structure, bounds };
+    });
+    await client.query('BEGIN');
+    try {
+      await state.guard(client, 'UPDATE');
+      await addTables(client, list, makesTables);
+      failpoints.hit('sink.newTable.before');
+      await client.query('COMMIT');
+      failpoints.hit('sink.newTable.after');
+    } catch (error) {
+      await client.query('ROLLBACK').catch(() => undefined);
+      throw error;
+    }
   }
 
   async loadOf(client: pg.ClientBase, topic: string): Promise<number | null> {

@@ -153,6 +153,8 @@ function openLateLoad(parts: SinkParts, tools: StreamTools, readTables: () => Pr
     pipeline,
     state,
     late,
+    makesTables: parts.schema.makesTables,
+    prepare: (tables) => applyMode.prepare(client, tables, false),
     addLabels: (table, changes) => addLabels(parts, table, changes),
     failpoints,
   });

@@ -11,6 +11,7 @@ import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
 import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
+import { tableKey } from '#core/table-name.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import type { EventShaper } from './event-shaper.ts';
@@ -319,8 +320,12 @@ class TransformerRun {
   }
 
   /** Where its chunks end in the source's table is the producer's alone to know. */
-  #planned({ topic, chunks, rows }: NonNullable<Manifest['tables']>[number]): NonNullable<Manifest['tables']>[number] {
-    return { ...this.#nameOf(topic), chunks, rows };
+  /** The bounds of a partition are those of its table under its own name. */
+  #planned(table: NonNullable<Manifest['tables']>[number]): NonNullable<Manifest['tables']>[number] {
+    const { chunks, rows, bounds } = table;
+    const name = this.#nameOf(table.topic);
+    const isRenamed = tableKey(name) !== tableKey(table);
+    return { ...name, chunks, rows, ...(bounds === undefined || isRenamed ? {} : { bounds }) };
   }
 
   #nameOf(topic: string): { schema: string; table: string; topic: string } {

@@ -114,7 +114,7 @@ test(
       throw new Error(services.map((service) => service.lastWords()).join('\n'), { cause: error });
     }
   },
-  isLongRun() ? 1_800_000 : 300_000,
+  isLongRun() ? 1_800_000 : 420_000,
 );
 
 /** The first failure ends the other services too: they could wait for ever for what no longer comes. */

@@ -183,21 +183,6 @@ test('with the event trigger of check, rows computed anew under the same columns
   expect(await rowsOf(target, 'item')).toEqual(before);
 });
 
-test('a table that comes later is said to be left out, and the others go on', async () => {
-  await using pipeline = await open([15, 15], 'copy');
-  const { source, target, config } = pipeline;
-  const publication = `restage_${source.name}`;
-  await source.client.query(`CREATE PUBLICATION ${publication} FOR ALL TABLES`);
-  await using run = startCli(['run', '-c', config]);
-  await wait(config, run);
-  await execute(source, 'CREATE TABLE public.later (id int PRIMARY KEY); INSERT INTO public.later VALUES (1)');
-  await execute(source, 'DELETE FROM public.heap WHERE n = 1');
-  await wait(config, run);
-  await run.output(/public\.later came after the load and is not captured/);
-  expect(await rowsOf(target, 'heap')).toEqual(await rowsOf(source, 'heap'));
-  await stop(run);
-});
-
 async function execute(database: TestDatabase, sql: string): Promise<void> {
   await database.client.query(sql);
 }

@@ -92,6 +92,64 @@ test('killed at each step of a late load, producer and sink come back, the reque
   expect(await sink.drain()).toMatchObject({ code: 0 });
 }, 300_000);
 
+const NEW_SQL = `
+  CREATE TYPE public.colour AS ENUM ('red', 'blue');
+  CREATE TABLE public.later (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, paint public.colour, price numeric(8,2) NOT NULL UNIQUE);
+  INSERT INTO public.later (paint, price) SELECT 'red', n FROM generate_series(1, 2000) n;
+  CREATE TABLE public.event_2 PARTITION OF public.event FOR VALUES FROM (100) TO (200);
+  INSERT INTO public.event SELECT n, 'e' || n FROM generate_series(100, 150) n;
+`;
+
+test.each<[string, [15 | 18, 15 | 18], 'copy' | 'create', string]>([
+  ['raw topics, structure by pg_dump', [15, 15], 'copy', ''],
+  [
+    'through a transformer, structure as captured',
+    [18, 18],
+    'create',
+    'transform: { outputs: [{ name: main, rules: [{ table: public.later, columns: { rename: { price: cost } } }] }] }',
+  ],
+])(
+  'a new table and a new partition come while they change: %s',
+  async (_what, versions, schema, more) => {
+    const prepare = async ({ client }: { client: pg.Client }): Promise<void> => {
+      await client.query(SHOP_SQL);
+      await client.query(`CREATE TABLE public.event (id int PRIMARY KEY, what text) PARTITION BY RANGE (id);
+        CREATE TABLE public.event_1 PARTITION OF public.event FOR VALUES FROM (0) TO (100);
+        INSERT INTO public.event SELECT n, 'e' || n FROM generate_series(0, 99) n`);
+    };
+    await using pipeline = await openLatePipeline({ versions, schema, more, prepare });
+    const { source, target, config } = pipeline;
+    await using run = startCli(['run', '-c', config]);
+    await arrive(pipeline);
+    await using writers = startWriters(source.url, target.url);
+    await source.client.query(NEW_SQL);
+    for (let turn = 0; (await loadOf(pipeline, '.later')) === 0 && turn < 2_000; turn += 1) {
+      await source.client.query(`
+        UPDATE public.later SET paint = 'blue', price = price + 10000 WHERE id = ${1 + turn};
+        DELETE FROM public.later WHERE id = ${2000 - turn};
+        INSERT INTO public.later (paint, price) VALUES ('red', ${100_000 + turn});
+        UPDATE public.event SET what = 'turn ${turn}' WHERE id = ${turn % 150}`);
+    }
+    await loadedAfter(pipeline, '.event_2', 0);
+    expect(await writers.end()).toEqual({ torn: [], failed: [] });
+    await arrive(pipeline);
+    const renamed =
+      more === '' ? [] : [{ table: { schema: 'public', table: 'later' }, columns: new Map([['price', 'cost']]) }];
+    expect(await findDifferences(source.url, target.url, renamed)).toEqual([]);
+    expect(await keysOf(pipeline, 'public.later')).toEqual(['PRIMARY KEY (id)']);
+    if (schema === 'copy') expect(await keysOf(pipeline, 'public.event_2')).toEqual(['PRIMARY KEY (id)']);
+    await source.client.query(
+      `INSERT INTO public.later (paint, price) VALUES ('blue', -1); DELETE FROM public.event WHERE id = 101`,
+    );
+    await askSnapshot(pipeline, 'public.later');
+    await arrive(pipeline);
+    expect(await findDifferences(source.url, target.url, renamed)).toEqual([]);
+    run.kill('SIGTERM');
+    expect(await run.result()).toMatchObject({ code: 0 });
+  },
+  240_000,
+);
+
 /** Money between two tables, one of which is loaded again, rows that grow, keys that change; and a look at the target all the while. */
 function startWriters(sourceUrl: string, targetUrl: string): Writers {
   const stop = new AbortController();
@@ -156,4 +214,12 @@ async function leftovers({ source, target }: LatePipeline): Promise<unknown[]> {
   );
   const notes = await target.client.query('SELECT topic FROM restage.late_table');
   return [...slots.rows, ...shadows.rows, ...notes.rows];
+}
+
+async function keysOf({ target }: LatePipeline, table: string): Promise<string[]> {
+  const { rows } = await target.client.query<{ definition: string }>(
+    `SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conrelid = $1::regclass AND contype IN ('p', 'u') ORDER BY 1`,
+    [table],
+  );
+  return rows.map(({ definition }) => definition);
 }

@@ -19,7 +19,6 @@ import { until } from '../harness/until.ts';
 
 const PIPELINE = 'test';
 const SNAPSHOT = 100;
-
 let database: TestDatabase;
 let item: TableStructure;
 let tag: TableStructure;
@@ -362,6 +361,7 @@ async function storedThrough(): Promise<unknown> {
 
 function noted(schema: TargetSchema): TargetSchema {
   return {
+    makesTables: schema.makesTables,
     preData: (tables) => (calls.push('preData'), schema.preData(tables)),
     postLoad: () => (calls.push('postLoad'), schema.postLoad()),
     whenCaughtUp: () => (calls.push('whenCaughtUp'), schema.whenCaughtUp()),

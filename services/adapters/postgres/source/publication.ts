@@ -84,6 +84,26 @@ export interface PublicationGap {
   readonly fix: string;
 }
 
+/**
+ * Adds tables that came later to the publication, where the role may. Returns what then still keeps them from being captured, null for
+ * nothing.
+ */
+export async function coverTables(
+  client: pg.ClientBase,
+  name: string,
+  tables: readonly TableStructure[],
+): Promise<PublicationGap | null> {
+  const [gap = null] = await findPublicationGaps(client, name, tables);
+  if (gap === null || !gap.fix.includes(' ADD TABLE ')) return gap;
+  try {
+    await client.query(gap.fix);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === '42501')) throw error;
+    return gap;
+  }
+  return (await findPublicationGaps(client, name, tables))[0] ?? null;
+}
+
 interface PublishedTable extends TableName {
   /** A row filter, a list of columns: of PostgreSQL 15 and newer. */
   readonly filter: string | null;

@@ -31,6 +31,7 @@ const SCHEMA_ENTRY = /^\d+; 2615 \d+ SCHEMA - (.*) [^ ]+$/;
  * renamed and plain tables go the same way. The transaction ends with the journal's entry: a crash leaves all or nothing.
  */
 export class SchemaCopy implements TargetSchema {
+  readonly makesTables = true;
   readonly #options: SchemaCopyOptions;
   readonly #build: SchemaBuild;
 

@@ -25,6 +25,7 @@ const LONGEST_NAME = 63;
  * primary keys and unique indexes. Defaults, checks, foreign keys, functions and triggers are not in events, so not in the target.
  */
 export class SchemaCreate implements TargetSchema {
+  readonly makesTables = true;
   readonly #options: SchemaCreateOptions;
   readonly #build: SchemaBuild;
 
@@ -114,7 +115,7 @@ function generationSql({ generation }: ColumnStructure): string {
     : ` GENERATED ALWAYS AS (${generation.expression}) ${generation.kind.toUpperCase()}`;
 }
 
-async function createTable(client: pg.ClientBase, table: TableStructure): Promise<void> {
+export async function createTable(client: pg.ClientBase, table: TableStructure): Promise<void> {
   const columns = table.columns.map((column) => {
     const identity = {
       '': '',
@@ -142,7 +143,7 @@ async function createTable(client: pg.ClientBase, table: TableStructure): Promis
   }
 }
 
-function keySteps(table: TableStructure): BuildStep[] {
+export function keySteps(table: TableStructure): BuildStep[] {
   const name = { schema: table.schema, table: table.table };
   const isDeferrable = (key: readonly string[]): boolean =>
     table.deferrable?.some((other) => JSON.stringify(other) === JSON.stringify(key)) ?? false;

@@ -17,6 +17,7 @@ export interface SchemaRequireOptions {
  * takeAway takes for the time it must be away.
  */
 export class SchemaRequire implements TargetSchema {
+  readonly makesTables = false;
   readonly #options: SchemaRequireOptions;
   readonly #build: SchemaBuild;
 

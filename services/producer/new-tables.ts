@@ -1,0 +1,100 @@
+import type pg from 'pg';
+import { readCatalogMark } from '#adapters/postgres/source/partition-bounds.ts';
+import { coverTables, findPublicationGaps } from '#adapters/postgres/source/publication.ts';
+import type { Failpoints } from '#core/failpoints.ts';
+import type { Logger } from '#core/log.ts';
+import type { ServiceStatus } from '#core/status.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { formatTable, quoteTable, tableKey } from '#core/table-name.ts';
+
+export interface NewTablesOptions {
+  readonly client: pg.ClientBase;
+  readonly publication: string;
+  /** The tables that source.tables chooses, captured or not. */
+  readonly readChosen: () => Promise<readonly TableStructure[]>;
+  readonly isCaptured: (table: TableStructure) => boolean;
+  readonly status: ServiceStatus;
+  readonly logger: Logger;
+  readonly failpoints: Failpoints;
+  readonly clock: () => number;
+}
+
+const LOOK_INTERVAL_MS = 5_000;
+
+/**
+ * Tables that came after the load and that source.tables chooses: they are put into the publication where the role may, and then they are
+ * ready to be loaded. What stands in the way of one is said once, and looked at again.
+ */
+export class NewTables {
+  readonly #options: NewTablesOptions;
+  readonly #said = new Map<string, string>();
+  #mark = '';
+  #lookedAt = -LOOK_INTERVAL_MS;
+  #ready: readonly TableStructure[] = [];
+  #isWaiting = false;
+  #detail = '';
+
+  constructor(options: NewTablesOptions) {
+    this.#options = options;
+  }
+
+  /** The catalog is read when a table was made or dropped, or while one waits. */
+  async find(): Promise<readonly TableStructure[]> {
+    const { client, isCaptured, readChosen, clock } = this.#options;
+    this.#ready = this.#ready.filter((table) => !isCaptured(table));
+    if (clock() - this.#lookedAt < LOOK_INTERVAL_MS) return this.#ready;
+    this.#lookedAt = clock();
+    const mark = await readCatalogMark(client);
+    if (mark === this.#mark && !this.#isWaiting) return this.#ready;
+    this.#mark = mark;
+    const found = (await readChosen()).filter((table) => !isCaptured(table));
+    const ready: TableStructure[] = [];
+    for (const table of found) if (await this.#isReady(table)) ready.push(table);
+    this.#isWaiting = ready.length < found.length;
+    this.#ready = ready;
+    this.#show(found);
+    return ready;
+  }
+
+  /** Something was heard of a table that is not captured. */
+  hurry(): void {
+    this.#mark = '';
+    this.#lookedAt = -LOOK_INTERVAL_MS;
+  }
+
+  /** One after another: what one lacks is not in the way of the next. */
+  async #isReady(table: TableStructure): Promise<boolean> {
+    const { client, publication, failpoints } = this.#options;
+    const name = formatTable(table);
+    const isCovered = (await findPublicationGaps(client, publication, [table])).length === 0;
+    if (table.identity.kind === 'nothing' && !isCovered) {
+      // Published, its own server would refuse UPDATE and DELETE: nothing that a reader may bring about.
+      this.#said.set(name, `no replica identity: ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY FULL;`);
+      return false;
+    }
+    failpoints.hit('producer.latePublication.before');
+    const gap = isCovered ? null : await coverTables(client, publication, [table]);
+    failpoints.hit('producer.latePublication.after');
+    if (gap === null) this.#said.delete(name);
+    else this.#said.set(name, `the publication ${gap.what} it; as its owner: ${gap.fix}`);
+    return gap === null;
+  }
+
+  /** Never silently: its changes alone would make no table. */
+  #show(found: readonly TableStructure[]): void {
+    const { status, logger } = this.#options;
+    const keys = new Set(found.map(formatTable));
+    for (const name of this.#said.keys()) if (!keys.has(name)) this.#said.delete(name);
+    const detail = [...this.#said]
+      .map(([name, why]) => `${name} came after the load and waits to be loaded: ${why}`)
+      .join('; ');
+    if (detail !== '' && detail !== this.#detail) logger.warn(detail);
+    if (status.detail === this.#detail || detail !== '') status.detail = detail;
+    this.#detail = detail;
+  }
+}
+
+/** By tableKey, the first of each. */
+export function uniteTables(...lists: readonly (readonly TableStructure[])[]): TableStructure[] {
+  return [...new Map(lists.flat().map((table) => [tableKey(table), table])).values()];
+}

@@ -1,0 +1,151 @@
+import type pg from 'pg';
+import { readChosenTables } from '#adapters/postgres/catalog.ts';
+import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
+import { readPartitionBounds } from '#adapters/postgres/source/partition-bounds.ts';
+import { READER_SETTINGS } from '#adapters/postgres/source/snapshot-reader.ts';
+import type { BoundedQueue } from '#core/bounded-queue.ts';
+import { hasDebezium } from '#core/config.ts';
+import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { tableKey, type TableName } from '#core/table-name.ts';
+import { schemasTopic } from '#core/topic-names.ts';
+import type { BornSlot } from './birth.ts';
+import { chooseTables } from './choose-tables.ts';
+import type { LateLoads } from './late-loads.ts';
+import type { LoadItem } from './load-item.ts';
+import type { LoadSnapshots } from './load-snapshots.ts';
+import { loadTables, type LoaderOptions } from './loader.ts';
+import type { ManifestBook } from './manifest-book.ts';
+import { NewTables } from './new-tables.ts';
+import type { ProducerParts } from './producer-parts.ts';
+import type { RelationBook } from './relation-book.ts';
+import { serveLateLoads } from './serve-late-loads.ts';
+import type { UnfinishedLoad } from './unfinished-load.ts';
+import type { WrittenStructures } from './written-structures.ts';
+
+export interface LoadTools {
+  readonly client: pg.Client;
+  readonly manifests: ManifestBook;
+  readonly book: RelationBook;
+  readonly written: WrittenStructures;
+  readonly snapshots: LoadSnapshots;
+  readonly queue: BoundedQueue<LoadItem>;
+  readonly loaded: LoadedTables;
+  readonly late: LateLoads;
+  /** Topics of the tables whose changes are written. */
+  readonly captured: Set<string>;
+  readonly newTables: NewTables;
+}
+
+/** The loads of one attempt: the first one, then those that come while the stream goes on. */
+export class ProducerLoads {
+  readonly #parts: ProducerParts;
+  readonly #tools: LoadTools;
+
+  constructor(parts: ProducerParts, tools: LoadTools) {
+    this.#parts = parts;
+    this.#tools = tools;
+  }
+
+  /** The initial load, or what an earlier life left of it. */
+  async first(born: BornSlot | null, unfinished: UnfinishedLoad, signal: AbortSignal): Promise<void> {
+    const { snapshots, manifests } = this.#tools;
+    const first = born === null ? null : await snapshots.ofBirth(born);
+    await loadTables(this.#loaderOptions(signal), unfinished, manifests.load, first);
+  }
+
+  #loaderOptions(signal: AbortSignal): LoaderOptions {
+    const { config, status, logger, clock } = this.#parts;
+    const { client, book, late } = this.#tools;
+    return {
+      ...this.#tools,
+      connect: () => this.#parts.connect(READER_SETTINGS),
+      onResume: (figures) => Object.assign(status.load, figures),
+      book: {
+        database: book.database,
+        capture: async (structures, orderOf) => {
+          const captured = await book.capture(structures, orderOf);
+          for (const { structure, source } of captured) late.noteFile(structure.topic, source?.fileNode ?? null);
+          return captured;
+        },
+      },
+      refresh: (tables) => this.#refresh(client, tables),
+      schemasTopic: schemasTopic(config.name),
+      workers: config.source.snapshotWorkers,
+      partBytes: config.epoch.partBytes / 4,
+      logger,
+      clock,
+      signal,
+    };
+  }
+
+  /** As the source's catalog has them now; those that are gone are left out. */
+  async #refresh(client: pg.Client, tables: readonly TableName[]): Promise<TableStructure[]> {
+    const wanted = new Set(tables.map(tableKey));
+    return chooseTables(this.#parts, client, (table) => wanted.has(tableKey(table)));
+  }
+
+  /** Loads while the stream goes on, until aborted; first what an earlier life announced and did not end. */
+  serve(open: UnfinishedLoad | null, signal: AbortSignal): Promise<void> {
+    const { config, snapshots: requests, failpoints, logger } = this.#parts;
+    const { client, late, manifests, captured, newTables } = this.#tools;
+    return serveLateLoads(
+      {
+        late,
+        manifests,
+        requests,
+        choose: () => chooseTables(this.#parts, client, ({ topic }) => captured.has(topic)),
+        newTables,
+        schemasTopic: schemasTopic(config.name),
+        goOn: open === null ? null : () => this.#goOnLate(open, signal),
+        load: (tables) => this.#loadLate(tables, signal),
+        failpoints,
+        logger,
+      },
+      signal,
+    );
+  }
+
+  async #goOnLate(open: UnfinishedLoad, signal: AbortSignal): Promise<void> {
+    const { late, client, manifests } = this.#tools;
+    late.noteBounds(await readPartitionBounds(client, open.fresh));
+    await loadTables(this.#loaderOptions(signal), open, manifests.load, null);
+  }
+
+  /** The structures are read after the snapshot was taken: a slot waits for running transactions, which may alter tables. */
+  async #loadLate(tables: readonly TableStructure[], signal: AbortSignal): Promise<void> {
+    const { failpoints } = this.#parts;
+    const { client, manifests, snapshots, loaded, book, late, captured } = this.#tools;
+    // Readers that know no manifests have rows of an earlier snapshot.
+    for (const { topic } of tables) if (captured.has(topic)) loaded.noteRows(topic, 0, 1);
+    // Every change from the snapshot on must be captured, so the table is before there is one.
+    for (const table of tables) if (!captured.has(table.topic)) await book.add(table);
+    for (const { topic } of tables) captured.add(topic);
+    failpoints.hit('producer.lateSlot.before');
+    const snapshot = await snapshots.take();
+    failpoints.hit('producer.lateSlot.after');
+    const fresh = await this.#refresh(client, tables);
+    late.noteBounds(await readPartitionBounds(client, fresh));
+    await loadTables(this.#loaderOptions(signal), { fresh, begun: null }, manifests.load, snapshot);
+  }
+}
+
+/** Looks for tables that came later; `captured`: topics of those that are captured. */
+export function watchNewTables(parts: ProducerParts, client: pg.Client, captured: ReadonlySet<string>): NewTables {
+  const { config, ensureTopics, status, logger, failpoints, clock } = parts;
+  return new NewTables({
+    client,
+    publication: config.source.publication,
+    readChosen: async () => {
+      const chosen = await readChosenTables(client, config);
+      const fresh = chosen.filter(({ topic }) => !captured.has(topic));
+      await ensureTopics(fresh);
+      return hasDebezium(config) ? addColumnFacts(client, fresh) : fresh;
+    },
+    isCaptured: ({ topic }) => captured.has(topic),
+    status,
+    logger,
+    failpoints,
+    clock,
+  });
+}
