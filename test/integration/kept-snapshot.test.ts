@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { isStillKept, keepSnapshot } from '#adapters/postgres/source/kept-snapshot.ts';
 import { Infrastructure } from '#infra/infrastructure.ts';
@@ -33,6 +33,9 @@ let folder: string;
 let sourceUrl: string;
 let config: string;
 let name: string;
+
+/** Many starts of services, each of which may wait for a lease. */
+vi.setConfig({ testTimeout: 240_000 });
 
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'restage-kept-'));
