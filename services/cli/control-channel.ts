@@ -11,6 +11,7 @@ import {
   STATUS_INTERVAL_MS,
   STATUS_STALE_MS,
   statusKey,
+  stopKey,
   type DesiredState,
   type PauseGate,
   type StatusRecord,
@@ -41,6 +42,8 @@ export interface ControlChannelOptions {
   /** Base URL of the service's HTTP endpoints; '' for none. */
   readonly address: string;
   readonly logger: Logger;
+  /** Somebody tells the services of this pipeline to drain and end. */
+  readonly onStop: () => void;
 }
 
 /**
@@ -148,7 +151,8 @@ export class ControlChannel implements PauseGate {
     for await (const records of follow(this.#options.pool, this.#topic, this.#next, this.#closing.signal)) {
       for (const record of records) {
         const key = record.key?.toString('utf8');
-        if (key === this.#key) this.#obey(record.value);
+        if (key === stopKey()) this.#options.onStop();
+        else if (key === this.#key) this.#obey(record.value);
         else if (key === this.#statusKey) this.#noteOther(record.value);
         else if (key !== undefined && key === this.#holdKey) this.hold.take(record.value);
         else if (key?.startsWith(SNAPSHOT_PREFIX) === true) this.snapshots.take(key, record.value);

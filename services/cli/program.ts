@@ -15,6 +15,7 @@ import { registerSequences } from './sequences.ts';
 import { registerSink } from './sink.ts';
 import { registerSnapshot } from './snapshot.ts';
 import { registerStatus } from './status.ts';
+import { registerTeardown } from './teardown.ts';
 import { registerTransformer } from './transformer.ts';
 import { registerVerify } from './verify.ts';
 import { registerWait } from './wait.ts';
@@ -34,6 +35,7 @@ const COMMANDS = [
   registerSchema,
   registerSequences,
   registerDlq,
+  registerTeardown,
   registerDev,
   registerDemo,
   registerKeeper,

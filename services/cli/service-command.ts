@@ -39,7 +39,8 @@ export async function runService(
   await preflight();
   const pool = openControlPool(config, logger);
   const failure = new AbortController();
-  const signal = AbortSignal.any([cli.signal, failure.signal]);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([cli.signal, failure.signal, stop.signal]);
   const disarm = forceExitAfterDrain(signal, logger);
   try {
     const statuses = loops.map((loop) => newStatus(loop.service, loop.instance));
@@ -60,6 +61,7 @@ export async function runService(
             logger: logger.child({ service: loop.service, instance: loop.instance }),
             signal,
             failpoints,
+            onStop: () => stop.abort(),
           };
           const code = await runLoop(
             config.name,
@@ -87,11 +89,12 @@ interface LoopTools {
   readonly logger: Logger;
   readonly signal: AbortSignal;
   readonly failpoints: Failpoints;
+  readonly onStop: () => void;
 }
 
 async function runLoop(name: string, loop: ServiceLoop, status: ServiceStatus, tools: LoopTools): Promise<ExitCode> {
-  const { pool, address, logger, signal, failpoints } = tools;
-  const channel = new ControlChannel({ name, pool, status, address, logger });
+  const { pool, address, logger, signal, failpoints, onStop } = tools;
+  const channel = new ControlChannel({ name, pool, status, address, logger, onStop });
   try {
     await channel.open();
     logger.info({ address }, 'started');

@@ -121,3 +121,8 @@ export function statusKey(service: ServiceStatus['service'], instance: string): 
 export function desiredKey(service: ServiceStatus['service'], instance: string): string {
   return `desired/${service}/${instance}`;
 }
+
+/** Tells every service that hears it to drain and end. It is obeyed when it comes, not when it is found by a later start. */
+export function stopKey(): string {
+  return 'stop';
+}

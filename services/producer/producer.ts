@@ -85,7 +85,7 @@ class ProducerRun {
     const isCaptured = (table: TableStructure): boolean =>
       !isPlanned || written.topics.has(table.topic) || announced?.has(tableKey(table)) === true;
     failpoints.hit('producer.publication.before');
-    if (await ensurePublication(client, config.source.publication, wanted.filter(isCaptured)))
+    if (await ensurePublication(client, config.source.publication, wanted.filter(isCaptured), config.name))
       logger.info({ publication: config.source.publication }, 'publication made');
     failpoints.hit('producer.publication.after');
     const born = await this.#ensureSlot(client, manifests);

@@ -104,7 +104,7 @@ export class RelationBook {
     this.#chosen.set(tableKey(structure), structure);
     this.#unknown.delete(tableKey(structure));
     await this.#options.partitions?.add(structure);
-    for (const [oid, table] of [...this.#tables]) {
+    for (const [oid, table] of this.#tables) {
       const announced = table === null ? this.#relations.get(oid) : undefined;
       if (announced !== undefined) await this.learn(announced);
     }

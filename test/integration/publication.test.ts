@@ -20,7 +20,7 @@ test.each([
   await using database = await createDatabase(15, 'publication');
   await database.client.query(TABLES_SQL);
   await database.client.query(`CREATE PUBLICATION given ${definition}`);
-  const ensured = ensurePublication(database.client, 'given', await readTables(database.client, 'p'));
+  const ensured = ensurePublication(database.client, 'given', await readTables(database.client, 'p'), 'p');
   if (problem === null) await expect(ensured).resolves.toBe(false);
   else await expect(ensured).rejects.toThrow(problem);
 });
@@ -30,9 +30,11 @@ test('the source takes UPDATE and DELETE of generated columns in the old row, or
   await database.client.query(TABLES_SQL);
   const tables = await readTables(database.client, 'p');
   await database.client.query('CREATE PUBLICATION given FOR TABLE public.plain, public.leaf');
-  await expect(ensurePublication(database.client, 'given', tables)).rejects.toThrow('refuse UPDATE and DELETE of 1');
+  await expect(ensurePublication(database.client, 'given', tables, 'p')).rejects.toThrow(
+    'refuse UPDATE and DELETE of 1',
+  );
   await database.client.query('DROP PUBLICATION given; INSERT INTO public.plain VALUES (1), (2)');
-  await expect(ensurePublication(database.client, 'given', tables)).resolves.toBe(true);
+  await expect(ensurePublication(database.client, 'given', tables, 'p')).resolves.toBe(true);
   const changed = await database.client.query('UPDATE public.plain SET t = $1', ['new']);
   expect(changed.rowCount).toBe(2);
 });

@@ -19,8 +19,25 @@ export async function requireRegistry(url: string): Promise<void> {
   await askRegistry(url, 'subjects', 'its list of subjects', null);
 }
 
+/** Subjects by name. @throws RestageError registry_unreachable, registry_refused. */
+export async function listSubjects(url: string): Promise<string[]> {
+  const body = await askRegistry(url, 'subjects', 'its list of subjects', null);
+  return Array.isArray(body) ? body.map(String) : [];
+}
+
+/** All versions of a subject, as far as the registry lets them go (DELETE /subjects/:subject). */
+export async function deleteSubject(url: string, subject: string): Promise<void> {
+  await askRegistry(url, `subjects/${encodeURIComponent(subject)}`, `subject ${subject}`, null, 'DELETE');
+}
+
 /** A question, or with a schema an order. */
-export async function askRegistry(url: string, path: string, what: string, schema: string | null): Promise<unknown> {
+export async function askRegistry(
+  url: string,
+  path: string,
+  what: string,
+  schema: string | null,
+  method = schema === null ? 'GET' : 'POST',
+): Promise<unknown> {
   const { origin, pathname, username, password } = new URL(url);
   const base = `${origin}${pathname.replace(/\/$/, '')}`;
   const where = `${base}, ${what}`;
@@ -29,7 +46,7 @@ export async function askRegistry(url: string, path: string, what: string, schem
     'content-type': CONTENT_TYPE,
     ...(username === '' ? {} : { authorization: `Basic ${Buffer.from(user).toString('base64')}` }),
   };
-  const order = schema === null ? {} : { method: 'POST', body: JSON.stringify({ schema }) };
+  const order = { method, ...(schema === null ? {} : { body: JSON.stringify({ schema }) }) };
   let response: Response;
   try {
     response = await fetch(`${base}/${path}`, { headers, ...order, signal: AbortSignal.timeout(TIMEOUT_MS) });

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
+import { formatTable, quoteIdentifier, quoteLiteral, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 import { readPartitions } from './partitions.ts';
 
 /** The statement an owner runs where Restage's role may not. */
@@ -19,6 +19,7 @@ export async function ensurePublication(
   client: pg.ClientBase,
   name: string,
   tables: readonly TableStructure[],
+  pipeline: string,
 ): Promise<boolean> {
   const exists = (await client.query('SELECT FROM pg_publication WHERE pubname = $1', [name])).rowCount === 1;
   if (exists) {
@@ -27,13 +28,31 @@ export async function ensurePublication(
   }
   const sql = await publicationSqlFor(client, name, tables);
   try {
-    await client.query(sql);
+    // One transaction: what is made says by whom.
+    await client.query(
+      `${sql}; COMMENT ON PUBLICATION ${quoteIdentifier(name)} IS ${quoteLiteral(makersNote(pipeline))}`,
+    );
     return true;
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? cause.code : '';
     if (code !== '42501') throw cause;
     throw notMade(name, sql, cause);
   }
+}
+
+/** Whether Restage made it for this pipeline; null where there is none of this name. */
+export async function isOwnPublication(client: pg.ClientBase, name: string, pipeline: string): Promise<boolean | null> {
+  const [row] = (
+    await client.query<{ note: string | null }>(
+      `SELECT obj_description(oid, 'pg_publication') AS note FROM pg_publication WHERE pubname = $1`,
+      [name],
+    )
+  ).rows;
+  return row === undefined ? null : row.note === makersNote(pipeline);
+}
+
+function makersNote(pipeline: string): string {
+  return `made by Restage for pipeline ${pipeline}`;
 }
 
 /**

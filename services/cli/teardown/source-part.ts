@@ -1,0 +1,101 @@
+import type pg from 'pg';
+import { connectPg } from '#adapters/postgres/session.ts';
+import { isOwnPublication } from '#adapters/postgres/source/publication.ts';
+import { REWRITE_PREFIX, REWRITE_TRIGGER_NAME } from '#adapters/postgres/source/rewrite-trigger.ts';
+import { dropSlot, readSlot } from '#adapters/postgres/source/slot.ts';
+import type { Config } from '#core/config.ts';
+import { RestageError } from '#core/errors.ts';
+import { keeperApplication } from '#core/session-names.ts';
+import { quoteIdentifier } from '#core/table-name.ts';
+import type { Kept, Part, Piece } from './piece.ts';
+
+const PLACE = 'source';
+const SESSIONS_SQL = `SELECT pid, application_name AS name FROM pg_stat_activity
+  WHERE datname = current_database() AND pid <> pg_backend_pid() AND (application_name = $1 OR application_name = $2)`;
+
+/** Slot, publication, keepers' sessions and the event trigger of a pipeline's source. */
+export async function openSourcePart(config: Config): Promise<Part> {
+  const { url, slot, publication } = config.source;
+  const application = `restage ${config.name} teardown`;
+  const client = await connectPg({ url, purpose: 'source', application });
+  const kept: Kept[] = [];
+  const pieces = [
+    ...(await findKeepers(client, config)),
+    ...(await findSlot(client, slot, kept)),
+    ...(await findPublication(client, config.name, publication, kept)),
+    ...(await findTrigger(client, slot, kept)),
+  ];
+  const producer = `restage ${config.name} producer`;
+  const sessions = await client.query<{ name: string }>(SESSIONS_SQL, [producer, `${producer} lease`]);
+  const active = sessions.rows.length > 0 ? ['producer'] : [];
+  return { pieces, kept, active, close: () => client.end() };
+}
+
+async function findKeepers(client: pg.Client, { name }: Config): Promise<Piece[]> {
+  const keeper = keeperApplication(name);
+  const { rows } = await client.query<{ pid: number }>(SESSIONS_SQL, [keeper, keeper]);
+  return rows.map(({ pid }) => ({
+    kind: 'session',
+    name: `${keeper}, process ${pid}`,
+    place: PLACE,
+    remove: async () => void (await client.query('SELECT pg_terminate_backend($1, 10000)', [pid])),
+  }));
+}
+
+async function findSlot(client: pg.Client, name: string, kept: Kept[]): Promise<Piece[]> {
+  const slot = await readSlot(client, name);
+  if (slot === null) return [];
+  const [row] = (await client.query<{ database: string }>('SELECT current_database()::text AS database')).rows;
+  if (slot.plugin !== 'pgoutput' || slot.database !== row?.database) {
+    kept.push({ kind: 'slot', name, place: PLACE, why: 'it is of another plug-in or database, so not ours' });
+    return [];
+  }
+  return [{ kind: 'slot', name, place: PLACE, remove: () => dropSlot(client, name) }];
+}
+
+async function findPublication(client: pg.Client, pipeline: string, name: string, kept: Kept[]): Promise<Piece[]> {
+  const isOwn = await isOwnPublication(client, name, pipeline);
+  if (isOwn === null) return [];
+  if (!isOwn) {
+    const why = `Restage did not make it; as its owner: DROP PUBLICATION ${quoteIdentifier(name)};`;
+    kept.push({ kind: 'publication', name, place: PLACE, why });
+    return [];
+  }
+  const remove = async (): Promise<void> => {
+    await client.query(`DROP PUBLICATION IF EXISTS ${quoteIdentifier(name)}`);
+  };
+  return [{ kind: 'publication', name, place: PLACE, remove }];
+}
+
+/** It serves every pipeline of its database: the last one takes it along, where the role may. */
+async function findTrigger(client: pg.Client, slot: string, kept: Kept[]): Promise<Piece[]> {
+  const found = await client.query<{ schema: string; may_drop: boolean; others: string }>(
+    `SELECT n.nspname AS schema, pg_has_role(e.evtowner, 'usage') AS may_drop,
+            (SELECT count(*) FROM pg_replication_slots
+              WHERE database = current_database() AND plugin = 'pgoutput' AND NOT temporary AND slot_name <> $2)::text AS others
+       FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+      WHERE e.evtname = $1 AND p.proname = $1 AND p.prosrc LIKE '%' || $3 || '%'`,
+    [REWRITE_TRIGGER_NAME, slot, REWRITE_PREFIX],
+  );
+  const [row] = found.rows;
+  if (row === undefined) return [];
+  const sql = `DROP EVENT TRIGGER IF EXISTS ${REWRITE_TRIGGER_NAME}; DROP FUNCTION IF EXISTS ${quoteIdentifier(row.schema)}.${REWRITE_TRIGGER_NAME}()`;
+  const piece = { kind: 'event trigger', name: REWRITE_TRIGGER_NAME, place: PLACE };
+  if (row.others !== '0') {
+    kept.push({ ...piece, why: `other slots of this database may need it; when none does: ${sql};` });
+    return [];
+  }
+  if (!row.may_drop) {
+    kept.push({ ...piece, why: `the role does not own it; as its owner: ${sql};` });
+    return [];
+  }
+  return [{ ...piece, remove: async () => void (await client.query(sql)) }];
+}
+
+/** @throws RestageError usage: a slot is not dropped under a producer. */
+export function requireNobodyActive(active: readonly string[]): void {
+  if (active.length === 0) return;
+  throw new RestageError('usage', `the pipeline is at work: ${active.join(', ')}`, {
+    fix: 'stop it first, or let teardown do it: --force',
+  });
+}
