@@ -29,6 +29,11 @@ export class BoundedQueue<T> {
     this.#onItem();
   }
 
+  /** The next to be taken. */
+  get first(): T | undefined {
+    return this.#items[0];
+  }
+
   take(): T | undefined {
     const item = this.#items.shift();
     this.#release();

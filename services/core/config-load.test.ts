@@ -36,6 +36,7 @@ test('a small configuration gets every default', () => {
       partitions: 'leaves',
       snapshotWorkers: 2,
       heartbeatMs: 10_000,
+      onRewrite: 'snapshot',
       keepSnapshotMinutes: 10,
       profile: null,
     },

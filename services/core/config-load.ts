@@ -40,6 +40,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       slot: reader.get('source.slot') ?? ownName,
       snapshotWorkers: reader.get('source.snapshotWorkers'),
       heartbeatMs: reader.get('source.heartbeatMs'),
+      onRewrite: reader.get('source.onRewrite'),
       keepSnapshotMinutes: reader.get('source.keepSnapshotMinutes'),
       profile: raw,
       ...(theirs === null ? {} : { debezium: theirs }),

@@ -40,6 +40,7 @@ export interface SourceConfig {
   readonly slot: string;
   readonly snapshotWorkers: number;
   readonly heartbeatMs: number;
+  readonly onRewrite: 'stop' | 'snapshot';
   /** How long the load's snapshot is kept while no producer runs; 0: it ends with the producer. */
   readonly keepSnapshotMinutes: number;
   /** Of the raw topics. Absent is null. */

@@ -170,6 +170,15 @@ export const OPTIONS = [
     about: 'Sessions that read the initial load side by side.',
   },
   {
+    path: 'source.onRewrite',
+    type: z.enum(['stop', 'snapshot']),
+    default: 'snapshot',
+    env: 'RESTAGE_SOURCE_ON_REWRITE',
+    example: 'stop',
+    about:
+      "What follows a statement that computes a table's rows anew: the table is loaded again, or the pipeline stops. See docs/ddl.md.",
+  },
+  {
     path: 'source.heartbeatMs',
     type: z.number().int().min(100).max(600_000),
     default: 10_000,

@@ -1,21 +1,29 @@
 import { decodePgoutput } from '#adapters/postgres/source/pgoutput-decoder.ts';
 import type { PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import type { ReplicationFrame, ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
+import { REWRITE_PREFIX } from '#adapters/postgres/source/rewrite-trigger.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
-import type { Lsn } from '#core/lsn.ts';
+import { LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { Notifier } from '#core/notifier.ts';
 import type { ChangeAssembler } from './change-assembler.ts';
+import type { LateLoads } from './late-loads.ts';
 import type { RelationBook } from './relation-book.ts';
+import { RewriteMetSignal, type RewriteMark, type Rewrites } from './rewrites.ts';
+import { RewrittenError } from './table-alteration.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
 
 export interface CaptureOptions {
   readonly stream: Pick<ReplicationStream, 'frames'>;
-  readonly book: Pick<RelationBook, 'learn' | 'hasNewLabel' | 'learnLabels'>;
+  readonly book: Pick<RelationBook, 'learn' | 'hasNewLabel' | 'learnLabels' | 'requireNotRewritten'>;
   readonly assembler: ChangeAssembler;
   readonly epochs: StreamEpochs;
-  readonly parts: BoundedQueue<StreamPart>;
+  readonly parts: BoundedQueue<StreamPart | RewriteMark>;
+  readonly rewrites: Rewrites;
+  readonly late: Pick<LateLoads, 'noteOpen'>;
+  /** `source.onRewrite`. */
+  readonly onRewrite: 'stop' | 'snapshot';
   readonly notifier: Notifier;
   readonly limits: EpochConfig;
   readonly gate: PauseGate;
@@ -40,12 +48,49 @@ function takeFrame(options: CaptureOptions, frame: ReplicationFrame): Promise<vo
     return undefined;
   }
   const message = decodePgoutput(frame.payload);
-  const { book } = options;
-  if (message.tag === 'relation') return book.learn(message.relation);
+  const { book, rewrites } = options;
+  const commit = options.assembler.commit ?? LSN_ZERO;
+  if (message.tag === 'relation') return guardRewrite(options, commit, () => book.learn(message.relation, commit));
+  if (message.tag === 'begin') {
+    const mark = rewrites.markBefore(message.commit);
+    if (mark !== null) return putMark(options, mark).then(() => takeMessage(options, message, frame.lsn));
+  }
+  if (message.tag === 'message' && message.isTransactional && message.prefix === REWRITE_PREFIX)
+    return guardRewrite(options, commit, () => book.requireNotRewritten(message.content, commit)).then(() =>
+      takeMessage(options, message, frame.lsn),
+    );
   const hasRow = message.tag === 'insert' || message.tag === 'update';
   if (hasRow && book.hasNewLabel(message.relation, message.after))
-    return book.learnLabels(message.relation).then(() => takeMessage(options, message, frame.lsn));
+    return guardRewrite(options, commit, () => book.learnLabels(message.relation, commit)).then(() =>
+      takeMessage(options, message, frame.lsn),
+    );
   return takeMessage(options, message, frame.lsn);
+}
+
+/** A rewrite is announced before its transaction, so the stream is read again from there. Not where parts of that are in Kafka. */
+async function guardRewrite(
+  { epochs, rewrites, onRewrite }: CaptureOptions,
+  commit: Lsn,
+  learn: () => Promise<void>,
+): Promise<void> {
+  try {
+    await learn();
+  } catch (error) {
+    if (!(error instanceof RewrittenError) || onRewrite === 'stop' || epochs.hasOpenParts) throw error;
+    rewrites.note(error, commit);
+    throw new RewriteMetSignal(error.message, { cause: error });
+  }
+}
+
+/** Everything before the transaction is an epoch of its own, and complete up to there. */
+async function putMark({ epochs, parts, late }: CaptureOptions, mark: RewriteMark): Promise<void> {
+  epochs.reach(mark.commit);
+  late.noteOpen(
+    mark.announcement.tables.map(({ topic }) => topic),
+    false,
+  );
+  if (epochs.hasContent) await parts.put(epochs.take());
+  await parts.put(mark);
 }
 
 function takeMessage(

@@ -1,5 +1,4 @@
 import type { OldTuple, PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
-import { REWRITE_PREFIX } from '#adapters/postgres/source/rewrite-trigger.ts';
 import { RestageError } from '#core/errors.ts';
 import type { TransactionFacts } from '#core/event-encoder.ts';
 import { formatLsn, type Lsn } from '#core/lsn.ts';
@@ -21,7 +20,7 @@ export const HEARTBEAT_PREFIX = 'restage.heartbeat';
 const NO_HEADERS = encodeHeaders([]);
 
 export interface AssemblerOptions {
-  readonly book: Pick<RelationBook, 'get' | 'truncated' | 'requireNotRewritten'>;
+  readonly book: Pick<RelationBook, 'get' | 'truncated'>;
   readonly epochs: StreamEpochs;
   readonly schemasTopic: string;
   /** What the topic of structures says; new records are noted here. */
@@ -49,6 +48,11 @@ export class ChangeAssembler {
 
   constructor(options: AssemblerOptions) {
     this.#options = options;
+  }
+
+  /** Of the transaction that is open; null between two. */
+  get commit(): Lsn | null {
+    return this.#transaction?.commit ?? null;
   }
 
   accept(message: Exclude<PgoutputMessage, { tag: 'relation' }>, lsn: Lsn): void {
@@ -170,7 +174,6 @@ export class ChangeAssembler {
   #logicalMessage(message: Extract<PgoutputMessage, { tag: 'message' }>): void {
     if (!message.isTransactional) return;
     const { position } = this.#next();
-    if (message.prefix === REWRITE_PREFIX) this.#options.book.requireNotRewritten(message.content, position);
     if (message.prefix !== MESSAGE_PREFIX || !this.#options.epochs.isNew(position)) return;
     this.#options.epochs.appendControl(
       { kind: 'barrier', commit: formatLsn(position.commit), ordinal: position.ordinal, id: message.content },

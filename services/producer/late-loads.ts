@@ -1,6 +1,8 @@
 import type { PartitionBounds } from '#adapters/postgres/source/partition-bounds.ts';
 import type { PartitionRecords } from '#core/epoch-writer.ts';
 import type { Manifest } from '#core/manifest.ts';
+import { pause } from '#core/backoff.ts';
+import { LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey, type TableName } from '#core/table-name.ts';
@@ -13,6 +15,8 @@ export interface Announcement {
   readonly data: readonly PartitionRecords[];
 }
 
+const WAIT_MS = 50;
+
 /**
  * Late loads between those who want them, the publisher, which announces one where every epoch before it is older than any snapshot to
  * come, and the loop that then takes the snapshot. One at a time.
@@ -23,12 +27,47 @@ export class LateLoads {
   readonly #onWanted: () => void;
   readonly #files = new Map<string, string | null>();
   #bounds: ReadonlyMap<string, PartitionBounds> = new Map();
+  readonly #floors: () => NonNullable<Manifest['floors']>;
+  /** By topic, of loads that are announced or about to be: the snapshot's LSN, null until it is taken. */
+  readonly #open = new Map<string, { readonly snapshot: Lsn | null; readonly isAnnounced: boolean }>();
   #wanted: Announcement | null = null;
   #announced: Announcement | null = null;
 
-  /** `onWanted` wakes the publisher. */
-  constructor(onWanted: () => void) {
+  /** `onWanted` wakes the publisher. `floors`: of the last manifest. */
+  constructor(onWanted: () => void, floors: () => NonNullable<Manifest['floors']> = () => []) {
     this.#onWanted = onWanted;
+    this.#floors = floors;
+  }
+
+  /**
+   * Whether another load of a table has what committed at this LSN, with the table's file as that load found it; null where none has.
+   * Waits for a load that is announced and has no snapshot yet: it may be on either side.
+   */
+  async coverOf(topic: string, commit: Lsn, signal: AbortSignal): Promise<{ readonly fileNode: string | null } | null> {
+    while (this.#open.get(topic)?.snapshot === null && !signal.aborted) await pause(WAIT_MS, signal);
+    const floor = this.#floors().find((one) => one.topic === topic);
+    const snapshot = maxLsn(
+      this.#open.get(topic)?.snapshot ?? LSN_ZERO,
+      floor === undefined ? LSN_ZERO : parseLsn(floor.snapshot),
+    );
+    if (snapshot <= commit) return null;
+    return { fileNode: this.#files.get(topic) ?? floor?.fileNode ?? null };
+  }
+
+  /** A snapshot of these topics will be taken; `isAnnounced` false: it waits among the stream's parts to be announced. */
+  noteOpen(topics: readonly string[], isAnnounced: boolean): void {
+    for (const topic of topics) this.#open.set(topic, { snapshot: null, isAnnounced });
+  }
+
+  /** It is taken. */
+  noteSnapshot(topics: readonly string[], snapshot: Lsn): void {
+    for (const topic of topics) this.#open.set(topic, { snapshot, isAnnounced: true });
+  }
+
+  /** The load has ended: no snapshot comes for what it left out. */
+  noteEnd(): void {
+    for (const [topic, { snapshot, isAnnounced }] of this.#open)
+      if (snapshot === null && isAnnounced) this.#open.delete(topic);
   }
 
   /** What the publisher is to announce at the next end of an epoch at which no other load is open. */
@@ -47,6 +86,10 @@ export class LateLoads {
   noteAnnounced(announcement: Announcement): void {
     this.#wanted = null;
     this.#announced = announcement;
+    this.noteOpen(
+      announcement.tables.map(({ topic }) => topic),
+      true,
+    );
     this.changed.notify();
   }
 

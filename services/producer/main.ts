@@ -8,13 +8,15 @@ import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
 import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
-import { RestageError } from '#core/errors.ts';
+import { describeError, RestageError } from '#core/errors.ts';
+import type { Logger } from '#core/log.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { VERSION } from '#core/version.ts';
 import type { StartKeeper } from './load-snapshots.ts';
 import { produce } from './producer.ts';
 import { producerLease } from '#core/session-names.ts';
+import { RewriteMetSignal, Rewrites } from './rewrites.ts';
 import { createSourceGround } from './source-ground.ts';
 
 const TRANSACTION_TIMEOUT_MS = 60_000;
@@ -33,8 +35,9 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
     logger,
   });
   const prefix = config.name;
+  const rewrites = new Rewrites();
   try {
-    await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
+    const attempt = async (): Promise<void> => {
       await lease.acquire(signal, () => (status.state = 'standby'));
       if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
@@ -59,6 +62,7 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
             connect,
             gate,
             snapshots,
+            rewrites,
             status,
             logger,
             failpoints,
@@ -93,9 +97,23 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
       }
       if (lease.lost.aborted && !signal.aborted)
         throw new RestageError('lease_lost', 'the producer lost its lease in the source');
-    });
+    };
+    await supervise({ status, logger, signal, lease, clock: Date.now }, () => pastRewrites(attempt, signal, logger));
   } finally {
     await lease.release();
     await pool.close();
+  }
+}
+
+/** A rewrite that was met is no failure: the next attempt announces it in its place. */
+async function pastRewrites(attempt: () => Promise<void>, signal: AbortSignal, logger: Logger): Promise<void> {
+  for (;;) {
+    try {
+      await attempt();
+      return;
+    } catch (error) {
+      if (!(error instanceof RewriteMetSignal) || signal.aborted) throw error;
+      logger.warn({ reason: describeError(error.cause) }, 'a table was rewritten at the source: it is loaded again');
+    }
   }
 }

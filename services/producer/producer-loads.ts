@@ -108,7 +108,17 @@ export class ProducerLoads {
 
   async #goOnLate(open: UnfinishedLoad, signal: AbortSignal): Promise<void> {
     const { late, client, manifests } = this.#tools;
-    late.noteBounds(await readPartitionBounds(client, open.fresh));
+    const { begun, fresh } = open;
+    late.noteOpen(
+      fresh.map(({ topic }) => topic),
+      true,
+    );
+    if (begun !== null)
+      late.noteSnapshot(
+        begun.tables.map(({ structure }) => structure.topic),
+        begun.snapshot,
+      );
+    late.noteBounds(await readPartitionBounds(client, fresh));
     await loadTables(this.#loaderOptions(signal), open, manifests.load, null);
   }
 

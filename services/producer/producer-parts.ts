@@ -8,6 +8,7 @@ import type { ConverterFactory } from '#core/debezium/record-converter.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { StartKeeper } from './load-snapshots.ts';
+import type { Rewrites } from './rewrites.ts';
 import type { SourceGround } from './source-ground.ts';
 
 /** What one attempt of the producer needs; everything that talks to the outside is handed in. */
@@ -32,6 +33,8 @@ export interface ProducerParts {
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
   readonly snapshots: SnapshotGate;
+  /** Outlives the attempt. */
+  readonly rewrites: Rewrites;
   readonly logger: Logger;
   readonly failpoints: Failpoints;
   readonly clock: () => number;

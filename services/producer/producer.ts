@@ -32,6 +32,7 @@ import { ProducerLoads, watchNewTables } from './producer-loads.ts';
 import { Publisher } from './publisher.ts';
 import { RelationBook } from './relation-book.ts';
 import { keeperApplication, producerLease } from '#core/session-names.ts';
+import type { RewriteMark } from './rewrites.ts';
 import { requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
 import { findUnfinished } from './unfinished-load.ts';
@@ -100,6 +101,13 @@ class ProducerRun {
     const isByRoot = config.source.partitions === 'roots';
     const partitions = isByRoot ? await PartitionBook.open(client, chosen, written) : null;
     await this.#parts.ground.remember(client, chosen);
+    const ended = new AbortController();
+    const either = AbortSignal.any([signal, ended.signal]);
+    const notifier = new Notifier();
+    const late = new LateLoads(
+      () => notifier.notify(),
+      () => manifests.floors,
+    );
     const book = new RelationBook({
       client,
       prefix: config.name,
@@ -113,12 +121,11 @@ class ProducerRun {
       debezium: debezium?.source ?? null,
       partitions,
       hasFacts: hasDebezium(config),
+      coverOf: (topic, commit) => late.coverOf(topic, commit, either),
     });
     const epochs = new StreamEpochs(manifests.resume());
-    const notifier = new Notifier();
-    const partQueue = new BoundedQueue<StreamPart>(PARTS_WAITING, () => notifier.notify());
+    const partQueue = new BoundedQueue<StreamPart | RewriteMark>(PARTS_WAITING, () => notifier.notify());
     const loadQueue = new BoundedQueue<LoadItem>(LOAD_ITEMS_WAITING, () => notifier.notify());
-    const late = new LateLoads(() => notifier.notify());
     const stream = new ReplicationStream(replication, config.source.slot, config.source.publication, manifests.through);
     this.#closers.push(() => stream.close());
     await requireHeldSlot(client, config.source.slot, stream, manifests.last, signal);
@@ -156,8 +163,6 @@ class ProducerRun {
     });
     status.load.isDone = manifests.last?.loaded === true;
     status.state = status.load.isDone ? 'streaming' : 'loading';
-    const ended = new AbortController();
-    const either = AbortSignal.any([signal, ended.signal]);
     const snapshots = this.#openSnapshots(client);
     if (status.load.isDone) await snapshots.endAll();
     const loads = new ProducerLoads(this.#parts, {
@@ -177,7 +182,19 @@ class ProducerRun {
     const serve = (): Promise<void> => loads.serve(announced === null ? null : unfinished, either);
     const follow = (): Promise<void> =>
       capture(
-        { stream, book, assembler, epochs, parts: partQueue, notifier, limits: config.epoch, gate: this.#parts.gate },
+        {
+          stream,
+          book,
+          assembler,
+          epochs,
+          parts: partQueue,
+          rewrites: this.#parts.rewrites,
+          late,
+          onRewrite: config.source.onRewrite,
+          notifier,
+          limits: config.epoch,
+          gate: this.#parts.gate,
+        },
         either,
       );
     const tasks = [

@@ -3,7 +3,7 @@ import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
-import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
+import { formatLsn, LSN_ZERO, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { Notifier } from '#core/notifier.ts';
 import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
@@ -11,13 +11,14 @@ import type { DebeziumHeartbeat } from './debezium-heartbeat.ts';
 import { isLateOpen, type Announcement, type LateLoads } from './late-loads.ts';
 import { chunksIn, type LoadItem } from './load-item.ts';
 import type { ManifestBook } from './manifest-book.ts';
+import type { RewriteMark } from './rewrites.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
 
 export interface PublisherOptions {
   readonly writer: EpochWriter;
   readonly book: ManifestBook;
   readonly epochs: StreamEpochs;
-  readonly parts: BoundedQueue<StreamPart>;
+  readonly parts: BoundedQueue<StreamPart | RewriteMark>;
   readonly load: BoundedQueue<LoadItem>;
   readonly late: LateLoads;
   readonly notifier: Notifier;
@@ -59,7 +60,7 @@ export class Publisher {
       if (announcement !== null) await this.#announce(announcement);
       else if (load.length > 0 && !this.#isMidEpoch && (this.#isLoadsTurn || !hasPart) && !signal.aborted)
         await this.#writeLoadItem();
-      else if (hasPart) await this.#writePart();
+      else if (hasPart) await this.#takePart();
       else if (signal.aborted) return;
       else if (this.#isEmptyDue()) await this.#writeEmpty();
       else await notifier.wait(this.#waitMs(), signal);
@@ -89,7 +90,10 @@ export class Publisher {
     const { parts, epochs, limits, clock, book } = this.#options;
     // Readers begin at the first plan: what stood before it on `.epochs` would be lost to them (invariant 3).
     if ((book.last?.plan ?? null) === null || this.#isHeld) return false;
-    if (parts.length > 0) return true;
+    const { first } = parts;
+    if (first !== undefined && 'announcement' in first)
+      return !isDraining && !this.#isMidEpoch && book.last?.loaded === true;
+    if (first !== undefined) return true;
     if (!epochs.isAtBoundary || !epochs.hasContent) return false;
     return (
       isDraining || epochs.hasBarrier || epochs.bytes >= limits.bytes || clock() - epochs.openedAt >= limits.lingerMs
@@ -115,9 +119,27 @@ export class Publisher {
     return Math.max(1, limits.lingerMs - (clock() - epochs.openedAt));
   }
 
-  async #writePart(): Promise<void> {
-    const { parts, epochs, book, confirm, status } = this.#options;
+  async #takePart(): Promise<void> {
+    const { parts, epochs } = this.#options;
     const part = parts.take() ?? epochs.take();
+    if ('announcement' in part) await this.#announceRewrite(part);
+    else await this.#writePart(part);
+  }
+
+  /** Not what another load has by now: it waited for that to end. */
+  async #announceRewrite({ announcement, commit }: RewriteMark): Promise<void> {
+    const { book, late } = this.#options;
+    const floors = new Map(book.floors.map(({ topic, snapshot }) => [topic, parseLsn(snapshot)]));
+    const tables = announcement.tables.filter(({ topic }) => (floors.get(topic) ?? LSN_ZERO) <= commit);
+    for (const { topic } of announcement.tables) {
+      const floor = floors.get(topic) ?? LSN_ZERO;
+      if (floor > commit) late.noteSnapshot([topic], floor);
+    }
+    if (tables.length > 0) await this.#announce({ ...announcement, tables });
+  }
+
+  async #writePart(part: StreamPart): Promise<void> {
+    const { book, confirm, status } = this.#options;
     const seconds = await this.#write(book.stream(part), this.#withHeartbeat(part.data));
     this.#isMidEpoch = !part.last;
     this.#isLoadsTurn = true;
@@ -145,6 +167,12 @@ export class Publisher {
     if (item === undefined) return;
     await this.#write(loadDraft(book, item, this.#options.late), 'data' in item ? item.data : []);
     noteProgress(status, item);
+    if (item.kind === 'end') this.#options.late.noteEnd();
+    if (item.kind === 'plan')
+      this.#options.late.noteSnapshot(
+        item.tables.map(({ structure }) => structure.topic),
+        item.snapshot,
+      );
     if ('onWritten' in item) await item.onWritten?.();
   }
 

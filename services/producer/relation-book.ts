@@ -8,7 +8,7 @@ import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { TableEvents, type DebeziumSource } from '#core/debezium/table-events.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import type { ColumnChange, SourceShape } from '#core/structure-change.ts';
-import { formatLsn } from '#core/lsn.ts';
+import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
@@ -17,7 +17,7 @@ import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable } from './captured-table.ts';
 import { LabelWatch } from './label-watch.ts';
 import { requireSameIdentity, type PartitionBook } from './partition-book.ts';
-import { findChanges, rewritten } from './table-alteration.ts';
+import { findChanges, passOver, rewritten } from './table-alteration.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
 export interface RelationBookOptions {
@@ -36,6 +36,8 @@ export interface RelationBookOptions {
   readonly partitions: PartitionBook | null;
   /** Structures tell columns' defaults and domains' bases: something of the pipeline has profile `debezium`. */
   readonly hasFacts: boolean;
+  /** Whether a load of the topic has what committed then, and so nobody needs it. */
+  readonly coverOf: (topic: string, commit: Lsn) => Promise<{ readonly fileNode: string | null } | null>;
 }
 
 /** Knows what each relation number in the stream stands for. A relation that was not chosen is null: its events are counted and left out. */
@@ -65,9 +67,10 @@ export class RelationBook {
 
   /**
    * Takes in a Relation message, which says what columns the events that follow have. The catalog tells the rest, but it may be ahead
-   * of the stream. @throws RestageError ddl_unsupported when the two together do not tell what happened to the table.
+   * of the stream. `commit` is that of the open transaction. @throws RestageError ddl_unsupported when the two together do not tell what
+   * happened to the table, RewrittenError where another load of it would.
    */
-  async learn(relation: Relation): Promise<void> {
+  async learn(relation: Relation, commit: Lsn): Promise<void> {
     const { partitions } = this.#options;
     const root = partitions === null ? null : await partitions.rootOf(relation);
     const name: TableName = root ?? { schema: relation.schema, table: relation.table };
@@ -88,7 +91,9 @@ export class RelationBook {
     if (root !== null) await partitions?.requireKept(root);
     const shape = makeShape(relation, name, await readTypes(client, relation.columns), before.structure, now);
     const [structure = shape] = await this.#describe([shape]);
-    const { changes, source } = findChanges(before, structure, facts);
+    const cover = before.source === null ? null : await this.#options.coverOf(chosen.topic, commit);
+    const { changes, source } =
+      cover === null ? findChanges(before, structure, facts) : passOver(before, structure, facts, cover.fileNode);
     if (root !== null) requireSameIdentity(relation, structure);
     const order = relation.columns.map((column) => column.name);
     const table = await this.#makeTable(structure, order, source, changes);
@@ -106,7 +111,7 @@ export class RelationBook {
     await this.#options.partitions?.add(structure);
     for (const [oid, table] of this.#tables) {
       const announced = table === null ? this.#relations.get(oid) : undefined;
-      if (announced !== undefined) await this.learn(announced);
+      if (announced !== undefined) await this.learn(announced, LSN_ZERO);
     }
   }
 
@@ -115,17 +120,18 @@ export class RelationBook {
   }
 
   /** Reads the catalog again for a value that its enum does not have yet: nothing announces a new label. */
-  async learnLabels(relation: number): Promise<void> {
+  async learnLabels(relation: number, commit: Lsn): Promise<void> {
     const announced = this.#relations.get(relation);
-    if (announced !== undefined) await this.learn(announced);
+    if (announced !== undefined) await this.learn(announced, commit);
   }
 
-  /** What the event trigger says of a table, by its OID. @throws RestageError ddl_unsupported when it is captured. */
-  requireNotRewritten(oid: string, position: Position): void {
-    const { partitions, written } = this.#options;
+  /** What the event trigger says of a table, by its OID. @throws RewrittenError when it is captured and no other load has it. */
+  async requireNotRewritten(oid: string, commit: Lsn): Promise<void> {
+    const { partitions, written, coverOf } = this.#options;
     const table = written.findByOid(partitions?.tableOf(Number(oid)) ?? Number(oid));
     if (table === null || !this.#chosen.has(tableKey(table.structure))) return;
-    throw rewritten(table.structure, `a statement computed its rows anew, LSN ${formatLsn(position.commit)}`);
+    if ((await coverOf(table.structure.topic, commit)) !== null) return;
+    throw rewritten(table.structure, `a statement computed its rows anew, LSN ${formatLsn(commit)}`);
   }
 
   /** The tables that a TRUNCATE of these relations empties. @throws RestageError ddl_unsupported where only partitions of one are. */

@@ -74,6 +74,11 @@ export class StreamEpochs {
     return this.#commit === null && this.#owed === null;
   }
 
+  /** Parts of the epoch that is open are taken already, or were written by an earlier life. */
+  get hasOpenParts(): boolean {
+    return this.#part > 1 || this.#owed !== null;
+  }
+
   /** Something to write: events, control entries, or the end of an epoch whose parts are written. */
   get hasContent(): boolean {
     return this.#batches.count > 0 || this.#control.length > 0 || (this.#part > 1 && this.isAtBoundary);

@@ -1,5 +1,5 @@
 import type { TableFacts } from '#adapters/postgres/source/table-facts.ts';
-import { RestageError } from '#core/errors.ts';
+import { RestageError, type ErrorDetails } from '#core/errors.ts';
 import {
   compareStructures,
   hasNewFile,
@@ -62,20 +62,49 @@ function isLabelsOnly(before: TableStructure, after: TableStructure, name: strin
   return was !== undefined && was.type === is?.type;
 }
 
-function unclear(table: TableStructure, what: string): RestageError {
-  return new RestageError('ddl_unsupported', 'a table changed faster than the stream tells', {
+function unclear(table: TableStructure, what: string): RewrittenError {
+  return new RewrittenError(table, 'a table changed faster than the stream tells', {
     where: `${formatTable(table)}: ${what}`,
-    fix: 'start the pipeline anew under another name; wait for the target between two changes of the same columns',
+    fix: `${FIX}; wait for the target between two changes of the same columns`,
   });
 }
 
-export function rewritten(table: TableStructure, what: string): RestageError {
-  return new RestageError(
-    'ddl_unsupported',
+export function rewritten(table: TableStructure, what: string): RewrittenError {
+  return new RewrittenError(
+    table,
     'a table was rewritten at the source: the values of its rows are not in the stream',
-    {
-      where: `${formatTable(table)}: ${what}`,
-      fix: 'start the pipeline anew under another name, so that the table is loaded as it is now; or leave it out of source.tables',
-    },
+    { where: `${formatTable(table)}: ${what}`, fix: `${FIX}; or leave it out of source.tables` },
   );
+}
+
+const FIX =
+  'set source.onRewrite: snapshot, so that the table is loaded again, or start the pipeline anew under another name';
+
+/** What only another load of the table mends. */
+export class RewrittenError extends RestageError {
+  readonly table: TableStructure;
+
+  constructor(table: TableStructure, what: string, details: ErrorDetails) {
+    super('ddl_unsupported', what, details);
+    this.table = table;
+  }
+}
+
+/**
+ * The same for a change that another load's snapshot has: nobody needs to know what it was. `fileNode` is the table's file as that load
+ * found it, so that the next rewrite is noticed.
+ */
+export function passOver(
+  { source: earlier }: KnownTable,
+  after: TableStructure,
+  facts: TableFacts | null,
+  fileNode: string | null,
+): Alteration {
+  if (facts === null) return { changes: [], source: null };
+  const numbers = new Map<string, number>();
+  for (const { name, generated } of after.columns) {
+    const number = facts.numbers.get(name) ?? earlier?.numbers.get(name);
+    if (!generated && number !== undefined) numbers.set(name, number);
+  }
+  return { changes: [], source: { oid: facts.oid, fileNode, numbers } };
 }

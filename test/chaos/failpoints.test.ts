@@ -38,7 +38,7 @@ const SINK_AT_REST = { short: 'empty.before', long: 'empty.*' };
 /** While tables are loaded again. */
 const PRODUCER_LATE = {
   short: 'announce.after lateSlot.before',
-  long: 'announce.* lateRequest.* lateSlot.* plan.after chunk.after tableEnd.after end.after',
+  long: 'latePublication.* announce.* lateRequest.* lateSlot.* plan.after chunk.after tableEnd.after end.after',
 };
 const TRANSFORMER_LATE = {
   short: 'announce.after',
@@ -46,7 +46,7 @@ const TRANSFORMER_LATE = {
 };
 const SINK_LATE = {
   short: 'announce.after exchange.before',
-  long: 'announce.* shadow.* chunk.after tableEnd.* lateLoaded.* exchange.*',
+  long: 'announce.* newTable.* shadow.* chunk.after tableEnd.* lateLoaded.* exchange.*',
 };
 
 let source: TestDatabase;
@@ -97,6 +97,7 @@ test(
         sink.sweep(SINK_AT_REST[length]),
       ]);
       pipeline.goOn();
+      await source.client.query('CREATE TABLE public.fresh (id int PRIMARY KEY)');
       const asked = ['public.bank', 'public.doc'].flatMap((table) => ['--table', table]);
       expect(await runCli(['snapshot', '-c', run.config, '--yes', ...asked])).toMatchObject({ code: 0 });
       await together(services, [

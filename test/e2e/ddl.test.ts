@@ -68,7 +68,7 @@ async function open(versions: readonly [15 | 18, 15 | 18], schema: string, trans
     `
 name: ${source.name.replaceAll('_', '-')}
 kafka: { brokers: ["${testKafka()}"] }
-source: { postgres: { url: "${source.url}" } }
+source: { postgres: { url: "${source.url}" }, onRewrite: stop }
 ${transform}
 targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${schema} }]
 `,
@@ -147,21 +147,24 @@ test.each([
     'at',
   ],
   ['another name for the table', `ALTER TABLE public.item RENAME TO article`, 'article'],
-])('what the stream does not tell stops loudly and is never guessed: %s', async (_what, sql, named) => {
-  await using pipeline = await open([15, 15], 'copy');
-  const { source, target, config } = pipeline;
-  await using run = startCli(['run', '-c', config]);
-  await wait(config, run);
-  const before = await rowsOf(target, 'item');
-  await execute(source, sql);
-  const table = named === 'article' ? 'article' : 'item';
-  await execute(source, `DELETE FROM public.${table} WHERE name = 'n50'`);
-  const ended = await run.result();
-  expect(ended.code).toBe(4);
-  expect(ended.stderr).toMatch(/ddl_unsupported/);
-  expect(ended.stderr).toContain(named);
-  expect(await rowsOf(target, 'item')).toEqual(before);
-});
+])(
+  'with onRewrite: stop, what the stream does not tell stops loudly and is never guessed: %s',
+  async (_what, sql, named) => {
+    await using pipeline = await open([15, 15], 'copy');
+    const { source, target, config } = pipeline;
+    await using run = startCli(['run', '-c', config]);
+    await wait(config, run);
+    const before = await rowsOf(target, 'item');
+    await execute(source, sql);
+    const table = named === 'article' ? 'article' : 'item';
+    await execute(source, `DELETE FROM public.${table} WHERE name = 'n50'`);
+    const ended = await run.result();
+    expect(ended.code).toBe(4);
+    expect(ended.stderr).toMatch(/ddl_unsupported/);
+    expect(ended.stderr).toContain(named);
+    expect(await rowsOf(target, 'item')).toEqual(before);
+  },
+);
 
 test('with the event trigger of check, rows computed anew under the same columns are noticed', async () => {
   await using pipeline = await open([15, 15], 'copy');

@@ -1,7 +1,8 @@
 import pg from 'pg';
 import { expect, test } from 'vitest';
+import { REWRITE_TRIGGER_SQL } from '#adapters/postgres/source/rewrite-trigger.ts';
 import { SweptService } from '../harness/chaos/swept-service.ts';
-import { runCli, startCli } from '../harness/cli.ts';
+import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { findDifferences } from '../harness/compare-tables.ts';
 import {
   arrive,
@@ -11,6 +12,7 @@ import {
   openLatePipeline,
   type LatePipeline,
 } from '../harness/late-pipeline.ts';
+import type { TestDatabase } from '../harness/database.ts';
 import { until } from '../harness/until.ts';
 
 const TOTAL = 20_000;
@@ -106,7 +108,7 @@ test.each<[string, [15 | 18, 15 | 18], 'copy' | 'create', string]>([
     'through a transformer, structure as captured',
     [18, 18],
     'create',
-    'transform: { outputs: [{ name: main, rules: [{ table: public.later, columns: { rename: { price: cost } } }] }] }',
+    'transform: { outputs: [{ name: main, rules: [{ table: public.bonds, columns: { rename: { note: remark } } }] }] }',
   ],
 ])(
   'a new table and a new partition come while they change: %s',
@@ -134,14 +136,14 @@ test.each<[string, [15 | 18, 15 | 18], 'copy' | 'create', string]>([
     expect(await writers.end()).toEqual({ torn: [], failed: [] });
     await arrive(pipeline);
     const renamed =
-      more === '' ? [] : [{ table: { schema: 'public', table: 'later' }, columns: new Map([['price', 'cost']]) }];
+      more === '' ? [] : [{ table: { schema: 'public', table: 'bonds' }, columns: new Map([['note', 'remark']]) }];
     expect(await findDifferences(source.url, target.url, renamed)).toEqual([]);
     expect(await keysOf(pipeline, 'public.later')).toEqual(['PRIMARY KEY (id)']);
     if (schema === 'copy') expect(await keysOf(pipeline, 'public.event_2')).toEqual(['PRIMARY KEY (id)']);
     await source.client.query(
       `INSERT INTO public.later (paint, price) VALUES ('blue', -1); DELETE FROM public.event WHERE id = 101`,
     );
-    await askSnapshot(pipeline, 'public.later');
+    await askSnapshot(pipeline, 'public.later', 'public.bonds');
     await arrive(pipeline);
     expect(await findDifferences(source.url, target.url, renamed)).toEqual([]);
     run.kill('SIGTERM');
@@ -150,8 +152,35 @@ test.each<[string, [15 | 18, 15 | 18], 'copy' | 'create', string]>([
   240_000,
 );
 
+test('rows that are computed anew at the source, with and without a trace in their columns, are loaded again in their place', async () => {
+  await using pipeline = await openLatePipeline({ prepare: async ({ client }) => void (await client.query(SHOP_SQL)) });
+  const { source, target, config } = pipeline;
+  await source.client.query(REWRITE_TRIGGER_SQL);
+  await using run = startCli(['run', '-c', config]);
+  await arrive(pipeline);
+  await using writers = startWriters(source.url, target.url, transfers);
+  await source.client.query(`
+      ALTER TABLE public.wide ALTER COLUMN small TYPE text USING 'v' || small;
+      UPDATE public.wide SET small = 'after' WHERE id = 7`);
+  await source.client.query(`
+      BEGIN;
+      UPDATE public.bonds SET note = 'before' WHERE id = 99;
+      ALTER TABLE public.bonds ADD COLUMN luck float8 DEFAULT random();
+      UPDATE public.bonds SET note = 'after' WHERE id = 100;
+      COMMIT`);
+  await orEnd(run, loadedAfter(pipeline, '.bonds', 1));
+  await source.client.query('ALTER TABLE public.wide ALTER COLUMN big TYPE text USING upper(big)');
+  expect(await writers.end()).toEqual({ torn: [], failed: [] });
+  await arrive(pipeline);
+  expect(await findDifferences(source.url, target.url)).toEqual([]);
+  expect(await typesOf(target, 'wide')).toEqual(await typesOf(source, 'wide'));
+  expect(await leftovers(pipeline)).toEqual([]);
+  run.kill('SIGTERM');
+  expect(await run.result()).toMatchObject({ code: 0 });
+}, 240_000);
+
 /** Money between two tables, one of which is loaded again, rows that grow, keys that change; and a look at the target all the while. */
-function startWriters(sourceUrl: string, targetUrl: string): Writers {
+function startWriters(sourceUrl: string, targetUrl: string, sqlOf: (turn: number) => string = writes): Writers {
   const stop = new AbortController();
   const torn: number[] = [];
   const failed: string[] = [];
@@ -161,7 +190,7 @@ function startWriters(sourceUrl: string, targetUrl: string): Writers {
     await Promise.all([writer.connect(), reader.connect()]);
     try {
       for (let turn = 0; !stop.signal.aborted; turn += 1) {
-        await writer.query(writes(turn));
+        await writer.query(sqlOf(turn));
         const { rows } = await reader.query<{ sum: string }>(
           'SELECT ((SELECT sum(amount) FROM public.cash) + (SELECT sum(amount) FROM public.bonds))::text AS sum',
         );
@@ -181,6 +210,14 @@ function startWriters(sourceUrl: string, targetUrl: string): Writers {
 
 interface Writers extends AsyncDisposable {
   end(): Promise<{ torn: number[]; failed: string[] }>;
+}
+
+function transfers(turn: number): string {
+  return `
+    BEGIN;
+    UPDATE public.cash SET amount = amount - 3 WHERE id = ${1 + (turn % 90)};
+    UPDATE public.bonds SET amount = amount + 3 WHERE id = ${5 + (turn % 90)};
+    COMMIT`;
 }
 
 function writes(turn: number): string {
@@ -222,4 +259,22 @@ async function keysOf({ target }: LatePipeline, table: string): Promise<string[]
     [table],
   );
   return rows.map(({ definition }) => definition);
+}
+
+async function typesOf({ client }: TestDatabase, table: string): Promise<unknown[]> {
+  const { rows } = await client.query<{ name: string; type: string }>(
+    `SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
+      WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY 1`,
+    [`public.${table}`],
+  );
+  return rows;
+}
+
+/** What is waited for; fails at once when the run ends before. */
+async function orEnd<T>(run: CliProcess, waited: Promise<T>): Promise<T> {
+  const ended = run.result(230_000).then(({ code, stderr }) => {
+    throw new Error(`the run ended with ${code}:\n${stderr}`);
+  });
+  ended.catch(() => undefined);
+  return Promise.race([waited, ended]);
 }

@@ -65,6 +65,7 @@ function configOf(
       partitions: 'leaves',
       snapshotWorkers: 1,
       heartbeatMs: 1,
+      onRewrite: 'snapshot',
       keepSnapshotMinutes: 0,
     },
     targets: [{ name: 'new', url: targetUrl, output: 'main', schema: 'require', loadWorkers: 1 }],

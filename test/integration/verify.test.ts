@@ -137,6 +137,7 @@ async function verify(source: TestDatabase, target: TestDatabase, patienceMs = 3
       partitions: 'leaves',
       snapshotWorkers: 1,
       heartbeatMs: 1,
+      onRewrite: 'snapshot',
       keepSnapshotMinutes: 0,
     },
     targets: [{ name: 'new', url: target.url, output: 'main', schema: 'require', loadWorkers: 1 }],

@@ -16,6 +16,7 @@ import type { LoadItem } from '../../../services/producer/load-item.ts';
 import { LateLoads } from '../../../services/producer/late-loads.ts';
 import { ManifestBook } from '../../../services/producer/manifest-book.ts';
 import { Publisher } from '../../../services/producer/publisher.ts';
+import { Rewrites, type RewriteMark } from '../../../services/producer/rewrites.ts';
 import { StreamEpochs, type StreamPart } from '../../../services/producer/stream-epochs.ts';
 import { findUnfinished, type UnfinishedLoad } from '../../../services/producer/unfinished-load.ts';
 import { WrittenStructures } from '../../../services/producer/written-structures.ts';
@@ -74,13 +75,12 @@ class ProducerLife {
     const unfinished = await findUnfinished(reader, book, TABLES);
     const epochs = new StreamEpochs(book.resume());
     const notifier = new Notifier();
-    const parts = new BoundedQueue<StreamPart>(2, () => notifier.notify());
+    const parts = new BoundedQueue<StreamPart | RewriteMark>(2, () => notifier.notify());
     const load = new BoundedQueue<LoadItem>(4, () => notifier.notify());
     const tables = new Map(RELATIONS.map((relation, index) => [relation as number, captured(index)]));
     const relations = {
       get: (relation: number) => tables.get(relation) ?? null,
       truncated: (truncated: readonly number[]) => truncated.flatMap((relation) => tables.get(relation) ?? []),
-      requireNotRewritten: () => undefined,
     };
     const clock = (): number => (this.#now += 1 + this.#pace.of(3));
     const assembler = new ChangeAssembler({
@@ -115,10 +115,18 @@ class ProducerLife {
       capture(
         {
           stream: { frames: () => this.#frames(from, notifier) },
-          book: { learn: () => Promise.resolve(), hasNewLabel: () => false, learnLabels: () => Promise.resolve() },
+          book: {
+            learn: () => Promise.resolve(),
+            hasNewLabel: () => false,
+            learnLabels: () => Promise.resolve(),
+            requireNotRewritten: () => Promise.resolve(),
+          },
           assembler,
           epochs,
           parts,
+          rewrites: new Rewrites(),
+          late: new LateLoads(() => undefined),
+          onRewrite: 'stop',
           notifier,
           limits: LIMITS,
           gate: { isPaused: false, whenRunning: () => Promise.resolve() },
