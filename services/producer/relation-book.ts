@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { readTables } from '#adapters/postgres/catalog.ts';
 import { makeColumn, readTypes, type ColumnType } from '#adapters/postgres/column-types.ts';
 import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
-import { readTableFacts } from '#adapters/postgres/source/table-facts.ts';
+import { readTableFacts, type TableFacts } from '#adapters/postgres/source/table-facts.ts';
 import { RestageError } from '#core/errors.ts';
 import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { TableEvents, type DebeziumSource } from '#core/debezium/table-events.ts';
@@ -14,10 +14,10 @@ import { structureRecord } from '#core/structure-record.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import type { Tuple } from '#core/tuple.ts';
-import type { CapturedTable } from './captured-table.ts';
+import type { CapturedTable, KnownTable } from './captured-table.ts';
 import { LabelWatch } from './label-watch.ts';
 import { requireSameIdentity, type PartitionBook } from './partition-book.ts';
-import { findChanges, passOver, rewritten } from './table-alteration.ts';
+import { findChanges, passOver, RewrittenError, rewritten, type Alteration } from './table-alteration.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
 export interface RelationBookOptions {
@@ -91,9 +91,7 @@ export class RelationBook {
     if (root !== null) await partitions?.requireKept(root);
     const shape = makeShape(relation, name, await readTypes(client, relation.columns), before.structure, now);
     const [structure = shape] = await this.#describe([shape]);
-    const cover = before.source === null ? null : await this.#options.coverOf(chosen.topic, commit);
-    const { changes, source } =
-      cover === null ? findChanges(before, structure, facts) : passOver(before, structure, facts, cover.fileNode);
+    const { changes, source } = await this.#alter(before, structure, facts, commit);
     if (root !== null) requireSameIdentity(relation, structure);
     const order = relation.columns.map((column) => column.name);
     const table = await this.#makeTable(structure, order, source, changes);
@@ -167,6 +165,22 @@ export class RelationBook {
         return this.#makeTable(structure, orderOf(structure), source, []);
       }),
     );
+  }
+
+  /** What nobody can tell is not asked where another load has it. @throws RewrittenError. */
+  async #alter(
+    before: KnownTable,
+    structure: TableStructure,
+    facts: TableFacts | null,
+    commit: Lsn,
+  ): Promise<Alteration> {
+    try {
+      return findChanges(before, structure, facts);
+    } catch (error) {
+      const cover = error instanceof RewrittenError ? await this.#options.coverOf(structure.topic, commit) : null;
+      if (cover === null) throw error;
+      return passOver(before, structure, facts, cover.fileNode);
+    }
   }
 
   async #makeTable(

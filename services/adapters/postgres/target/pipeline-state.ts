@@ -1,5 +1,7 @@
 import type pg from 'pg';
 import { quoteIdentifier } from '#core/table-name.ts';
+import { LateState } from './late-state.ts';
+import { dropShadow } from './shadow-table.ts';
 
 export interface PipelineState {
   /** No other pipeline has anything in the schema. */
@@ -40,6 +42,10 @@ export async function forgetPipeline(client: pg.ClientBase, pipeline: string): P
   await client.query('BEGIN');
   try {
     const tables = (await ownTables(client)) ?? [];
+    if (tables.includes('restage."late_table"')) {
+      const late = await new LateState(pipeline).tables(client);
+      for (const topic of late.keys()) await dropShadow(client, pipeline, topic);
+    }
     for (const table of tables) await client.query(`DELETE FROM ${table} WHERE pipeline = $1`, [pipeline]);
     let isEmpty = true;
     for (const table of tables) isEmpty &&= (await client.query(`SELECT FROM ${table} LIMIT 1`)).rowCount === 0;
