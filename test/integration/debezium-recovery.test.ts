@@ -32,57 +32,68 @@ interface Boundary {
 const ROWS = 20_000;
 const LAST_ID = 999_999;
 
-test('through kills in the load and inside a transaction, a reader that keeps the last event of each key ends right', async () => {
-  await using source = await createDatabase(15, 'debezium_kill');
-  await source.client.query(
-    `CREATE TABLE item (id int4 PRIMARY KEY, n int4); INSERT INTO item SELECT n, 0 FROM generate_series(1, ${ROWS}) n`,
-  );
-  const name = source.name;
-  const kafka = createConnectionPool(
-    { brokers: [testKafka()], ssl: false, sasl: null, replicationFactor: 1 },
-    { clientId: 'debezium test', logger: pino({ level: 'silent' }) },
-  );
-  const dir = await mkdtemp(path.join(tmpdir(), 'restage-debezium-'));
-  try {
-    const file = path.join(dir, 'restage.yaml');
-    await writeFile(file, configText(name, source));
-    await killWhen(startProducer(file), () => isInLoad(kafka, name));
-    // Gone before the second snapshot, and there in what was written of the first.
-    await source.client.query('DELETE FROM item WHERE id <= 5; UPDATE item SET n = 1 WHERE id BETWEEN 6 AND 10');
-    const loading = startProducer(file);
-    await until(async () => (await readLastManifest(kafka, name))?.manifest.loaded === true, {
-      what: 'the load to end',
-    });
+test.each([
+  ['the load goes on under its snapshot', true],
+  ['the snapshot is lost', false],
+])(
+  'through kills in the load and inside a transaction (%s), a reader that keeps the last event of each key ends right',
+  async (_what, isKept) => {
+    await using source = await createDatabase(15, 'debezium_kill');
     await source.client.query(
-      `BEGIN; UPDATE item SET n = n + 10; UPDATE item SET id = id + 100000 WHERE id % 1000 = 0; DELETE FROM item WHERE id % 3 = 0; COMMIT`,
+      `CREATE TABLE item (id int4 PRIMARY KEY, n int4); INSERT INTO item SELECT n, 0 FROM generate_series(1, ${ROWS}) n`,
     );
-    await killWhen(loading, () => isInsideTransaction(kafka, name));
-    await using lastLife = startProducer(file);
-    await source.client.query(`INSERT INTO item VALUES (${LAST_ID}, 0)`);
-    let left = 3;
-    let isThere = false;
-    const records = await readTopics(
-      [`${name}.public.item`, `${name}.transaction`, `__debezium-heartbeat.${name}`],
-      (_all, newest) => {
-        isThere ||= isLast(newest);
-        left -= isEnd(newest) ? 1 : 0;
-        return isThere && left <= 0;
-      },
-      60_000,
+    const name = source.name;
+    const kafka = createConnectionPool(
+      { brokers: [testKafka()], ssl: false, sasl: null, replicationFactor: 1 },
+      { clientId: 'debezium test', logger: pino({ level: 'silent' }) },
     );
-    const events = eventsOf(records, `${name}.public.item`);
-    const { rows } = await source.client.query<Row>('SELECT id, n FROM item ORDER BY id');
-    expect(replay(events)).toEqual(rows);
-    expect(lastLife.hasEnded()).toBe(false);
-    const firstStreamed = events.findIndex(({ op }) => op !== 'r');
-    expect(events.slice(firstStreamed).filter(({ op }) => op === 'r')).toEqual([]);
-    expectTransactions(events, boundariesOf(records, `${name}.transaction`));
-    expect(records.some((one) => one.topic.startsWith('__debezium-heartbeat.'))).toBe(true);
-    expect(lastLife.hasEnded()).toBe(false);
-  } finally {
-    await Promise.all([kafka.close(), rm(dir, { recursive: true })]);
-  }
-});
+    const dir = await mkdtemp(path.join(tmpdir(), 'restage-debezium-'));
+    try {
+      const file = path.join(dir, 'restage.yaml');
+      await writeFile(file, configText(name, source));
+      await killWhen(startProducer(file), () => isInLoad(kafka, name));
+      if (!isKept)
+        await source.client.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name ~ ' keeper$'`,
+          [source.name],
+        );
+      // Gone before a second snapshot, and there in what was written of the first.
+      await source.client.query('DELETE FROM item WHERE id <= 5; UPDATE item SET n = 1 WHERE id BETWEEN 6 AND 10');
+      const loading = startProducer(file);
+      await until(async () => (await readLastManifest(kafka, name))?.manifest.loaded === true, {
+        what: 'the load to end',
+      });
+      await source.client.query(
+        `BEGIN; UPDATE item SET n = n + 10; UPDATE item SET id = id + 100000 WHERE id % 1000 = 0; DELETE FROM item WHERE id % 3 = 0; COMMIT`,
+      );
+      await killWhen(loading, () => isInsideTransaction(kafka, name));
+      await using lastLife = startProducer(file);
+      await source.client.query(`INSERT INTO item VALUES (${LAST_ID}, 0)`);
+      let left = 3;
+      let isThere = false;
+      const records = await readTopics(
+        [`${name}.public.item`, `${name}.transaction`, `__debezium-heartbeat.${name}`],
+        (_all, newest) => {
+          isThere ||= isLast(newest);
+          left -= isEnd(newest) ? 1 : 0;
+          return isThere && left <= 0;
+        },
+        60_000,
+      );
+      const events = eventsOf(records, `${name}.public.item`);
+      const { rows } = await source.client.query<Row>('SELECT id, n FROM item ORDER BY id');
+      expect(replay(events)).toEqual(rows);
+      expect(lastLife.hasEnded()).toBe(false);
+      const firstStreamed = events.findIndex(({ op }) => op !== 'r');
+      expect(events.slice(firstStreamed).filter(({ op }) => op === 'r')).toEqual([]);
+      expectTransactions(events, boundariesOf(records, `${name}.transaction`));
+      expect(records.some((one) => one.topic.startsWith('__debezium-heartbeat.'))).toBe(true);
+      expect(lastLife.hasEnded()).toBe(false);
+    } finally {
+      await Promise.all([kafka.close(), rm(dir, { recursive: true })]);
+    }
+  },
+);
 
 function configText(name: string, source: TestDatabase): string {
   return `name: ${name}
