@@ -42,6 +42,8 @@ export class SpanningFault extends Error {
 export interface CarefulOptions {
   readonly client: pg.ClientBase;
   readonly policy: 'transaction' | 'row';
+  /** False: a fault is thrown. What is held waits all the same. */
+  readonly mayLeaveOut: boolean;
   readonly part: ReadPart;
   readonly links: readonly KeyLink[];
   /** Held slots, each with the dead letter to wait behind; grows. */
@@ -136,7 +138,7 @@ export class CarefulPart {
 
   /** null when it went in; else why the target refused, and nothing of it is there. */
   async #attempt(units: readonly Unit[]): Promise<Error | null> {
-    const { client, part, continues, apply } = this.#options;
+    const { client, part, continues, apply, mayLeaveOut } = this.#options;
     await client.query('SAVEPOINT careful');
     try {
       await apply(
@@ -150,7 +152,7 @@ export class CarefulPart {
       await client.query('RELEASE SAVEPOINT careful');
       return null;
     } catch (error) {
-      if (!(error instanceof Error) || !isEventFault(error)) throw error;
+      if (!mayLeaveOut || !(error instanceof Error) || !isEventFault(error)) throw error;
       await client.query('ROLLBACK TO SAVEPOINT careful; RELEASE SAVEPOINT careful');
       return error;
     }

@@ -35,6 +35,8 @@ export interface PartPlace extends StoredManifest {
   readonly isFirst: boolean;
   /** Nothing of the epoch comes after it. */
   readonly isLast: boolean;
+  /** Else what the target refuses stops the sink, and only what waits goes on waiting. */
+  readonly isLoadDone: boolean;
 }
 
 export type ApplyChanges = (groups: readonly StructureChanges[], cuts: readonly Cut[]) => Promise<void>;
@@ -66,6 +68,7 @@ export class Quarantine {
     this.#added = 0;
     if (error instanceof SpanningFault) {
       this.#condemned.set(error.commit, error.verdict);
+      this.#isCareful = true;
       return true;
     }
     if (this.#isCareful || this.#options.policy === 'stop' || !isEventFault(error)) return false;
@@ -115,6 +118,7 @@ export class Quarantine {
     const run = new CarefulPart({
       client,
       policy: policy === 'row' ? 'row' : 'transaction',
+      mayLeaveOut: policy !== 'stop' && place.isLoadDone,
       part,
       links,
       held,

@@ -268,7 +268,7 @@ export class StreamPass {
     const [unusable] = part.unusable;
     if (unusable !== undefined && !this.#isLoadDone) throw unusable.error;
     const isFirst = offset === this.#epochOffset;
-    return quarantine.applyPart({ offset, manifest, isFirst, isLast }, part, cuts, apply);
+    return quarantine.applyPart({ offset, manifest, isFirst, isLast, isLoadDone: this.#isLoadDone }, part, cuts, apply);
   }
 
   /** From the epoch's first part, with what the quarantine knows now. */

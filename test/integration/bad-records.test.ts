@@ -110,6 +110,14 @@ describe.each(DAMAGE)('%s', (_, damage, says) => {
   });
 });
 
+it('transaction: one that cannot be read in its second part is left out from its first on', async () => {
+  topics.stream([add(110, 1), add(120, 20)], { last: false });
+  topics.stream([{ ...add(120, 2), damage: { key, value: Buffer.from('{') } }, add(130, 3)]);
+  const { status } = await run('transaction', 131);
+  expect(await ids()).toEqual([1, 3]);
+  expect(status.deadLetters).toBe(2);
+});
+
 it('a structure that nobody announced', async () => {
   const headers = new Map([...positionOf(120), ['structure', Buffer.from([0, 0, 0, 7])] as const]);
   topics.stream([add(110, 1), { ...add(120, 2), damage: { key, headers } }, add(130, 3)]);

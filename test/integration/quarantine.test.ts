@@ -291,3 +291,16 @@ it('finds three bad transactions among five hundred, and applies the others', as
   expect(await ids('item')).toEqual(Array.from({ length: 500 }, (_, at) => at).filter((at) => !bad.has(at)));
   expect((await letters()).map(({ behind }) => behind)).toEqual([null, null, null]);
 });
+
+it('stop, while dead letters of before wait: their rows go on waiting, and the next fault stops the sink', async () => {
+  await database.client.query('ALTER TABLE public.item ADD CHECK (n < 100)');
+  topics.stream([item(110, 1, 'm1', 100)]);
+  await run('transaction', 111);
+  topics.stream([change('item', 120, { id: 1, mail: 'later', n: 1 }), item(130, 2)]);
+  await run('stop', 131);
+  expect(await ids('item')).toEqual([2]);
+  topics.stream([item(140, 3), item(150, 4, 'm4', 100), change('item', 160, { id: 1, mail: 'last', n: 1 })]);
+  await expect(run('stop', 161)).rejects.toMatchObject({ code: 'target_constraint' });
+  expect(await ids('item')).toEqual([2]);
+  expect((await letters()).map(({ at }) => at)).toEqual(['item {"id": "1"} 110', 'item {"id": "1"} 120']);
+});

@@ -73,9 +73,8 @@ export async function runList({ cli, targets }: DlqTools, options: JsonOption & 
   for (const { target, store } of targets) {
     const letters: StoredDeadLetter[] = [];
     const ids = await store.ids(options.all);
-    // Rows without their bytes would do, but for a list that people read.
     for (let at = 0; at < ids.length; at += READ_AT_ONCE)
-      letters.push(...(await store.read(ids.slice(at, at + READ_AT_ONCE))).map(withoutBytes));
+      letters.push(...(await store.read(ids.slice(at, at + READ_AT_ONCE), false)));
     lists.push({ target: target.name, letters });
   }
   cli.out(options.json ? `${JSON.stringify(listJson(lists))}\n` : formatList(lists));
@@ -165,7 +164,7 @@ export async function runDrop(
   const chosen = await resolve(tools, given, false);
   const { behind, dryRun: isDryRun } = options;
   for (const [{ target, store }, ids] of chosen)
-    cli.err(sayWhatStays(target.name, await store.read(ids), await store.behind(ids), behind));
+    cli.err(sayWhatStays(target.name, await store.read(ids, false), await store.behind(ids), behind));
   if (!isDryRun && !options.yes && !(await ask('drop them? [y/N] '))) {
     cli.err('nothing was dropped\n');
     return 1;
@@ -217,8 +216,4 @@ async function resolve(
     if (!ids.includes(match.id)) found.set(match.open, [...ids, match.id]);
   }
   return found;
-}
-
-function withoutBytes(letter: StoredDeadLetter): StoredDeadLetter {
-  return { ...letter, key: null, value: null, headers: new Map() };
 }

@@ -66,7 +66,7 @@ interface LetterRow {
 
 const ORDER = `ORDER BY commit_lsn NULLS FIRST, ordinal NULLS FIRST, "offset"`;
 const COLUMNS = `id, service, topic, partition, "offset"::text AS offset, commit_lsn::text AS commit_lsn, ordinal::text AS ordinal, xid,
-  schema_name, table_name, kind, row_key, record_key, record_value, record_headers, stage, code, error, behind, state, made_at`;
+  schema_name, table_name, kind, row_key, record_headers, stage, code, error, behind, state, made_at`;
 
 /** Makes the tables where they are missing; in a transaction of its own. */
 export async function prepareDeadLetters(client: pg.ClientBase): Promise<void> {
@@ -180,9 +180,10 @@ export class DeadLetterStore {
     return this.#places('relayed_at IS NULL');
   }
 
-  /** In the source's order; what is not there is left out. */
-  async read(ids: readonly string[]): Promise<StoredDeadLetter[]> {
-    const sql = `SELECT ${COLUMNS} FROM restage.dead_letter WHERE pipeline = $1 AND id = ANY ($2) ${ORDER}`;
+  /** In the source's order; what is not there is left out. `withBytes`: else key and value are null, for lists. */
+  async read(ids: readonly string[], withBytes = true): Promise<StoredDeadLetter[]> {
+    const bytes = withBytes ? 'record_key, record_value' : 'NULL::bytea AS record_key, NULL::bytea AS record_value';
+    const sql = `SELECT ${COLUMNS}, ${bytes} FROM restage.dead_letter WHERE pipeline = $1 AND id = ANY ($2) ${ORDER}`;
     return (await this.#client.query<LetterRow>(sql, [this.#pipeline, [...ids]])).rows.map(toLetter);
   }
 
