@@ -8,7 +8,7 @@ import { mapperOf } from '#core/debezium/type-map.ts';
 import { AvroReader } from './avro-reader.ts';
 import { columnText, type ColumnForm } from './column-text.ts';
 import { JsonReader } from './json-reader.ts';
-import type { WireDatum } from './wire-value.ts';
+import { Digits, type WireDatum, type WireValue } from './wire-value.ts';
 
 const DEFAULTS: DebeziumOptions = {
   format: 'json',
@@ -140,4 +140,64 @@ test('bytea as text needs the mode that no schema tells', () => {
   const schema = { type: 'string', name: '', parameters: new Map(), fields: new Map(), items: null } as const;
   expect(() => columnText(form, schema, 'AA==', { ...DEFAULTS })).toThrow('source.debezium.binary.handling.mode');
   expect(columnText(form, schema, '-_8=', { ...DEFAULTS, binaryHandlingMode: 'base64-url-safe' })).toBe('\\xfbff');
+});
+
+test('geometry, vectors and structs of extensions', () => {
+  const schema = { type: 'struct', name: '', parameters: new Map(), fields: new Map(), items: null } as const;
+  const of = (type: string, value: WireValue): string | null =>
+    columnText({ type, modifiers: [], isArray: false, labels: null }, schema, value, { ...DEFAULTS });
+  const wkb = Buffer.from('0101000000000000000000f83f00000000000000c0', 'hex');
+  const ewkb = Buffer.from('0101000020e6100000000000000000f83f00000000000000c0', 'hex');
+  expect(
+    of(
+      'geometry',
+      new Map<string, WireValue>([
+        ['wkb', wkb],
+        ['srid', 4326n],
+      ]),
+    ),
+  ).toBe(`SRID=4326;${wkb.toString('hex').toUpperCase()}`);
+  expect(
+    of(
+      'geometry',
+      new Map<string, WireValue>([
+        ['wkb', ewkb],
+        ['srid', 4326n],
+      ]),
+    ),
+  ).toBe(ewkb.toString('hex').toUpperCase());
+  expect(of('vector', [1, 2.5, new Digits('0.1')])).toBe('[1,2.5,0.1]');
+  const vector = new Map<string, WireValue>([
+    ['1', 0.5],
+    ['3', 2],
+  ]);
+  expect(
+    of(
+      'sparsevec',
+      new Map<string, WireValue>([
+        ['dimensions', 5n],
+        ['vector', vector],
+      ]),
+    ),
+  ).toBe('{1:0.5,3:2}/5');
+  expect(
+    of(
+      'sparsevec',
+      new Map<string, WireValue>([
+        ['dimensions', 5n],
+        ['vector', [[1n, 0.5]]],
+      ]),
+    ),
+  ).toBe('{1:0.5}/5');
+  const decimal = (scale: bigint): string | null =>
+    of(
+      'numeric',
+      new Map<string, WireValue>([
+        ['scale', scale],
+        ['value', Buffer.from([5])],
+      ]),
+    );
+  expect([decimal(2n), decimal(-2n), decimal(0n)]).toEqual(['0.05', '500', '5']);
+  expect(() => decimal(-2_000_000_000n)).toThrow('a scale that numeric does not have');
+  expect(() => of('int4', new Map([['a', 1n]]))).toThrow('a struct does not go into a column of type int4');
 });

@@ -136,7 +136,11 @@ function integerFrom(bytes: Buffer): bigint {
   return BigInt.asIntN(bytes.length * 8, BigInt(`0x${bytes.toString('hex')}`));
 }
 
+/** Digits that PostgreSQL's numeric has at most before and behind the point, and room for all that Java makes of it. */
+const MOST_DIGITS = 150_000;
+
 function decimalText(unscaled: bigint, scale: number): string {
+  if (!(Math.abs(scale) <= MOST_DIGITS)) throw new ValueFault('a decimal of a scale that numeric does not have');
   if (scale <= 0) return String(unscaled * 10n ** BigInt(-scale));
   const digits = String(unscaled < 0n ? -unscaled : unscaled).padStart(scale + 1, '0');
   return `${unscaled < 0n ? '-' : ''}${digits.slice(0, -scale)}.${digits.slice(-scale)}`;

@@ -46,6 +46,14 @@ function readTables(reader: OptionReader): ReadonlyMap<string, TableName> {
   return tables;
 }
 
+const OF_A_PRODUCER = [
+  'source.tables',
+  'source.publication',
+  'source.slot',
+  'source.snapshotWorkers',
+  'source.heartbeatMs',
+] as const;
+
 /** What a pipeline without a producer of its own cannot have. */
 export function checkDebeziumSource(
   reader: OptionReader,
@@ -53,6 +61,9 @@ export function checkDebeziumSource(
   profile: Profile,
   targets: readonly TargetConfig[],
 ): void {
+  for (const path of OF_A_PRODUCER)
+    if (reader.isGiven(path))
+      reader.report(path, [], 'it says how Restage reads a source, and with source.debezium it reads none');
   if (outputs.length > 0)
     reader.report(
       'source.debezium.topics',

@@ -95,7 +95,7 @@ async function goOn(parts: DebeziumSinkParts, client: pg.Client, signal: AbortSi
       read: records.open(),
       mark: boundaries.state.mark,
       intake,
-      readerOf: (topic) => readerOf(set, source, topic, signal),
+      readerOf: (names) => readerOf(set, parts, names, signal),
       status,
       signal,
       onTaken: () => loop.spill(),
@@ -182,15 +182,21 @@ async function topicIdOf(pool: ConnectionPool, topic: string): Promise<string> {
 /** A table's first event may be told of before its topic is listed. */
 async function readerOf(
   set: TopicSet,
-  source: DebeziumSourceConfig,
-  topic: string,
+  { source, context }: DebeziumSinkParts,
+  topics: readonly string[],
   signal: AbortSignal,
 ): Promise<TopicReader | null> {
-  if (!isTableTopic(source, topic)) return null;
+  const chosen = topics.filter((topic) => isTableTopic(source, topic));
+  if (chosen.length === 0) return null;
   for (let isListed = false; ; isListed = true) {
-    const reader = set.readers.get(topic);
-    if (reader !== undefined) return reader;
-    if (isListed) await pause(REFRESH_WAIT_MS, signal);
+    for (const topic of chosen) {
+      const reader = set.readers.get(topic);
+      if (reader !== undefined) return reader;
+    }
+    if (isListed) {
+      context.status.detail = `waits for topic ${chosen.join(' or ')}, which a transaction names`;
+      await pause(REFRESH_WAIT_MS, signal);
+    }
     signal.throwIfAborted();
     await set.refresh();
   }

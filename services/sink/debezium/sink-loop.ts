@@ -35,13 +35,14 @@ export interface FollowedTransactions {
 
 const BATCH_BYTES = 4 * 1024 * 1024;
 const IDLE_MS = 20;
+const IDLE_MOST_MS = 500;
 const MISSING_EVERY_MS = 2_000;
 
 /** Fetch, take, write, commit; again and again. */
 export class SinkLoop {
   readonly #options: SinkLoopOptions;
   #followed: FollowedTransactions | null = null;
-  #batch = new TargetBatch();
+  readonly #batch = new TargetBatch();
   /** Bytes that the open transaction of the target has been given. */
   #written = 0;
   #hasWritten = false;
@@ -72,7 +73,8 @@ export class SinkLoop {
       await this.#takeAll();
       const hasWorked = await this.#commit();
       await this.#noteStatus();
-      if (!isNew && !hasWorked) await pause(IDLE_MS, signal);
+      // A fetch for each topic: the more there are, the less often.
+      if (!isNew && !hasWorked) await pause(Math.min(IDLE_MOST_MS, IDLE_MS + 2 * set.readers.size), signal);
     }
   }
 
@@ -82,11 +84,10 @@ export class SinkLoop {
   }
 
   async #write(): Promise<void> {
-    const batch = this.#batch;
-    this.#batch = new TargetBatch();
-    this.#written += batch.bytes;
+    this.#written += this.#batch.bytes;
     this.#hasWritten = true;
-    await this.#options.writer.write(batch);
+    await this.#options.writer.write(this.#batch);
+    this.#batch.clear();
   }
 
   async #fillBoundaries(): Promise<boolean> {
@@ -98,7 +99,7 @@ export class SinkLoop {
   async #takeAll(): Promise<void> {
     const { set } = this.#options;
     const merge = this.#followed?.merge ?? null;
-    for (const reader of set.readers.values()) {
+    for (const reader of set.turn()) {
       if (this.#isFull()) return;
       if (merge === null) await this.#takeSingly(reader);
       else await merge.takeLoose(reader, this.#batch);
@@ -179,9 +180,11 @@ export class SinkLoop {
     load.tablesDone = readers.filter(({ isInSnapshot }) => !isInSnapshot).length;
     load.isDone = this.#isLoadDone;
     status.state = this.#isLoadDone ? 'streaming' : 'loading';
-    if (this.#followed !== null && this.#topicId === '')
-      status.detail = `waits for topic ${this.#followed.feed.topic}, which Debezium makes with its first transaction`;
-    else if (status.detail.startsWith('waits for topic')) status.detail = '';
+    if (this.#followed !== null)
+      status.detail =
+        this.#topicId === ''
+          ? `waits for topic ${this.#followed.feed.topic}, which Debezium makes with its first transaction`
+          : this.#followed.merge.waitsFor;
     if (!writer.hasMissing || Date.now() - this.#missingAt < MISSING_EVERY_MS) return;
     this.#missingAt = Date.now();
     const missing = await countMissing();

@@ -48,6 +48,12 @@ export class TargetBatch {
     this.steps.push({ kind: 'work', run });
   }
 
+  /** It is applied: whoever holds the batch goes on filling it. */
+  clear(): void {
+    this.steps.length = 0;
+    this.#bytes = 0;
+  }
+
   #rows(): Extract<BatchStep, { kind: 'rows' }> {
     const last = this.steps.at(-1);
     if (last?.kind === 'rows') return last;

@@ -89,6 +89,7 @@ const FETCHES_AT_ONCE = 16;
 /** The tables' topics, with those that come later. */
 export class TopicSet {
   readonly readers = new Map<string, TopicReader>();
+  #round = 0;
   readonly #options: TopicSetOptions;
 
   constructor(options: TopicSetOptions) {
@@ -110,18 +111,27 @@ export class TopicSet {
     }
   }
 
+  /** The readers from another one on each time, so that none waits for a busy one. */
+  turn(): TopicReader[] {
+    const all = [...this.readers.values()];
+    const from = all.length === 0 ? 0 : this.#round++ % all.length;
+    return [...all.slice(from), ...all.slice(0, from)];
+  }
+
   /** Reads ahead, within bounds (invariant 6). False where nothing was new. */
   async fill(): Promise<boolean> {
     let isNew = false;
-    let ahead = 0;
-    for (const { feed } of this.readers.values()) ahead += feed.bytes;
-    const wanting = [...this.readers.values()].filter(
-      ({ feed }) => feed.records.length === 0 || (ahead < MOST_BYTES_AHEAD && feed.bytes < MOST_BYTES_A_TOPIC),
-    );
-    for (let from = 0; from < wanting.length; from += FETCHES_AT_ONCE) {
+    const wanting = this.turn().filter(({ feed }) => feed.bytes < MOST_BYTES_A_TOPIC);
+    for (let from = 0; from < wanting.length && this.#bytesAhead() < MOST_BYTES_AHEAD; from += FETCHES_AT_ONCE) {
       const filled = await Promise.all(wanting.slice(from, from + FETCHES_AT_ONCE).map(({ feed }) => feed.fill()));
       isNew ||= filled.includes(true);
     }
     return isNew;
+  }
+
+  #bytesAhead(): number {
+    let bytes = 0;
+    for (const { feed } of this.readers.values()) bytes += feed.bytes;
+    return bytes;
   }
 }

@@ -17,8 +17,8 @@ export interface TransactionMergeOptions {
   readonly read: ReadDatum;
   readonly mark: MarkState;
   readonly intake: EventIntake;
-  /** The topic's reader; null for a topic that the configuration does not choose. Waits for one that is chosen and not there yet. */
-  readonly readerOf: (topic: string) => Promise<TopicReader | null>;
+  /** The reader of the first of these topics that is there; null where the configuration chooses none. Waits for one that is chosen and not there yet. */
+  readonly readerOf: (topics: readonly string[]) => Promise<TopicReader | null>;
   readonly status: ServiceStatus;
   readonly signal: AbortSignal;
   /** After each taken event: what is collected may be much. */
@@ -32,6 +32,8 @@ interface Collection {
 }
 
 const POLL_MS = 5;
+/** Logical messages are counted under the name of a class of Debezium's. */
+const MESSAGES = /^io\.debezium\..*LogicalDecodingMessage/;
 const WAIT_SHOWN_MS = 2_000;
 /** Transactions that knew no commit before them: the first of a connector's lives. */
 const MOST_FIRSTS = 16;
@@ -44,6 +46,8 @@ export class TransactionMerge {
   #lsn: bigint;
   #micros: bigint;
   readonly #firsts: string[];
+  /** What the next transaction waits for, and since when. Milliseconds since 1970. */
+  #waits: { readonly xid: string; readonly topic: string; readonly since: number } | null = null;
 
   constructor(options: TransactionMergeOptions) {
     this.#options = options;
@@ -69,13 +73,20 @@ export class TransactionMerge {
     }
   }
 
-  /** Takes the next transaction whole; false where no END is there. */
+  /** For people, when the next transaction waits for long; else ''. */
+  get waitsFor(): string {
+    if (this.#waits === null || Date.now() - this.#waits.since < WAIT_SHOWN_MS) return '';
+    return `waits for the events of transaction ${this.#waits.xid} on topic ${this.#waits.topic}`;
+  }
+
+  /** Takes the next transaction whole; false where no END is there, or none of its events: then what came before can be stored. */
   async takeTransaction(batch: TargetBatch): Promise<boolean> {
     const { feed, intake } = this.#options;
     const end = this.#nextEnd();
     if (end === null) return false;
     if (end.lsn > this.#lsn) {
-      await this.#takeEvents(end, batch);
+      if (!(await this.#takeEvents(end, batch))) return false;
+      this.#waits = null;
       this.#lsn = end.lsn;
       intake.through = maxLsn(intake.through, lsnOf(end.lsn));
     } else if (end.micros > this.#micros) throw wentBack(end);
@@ -94,22 +105,24 @@ export class TransactionMerge {
     return null;
   }
 
-  async #takeEvents(end: TransactionEnd, batch: TargetBatch): Promise<void> {
+  async #takeEvents(end: TransactionEnd, batch: TargetBatch): Promise<boolean> {
     const { onTaken } = this.#options;
     let open = await this.#collections(end);
     for (const { reader } of open) reader.taken = 0n;
+    for (const collection of open) if ((await this.#nextOf(collection, end, batch)) === null) return false;
     while (open.length > 0) {
       let first: { readonly reader: TopicReader; readonly peeked: PeekedEvent; readonly order: bigint } | null = null;
       for (const collection of open) {
-        const peeked = await this.#nextOf(collection, end, batch);
+        const peeked = await this.#waitFor(collection, end, batch);
         const order = peeked.event.transaction?.order ?? 0n;
         if (first === null || order < first.order) first = { reader: collection.reader, peeked, order };
       }
-      if (first === null) return;
+      if (first === null) break;
       await this.#take(first.reader, first.peeked, end, batch);
       await onTaken();
       open = open.filter(({ reader, count }) => reader.taken < count);
     }
+    return true;
   }
 
   async #take(reader: TopicReader, peeked: PeekedEvent, end: TransactionEnd, batch: TargetBatch): Promise<void> {
@@ -118,38 +131,36 @@ export class TransactionMerge {
       this.#firsts.push(end.xid);
       if (this.#firsts.length > MOST_FIRSTS) this.#firsts.shift();
     }
-    const startedAt = Date.now();
     let taken = await this.#options.intake.take(reader, peeked, batch);
-    for (; taken === 0; taken = await this.#options.intake.take(reader, peeked, batch))
-      await this.#wait(reader, end, startedAt);
+    for (; taken === 0; taken = await this.#options.intake.take(reader, peeked, batch)) await this.#wait(reader, end);
     reader.taken += BigInt(taken);
   }
 
   async #collections(end: TransactionEnd): Promise<Collection[]> {
     const collections: Collection[] = [];
     for (const [name, count] of end.counts) {
-      const reader = await this.#readerOf(name);
+      if (MESSAGES.test(name)) continue;
+      const reader = await this.#options.readerOf(topicsOf(this.#prefix, name));
       if (reader !== null && count > 0n) collections.push({ name, reader, count });
     }
     return collections;
   }
 
-  async #readerOf(collection: string): Promise<TopicReader | null> {
-    const { readerOf } = this.#options;
-    for (const topic of topicsOf(this.#prefix, collection)) {
-      const reader = await readerOf(topic);
-      if (reader !== null) return reader;
+  async #waitFor(collection: Collection, end: TransactionEnd, batch: TargetBatch): Promise<PeekedEvent> {
+    for (;;) {
+      const peeked = await this.#nextOf(collection, end, batch);
+      if (peeked !== null) return peeked;
+      await this.#wait(collection.reader, end);
     }
-    return null;
   }
 
-  /** The collection's next event of this transaction, once it is there. What a topic has before it goes first. */
-  async #nextOf({ reader, name }: Collection, end: TransactionEnd, batch: TargetBatch): Promise<PeekedEvent> {
-    for (const startedAt = Date.now(); ;) {
+  /** The collection's next event of this transaction; null while it is not there. What a topic has before it goes first. */
+  async #nextOf({ reader, name }: Collection, end: TransactionEnd, batch: TargetBatch): Promise<PeekedEvent | null> {
+    for (;;) {
       const peeked = reader.peek();
       if (peeked === null) {
-        await this.#wait(reader, end, startedAt);
-        continue;
+        this.#noteWait(reader, end);
+        return null;
       }
       const { event } = peeked;
       this.#requireOwnTopic(reader, event);
@@ -165,12 +176,18 @@ export class TransactionMerge {
     }
   }
 
-  async #wait(reader: TopicReader, end: TransactionEnd, startedAt: number): Promise<void> {
+  /** In the middle of a transaction. */
+  async #wait(reader: TopicReader, end: TransactionEnd): Promise<void> {
     const { status, signal } = this.#options;
+    this.#noteWait(reader, end);
     if (!(await reader.feed.fill())) await pause(POLL_MS, signal);
     signal.throwIfAborted();
-    const isLong = Date.now() - startedAt > WAIT_SHOWN_MS;
-    status.detail = isLong ? `waits for the events of transaction ${end.xid} on topic ${reader.topic}` : '';
+    status.detail = this.waitsFor;
+  }
+
+  #noteWait({ topic }: TopicReader, { xid }: TransactionEnd): void {
+    if (this.#waits?.xid === xid && this.#waits.topic === topic) return;
+    this.#waits = { xid, topic, since: Date.now() };
   }
 
   /** Whether an event is of a transaction that is applied: told again by a connector that was restarted. */
