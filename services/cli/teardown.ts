@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readConfig } from './config-file.ts';
+import { readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 import type { TeardownOptions } from './teardown/teardown-command.ts';
@@ -18,6 +18,7 @@ export function registerTeardown(program: Command, cli: CliEnvironment): void {
     .option('--json', 'one JSON document on standard output', false)
     .action(async ({ config: file, ...options }: TeardownOptions & { config: string }) => {
       const config = await readConfig(file, cli.env);
+      requireOwnSource(config, 'teardown');
       const { tearDown } = await import('./teardown/teardown-command.ts');
       await tearDown(config, options, makeLogger(cli.env, cli.isTerminal), cli);
     });
