@@ -165,7 +165,10 @@ export class ControlChannel implements PauseGate {
     const desired = readDesired(value);
     if ((desired === 'paused') === this.#isPaused) return;
     this.#isPaused = desired === 'paused';
+    this.#options.status.isPaused = this.#isPaused;
     this.#options.logger.info(this.#isPaused ? 'paused' : 'resumed');
+    // At once, for somebody looks; should it be lost, the next status says the same.
+    this.#say().catch((error: unknown) => this.#options.logger.debug({ err: error }, 'a pause was not shown at once'));
     if (!this.#isPaused) this.#resumed.dispatchEvent(new Event('resume'));
   }
 

@@ -1,6 +1,7 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { Config } from '#core/config.ts';
 import { desiredKey, type DesiredState } from '#core/control.ts';
+import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { findTarget, readConfig } from './config-file.ts';
@@ -19,10 +20,10 @@ function register(program: Command, cli: CliEnvironment, name: string, state: De
     .description(description)
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--target <name>', 'only the sink of this target')
-    .action(async (options: { config: string; target?: string }) => {
+    .addOption(new Option('--service <service>', 'only these services').choices(['producer', 'transformer', 'sink']))
+    .action(async (options: { config: string; target?: string; service?: string }) => {
       const config = await readConfig(options.config, cli.env);
-      const keys =
-        options.target === undefined ? allKeys(config) : [desiredKey('sink', findTarget(config, options.target).name)];
+      const keys = chooseKeys(config, options);
       await writeDesired(config, keys, state, makeLogger(cli.env, cli.isTerminal));
       cli.out(
         `${state === 'paused' ? 'paused' : 'running'}: ${keys.map((key) => key.replace(/^desired\//, '').replace(/\/$/, '')).join(', ')}\n`,
@@ -45,6 +46,19 @@ async function writeDesired(
   } finally {
     await pool.close();
   }
+}
+
+/** @throws RestageError usage for a target that there is not, or a service that the pipeline does not have. */
+function chooseKeys(config: Config, { target, service }: { target?: string; service?: string }): string[] {
+  const wanted = target === undefined ? null : desiredKey('sink', findTarget(config, target).name);
+  const keys = allKeys(config).filter(
+    (key) => (wanted === null || key === wanted) && (service === undefined || key.startsWith(`desired/${service}/`)),
+  );
+  if (keys.length > 0) return keys;
+  throw new RestageError('usage', `no ${service ?? 'service'} of this pipeline is meant`, {
+    where: config.file,
+    fix: '--target means a sink; a pipeline without outputs has no transformer',
+  });
 }
 
 function allKeys(config: Config): string[] {

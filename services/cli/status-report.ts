@@ -49,6 +49,8 @@ export interface ServiceLine {
   readonly silentSeconds: number | null;
   readonly events: ServiceStatus['events'] | null;
   readonly load: ServiceStatus['load'] | null;
+  /** The producer's: what its slot keeps. */
+  readonly wal: ServiceStatus['wal'];
 }
 
 export interface TargetLine {
@@ -167,6 +169,7 @@ export function serviceLine(
       silentSeconds: null,
       events: null,
       load: null,
+      wal: null,
     };
   }
   const { status } = record;
@@ -187,6 +190,8 @@ export function serviceLine(
     silentSeconds: silentMs / 1_000,
     events: status.events,
     load: status.load,
+    // A service of before there were figures has none.
+    wal: status.wal ?? null,
   };
 }
 

@@ -73,7 +73,7 @@ export function formatStatus(report: PipelineStatus): string {
       services,
     ),
     formatColumns(['target', 'through', 'load', 'lag bytes', 'dead letters', 'held keys', 'quarantine'], targets),
-    source + snapshot,
+    source + report.services.map(({ wal }) => formatWal(wal)).join('') + snapshot,
     ...report.requests.map(
       ({ id, tables }) => `snapshot ${id} of ${tables.map(formatTable).join(', ')} is asked for and has not begun\n`,
     ),
@@ -81,4 +81,19 @@ export function formatStatus(report: PipelineStatus): string {
   ]
     .filter((part) => part !== '')
     .join('\n');
+}
+
+function formatWal(wal: PipelineStatus['services'][number]['wal']): string {
+  if (wal === null) return '';
+  const until =
+    wal.secondsUntilFull === null
+      ? ''
+      : `, full in ${Math.round(wal.secondsUntilFull)} s if nothing more were confirmed`;
+  const safe = wal.safeBytes === null ? '' : `, ${wal.safeBytes} until the server gives the slot up`;
+  const alarm = {
+    within: '',
+    above: 'ALARM: more than its budget: ',
+    unreserved: 'ALARM: the server may give the slot up: ',
+  };
+  return `WAL: ${alarm[wal.state]}${wal.retainedBytes} bytes of ${wal.budgetBytes}${safe}; ${Math.round(wal.bytesPerSecond)} written per second${until}\n`;
 }

@@ -42,6 +42,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       heartbeatMs: reader.get('source.heartbeatMs'),
       onRewrite: reader.get('source.onRewrite'),
       keepSnapshotMinutes: reader.get('source.keepSnapshotMinutes'),
+      walBudget: { bytes: reader.get('source.walBudget.bytes'), whenFull: reader.get('source.walBudget.whenFull') },
       profile: raw,
       ...(theirs === null ? {} : { debezium: theirs }),
     },

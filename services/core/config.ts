@@ -43,10 +43,18 @@ export interface SourceConfig {
   readonly onRewrite: 'stop' | 'snapshot';
   /** How long the load's snapshot is kept while no producer runs; 0: it ends with the producer. */
   readonly keepSnapshotMinutes: number;
+  readonly walBudget: WalBudgetConfig;
   /** Of the raw topics. Absent is null. */
   readonly profile?: Profile;
   /** Topics that a Debezium connector writes, instead of a source of our own. Absent is null. */
   readonly debezium?: DebeziumSourceConfig | null;
+}
+
+export interface WalBudgetConfig {
+  /** WAL that the slot may keep. */
+  readonly bytes: number;
+  /** Above it: say so, or give the slot up. */
+  readonly whenFull: 'wait' | 'release';
 }
 
 export interface OutputConfig {

@@ -107,6 +107,8 @@ export const manifestSchema = z.object({
   snapshot: lsn.optional(),
   /** True from a load's `end` on: a restart need not look for unfinished tables. */
   loaded: z.boolean().optional(),
+  /** The slot was given up here: nothing follows. */
+  released: z.boolean().optional(),
   /**
    * Records on the tables' topics that this manifest and all before it on its topic name: rows of chunks, events of the stream (a
    * delete's tombstone is one more). Two of them tell how much lies between, without reading it.
@@ -160,6 +162,8 @@ export function addToTotal(
   return kind === 'stream' ? { ...total, events: total.events + own } : { ...total, rows: total.rows + own };
 }
 
+const formatSchema = z.object({ format: z.number() });
+
 /** @throws RestageError manifest_invalid, or state_newer for a form that this version does not know. */
 export function parseManifest(bytes: Buffer, where: string): Manifest {
   let json: unknown;
@@ -168,14 +172,16 @@ export function parseManifest(bytes: Buffer, where: string): Manifest {
   } catch (cause) {
     throw new RestageError('manifest_invalid', 'a manifest is not JSON', { where, cause });
   }
-  const parsed = manifestSchema.safeParse(json);
-  if (parsed.success && parsed.data.format <= MANIFEST_FORMAT) return parsed.data;
-  if (parsed.success) {
-    throw new RestageError('state_newer', `a manifest has form ${parsed.data.format}, newer than this Restage reads`, {
+  // First: a newer form need not fit what is known of the older one.
+  const format = formatSchema.safeParse(json).data?.format ?? 0;
+  if (format > MANIFEST_FORMAT) {
+    throw new RestageError('state_newer', `a manifest has form ${format}, newer than this Restage reads`, {
       where,
       fix: 'use the newer version of Restage that wrote it',
     });
   }
+  const parsed = manifestSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
   throw new RestageError('manifest_invalid', `a manifest is not of the known form: ${z.prettifyError(parsed.error)}`, {
     where,
   });

@@ -196,6 +196,27 @@ export const OPTIONS = [
       'How long a process of its own keeps the snapshot of an unfinished load while no producer runs, so that the next one goes on with the chunks that are missing. Until then vacuum at the source removes no row that was deleted since. `0`: the snapshot ends with the producer.',
   },
   {
+    path: 'source.walBudget.bytes',
+    type: z
+      .number()
+      .int()
+      .min(16 * 1024 * 1024),
+    default: 10 * 1024 * 1024 * 1024,
+    env: 'RESTAGE_SOURCE_WAL_BUDGET_BYTES',
+    example: '53687091200',
+    about:
+      'How much WAL the slot may keep before log, status and metrics say so. Well below the free room on the disk of the source.',
+  },
+  {
+    path: 'source.walBudget.whenFull',
+    type: z.enum(['wait', 'release']),
+    default: 'wait',
+    env: 'RESTAGE_SOURCE_WAL_BUDGET_WHEN_FULL',
+    example: 'release',
+    about:
+      'What happens then: only the alarm, or the slot is given up so that the source keeps its disk. After that the pipeline cannot go on.',
+  },
+  {
     path: 'source.profile',
     type: profile,
     default: 'lossless',

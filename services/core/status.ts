@@ -1,11 +1,15 @@
 import type { Manifest } from '#core/manifest.ts';
+import type { WalFigures } from '#core/wal-budget.ts';
 
 /** What a service says about itself: kept by the service, read by its HTTP endpoints and written to `<name>.control`. */
 export interface ServiceStatus {
   readonly service: 'producer' | 'transformer' | 'sink';
   /** The sink's target or the transformer's output; '' for the producer. */
   readonly instance: string;
+  /** `paused` from the moment that it is told so, whatever it does: an epoch in hand is finished first. */
   state: ServiceState;
+  /** It was told to pause. */
+  isPaused: boolean;
   /** For people: what it is doing, or why it stopped. */
   detail: string;
   /** The hold request that a sink obeys now; '' for none. */
@@ -27,6 +31,8 @@ export interface ServiceStatus {
   lagEvents: number;
   /** Bytes of WAL that the slot keeps (producer). */
   retainedWalBytes: number;
+  /** The same beside its budget (producer); null until it was looked at. */
+  wal: WalFigures | null;
   events: Record<'insert' | 'update' | 'delete' | 'truncate' | 'snapshot', number>;
   epochs: number;
   lastEpochEvents: number;
@@ -55,6 +61,8 @@ export const SERVICE_STATES = [
 ] as const;
 export type ServiceState = (typeof SERVICE_STATES)[number];
 
+const HOLDABLE: ReadonlySet<ServiceState> = new Set(['loading', 'indexing', 'streaming']);
+
 export interface LoadStatus {
   tables: number;
   tablesDone: number;
@@ -65,10 +73,17 @@ export interface LoadStatus {
 }
 
 export function newStatus(service: ServiceStatus['service'], instance: string): ServiceStatus {
+  let state: ServiceState = 'starting';
   return {
     service,
     instance,
-    state: 'starting',
+    get state() {
+      return this.isPaused && HOLDABLE.has(state) ? 'paused' : state;
+    },
+    set state(next) {
+      state = next;
+    },
+    isPaused: false,
     detail: '',
     held: '',
     through: '',
@@ -77,6 +92,7 @@ export function newStatus(service: ServiceStatus['service'], instance: string): 
     lagSeconds: 0,
     lagEvents: 0,
     retainedWalBytes: 0,
+    wal: null,
     events: { insert: 0, update: 0, delete: 0, truncate: 0, snapshot: 0 },
     epochs: 0,
     lastEpochEvents: 0,

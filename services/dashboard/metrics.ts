@@ -30,6 +30,27 @@ const GAUGES: readonly (readonly [string, string, StatusNumber])[] = [
     (status) => status.lastEpochSeconds,
   ],
   ['restage_slot_retained_wal_bytes', 'WAL bytes that the slot keeps (producer)', (status) => status.retainedWalBytes],
+  ['restage_wal_budget_bytes', 'WAL bytes that the slot may keep (producer)', (status) => status.wal?.budgetBytes ?? 0],
+  [
+    'restage_wal_safe_bytes',
+    'WAL bytes until the server gives the slot up; -1 without a limit (producer)',
+    (status) => status.wal?.safeBytes ?? -1,
+  ],
+  [
+    'restage_wal_written_bytes_per_second',
+    'WAL that the source writes, over the last minute (producer)',
+    (status) => status.wal?.bytesPerSecond ?? 0,
+  ],
+  [
+    'restage_wal_seconds_until_full',
+    'Until budget or server limit is used up if nothing more were confirmed; -1 while nothing is written (producer)',
+    (status) => status.wal?.secondsUntilFull ?? -1,
+  ],
+  [
+    'restage_wal_alarm',
+    '1 when the slot keeps more than its budget, or the server may give it up (producer)',
+    (status) => (status.wal === null || status.wal.state === 'within' ? 0 : 1),
+  ],
   ['restage_load_tables', 'Tables of the initial load', (status) => status.load.tables],
   ['restage_load_tables_done', 'Tables loaded', (status) => status.load.tablesDone],
   ['restage_load_chunks', 'Chunks of the initial load', (status) => status.load.chunks],

@@ -15,6 +15,7 @@ import type { Failpoints } from '#core/failpoints.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { ManifestBook } from './manifest-book.ts';
+import { released } from './wal-watch.ts';
 
 export interface SlotOptions {
   readonly client: pg.Client;
@@ -50,12 +51,12 @@ export async function ensureSlot(options: SlotOptions): Promise<BornSlot | null>
     await dropSlot(client, source.slot);
     failpoints.hit('producer.slotDrop.after');
   }
-  return born(options);
+  return makeSlot(options);
 }
 
 /**
  * Compares a slot with the last manifest in Kafka; changes nothing.
- * @throws RestageError slot_foreign when no manifest explains it, slot_missing, slot_ahead.
+ * @throws RestageError slot_foreign when no manifest explains it, slot_missing, slot_ahead, slot_released.
  */
 export function requireOwnSlot(name: string, slot: SlotState | null, last: Manifest | null): void {
   if (last === null) {
@@ -63,6 +64,10 @@ export function requireOwnSlot(name: string, slot: SlotState | null, last: Manif
     return;
   }
   const through = parseLsn(last.through);
+  if (last.released === true) {
+    if (isRepairable(last)) return;
+    throw released(name, null);
+  }
   if (last.kind === 'intent') {
     if (slot !== null && slot.confirmed !== null && slot.confirmed < through)
       throw foreignSlot(name, 'and is older than this pipeline');
@@ -89,6 +94,14 @@ export function requireOwnSlot(name: string, slot: SlotState | null, last: Manif
   }
 }
 
+/**
+ * A slot that was given up can be replaced once the initial load is done: every table is then loaded anew. Not while a load is open, for
+ * readers take one at a time.
+ */
+export function isRepairable(last: Manifest): boolean {
+  return last.released === true && (last.loaded === true || last.kind === 'announce');
+}
+
 /** The same, as a question. */
 export function isOwnSlot(name: string, slot: SlotState | null, last: Manifest | null): boolean {
   try {
@@ -99,7 +112,8 @@ export function isOwnSlot(name: string, slot: SlotState | null, last: Manifest |
   }
 }
 
-async function born(options: SlotOptions): Promise<BornSlot> {
+/** The slot, then the manifest that says where it begins. */
+export async function makeSlot(options: SlotOptions): Promise<BornSlot> {
   const session = await options.connectReplication();
   try {
     options.failpoints.hit('producer.slot.before');

@@ -13,11 +13,14 @@ import type { Logger } from '#core/log.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { VERSION } from '#core/version.ts';
+import { whileGuarded } from '#core/while-guarded.ts';
 import type { StartKeeper } from './load-snapshots.ts';
 import { produce } from './producer.ts';
 import { producerLease } from '#core/session-names.ts';
 import { RewriteMetSignal, Rewrites } from './rewrites.ts';
+import { releaseSlot } from './slot-release.ts';
 import { createSourceGround } from './source-ground.ts';
+import { watchWal } from './wal-watch.ts';
 
 const TRANSACTION_TIMEOUT_MS = 60_000;
 
@@ -36,20 +39,26 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
   });
   const prefix = config.name;
   const rewrites = new Rewrites();
-  try {
+  const connectReplication = () =>
+    connectPg({ url, purpose: 'source', application, replication: true, until: lease.lost });
+  const makeWriter = () =>
+    createKafkaEpochWriter({
+      pool,
+      prefix,
+      transactionalId: `${prefix}.producer`,
+      transactionTimeoutMs: TRANSACTION_TIMEOUT_MS,
+      logger,
+      failpoints,
+      service: 'producer',
+    });
+  const { slot, walBudget: budget } = config.source;
+  const isHolder = () => !lease.lost.aborted;
+  const work = async (until: AbortSignal): Promise<void> => {
     const attempt = async (): Promise<void> => {
-      await lease.acquire(signal, () => (status.state = 'standby'));
+      await lease.acquire(until, () => (status.state = 'standby'));
       if (status.state === 'standby') status.state = 'starting';
-      const held = AbortSignal.any([signal, lease.lost]);
-      const writer = createKafkaEpochWriter({
-        pool,
-        prefix,
-        transactionalId: `${prefix}.producer`,
-        transactionTimeoutMs: TRANSACTION_TIMEOUT_MS,
-        logger,
-        failpoints,
-        service: 'producer',
-      });
+      const held = AbortSignal.any([until, lease.lost]);
+      const writer = makeWriter();
       const reader = createKafkaEpochReader({ pool, prefix, logger });
       try {
         await produce(
@@ -74,8 +83,7 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
               logger,
               clock: Date.now,
             }),
-            connectReplication: () =>
-              connectPg({ url, purpose: 'source', application, replication: true, until: lease.lost }),
+            connectReplication,
             startKeeper: config.source.keepSnapshotMinutes === 0 ? null : startKeeper,
             leaseBackend: () => lease.backend,
             converters: converterFactory(config.kafka, config.source.profile ?? null),
@@ -95,10 +103,20 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
       } finally {
         await Promise.all([writer.close(), reader.close()]);
       }
-      if (lease.lost.aborted && !signal.aborted)
+      if (lease.lost.aborted && !until.aborted)
         throw new RestageError('lease_lost', 'the producer lost its lease in the source');
     };
-    await supervise({ status, logger, signal, lease, clock: Date.now }, () => pastRewrites(attempt, signal, logger));
+    await supervise({ status, logger, signal: until, lease, clock: Date.now }, () =>
+      pastRewrites(attempt, until, logger),
+    );
+  };
+  try {
+    const watch = { connect, slot, budget, isHolder, status, logger, clock: Date.now };
+    await whileGuarded(signal, (until) => watchWal(watch, until), work);
+  } catch (error) {
+    if (error instanceof RestageError && error.code === 'slot_released' && isHolder())
+      await releaseSlot({ connect, connectReplication, slot, application, makeWriter, logger });
+    throw error;
   } finally {
     await lease.release();
     await pool.close();

@@ -20,6 +20,7 @@ type DraftExtra = Partial<
     | 'loaded'
     | 'late'
     | 'floors'
+    | 'released'
   >
 >;
 

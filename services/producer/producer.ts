@@ -13,7 +13,7 @@ import { Notifier } from '#core/notifier.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
-import { ensureSlot, requireOwnSlot, type BornSlot } from './birth.ts';
+import { ensureSlot, isRepairable, requireOwnSlot, type BornSlot } from './birth.ts';
 import { chooseTables } from './choose-tables.ts';
 import { capture } from './capture.ts';
 import { openDebezium } from './debezium-parts.ts';
@@ -34,6 +34,7 @@ import { RelationBook } from './relation-book.ts';
 import { keeperApplication, producerLease } from '#core/session-names.ts';
 import type { RewriteMark } from './rewrites.ts';
 import { requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
+import { repairSlot } from './slot-repair.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
 import { findUnfinished } from './unfinished-load.ts';
 import { WrittenStructures } from './written-structures.ts';
@@ -80,7 +81,7 @@ class ProducerRun {
     await this.#parts.ground.take(client, wanted);
     const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
     const written = new WrittenStructures(await this.#parts.readStructures());
-    const announced = await findAnnounced(this.#parts.reader, manifests);
+    let announced = await findAnnounced(this.#parts.reader, manifests);
     // Tables that came after the first plan are loaded late: until then nothing of them is captured.
     const isPlanned = (manifests.last?.plan ?? null) !== null && written.topics.size > 0;
     const isCaptured = (table: TableStructure): boolean =>
@@ -89,7 +90,9 @@ class ProducerRun {
     if (await ensurePublication(client, config.source.publication, wanted.filter(isCaptured), config.name))
       logger.info({ publication: config.source.publication }, 'publication made');
     failpoints.hit('producer.publication.after');
-    const born = await this.#ensureSlot(client, manifests);
+    const known = wanted.filter(({ topic }) => written.topics.has(topic));
+    const born = await this.#ensureSlot(client, manifests, known);
+    if (born !== null) announced = await findAnnounced(this.#parts.reader, manifests);
     // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
     const chosen = (born === null ? wanted : await chooseTables(this.#parts, client)).filter(isCaptured);
     const debezium = await openDebezium(this.#parts, manifests);
@@ -213,10 +216,18 @@ class ProducerRun {
     }
   }
 
-  async #ensureSlot(client: pg.Client, book: ManifestBook): Promise<BornSlot | null> {
-    const { config, writer, application, connectReplication, failpoints } = this.#parts;
+  /** `captured`: what a slot that was given up is made good for by a load. */
+  async #ensureSlot(
+    client: pg.Client,
+    book: ManifestBook,
+    captured: readonly TableStructure[],
+  ): Promise<BornSlot | null> {
+    const { config, writer, application, connectReplication, failpoints, logger } = this.#parts;
     const { source } = config;
-    const born = await ensureSlot({ client, connectReplication, source, application, writer, book, failpoints });
+    const options = { client, connectReplication, source, application, writer, book, failpoints };
+    const isRepaired = book.last !== null && isRepairable(book.last);
+    if (isRepaired) logger.warn('the slot was given up: a new one is made, and every table is loaded anew');
+    const born = isRepaired ? await repairSlot(options, captured) : await ensureSlot(options);
     if (born !== null) this.#closers.push(() => born.session.end());
     return born;
   }
@@ -250,7 +261,6 @@ class ProducerRun {
       await partitions?.requireAllKept();
       requireOwnSlot(config.source.slot, slot, manifests.last);
       await ground.require(client);
-      status.retainedWalBytes = slot?.retainedBytes ?? 0;
       status.lagBytes = Math.max(0, Number((await currentLsn(client)) - stream.confirmed));
       if (clock() - beatAt < config.source.heartbeatMs) continue;
       beatAt = clock();

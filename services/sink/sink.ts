@@ -72,14 +72,18 @@ async function goOn(parts: SinkParts, client: pg.Client, lag: LagMeter, signal: 
   if (stale > 0) logger.warn({ ended: stale }, 'ended sessions that an earlier sink left');
   const state = new TargetState(pipeline, randomUUID());
   const structures = new StructureBook(reader, parts.schemasTopic, await parts.readStructures());
-  const whenRunning = (): Promise<void> => whileRunning(parts, signal);
+  const whenRunning = (): Promise<void> => parts.gate.whenRunning(signal);
   const applyMode = isReplica ? REPLICA_MODE : originMode(pipeline, state, failpoints);
   if (!isReplica) logger.info('the role may not set session_replication_role: triggers are off until the switch');
   failpoints.hit('sink.takeover.before');
   const known = await state.open(client);
   failpoints.hit('sink.takeover.after');
   if (await applyMode.isOver(client)) return restForGood(parts, signal);
-  if (known !== null) await requireSameLife(parts, known, signal);
+  if (known === null) await state.requireUnbegun(client);
+  else {
+    await state.requireWhole(client, known);
+    await requireSameLife(parts, known, signal);
+  }
   const checkpoint = known ?? (await findPlan(parts, state, structures, client, signal));
   if (checkpoint === null || signal.aborted) return;
   status.through = formatLsn(checkpoint.through);
@@ -251,14 +255,6 @@ async function findPlan(
     };
   }
   return null;
-}
-
-async function whileRunning(parts: SinkParts, signal: AbortSignal): Promise<void> {
-  if (!parts.gate.isPaused) return;
-  const before = parts.status.state;
-  parts.status.state = 'paused';
-  await parts.gate.whenRunning(signal);
-  parts.status.state = before;
 }
 
 /** One more session that applies, in the first one's mode. */

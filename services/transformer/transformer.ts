@@ -159,21 +159,12 @@ class TransformerRun {
     for await (const manifests of this.#parts.reader.manifests(from, signal)) {
       for (const stored of manifests) {
         this.#lag.see(stored.manifest);
-        await this.#whileRunning(signal);
+        await this.#parts.gate.whenRunning(signal);
         if (signal.aborted) return false;
         if (await take(stored)) return true;
       }
     }
     return false;
-  }
-
-  async #whileRunning(signal: AbortSignal): Promise<void> {
-    const { gate, status } = this.#parts;
-    if (!gate.isPaused) return;
-    const before = status.state;
-    status.state = 'paused';
-    await gate.whenRunning(signal);
-    status.state = before;
   }
 
   async #takeLoad(stored: StoredManifest, isPassedOn: boolean): Promise<boolean> {

@@ -67,6 +67,7 @@ function configOf(
       heartbeatMs: 1,
       onRewrite: 'snapshot',
       keepSnapshotMinutes: 0,
+      walBudget: { bytes: 1e10, whenFull: 'wait' },
     },
     targets: [{ name: 'new', url: targetUrl, output: 'main', schema: 'require', loadWorkers: 1 }],
   };

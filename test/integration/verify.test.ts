@@ -139,6 +139,7 @@ async function verify(source: TestDatabase, target: TestDatabase, patienceMs = 3
       heartbeatMs: 1,
       onRewrite: 'snapshot',
       keepSnapshotMinutes: 0,
+      walBudget: { bytes: 1e10, whenFull: 'wait' },
     },
     targets: [{ name: 'new', url: target.url, output: 'main', schema: 'require', loadWorkers: 1 }],
   };

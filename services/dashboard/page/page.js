@@ -129,10 +129,11 @@ function serviceBox(line) {
 function sourceBox(overview, producer) {
   const slot = overview.source?.slot;
   const isLost = slot?.walStatus === 'lost' || slot?.walStatus === 'unreserved';
+  const isTight = producer?.wal != null && producer.wal.state !== 'within';
   return box(
     'source',
     'PostgreSQL',
-    isLost ? 'bad' : overview.source ? 'good' : 'idle',
+    isLost || isTight ? 'bad' : overview.source ? 'good' : 'idle',
     facts([
       ['end of WAL', overview.source?.current],
       [
@@ -145,6 +146,8 @@ function sourceBox(overview, producer) {
       ],
       ['confirmed', slot?.confirmed ?? undefined],
       ['keeps WAL', bytes(slot?.retainedBytes ?? producer?.retainedWalBytes ?? 0)],
+      ['of', producer?.wal ? bytes(producer.wal.budgetBytes) : undefined],
+      ['full in', isTight ? `${Math.round(producer.wal.secondsUntilFull ?? 0)} s at this rate` : undefined],
     ]),
   );
 }

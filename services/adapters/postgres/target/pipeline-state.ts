@@ -26,7 +26,8 @@ export async function findPipelineState(client: pg.ClientBase, pipeline: string)
     own += row?.own === true ? 1 : 0;
     others += row?.others === true ? 1 : 0;
   }
-  if (own === 0 && others > 0) return null;
+  // A crash right after it made the schema leaves that alone.
+  if (own === 0 && (others > 0 || (tables.length === 0 && !(await isEmptySchema(client))))) return null;
   const waiting = tables.includes('restage.journal')
     ? await client.query<{ sql: string }>(
         `SELECT detail->>'sql' || ';' AS sql FROM restage.journal
@@ -51,8 +52,7 @@ export async function forgetPipeline(client: pg.ClientBase, pipeline: string): P
     for (const table of tables) isEmpty &&= (await client.query(`SELECT FROM ${table} LIMIT 1`)).rowCount === 0;
     if (isEmpty) {
       for (const table of tables) await client.query(`DROP TABLE ${table}`);
-      const others = await client.query(`SELECT FROM pg_class WHERE relnamespace = to_regnamespace('restage') LIMIT 1`);
-      if (others.rowCount === 0) await client.query('DROP SCHEMA IF EXISTS restage');
+      if (await isEmptySchema(client)) await client.query('DROP SCHEMA IF EXISTS restage');
     }
     await client.query('COMMIT');
   } catch (error) {
@@ -70,4 +70,9 @@ async function ownTables(client: pg.ClientBase): Promise<string[] | null> {
       WHERE n.nspname = 'restage' AND c.relkind = 'r' ORDER BY 1`,
   );
   return rows.map(({ name }) => `restage.${quoteIdentifier(name)}`);
+}
+
+async function isEmptySchema(client: pg.ClientBase): Promise<boolean> {
+  const found = await client.query(`SELECT FROM pg_class WHERE relnamespace = to_regnamespace('restage') LIMIT 1`);
+  return found.rowCount === 0;
 }

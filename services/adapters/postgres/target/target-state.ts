@@ -113,6 +113,32 @@ export class TargetState {
     return row === undefined ? null : toCheckpoint(row);
   }
 
+  /**
+   * A position without the tables that explain it would apply rows again, or leave some out.
+   * @throws RestageError state_damaged.
+   */
+  async requireWhole(client: pg.ClientBase, { pass, planOffset, nextOffset }: Checkpoint): Promise<void> {
+    const { rows } = await client.query<{ name: string; is_there: boolean }>(
+      `SELECT name, to_regclass('restage.' || name) IS NOT NULL AS is_there FROM unnest($1::text[]) AS name`,
+      [['chunk_ledger', 'table_load']],
+    );
+    const gone = rows.filter((row) => !row.is_there).map(({ name }) => `restage.${name}`);
+    if (gone.length > 0) throw damaged(`${gone.join(', ')} is gone`);
+    if (planOffset < 0n || nextOffset < planOffset)
+      throw damaged(`restage.checkpoint has plan_offset ${planOffset} and next_offset ${nextOffset}`);
+    const loads = await client.query('SELECT FROM restage.table_load WHERE pipeline = $1 LIMIT 1', [this.#pipeline]);
+    if (pass === 2 && loads.rowCount === 0) throw damaged('restage.table_load has no row of this pipeline');
+  }
+
+  /** A load that was begun, and no position: to begin again would apply what is there twice. @throws RestageError state_damaged. */
+  async requireUnbegun(client: pg.ClientBase): Promise<void> {
+    const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.table_load')`);
+    if (known.rowCount === 0) return;
+    const loads = await client.query('SELECT FROM restage.table_load WHERE pipeline = $1 LIMIT 1', [this.#pipeline]);
+    if (loads.rowCount !== 0)
+      throw damaged('restage.checkpoint has no row of this pipeline, restage.table_load has some');
+  }
+
   async begin(client: pg.ClientBase, incarnation: string, planOffset: bigint, through: Lsn): Promise<void> {
     await client.query(
       `INSERT INTO restage.checkpoint (pipeline, format, incarnation, pass, plan_offset, next_offset, epoch, through, load_done, lease_token)
@@ -220,4 +246,11 @@ export class TargetState {
 
 function takenOver(): RestageError {
   return new RestageError('lease_lost', 'another sink took this target over', { where: 'restage.checkpoint' });
+}
+
+function damaged(where: string): RestageError {
+  return new RestageError('state_damaged', "the target's state is not whole, and nothing is applied over it", {
+    where,
+    fix: 'put schema restage back as it was, together with the data of that time; else an empty target and another pipeline name',
+  });
 }

@@ -1,0 +1,62 @@
+import type pg from 'pg';
+import { dropSlot, endStaleWalsender } from '#adapters/postgres/source/slot.ts';
+import { identifySource } from '#adapters/postgres/source/source-identity.ts';
+import type { EpochWriter } from '#core/epoch-writer.ts';
+import { describeError } from '#core/errors.ts';
+import type { Logger } from '#core/log.ts';
+import { ManifestBook } from './manifest-book.ts';
+
+export interface SlotReleaseOptions {
+  readonly connect: () => Promise<pg.Client>;
+  readonly connectReplication: () => Promise<pg.Client>;
+  readonly slot: string;
+  readonly application: string;
+  readonly makeWriter: () => EpochWriter;
+  readonly logger: Logger;
+}
+
+/** Kafka may be what is away: the source is not to wait for it. */
+const HISTORY_LIMIT_MS = 20_000;
+
+/** By the holder of the lease: says in the pipeline's history that the slot is given up, as far as Kafka can be had, and drops it. */
+export async function releaseSlot(options: SlotReleaseOptions): Promise<void> {
+  const { slot, application, logger } = options;
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`Kafka did not take it within ${HISTORY_LIMIT_MS} ms`)),
+      HISTORY_LIMIT_MS,
+    );
+  });
+  const written = writeReleased(options);
+  written.catch(() => undefined);
+  await Promise.race([written, limit])
+    .catch((error: unknown) =>
+      logger.warn({ reason: describeError(error) }, 'the history does not say that the slot is given up'),
+    )
+    .finally(() => clearTimeout(timer));
+  const client = await options.connect();
+  try {
+    await endStaleWalsender(client, slot, application);
+    await dropSlot(client, slot);
+    logger.warn({ slot }, 'the slot is given up: the source may remove its WAL');
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function writeReleased({ makeWriter, connectReplication }: SlotReleaseOptions): Promise<void> {
+  const writer = makeWriter();
+  const replication = await connectReplication();
+  try {
+    await writer.open();
+    const last = await writer.last();
+    if (last === null || last.manifest.released === true) return;
+    const { incarnation } = last.manifest;
+    const book = new ManifestBook({ incarnation, ...(await identifySource(replication)) }, last);
+    // Not between two parts of a transaction: what is open stays so, for nothing follows.
+    if (book.resume().last) await writer.write(book.draft('empty', { released: true }), []);
+  } finally {
+    await Promise.all([writer.close(), replication.end().catch(() => undefined)]);
+  }
+}

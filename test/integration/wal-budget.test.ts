@@ -1,0 +1,142 @@
+import { isDeepStrictEqual } from 'node:util';
+import { pino } from 'pino';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { readLastManifest } from '#adapters/kafka/last-manifest.ts';
+import { loadConfig } from '#core/config-load.ts';
+import type { Config } from '#core/config.ts';
+import { requireReadySource } from '../../services/producer/preflight.ts';
+import { createDatabase, type TestDatabase } from '../harness/database.ts';
+import { startService } from '../harness/run-service.ts';
+import { testKafka } from '../harness/servers.ts';
+import { until } from '../harness/until.ts';
+
+const MIB = 1024 * 1024;
+let source: TestDatabase;
+
+beforeAll(async () => {
+  source = await createDatabase(15, 'budget');
+  await source.client.query('CREATE TABLE public.t (id serial PRIMARY KEY); INSERT INTO public.t DEFAULT VALUES');
+});
+
+afterAll(async () => {
+  await source[Symbol.asyncDispose]();
+});
+
+function configOf(kind: string, whenFull: string, target = 'postgresql://nobody@127.0.0.1:1/none'): Config {
+  const text = `name: ${kind}-${source.name.slice(-10)}
+kafka: { brokers: ["${testKafka()}"] }
+source: { postgres: { url: "${source.url}" }, heartbeatMs: 500, walBudget: { bytes: ${20 * MIB}, whenFull: ${whenFull} } }
+targets: [{ name: new, postgres: { url: "${target}" }, schema: create }]
+`;
+  return loadConfig(text, 'budget.yaml', {});
+}
+
+/** Keeps the slot where it is, as decoding needs the WAL of every transaction that is open. */
+async function openTransaction(): Promise<pg.Client> {
+  const holder = new pg.Client({ connectionString: source.url });
+  await holder.connect();
+  await holder.query('BEGIN; INSERT INTO public.t DEFAULT VALUES');
+  return holder;
+}
+
+async function writeWal(mebibytes: number): Promise<void> {
+  await source.client.query(
+    `SELECT pg_logical_emit_message(false, 'x', repeat('x', 1048576)) FROM generate_series(1, $1)`,
+    [mebibytes],
+  );
+}
+
+test('above its budget the alarm is given once, and taken back once; the pipeline goes on', async () => {
+  const config = configOf('wait', 'wait');
+  const lines: { msg: string; state?: string }[] = [];
+  const logger = pino({}, { write: (line: string) => void lines.push(JSON.parse(line) as { msg: string }) });
+  const alarms = (): string[] =>
+    lines.map(({ msg }) => msg).filter((msg) => msg.includes('budget') || msg.includes('walBudget'));
+  await using producer = startService('producer', config, '', logger);
+  await producer.streaming();
+  const { status } = producer;
+  await until(() => status.wal?.state === 'within', { what: 'the slot looked at' });
+  const holder = await openTransaction();
+  await writeWal(30);
+  await until(() => status.wal?.state === 'above', { what: 'the alarm' });
+  expect(status.wal).toMatchObject({ budgetBytes: 20 * MIB, safeBytes: null, secondsUntilFull: 0 });
+  expect(status.retainedWalBytes).toBeGreaterThan(30 * MIB);
+  expect(status.wal?.bytesPerSecond).toBeGreaterThan(0);
+  await writeWal(1);
+  await holder.query('COMMIT');
+  await holder.end();
+  // The slot moves on once the server has logged that the transaction is over.
+  await until(
+    async () => {
+      await source.client.query('SELECT pg_log_standby_snapshot()').catch(() => source.client.query('CHECKPOINT'));
+      return status.wal?.state === 'within';
+    },
+    { what: 'the end of the alarm', everyMs: 300 },
+  );
+  expect(alarms()).toEqual([
+    'the slot keeps more WAL than source.walBudget.bytes',
+    'the slot is within its WAL budget again',
+  ]);
+  expect(status.state).toBe('streaming');
+});
+
+test('the slot is given up, which its history says; the next start makes a new one and loads every table anew', async () => {
+  await using target = await createDatabase(15, 'budget_target');
+  const config = configOf('give', 'release', target.url);
+  const quiet = pino({ level: 'silent' });
+  const slot = config.source.slot;
+  const isThere = async (): Promise<boolean> =>
+    (await source.client.query('SELECT FROM pg_replication_slots WHERE slot_name = $1', [slot])).rowCount === 1;
+  {
+    await using producer = startService('producer', config);
+    await producer.streaming();
+    await using sink = startService('sink', config, 'new');
+    await until(() => sink.status.load.isDone, { what: 'the load done' });
+    expect(await isThere()).toBe(true);
+    const holder = await openTransaction();
+    await writeWal(30);
+    expect(await producer.end).toMatchObject({ code: 'slot_released' });
+    await holder.query('COMMIT');
+    await holder.end();
+  }
+  expect(await isThere()).toBe(false);
+  const pool = createConnectionPool(config.kafka, { clientId: 'budget', logger: quiet });
+  expect((await readLastManifest(pool, config.name))?.manifest).toMatchObject({ kind: 'empty', released: true });
+  await pool.close();
+  // None of it is in the stream of either slot.
+  await source.client.query(
+    'INSERT INTO public.t SELECT FROM generate_series(1, 50); DELETE FROM public.t WHERE id = 1',
+  );
+
+  await requireReadySource(config, quiet);
+  await using producer = startService('producer', config);
+  await using sink = startService('sink', config, 'new');
+  await Promise.all([producer.streaming(), sink.streaming()]);
+  await source.client.query('INSERT INTO public.t DEFAULT VALUES');
+  const rows = async ({ client }: TestDatabase): Promise<unknown[]> =>
+    (await client.query('SELECT * FROM public.t ORDER BY 1')).rows;
+  await until(async () => isDeepStrictEqual(await rows(target), await rows(source)), {
+    what: 'the rows at the target',
+  });
+  expect(await isThere()).toBe(true);
+});
+
+test('the source does not wait for a Kafka that is away', async () => {
+  const config = configOf('away', 'release');
+  {
+    await using producer = startService('producer', config);
+    await producer.streaming();
+  }
+  const holder = await openTransaction();
+  await writeWal(30);
+  const away = { ...config, kafka: { ...config.kafka, brokers: ['127.0.0.1:1'] } };
+  await using producer = startService('producer', away);
+  expect(await producer.end).toMatchObject({ code: 'slot_released' });
+  await holder.end();
+  const sql = 'SELECT FROM pg_replication_slots WHERE slot_name = $1';
+  expect((await source.client.query(sql, [config.source.slot])).rowCount).toBe(0);
+  await using again = startService('producer', config);
+  expect(await again.end).toMatchObject({ code: 'slot_missing' });
+});
