@@ -3,10 +3,11 @@ import type { TargetConfig } from '#core/config.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { connectPg } from '../session.ts';
+import { JournalledSchema, type TableMaker } from './journalled-schema.ts';
 import { SchemaBuild } from './schema-build.ts';
-import { SchemaCopy } from './schema-copy.ts';
-import { SchemaCreate } from './schema-create.ts';
-import { SchemaRequire } from './schema-require.ts';
+import { copiedTables } from './schema-copy.ts';
+import { createdTables } from './schema-create.ts';
+import { requiredTables } from './schema-require.ts';
 import type { TableChange } from './table-change.ts';
 
 export interface TargetSchemaOptions {
@@ -27,15 +28,18 @@ export function openSchemaBuild(options: Omit<TargetSchemaOptions, 'changes'>): 
 
 /** The way that the configuration chose (`targets[].schema`). */
 export function openTargetSchema(options: TargetSchemaOptions): TargetSchema {
-  const { pipeline, target, changes, failpoints, connect = connectSchema(pipeline, target) } = options;
-  const build = openSchemaBuild(options);
+  const { pipeline, target, failpoints, connect = connectSchema(pipeline, target) } = options;
+  return new JournalledSchema({ pipeline, connect, failpoints }, makerOf(options), openSchemaBuild(options));
+}
+
+function makerOf({ pipeline, target, changes }: TargetSchemaOptions): TableMaker {
   switch (target.schema) {
     case 'copy':
-      return new SchemaCopy({ pipeline, changes, connect, failpoints }, build);
+      return copiedTables(pipeline, changes);
     case 'create':
-      return new SchemaCreate({ pipeline, connect, failpoints }, build);
+      return createdTables;
     case 'require':
-      return new SchemaRequire({ pipeline, connect, failpoints }, build);
+      return requiredTables;
   }
 }
 

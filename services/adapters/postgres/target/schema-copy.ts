@@ -1,98 +1,59 @@
 import type pg from 'pg';
-import type { Failpoints } from '#core/failpoints.ts';
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
-import type { TargetSchema } from '#core/target-schema.ts';
+import type { TableMaker } from './journalled-schema.ts';
 import { archiveSql, findPgTools } from './pg-dump.ts';
 import { takePostData } from './post-data.ts';
-import type { SchemaBuild } from './schema-build.ts';
-import { SchemaJournal, type BuildStep } from './schema-journal.ts';
+import type { BuildStep } from './schema-journal.ts';
 import { loadArchive, type StructureArchive } from './structure-archive.ts';
 import { applyTableChanges, type TableChange } from './table-change.ts';
 import { requireAbsent, requireFitting } from './target-tables.ts';
 
-export interface SchemaCopyOptions {
-  readonly pipeline: string;
-  /** How the target's tables differ from the source's; empty when they are the same. */
-  readonly changes: readonly TableChange[];
-  readonly connect: () => Promise<pg.Client>;
-  readonly failpoints: Failpoints;
-}
-
 const SCHEMA_ENTRY = /^\d+; 2615 \d+ SCHEMA - (.*) [^ ]+$/;
 
 /**
- * `schema: copy`: the structure that pg_dump took from the source, restored from the archive in the target.
+ * `schema: copy`: the structure that pg_dump took from the source, restored from the archive in the target; `changes` says how the target's
+ * tables differ from the source's.
  *
  * One transaction restores everything, keys, indexes and triggers too, onto empty tables; renames tables and columns
  * there, so that PostgreSQL itself rewrites every definition; reads the definitions back; drops keys, indexes, foreign keys,
  * triggers and rules again; and journals the statements that bring them back after the load. So no SQL is ever parsed, and
- * renamed and plain tables go the same way. The transaction ends with the journal's entry: a crash leaves all or nothing.
+ * renamed and plain tables go the same way.
  */
-export class SchemaCopy implements TargetSchema {
-  readonly makesTables = true;
-  readonly #options: SchemaCopyOptions;
-  readonly #build: SchemaBuild;
-
-  constructor(options: SchemaCopyOptions, build: SchemaBuild) {
-    this.#options = options;
-    this.#build = build;
-  }
-
-  async preData(tables: TableStructure[]): Promise<void> {
-    const client = await this.#options.connect();
-    try {
-      const journal = new SchemaJournal(client, this.#options.pipeline);
-      if (await journal.isPreDataDone()) {
-        await requireFitting(client, tables);
-        return;
-      }
+export function copiedTables(pipeline: string, changes: readonly TableChange[]): TableMaker {
+  return {
+    how: 'copy',
+    makesTables: true,
+    async prepare(client, tables) {
       await requireAbsent(client, tables);
-      const archive = await loadArchive(client, this.#options.pipeline);
+      const archive = await loadArchive(client, pipeline);
       if (archive === null) throw noArchive();
-      await journal.create();
-      const sql = await archiveSql(
-        await findPgTools(archive.sourceMajor),
-        archive.archive,
-        await withoutSchemas(client, archive),
-      );
-      await client.query('BEGIN');
-      await this.#restore(client, sql, tables);
-      this.#options.failpoints.hit('sink.preData.before');
-      await client.query('COMMIT');
-      this.#options.failpoints.hit('sink.preData.after');
-    } finally {
-      await client.end();
-    }
-  }
+      const tools = await findPgTools(archive.sourceMajor);
+      const sql = await archiveSql(tools, archive.archive, await withoutSchemas(client, archive));
+      return () => restore(client, sql, tables, changes);
+    },
+  };
+}
 
-  postLoad(): Promise<void> {
-    return this.#build.postLoad();
+async function restore(
+  client: pg.Client,
+  sql: string,
+  tables: TableStructure[],
+  changes: readonly TableChange[],
+): Promise<BuildStep[]> {
+  try {
+    await client.query(sql);
+  } catch (cause) {
+    throw restoreError(cause);
   }
-
-  whenCaughtUp(): Promise<void> {
-    return this.#build.whenCaughtUp();
-  }
-
-  async #restore(client: pg.Client, sql: string, tables: TableStructure[]): Promise<void> {
-    try {
-      await client.query(sql);
-    } catch (cause) {
-      throw restoreError(cause);
-    }
-    const kept = new Set(tables.map(tableKey));
-    await applyTableChanges(
-      client,
-      this.#options.changes.filter((change) => kept.has(tableKey(change.rename ?? change.table))),
-    );
-    await requireFitting(client, tables);
-    const steps = await takePostData(client, tables);
-    await new SchemaJournal(client, this.#options.pipeline).finishPreData([...steps, ...(await refreshes(client))], {
-      how: 'copy',
-      tables: tables.map(({ schema, table }) => ({ schema, table })),
-    });
-  }
+  const kept = new Set(tables.map(tableKey));
+  await applyTableChanges(
+    client,
+    changes.filter((change) => kept.has(tableKey(change.rename ?? change.table))),
+  );
+  await requireFitting(client, tables);
+  return [...(await takePostData(client, tables)), ...(await refreshes(client))];
 }
 
 /** Schemas that are there already are used, not made; `restage` itself is one of them. */

@@ -1,20 +1,12 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
-import type { Failpoints } from '#core/failpoints.ts';
 import { RestageError } from '#core/errors.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable } from '#core/table-name.ts';
-import type { TargetSchema } from '#core/target-schema.ts';
-import type { SchemaBuild } from './schema-build.ts';
-import { SchemaJournal, type BuildStep } from './schema-journal.ts';
+import type { TableMaker } from './journalled-schema.ts';
+import type { BuildStep } from './schema-journal.ts';
 import { ensureSchema } from './table-change.ts';
-import { requireAbsent, requireFitting } from './target-tables.ts';
-
-export interface SchemaCreateOptions {
-  readonly pipeline: string;
-  readonly connect: () => Promise<pg.Client>;
-  readonly failpoints: Failpoints;
-}
+import { requireAbsent } from './target-tables.ts';
 
 /** PostgreSQL: "Identifiers and Key Words". */
 const LONGEST_NAME = 63;
@@ -24,50 +16,19 @@ const LONGEST_NAME = 63;
  * types, NOT NULL and identity, generated columns with their expressions, for events carry no values of theirs, enum types,
  * primary keys and unique indexes. Defaults, checks, foreign keys, functions and triggers are not in events, so not in the target.
  */
-export class SchemaCreate implements TargetSchema {
-  readonly makesTables = true;
-  readonly #options: SchemaCreateOptions;
-  readonly #build: SchemaBuild;
-
-  constructor(options: SchemaCreateOptions, build: SchemaBuild) {
-    this.#options = options;
-    this.#build = build;
-  }
-
-  async preData(tables: TableStructure[]): Promise<void> {
-    const client = await this.#options.connect();
-    try {
-      const journal = new SchemaJournal(client, this.#options.pipeline);
-      if (await journal.isPreDataDone()) {
-        await requireFitting(client, tables);
-        return;
-      }
-      await requireAbsent(client, tables);
-      await journal.create();
-      await client.query('BEGIN');
+export const createdTables: TableMaker = {
+  how: 'create',
+  makesTables: true,
+  async prepare(client, tables) {
+    await requireAbsent(client, tables);
+    return async () => {
       for (const schema of new Set(tables.map((table) => table.schema))) await ensureSchema(client, schema);
       await createEnums(client, tables);
       for (const table of tables) await createTable(client, table);
-      await journal.finishPreData(tables.flatMap(keySteps), {
-        how: 'create',
-        tables: tables.map(({ schema, table }) => ({ schema, table })),
-      });
-      this.#options.failpoints.hit('sink.preData.before');
-      await client.query('COMMIT');
-      this.#options.failpoints.hit('sink.preData.after');
-    } finally {
-      await client.end();
-    }
-  }
-
-  postLoad(): Promise<void> {
-    return this.#build.postLoad();
-  }
-
-  whenCaughtUp(): Promise<void> {
-    return this.#build.whenCaughtUp();
-  }
-}
+      return tables.flatMap(keySteps);
+    };
+  },
+};
 
 /** A column's type for SQL: quoted names from the structure, modifiers only when they are plain numbers. */
 export function typeSql(column: ColumnStructure): string {
