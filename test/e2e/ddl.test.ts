@@ -2,8 +2,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
+import { runCli, startCli } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
+import { stopRun, waitForTarget } from '../harness/pipeline-run.ts';
 import { testKafka } from '../harness/servers.ts';
 
 const START_SQL = `
@@ -94,23 +95,23 @@ test.each<[string, [15 | 18, 15 | 18], string]>([
     await using pipeline = await open(versions, schema);
     const { source, target, config } = pipeline;
     await using first = startCli(['run', '-c', config]);
-    await wait(config, first);
+    await waitForTarget(config, first);
     for (const sql of STORY.slice(0, 7)) await execute(source, sql);
-    await wait(config, first);
-    await stop(first);
+    await waitForTarget(config, first);
+    await stopRun(first);
     // While nobody captures.
     for (const sql of STORY.slice(7, 10)) await execute(source, sql);
     await using second = startCli(['run', '-c', config]);
-    await wait(config, second);
+    await waitForTarget(config, second);
     for (const sql of STORY.slice(10)) await execute(source, sql);
-    await wait(config, second);
+    await waitForTarget(config, second);
     for (const table of ['item', 'heap']) {
       expect(await columnsOf(target, table)).toEqual(await columnsOf(source, table));
       expect(await rowsOf(target, table), table).toEqual(await rowsOf(source, table));
     }
     const verified = await runCli(['verify', '-c', config, '--target', 'new']);
     expect(verified, verified.stderr).toMatchObject({ code: 0 });
-    await stop(second);
+    await stopRun(second);
   },
 );
 
@@ -119,15 +120,15 @@ test('through a rule that renames and drops, columns are followed by their new n
   await using pipeline = await open([15, 15], 'copy', `transform: { outputs: [{ name: main, rules: [${rule}] }] }`);
   const { source, target, config } = pipeline;
   await using run = startCli(['run', '-c', config]);
-  await wait(config, run);
+  await waitForTarget(config, run);
   for (const sql of STORY.slice(0, REWRITE)) await execute(source, sql);
-  await wait(config, run);
+  await waitForTarget(config, run);
   for (const sql of STORY.slice(REWRITE)) await execute(source, sql);
   await execute(
     source,
     `ALTER TABLE public.item ALTER COLUMN secret TYPE varchar; UPDATE public.item SET secret = 't' WHERE id = 20`,
   );
-  await wait(config, run);
+  await waitForTarget(config, run);
   const select = (mood: string): string =>
     `SELECT md5(ROW(id, title, ${mood}, moods, plain, filled, list, gone)::text) AS row`;
   const [from, to] = await Promise.all([
@@ -136,7 +137,7 @@ test('through a rule that renames and drops, columns are followed by their new n
   ]);
   expect(to.rows).toEqual(from.rows);
   expect(to.rows.length).toBeGreaterThan(90);
-  await stop(run);
+  await stopRun(run);
 });
 
 test.each([
@@ -153,7 +154,7 @@ test.each([
     await using pipeline = await open([15, 15], 'copy');
     const { source, target, config } = pipeline;
     await using run = startCli(['run', '-c', config]);
-    await wait(config, run);
+    await waitForTarget(config, run);
     const before = await rowsOf(target, 'item');
     await execute(source, sql);
     const table = named === 'article' ? 'article' : 'item';
@@ -174,10 +175,10 @@ test('with the event trigger of check, rows computed anew under the same columns
   await execute(source, findings.find(({ id }) => id === 'source.rewrite_trigger')?.fix ?? '');
   expect((await runCli(['check', '-c', config])).stdout).not.toContain('rewrite_trigger');
   await using run = startCli(['run', '-c', config]);
-  await wait(config, run);
+  await waitForTarget(config, run);
   await execute(source, 'VACUUM FULL public.item');
   await execute(source, 'UPDATE public.item SET secret = NULL WHERE id = 1');
-  await wait(config, run);
+  await waitForTarget(config, run);
   const before = await rowsOf(target, 'item');
   await execute(source, 'ALTER TABLE public.item ALTER COLUMN id TYPE int USING id * 2');
   const ended = await run.result();
@@ -188,21 +189,6 @@ test('with the event trigger of check, rows computed anew under the same columns
 
 async function execute(database: TestDatabase, sql: string): Promise<void> {
   await database.client.query(sql);
-}
-
-/** Until everything committed so far has arrived; fails at once when the run ends before. */
-async function wait(config: string, run: CliProcess): Promise<void> {
-  const ended = run.result(120_000).then((result) => {
-    throw new Error(`the run ended with ${result.code}:\n${result.stdout}${result.stderr}`);
-  });
-  ended.catch(() => undefined);
-  const waited = await Promise.race([runCli(['wait', '-c', config, '--target', 'new', '--timeout', '90']), ended]);
-  expect(waited, run.stdout() + run.stderr()).toMatchObject({ code: 0 });
-}
-
-async function stop(run: CliProcess): Promise<void> {
-  run.kill('SIGTERM');
-  expect(await run.result(15_000)).toMatchObject({ code: 0 });
 }
 
 async function columnsOf(database: TestDatabase, table: string): Promise<unknown[]> {
