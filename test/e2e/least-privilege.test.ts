@@ -92,7 +92,7 @@ test('no superuser: a pipeline into copied tables, with and without session_repl
   const hooksBefore = await hooksOf(own);
   const keysBefore = await keysOf(own);
   const run = start(['run', '-c', file], { RESTAGE_FAILPOINTS: TAKE_AWAY_FAILPOINTS });
-  await until(() => areLoaded([granted, refused, own]), { what: 'every load to be done', timeoutMs: 60_000 });
+  await until(() => areLoaded([granted, refused, own]), { what: 'every load to be done', timeoutMs: 120_000 });
   for (const sql of TRAFFIC) await source.client.query(`BEGIN; ${sql}; COMMIT`);
   await expectEqual(file, [granted, refused, own], run);
   await loadAgain(file, [granted, refused, own]);
