@@ -47,7 +47,7 @@ const ACCOUNTS_SQL = `
   ALTER TABLE acct_a ALTER pad SET STORAGE EXTERNAL; ALTER TABLE chunked ALTER big SET STORAGE EXTERNAL;`;
 const ACCOUNTS = ['acct_a', 'acct_b'] as const;
 const TOTAL = 40_000;
-const HUGE = 15_000;
+const HUGE = 10_000;
 
 const WHOLE = {
   'provide.transaction.metadata': 'true',

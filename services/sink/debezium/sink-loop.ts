@@ -63,6 +63,7 @@ export class SinkLoop {
   async run(refreshMs: number, signal: AbortSignal): Promise<void> {
     const { set, status, gate } = this.#options;
     status.state = 'loading';
+    status.detail = '';
     for (let refreshedAt = Date.now(); !signal.aborted;) {
       if (gate.isPaused) await this.#rest(signal);
       if (Date.now() - refreshedAt > refreshMs) {
