@@ -18,6 +18,9 @@ export async function openTargetPart(config: Config, target: TargetConfig, isFor
   if (state !== null && state.waiting.length > 0 && !isForced) {
     const why = `its journal has statements that were not run: restage schema finish --target ${target.name}, or --force to forget them: ${state.waiting.join(' ')}`;
     kept.push({ kind: 'state', name: 'restage', place, why });
+  } else if (state !== null && state.deadLetters > 0 && !isForced) {
+    const why = `${state.deadLetters} dead letters wait: restage dlq list --target ${target.name}, or --force to forget them`;
+    kept.push({ kind: 'state', name: 'restage', place, why });
   } else if (state !== null) {
     const name = state.isOnly ? 'schema restage' : `rows of ${config.name} in schema restage`;
     pieces.push({ kind: 'state', name, place, remove: () => forgetPipeline(client, config.name) });

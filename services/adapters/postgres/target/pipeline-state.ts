@@ -8,6 +8,8 @@ export interface PipelineState {
   readonly isOnly: boolean;
   /** Statements of the structure that the journal holds and that were not run. */
   readonly waiting: readonly string[];
+  /** Dead letters that nobody has settled. */
+  readonly deadLetters: number;
 }
 
 /** What schema `restage` of a target has of one pipeline; null for nothing. */
@@ -28,14 +30,24 @@ export async function findPipelineState(client: pg.ClientBase, pipeline: string)
   }
   // A crash right after it made the schema leaves that alone.
   if (own === 0 && (others > 0 || (tables.length === 0 && !(await isEmptySchema(client))))) return null;
-  const waiting = tables.includes('restage.journal')
+  const waiting = tables.includes(inSchema('journal'))
     ? await client.query<{ sql: string }>(
         `SELECT detail->>'sql' || ';' AS sql FROM restage.journal
           WHERE pipeline = $1 AND finished_at IS NULL AND detail->>'sql' IS NOT NULL ORDER BY step COLLATE "C"`,
         [pipeline],
       )
     : { rows: [] };
-  return { isOnly: others === 0, waiting: waiting.rows.map(({ sql }) => sql) };
+  const letters = tables.includes(inSchema('dead_letter'))
+    ? await client.query<{ n: number }>(
+        `SELECT count(*)::int AS n FROM restage.dead_letter WHERE pipeline = $1 AND state = 'waiting'`,
+        [pipeline],
+      )
+    : { rows: [] };
+  return {
+    isOnly: others === 0,
+    waiting: waiting.rows.map(({ sql }) => sql),
+    deadLetters: letters.rows[0]?.n ?? 0,
+  };
 }
 
 /** Removes a pipeline's rows, and with the last pipeline's the tables and the schema, but for what others put into it; all at once. */
@@ -43,7 +55,7 @@ export async function forgetPipeline(client: pg.ClientBase, pipeline: string): P
   await client.query('BEGIN');
   try {
     const tables = (await ownTables(client)) ?? [];
-    if (tables.includes('restage."late_table"')) {
+    if (tables.includes(inSchema('late_table'))) {
       const late = await new LateState(pipeline).tables(client);
       for (const topic of late.keys()) await dropShadow(client, pipeline, topic);
     }
@@ -69,7 +81,11 @@ async function ownTables(client: pg.ClientBase): Promise<string[] | null> {
        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'pipeline' AND NOT a.attisdropped
       WHERE n.nspname = 'restage' AND c.relkind = 'r' ORDER BY 1`,
   );
-  return rows.map(({ name }) => `restage.${quoteIdentifier(name)}`);
+  return rows.map(({ name }) => inSchema(name));
+}
+
+function inSchema(table: string): string {
+  return `restage.${quoteIdentifier(table)}`;
 }
 
 async function isEmptySchema(client: pg.ClientBase): Promise<boolean> {
