@@ -17,6 +17,7 @@ import type { LateLoad } from './late-load.ts';
 import type { Quarantine } from './quarantine.ts';
 import type { StructureBook } from './structure-book.ts';
 import { EpochTally } from './epoch-tally.ts';
+import { unannouncedLoad } from './unannounced-load.ts';
 import type { TableChanges, TableRanks } from './segment-apply.ts';
 
 export interface StreamPassOptions {
@@ -177,6 +178,8 @@ export class StreamPass {
       this.#announced = stored;
       return false;
     }
+    if (manifest.kind === 'plan' && manifest.late === undefined && !this.#hasLoaded(manifest))
+      throw unannouncedLoad(stored);
     this.#next = stored.offset + 1n;
     return true;
   }
@@ -184,8 +187,11 @@ export class StreamPass {
   /** This announcement's rows are in the target, or in shadow tables that the open transaction exchanges. */
   #hasTaken({ offset, manifest }: StoredManifest): boolean {
     if (this.#options.late.isOpen) return this.#isExchanging && this.#options.late.isLoaded(offset);
-    const tables = manifest.tables ?? [];
-    return tables.every(({ topic }) => (this.#loads.get(topic)?.load ?? 0) >= manifest.load);
+    return this.#hasLoaded(manifest);
+  }
+
+  #hasLoaded({ tables = [], load }: Manifest): boolean {
+    return tables.every(({ topic }) => (this.#loads.get(topic)?.load ?? 0) >= load);
   }
 
   /** Announced while the transaction before was still open: that one is given up, and begun again when these rows are there too. */

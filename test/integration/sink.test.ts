@@ -184,7 +184,7 @@ it('refuses state of another life, and of a newer form', async () => {
   await expect(start().ended).rejects.toMatchObject({ code: 'state_newer' });
 });
 
-it('never skips a load that begins after the initial one has ended', async () => {
+it('never skips a load that begins unannounced after the first one has ended', async () => {
   writePipeline();
   topics.plan(2, [item]);
   await expect(runUntil(500)).rejects.toMatchObject({ code: 'manifest_invalid' });
