@@ -34,6 +34,8 @@ export interface FollowedTransactions {
 }
 
 const BATCH_BYTES = 4 * 1024 * 1024;
+/** Of the transaction topic, read ahead (invariant 6). */
+const MOST_BOUNDARY_BYTES = 1024 * 1024;
 const IDLE_MS = 20;
 const IDLE_MOST_MS = 500;
 const MISSING_EVERY_MS = 2_000;
@@ -92,7 +94,7 @@ export class SinkLoop {
   }
 
   async #fillBoundaries(): Promise<boolean> {
-    if (this.#followed === null) return false;
+    if (this.#followed === null || this.#followed.feed.bytes >= MOST_BOUNDARY_BYTES) return false;
     if (this.#topicId === '') this.#topicId = await this.#followed.topicId();
     return this.#topicId !== '' && (await this.#followed.feed.fill());
   }
