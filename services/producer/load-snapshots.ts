@@ -56,10 +56,12 @@ export class LoadSnapshots {
 
   /** A new one, of a temporary slot. */
   async take(): Promise<LoadSnapshot> {
-    const session = await this.#options.connectReplication();
+    const { connectReplication, failpoints, slot: own } = this.#options;
+    const session = await connectReplication();
     this.#own.add(session);
-    const name = `${this.#options.slot.slice(0, 40)}_load_${randomUUID().slice(0, 8)}`;
-    const slot = await createSlot(session, name, 'temporary');
+    failpoints.hit('producer.lateSlot.before');
+    const slot = await createSlot(session, `${own.slice(0, 40)}_load_${randomUUID().slice(0, 8)}`, 'temporary');
+    failpoints.hit('producer.lateSlot.after');
     return this.#handOver(session, slot.snapshot, slot.consistentPoint);
   }
 

@@ -124,16 +124,13 @@ export class ProducerLoads {
 
   /** The structures are read after the snapshot was taken: a slot waits for running transactions, which may alter tables. */
   async #loadLate(tables: readonly TableStructure[], signal: AbortSignal): Promise<void> {
-    const { failpoints } = this.#parts;
     const { client, manifests, snapshots, loaded, book, late, captured } = this.#tools;
     // Readers that know no manifests have rows of an earlier snapshot.
     for (const { topic } of tables) if (captured.has(topic)) loaded.noteRows(topic, 0, 1);
     // Every change from the snapshot on must be captured, so the table is before there is one.
     for (const table of tables) if (!captured.has(table.topic)) await book.add(table);
     for (const { topic } of tables) captured.add(topic);
-    failpoints.hit('producer.lateSlot.before');
     const snapshot = await snapshots.take();
-    failpoints.hit('producer.lateSlot.after');
     const fresh = await this.#refresh(client, tables);
     late.noteBounds(await readPartitionBounds(client, fresh));
     await loadTables(this.#loaderOptions(signal), { fresh, begun: null }, manifests.load, snapshot);

@@ -1,8 +1,8 @@
 import { FAILPOINTS, type FailpointName } from '#core/failpoints.ts';
 import { startCli, type CliProcess, type CliResult } from '../cli.ts';
 
-/** A life until its failpoint: servers, leases of 10 s and the lives of the other services included. */
-const LIFE_MS = 120_000;
+/** A life until its failpoint: servers, leases of 10 s and several lives of the service before it included, on a busy machine. */
+const LIFE_MS = 240_000;
 
 interface Stop {
   readonly name: FailpointName;
