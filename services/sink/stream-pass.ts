@@ -178,7 +178,7 @@ export class StreamPass {
       this.#announced = stored;
       return false;
     }
-    if (manifest.kind === 'plan' && manifest.late === undefined && !this.#hasLoaded(manifest))
+    if (manifest.kind === 'plan' && !this.#options.late.isOpen && !this.#hasLoaded(manifest))
       throw unannouncedLoad(stored);
     this.#next = stored.offset + 1n;
     return true;

@@ -310,8 +310,7 @@ class TransformerRun {
     return topics.length === 0 ? [] : [{ ...entry, topics: topics.map((topic) => this.#shaper.shaped(topic).topic) }];
   }
 
-  /** Where its chunks end in the source's table is the producer's alone to know. */
-  /** The bounds of a partition are those of its table under its own name. */
+  /** Where its chunks end in the source's table is the producer's alone to know; the bounds of a partition are those of its table under its own name. */
   #planned(table: NonNullable<Manifest['tables']>[number]): NonNullable<Manifest['tables']>[number] {
     const { chunks, rows, bounds } = table;
     const name = this.#nameOf(table.topic);
