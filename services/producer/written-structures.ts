@@ -11,6 +11,8 @@ interface TopicRecord {
 export class WrittenStructures {
   readonly #structures = new Map<string, TableStructure>();
   readonly #current = new Map<string, CurrentShape>();
+  /** Records of topics that had none: the stream's, which may wait for a load's plan that names the topic. */
+  readonly #opening = new Map<string, readonly TopicRecord[]>();
 
   /** `records`: values of the topic, each key's latest. */
   constructor(records: Iterable<Buffer>) {
@@ -53,14 +55,21 @@ export class WrittenStructures {
     const known = this.#current.get(table.structure.topic);
     if (current === null || (known?.version === current.version && known.fileNode === current.fileNode)) return records;
     this.#current.set(current.topic, current);
-    return [...records, currentRecord(current)];
+    const all = [...records, currentRecord(current)];
+    if (known === undefined) this.#opening.set(current.topic, all);
+    return all;
   }
 
-  /** The same for a load, whose rows may have a later structure than the stream's next events: only the first one is current. */
+  /**
+   * The same for a load's plan, whose rows may have a later structure than the stream's next events: only the first one is current. A plan
+   * that comes to Kafka before the topic's first events says it for them, since a topic without is not captured by the next life.
+   */
   addLoaded(table: CapturedTable): TopicRecord[] {
-    if (this.versionOf(table.structure.topic) === null)
-      return [table.record, ...this.add(table).filter(({ key }) => key !== table.record.key)];
+    const { topic } = table.structure;
+    if (this.versionOf(topic) === null) this.add(table);
     this.#structures.set(structureId(table.record), table.structure);
-    return [table.record];
+    const opening = this.#opening.get(topic) ?? [];
+    this.#opening.delete(topic);
+    return [table.record, ...opening.filter(({ key }) => key !== table.record.key)];
   }
 }
