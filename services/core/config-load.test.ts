@@ -38,6 +38,7 @@ test('a small configuration gets every default', () => {
       heartbeatMs: 10_000,
       onRewrite: 'snapshot',
       keepSnapshotMinutes: 10,
+      walBudget: { bytes: 10_737_418_240, whenFull: 'wait' },
       profile: null,
     },
     outputs: [],
