@@ -173,6 +173,7 @@ describe.concurrent('the slot', () => {
           'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1',
           [own],
         );
+        await source.client.query(GROW);
         await source.client.query(sql, [own]);
         return true;
       },
@@ -180,8 +181,9 @@ describe.concurrent('the slot', () => {
     );
   }
   const DROP = 'SELECT pg_drop_replication_slot($1)';
-  const MOVE = `SELECT pg_replication_slot_advance($1, pg_current_wal_insert_lsn())
-                  FROM (SELECT pg_logical_emit_message(false, 'x', repeat('x', 100000))) m`;
+  // Up to what is on disk, and no further.
+  const GROW = `SELECT pg_logical_emit_message(true, 'x', repeat('x', 100000))`;
+  const MOVE = 'SELECT pg_replication_slot_advance($1, pg_current_wal_flush_lsn())';
 
   test('is dropped under the producer', async () => {
     await using pipeline = await makePipeline();
@@ -202,6 +204,7 @@ describe.concurrent('the slot', () => {
     await meetsAtWork(pipeline, 'slot_ahead', () => whileFree(pipeline, MOVE));
     await using other = await makePipeline();
     await live(other);
+    await other.source.client.query(GROW);
     await other.source.client.query(MOVE, [other.own]);
     await meetsAtStart(other, 'slot_ahead');
   });

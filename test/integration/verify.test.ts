@@ -118,7 +118,7 @@ test('a row that differs while the sink stands still is not verified', async () 
     verdict: 'unverified',
   });
   await fill(target, 'UPDATE restage.checkpoint SET load_done = false');
-  expect((await verify(source, target)).reason).toContain('initial load');
+  expect((await verify(source, target)).reason).toContain('load is not done');
 });
 
 async function verify(source: TestDatabase, target: TestDatabase, patienceMs = 30_000): Promise<VerifyReport> {
