@@ -71,11 +71,16 @@ async function live(pipeline: Pipeline): Promise<void> {
 }
 
 /** The fault is met at work, and again by a start, by its preflight too. */
-async function meetsAtWork(pipeline: Pipeline, code: string, fault: () => Promise<void>): Promise<void> {
+async function meetsAtWork(
+  pipeline: Pipeline,
+  code: string,
+  fault: () => Promise<void>,
+  codes: readonly string[] = [code],
+): Promise<void> {
   await using producer = startService('producer', pipeline.config);
   await producer.streaming();
   await fault();
-  expect(await producer.end).toMatchObject({ code });
+  expect(codes).toContain(((await producer.end) as { code?: string } | null)?.code);
   const confirmed = await confirmedOf(pipeline);
   await meetsAtStart(pipeline, code);
   expect(await confirmedOf(pipeline)).toBe(confirmed);
@@ -201,7 +206,8 @@ describe.concurrent('the slot', () => {
 
   test('is moved under the producer, and between two lives', async () => {
     await using pipeline = await makePipeline();
-    await meetsAtWork(pipeline, 'slot_ahead', () => whileFree(pipeline, MOVE));
+    // Or it is seen while somebody else has it.
+    await meetsAtWork(pipeline, 'slot_ahead', () => whileFree(pipeline, MOVE), ['slot_ahead', 'slot_foreign']);
     await using other = await makePipeline();
     await live(other);
     await other.source.client.query(GROW);
