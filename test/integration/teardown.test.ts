@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadConfig } from '#core/config-load.ts';
 import type { Config } from '#core/config.ts';
 import { REWRITE_TRIGGER_SQL } from '#adapters/postgres/source/rewrite-trigger.ts';
+import { isLongRun } from '../harness/chaos/long-run.ts';
 import { runCli, startCli } from '../harness/cli.ts';
 import { runCommand } from '../harness/command.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
@@ -15,7 +16,7 @@ import { testKafka } from '../harness/servers.ts';
 import { findTraces } from '../harness/traces.ts';
 import { until } from '../harness/until.ts';
 
-const LIVES = 20;
+const LIVES = isLongRun() ? 20 : 5;
 let source: TestDatabase;
 let target: TestDatabase;
 let folder: string;
@@ -75,7 +76,7 @@ async function emptyTarget(): Promise<void> {
   await target.client.query('DROP TABLE public.a; DROP SCHEMA other CASCADE');
 }
 
-test('twenty lives and their ends leave nothing but the rows', async () => {
+test('life after life, each end leaves nothing but the rows', async () => {
   const file = write(textOf());
   const config = loadConfig(textOf(), file, {});
   const before = await traces();
