@@ -12,3 +12,8 @@ export function chaosSeconds(short: number): number {
 export function chaosSeed(usual: number): number {
   return Number(process.env['RESTAGE_CHAOS_SEED'] ?? usual);
 }
+
+/** Cases that differ little: all of them in the long form, the first ones in the short. */
+export function someOf<T>(cases: readonly T[], short: number): readonly T[] {
+  return isLongRun() ? cases : cases.slice(0, short);
+}
