@@ -19,6 +19,7 @@ const STILL_SQL = `
   INSERT INTO public.restless VALUES (1, 0);
 `;
 /** No two reads see the same version of this row. */
+const ATTEMPTS = 10;
 const RESTLESS_SQL = `
   DO $$ BEGIN LOOP
     UPDATE public.restless SET n = n + 1;
@@ -60,10 +61,15 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: copy }]
     const written = writer.query(RESTLESS_SQL).catch((error: unknown) => error);
     expect(await runCli(['wait', '-c', config, '--target', 'new']), run.stderr()).toMatchObject({ code: 0 });
 
-    const clean = await verify(config);
-    expect(shortOf(clean.report)).toEqual({ different: [], unverified: [], verdict: 'equal' });
-    expect(clean.cli.code).toBe(0);
-    expect(clean.cli.stderr).toContain('holding the sink');
+    // Now and then even these rows rest for a moment, and nobody has to be held.
+    let hasHeld = false;
+    for (let attempt = 1; attempt <= ATTEMPTS && !hasHeld; attempt += 1) {
+      const clean = await verify(config);
+      expect(shortOf(clean.report)).toEqual({ different: [], unverified: [], verdict: 'equal' });
+      expect(clean.cli.code).toBe(0);
+      hasHeld = clean.cli.stderr.includes('holding the sink');
+    }
+    expect(hasHeld, 'no row was restless enough to hold the sink for').toBe(true);
 
     const planted = Array.from({ length: 20 }, (_, n) => ({ id: 7 + 241 * n, column: COLUMNS[n % 5] ?? 'note' }));
     for (const { id, column } of planted)
