@@ -18,8 +18,8 @@ const STILL_SQL = `
   CREATE TABLE public.restless (id int PRIMARY KEY, n bigint NOT NULL);
   INSERT INTO public.restless VALUES (1, 0);
 `;
-/** No two reads see the same version of this row. */
 const ATTEMPTS = 10;
+/** No two reads see the same version of this row. */
 const RESTLESS_SQL = `
   DO $$ BEGIN LOOP
     UPDATE public.restless SET n = n + 1;
