@@ -6,7 +6,8 @@ import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { copyRows } from './copy-rows.ts';
 import { replaceIdentityValues } from './identity-columns.ts';
 import { castText } from '../value-type.ts';
-import type { TargetColumn, TargetTable } from './target-table.ts';
+import { columnOf, matchKeys, unnest, valuesOf } from './row-arrays.ts';
+import type { TargetTable } from './target-table.ts';
 
 const COPY_FROM_ROWS = 100;
 
@@ -38,20 +39,6 @@ export async function changeRows(
 /** Rows that nothing stands between. Their order among each other is kept where they name the same columns. */
 export async function insertRows(client: pg.ClientBase, table: TargetTable, rows: readonly Image[]): Promise<void> {
   for (const group of groupImages(rows)) await bulkInsert(client, table, group);
-}
-
-/** An array constant that the server's array_in reads back (PostgreSQL: "Array Input and Output Syntax"). */
-export function arrayLiteral(values: readonly (string | null)[]): string {
-  let literal = '{';
-  for (let index = 0; index < values.length; index += 1) {
-    const value = values[index];
-    if (index > 0) literal += ',';
-    literal +=
-      value === null || value === undefined
-        ? 'NULL'
-        : `"${/["\\]/.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"') : value}"`;
-  }
-  return `${literal}}`;
 }
 
 async function bulkDelete(
@@ -154,33 +141,6 @@ async function moveIdentityValues(
     key: new Map([...key].map(([name, value]) => [name, always.includes(name) ? (set.get(name) ?? null) : value])),
     set: new Map([...set].filter(([name]) => !always.includes(name))),
   }));
-}
-
-function columnOf(table: TargetTable, name: string): TargetColumn {
-  const column = table.columns.get(name);
-  if (column === undefined)
-    throw new RestageError('target_altered', 'a column is missing in the target', {
-      where: `${formatTable(table.structure)}.${name}`,
-    });
-  return column;
-}
-
-function matchKeys(table: TargetTable): string {
-  return table.identity
-    .map((name, index) => {
-      const column = columnOf(table, name);
-      return `t.${quoteIdentifier(name)} ${column.equals} ${castText(column, `s.c${index}`)}`;
-    })
-    .join(' AND ');
-}
-
-function unnest(columns: number): string {
-  const indexes = Array.from({ length: columns }, (_, index) => index);
-  return `unnest(${indexes.map((index) => `$${index + 1}::text[]`).join(', ')}) AS s(${indexes.map((index) => `c${index}`).join(', ')})`;
-}
-
-function valuesOf(images: readonly Image[], name: string): string {
-  return arrayLiteral(images.map((image) => image.get(name) ?? null));
 }
 
 async function run(client: pg.ClientBase, text: string, values: readonly string[]): Promise<number> {

@@ -3,7 +3,7 @@ import type { Image } from '#core/change.ts';
 import { NO_MARK, type MarkState } from '#core/debezium-source/stream-mark.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
-import { arrayLiteral } from './bulk-apply.ts';
+import { arrayLiteral } from './row-arrays.ts';
 import type { TargetTable } from './target-table.ts';
 
 /** How far one of Debezium's topics is applied to a target. */

@@ -5,9 +5,10 @@ import { RestageError } from '#core/errors.ts';
 import { LSN_ZERO } from '#core/lsn.ts';
 import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
-import { arrayLiteral, insertRows } from './bulk-apply.ts';
+import { insertRows } from './bulk-apply.ts';
 import { applyRow } from './row-apply.ts';
-import type { TargetColumn, TargetTable } from './target-table.ts';
+import { columnOf, matchKeys, unnest, valuesOf } from './row-arrays.ts';
+import type { TargetTable } from './target-table.ts';
 
 type Put = Extract<SourceChange, { kind: 'put' }>;
 type Move = Extract<SourceChange, { kind: 'move' }>;
@@ -226,33 +227,4 @@ async function changeOne(client: pg.ClientBase, table: TargetTable, before: Imag
     where: `${formatTable(table.structure)}, which has no key`,
     fix: 'somebody else wrote to the target, or its type keeps less than the event: give the table a key',
   });
-}
-
-function columnOf(table: TargetTable, name: string): TargetColumn {
-  const column = table.columns.get(name);
-  if (column !== undefined) return column;
-  throw new RestageError('target_altered', 'a column is missing in the target', {
-    where: `${formatTable(table.structure)}.${name}`,
-    fix: 'add it to the table',
-  });
-}
-
-function matchKeys(table: TargetTable): string {
-  return table.identity
-    .map((name, index) => {
-      const column = columnOf(table, name);
-      return `t.${quoteIdentifier(name)} ${column.equals} ${castText(column, `s.c${index}`)}`;
-    })
-    .join(' AND ');
-}
-
-function unnest(columns: number, isNumbered = false): string {
-  const indexes = Array.from({ length: columns }, (_, index) => index);
-  const parameters = indexes.map((index) => `$${index + 1}::text[]`).join(', ');
-  const names = [...indexes.map((index) => `c${index}`), ...(isNumbered ? ['n'] : [])].join(', ');
-  return `unnest(${parameters}) ${isNumbered ? 'WITH ORDINALITY ' : ''}AS s(${names})`;
-}
-
-function valuesOf(images: readonly Image[], name: string): string {
-  return arrayLiteral(images.map((image) => image.get(name) ?? null));
 }

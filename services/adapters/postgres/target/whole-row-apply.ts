@@ -3,8 +3,9 @@ import type { Image, RowChange } from '#core/change.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
-import { arrayLiteral, mismatchError } from './bulk-apply.ts';
+import { mismatchError } from './bulk-apply.ts';
 import { applyRow } from './row-apply.ts';
+import { arrayLiteral, unnest, valuesOf } from './row-arrays.ts';
 import type { TargetTable } from './target-table.ts';
 
 type Removal = Extract<RowChange, { kind: 'delete' }>;
@@ -63,14 +64,13 @@ async function applyWholeRows(
   const names = [...first.before.keys()].filter((name) => table.columns.has(name));
   const set = first.kind === 'update' ? [...first.after.keys()].filter((name) => isSettable(table, name)) : [];
   if (first.kind === 'update' && set.length === 0) return;
-  const wanted = [...names, ...set].map((_, index) => `c${index}`);
   const row = table.isPartitioned ? 't.tableoid, t.ctid' : 't.ctid';
   const cells = names.map((name) => cellText(`format('%s', o.${quoteIdentifier(name)})`, `o.${quoteIdentifier(name)}`));
   const keys = names.map((_, index) => cellText(`s.c${index}`, `s.c${index}`));
   const found = `
     WITH wanted AS (
       SELECT s.*, row_number() OVER (PARTITION BY key) AS place FROM (
-        SELECT ${arrayOf(keys)} AS key, s.* FROM unnest(${wanted.map((_, index) => `$${index + 1}::text[]`).join(', ')}) AS s(${wanted.join(', ')})) AS s),
+        SELECT ${arrayOf(keys)} AS key, s.* FROM ${unnest(names.length + set.length)}) AS s),
     there AS (
       SELECT tableoid, ctid, key, row_number() OVER (PARTITION BY key) AS place FROM (
         SELECT o.tableoid, o.ctid, ${arrayOf(cells)} AS key FROM ${table.only} AS o) AS o
@@ -87,7 +87,12 @@ async function applyWholeRows(
       ? `${found} DELETE FROM ${table.only} AS t USING pairs WHERE (${row}) = (${place})`
       : `${found} UPDATE ${table.only} AS t SET ${assigned.join(', ')} FROM pairs WHERE (${row}) = (${place})`;
   const values = [
-    ...names.map((name) => arrayLiteral(run.map(({ before }) => before.get(name) ?? null))),
+    ...names.map((name) =>
+      valuesOf(
+        run.map(({ before }) => before),
+        name,
+      ),
+    ),
     ...set.map((name) =>
       arrayLiteral(run.map((change) => (change.kind === 'update' ? (change.after.get(name) ?? null) : null))),
     ),

@@ -1,0 +1,52 @@
+import type { Image } from '#core/change.ts';
+import { RestageError } from '#core/errors.ts';
+import { formatTable, quoteIdentifier } from '#core/table-name.ts';
+import { castText } from '../value-type.ts';
+import type { TargetColumn, TargetTable } from './target-table.ts';
+
+/** An array constant that the server's array_in reads back (PostgreSQL: "Array Input and Output Syntax"). */
+export function arrayLiteral(values: readonly (string | null)[]): string {
+  let literal = '{';
+  for (let index = 0; index < values.length; index += 1) {
+    const value = values[index];
+    if (index > 0) literal += ',';
+    literal +=
+      value === null || value === undefined
+        ? 'NULL'
+        : `"${/["\\]/.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"') : value}"`;
+  }
+  return `${literal}}`;
+}
+
+/** @throws RestageError target_altered. */
+export function columnOf(table: TargetTable, name: string): TargetColumn {
+  const column = table.columns.get(name);
+  if (column !== undefined) return column;
+  throw new RestageError('target_altered', 'a column is missing in the target', {
+    where: `${formatTable(table.structure)}.${name}`,
+    fix: 'add it to the table',
+  });
+}
+
+/** `t`'s identity equals the first columns of `s`. */
+export function matchKeys(table: TargetTable): string {
+  return table.identity
+    .map((name, index) => {
+      const column = columnOf(table, name);
+      return `t.${quoteIdentifier(name)} ${column.equals} ${castText(column, `s.c${index}`)}`;
+    })
+    .join(' AND ');
+}
+
+/** Text arrays as rows `s` of columns c0, c1 …, in the statement's first parameters; numbered from 1 in `n` where asked for. */
+export function unnest(columns: number, isNumbered = false): string {
+  const indexes = Array.from({ length: columns }, (_, index) => index);
+  const parameters = indexes.map((index) => `$${index + 1}::text[]`).join(', ');
+  const names = [...indexes.map((index) => `c${index}`), ...(isNumbered ? ['n'] : [])].join(', ');
+  return `unnest(${parameters}) ${isNumbered ? 'WITH ORDINALITY ' : ''}AS s(${names})`;
+}
+
+/** One column's values, for a parameter of `unnest`. */
+export function valuesOf(images: readonly Image[], name: string): string {
+  return arrayLiteral(images.map((image) => image.get(name) ?? null));
+}
