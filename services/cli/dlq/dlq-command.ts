@@ -1,4 +1,3 @@
-import { createInterface } from 'node:readline/promises';
 import type pg from 'pg';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { DeadLetterStore, hasDeadLetters, type StoredDeadLetter } from '#adapters/postgres/target/dead-letter-store.ts';
@@ -10,6 +9,7 @@ import { schemasTopic, shapedPrefix } from '#core/topic-names.ts';
 import { dropDeadLetters } from '../../sink/dead-letter-drop.ts';
 import { retryDeadLetters } from '../../sink/dead-letter-retry.ts';
 import { LetterReader } from '../../sink/letter-reader.ts';
+import { askYesNo } from '../ask.ts';
 import { findTarget } from '../config-file.ts';
 import { openControlPool } from '../control-topic.ts';
 import type { CliEnvironment } from '../environment.ts';
@@ -165,7 +165,7 @@ export async function runDrop(
   const { behind, dryRun: isDryRun } = options;
   for (const [{ target, store }, ids] of chosen)
     cli.err(sayWhatStays(target.name, await store.read(ids, false), await store.behind(ids), behind));
-  if (!isDryRun && !options.yes && !(await ask('drop them? [y/N] '))) {
+  if (!isDryRun && !options.yes && !(await confirm('drop them? [y/N] ', cli))) {
     cli.err('nothing was dropped\n');
     return 1;
   }
@@ -182,17 +182,12 @@ export async function runDrop(
 }
 
 /** @throws RestageError usage where there is nobody to ask. */
-async function ask(question: string): Promise<boolean> {
+async function confirm(question: string, cli: CliEnvironment): Promise<boolean> {
   if (!process.stdin.isTTY)
     throw new RestageError('usage', 'there is no terminal to ask at', {
       fix: 'say --yes, or look first with --dry-run',
     });
-  const lines = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return /^y(es)?$/i.test((await lines.question(question)).trim());
-  } finally {
-    lines.close();
-  }
+  return askYesNo(question, cli);
 }
 
 /** Ids by target. @throws RestageError usage for one that no target has, or a beginning that more than one has. */

@@ -1,4 +1,3 @@
-import { createInterface } from 'node:readline/promises';
 import { appendRecord } from '#adapters/kafka/keyed-topic.ts';
 import { pause } from '#core/backoff.ts';
 import type { Config } from '#core/config.ts';
@@ -7,6 +6,7 @@ import { exitCodeOf, type ExitCode } from '#core/error-policy.ts';
 import { describeError, RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { controlTopic } from '#core/topic-names.ts';
+import { ask } from '../ask.ts';
 import { openControlPool } from '../control-topic.ts';
 import type { CliEnvironment } from '../environment.ts';
 import type { Kept, Piece } from './piece.ts';
@@ -97,15 +97,7 @@ async function confirm(config: Config, cli: CliEnvironment): Promise<boolean> {
       fix: 'give --yes, or --dry-run to see what it would remove',
     });
   }
-  const asking = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await asking.question(`type the pipeline's name to remove all of this: `, { signal: cli.signal });
-    return answer.trim() === config.name;
-  } catch {
-    return false;
-  } finally {
-    asking.close();
-  }
+  return (await ask(`type the pipeline's name to remove all of this: `, cli)) === config.name;
 }
 
 async function removeAll(
