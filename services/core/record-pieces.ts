@@ -11,13 +11,17 @@ const PIECE_CHARACTERS = PIECE_BYTES / 3;
 /** More than this no process takes as one value: a JavaScript string ends at 512 Mi characters. */
 export const LARGEST_ROW_BYTES = 400 * 1024 * 1024;
 
-/** A value's pieces, each with its headers; null where it goes as it is. A string is never there a second time as bytes. */
+/** Whether a value is larger than one record may be; a string perhaps, without its bytes being counted. */
+export function isForPieces(value: string | Buffer | null): value is string | Buffer {
+  return value !== null && value.length > (typeof value === 'string' ? PIECE_CHARACTERS : PIECE_BYTES);
+}
+
+/** A value's pieces, each with its headers; none where it goes as it is. A string is never there a second time as bytes. */
 export function* splitValue(
   value: string | Buffer | null,
   headers: Buffer,
 ): Generator<{ value: string | Buffer; headers: Buffer }> {
-  if (value === null || value.length <= PIECE_CHARACTERS) return;
-  if (typeof value !== 'string' && value.length <= PIECE_BYTES) return;
+  if (!isForPieces(value)) return;
   const ends = typeof value === 'string' ? stringEnds(value) : bufferEnds(value);
   for (const [index, end] of ends.entries()) {
     const from = ends[index - 1] ?? 0;

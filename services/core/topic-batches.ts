@@ -1,7 +1,7 @@
 import type { PartitionRecords } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
-import { LARGEST_ROW_BYTES, splitValue } from '#core/record-pieces.ts';
+import { isForPieces, LARGEST_ROW_BYTES, splitValue } from '#core/record-pieces.ts';
 
 const FIRST_BYTES = 4096;
 /** A batch is decoded whole by its readers, and below a broker's default of 1 MiB; one record may be larger. */
@@ -25,13 +25,9 @@ export class TopicBatches {
 
   /** A row of profile `lossless`: in pieces, where it is larger than a broker takes by default. @throws RestageError record_too_large. */
   appendRow(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
-    if (value !== null && value.length > LARGEST_ROW_BYTES) throw tooLarge(topic, key, value.length, LARGEST_ROW_BYTES);
-    let isSplit = false;
-    for (const piece of splitValue(value, headers)) {
-      this.append(topic, key, piece.value, piece.headers);
-      isSplit = true;
-    }
-    if (!isSplit) this.append(topic, key, value, headers);
+    if (!isForPieces(value)) return this.append(topic, key, value, headers);
+    if (value.length > LARGEST_ROW_BYTES) throw tooLarge(topic, key, value.length, LARGEST_ROW_BYTES);
+    for (const piece of splitValue(value, headers)) this.append(topic, key, piece.value, piece.headers);
   }
 
   /** One record. @throws RestageError record_too_large: a row is never skipped. */

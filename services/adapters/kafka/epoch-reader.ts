@@ -55,10 +55,15 @@ async function* readManifests(
 function requireUnbroken(batches: readonly DecodedBatch[], topic: string, from: bigint): void {
   let next = from;
   for (const batch of batches) {
-    const isHollow = !batch.isControl && BigInt(batch.count) !== batch.lastOffset - batch.baseOffset + 1n;
-    if (batch.baseOffset > next || isHollow) throw historyLost(`topic ${topic}, partition 0, offset ${next}`);
+    if (batch.baseOffset > next || (!batch.isControl && isHollow(batch)))
+      throw historyLost(`topic ${topic}, partition 0, offset ${next}`);
     next = batch.lastOffset + 1n;
   }
+}
+
+/** Compaction took records out of it. */
+function isHollow({ count, baseOffset, lastOffset }: DecodedBatch): boolean {
+  return BigInt(count) !== lastOffset - baseOffset + 1n;
 }
 
 function toManifest(record: KafkaRecord, topic: string): StoredManifest[] {
@@ -86,11 +91,7 @@ async function* readRange(
     for (const batch of batches) {
       if (next > last) break;
       if (batch.lastOffset < next) continue;
-      if (
-        batch.baseOffset > next ||
-        batch.isControl ||
-        BigInt(batch.count) !== batch.lastOffset - batch.baseOffset + 1n
-      )
+      if (batch.baseOffset > next || batch.isControl || isHollow(batch))
         throw historyLost(`topic ${topic}, partition ${partition}, offset ${next}`);
       const first = next;
       next = batch.lastOffset + 1n;
