@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
-import { hasDebezium } from '#core/config.ts';
+import { hasDebezium, type Config } from '#core/config.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { requirePartitions } from './partition-book.ts';
 import type { ProducerParts } from './producer-parts.ts';
@@ -17,9 +17,26 @@ export async function chooseTables(
   isWanted: (table: TableStructure) => boolean = () => true,
 ): Promise<TableStructure[]> {
   const found = (await readChosenTables(client, config)).filter(isWanted);
-  await requireIdentities(client, found);
-  if (config.source.partitions === 'roots') await requirePartitions(client, found);
-  const chosen = hasDebezium(config) ? await addColumnFacts(client, found) : found;
-  await ensureTopics(chosen);
-  return chosen;
+  await requireCapturable(client, config, found);
+  return takeTables({ config, ensureTopics }, client, found);
+}
+
+/** @throws RestageError identity_missing, source_not_ready, source_denied. */
+export async function requireCapturable(
+  client: pg.Client,
+  { source }: Pick<Config, 'source'>,
+  tables: readonly TableStructure[],
+): Promise<void> {
+  await requireIdentities(client, tables);
+  if (source.partitions === 'roots') await requirePartitions(client, tables);
+}
+
+/** Their topics made, with all that structures tell in this pipeline. */
+export async function takeTables(
+  { config, ensureTopics }: Pick<ProducerParts, 'config' | 'ensureTopics'>,
+  client: pg.Client,
+  tables: TableStructure[],
+): Promise<TableStructure[]> {
+  await ensureTopics(tables);
+  return hasDebezium(config) ? addColumnFacts(client, tables) : tables;
 }

@@ -16,8 +16,8 @@ import type { Manifest } from '#core/manifest.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { isOwnSlot, requireOwnSlot } from './birth.ts';
-import { requirePartitions } from './partition-book.ts';
-import { requireIdentities, requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
+import { requireCapturable } from './choose-tables.ts';
+import { requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
 import { createSourceGround } from './source-ground.ts';
 import { WrittenStructures } from './written-structures.ts';
 
@@ -44,8 +44,7 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
   try {
     await requireLogicalWal(client);
     const tables = await readChosenTables(client, config);
-    await requireIdentities(client, tables);
-    if (config.source.partitions === 'roots') await requirePartitions(client, tables);
+    await requireCapturable(client, config, tables);
     replication = await connectPg({ url, purpose: 'source', application, replication: true });
     const identity = await identifySource(replication);
     await requireReadyKafka(pool, config.name, config.kafka.replicationFactor);

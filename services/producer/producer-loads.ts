@@ -1,16 +1,14 @@
 import type pg from 'pg';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
-import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { readPartitionBounds } from '#adapters/postgres/source/partition-bounds.ts';
 import { READER_SETTINGS } from '#adapters/postgres/source/snapshot-reader.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
-import { hasDebezium } from '#core/config.ts';
 import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey, type TableName } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import type { BornSlot } from './birth.ts';
-import { chooseTables } from './choose-tables.ts';
+import { chooseTables, takeTables } from './choose-tables.ts';
 import type { LateLoads } from './late-loads.ts';
 import type { LoadItem } from './load-item.ts';
 import type { LoadSnapshots } from './load-snapshots.ts';
@@ -139,15 +137,17 @@ export class ProducerLoads {
 
 /** Looks for tables that came later; `captured`: topics of those that are captured. */
 export function watchNewTables(parts: ProducerParts, client: pg.Client, captured: ReadonlySet<string>): NewTables {
-  const { config, ensureTopics, status, logger, failpoints, clock } = parts;
+  const { config, status, logger, failpoints, clock } = parts;
   return new NewTables({
     client,
     publication: config.source.publication,
     readChosen: async () => {
       const chosen = await readChosenTables(client, config);
-      const fresh = chosen.filter(({ topic }) => !captured.has(topic));
-      await ensureTopics(fresh);
-      return hasDebezium(config) ? addColumnFacts(client, fresh) : fresh;
+      return takeTables(
+        parts,
+        client,
+        chosen.filter(({ topic }) => !captured.has(topic)),
+      );
     },
     isCaptured: ({ topic }) => captured.has(topic),
     status,
