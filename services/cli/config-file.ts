@@ -3,6 +3,7 @@ import type { Config, TargetConfig } from '#core/config.ts';
 import type { Environment } from '#core/config-expand.ts';
 import { loadConfig } from '#core/config-load.ts';
 import { RestageError } from '#core/errors.ts';
+import { matchOutputs, outputRef } from '#core/output-ref.ts';
 import { nearest } from '#core/nearest.ts';
 
 /** @throws RestageError config_invalid, also when the file cannot be read. */
@@ -47,8 +48,9 @@ export function findTarget(config: Config, name: string): TargetConfig {
 
 /** @throws RestageError usage when the configuration has no such output. */
 export function checkOutput(config: Config, name: string): void {
-  const names = config.outputs.map((output) => output.name);
-  if (!names.includes(name)) throw unknownName('output', name, names, config.file);
+  if (matchOutputs(config.outputs, name).length > 0) return;
+  const names = config.outputs.map((output) => outputRef(config.outputs, output));
+  throw unknownName('output', name, names, config.file);
 }
 
 function unknownName(what: string, name: string, known: readonly string[], file: string): RestageError {

@@ -3,6 +3,7 @@ import type { Config } from '#core/config.ts';
 import { desiredKey, type DesiredState } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
+import { outputRef } from '#core/output-ref.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { findTarget, readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
@@ -64,7 +65,7 @@ function chooseKeys(config: Config, { target, service }: { target?: string; serv
 function allKeys(config: Config): string[] {
   return [
     ...((config.source.debezium ?? null) === null ? [desiredKey('producer', '')] : []),
-    ...config.outputs.map((output) => desiredKey('transformer', output.name)),
+    ...config.outputs.map((output) => desiredKey('transformer', outputRef(config.outputs, output))),
     ...config.targets.map((target) => desiredKey('sink', target.name)),
   ];
 }

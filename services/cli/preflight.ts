@@ -10,6 +10,7 @@ import { changeStructure } from '#adapters/postgres/target/table-change.ts';
 import { requireReadyTables } from '#adapters/postgres/target/target-tables.ts';
 import type { Config, OutputConfig, TargetConfig } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
+import { findOutput } from '#core/output-ref.ts';
 import { requireSoundRules } from '#core/rules/table-rule.ts';
 import { findStructures } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -35,7 +36,7 @@ export async function requireReadyPipeline(config: Config, logger: Logger): Prom
   if (last === null || last.plan === null)
     for (const output of config.outputs) requireSoundRules(output.rules, tables, prefixOf(config, output));
   for (const target of config.targets) {
-    const changes = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
+    const changes = findOutput(config.outputs, target.output)?.rules ?? [];
     const shaped = tables.map((table) => changeStructure(table, changes));
     await requireReadyTarget(config, target, logger, (client) =>
       requireReadyStructure(config, target, client, major, shaped),

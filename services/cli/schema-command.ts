@@ -8,6 +8,7 @@ import { changeStructure } from '#adapters/postgres/target/table-change.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import { NO_FAILPOINTS } from '#core/failpoints.ts';
+import { findOutput } from '#core/output-ref.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { findTarget } from './config-file.ts';
 import { connectTarget, readCheckpoint } from './target-checkpoint.ts';
@@ -24,7 +25,7 @@ export interface SchemaCopyArguments {
  */
 export async function runSchemaCopy(config: Config, args: SchemaCopyArguments): Promise<ExitCode> {
   const target = findTarget(config, args.target);
-  const changes = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
+  const changes = findOutput(config.outputs, target.output)?.rules ?? [];
   const schema = openTargetSchema({
     pipeline: config.name,
     target: { ...target, schema: 'copy' },
@@ -53,7 +54,7 @@ export async function storeStructure(
   const client = await connectPg({ url: target.url, purpose: 'target', application: `restage ${config.name} schema` });
   try {
     if (!(await new SchemaJournal(client, config.name).isPreDataDone())) {
-      const changes = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
+      const changes = findOutput(config.outputs, target.output)?.rules ?? [];
       await requireAbsent(
         client,
         tables.map((table) => changeStructure(table, changes)),

@@ -12,6 +12,7 @@ import {
 import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
+import { outputRef } from '#core/output-ref.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
@@ -142,7 +143,7 @@ async function askTarget(config: Config, target: TargetConfig): Promise<AskedTar
 function listLines(config: Config, records: ReadonlyMap<string, StatusRecord>, now: number): ServiceLine[] {
   return [
     ...(hasOwnSource(config) ? [serviceLine('producer', '', records, now)] : []),
-    ...config.outputs.map((output) => serviceLine('transformer', output.name, records, now)),
+    ...config.outputs.map((output) => serviceLine('transformer', outputRef(config.outputs, output), records, now)),
     ...config.targets.map((target) => serviceLine('sink', target.name, records, now)),
   ];
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { RestageError } from '#core/errors.ts';
+import { matchOutputs, outputRef, versionedRef } from '#core/output-ref.ts';
 import { checkOutput, readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
@@ -9,11 +10,11 @@ export function registerTransformer(program: Command, cli: CliEnvironment): void
     .command('transformer')
     .description('applies the rules of every output, or of one, from raw topics to shaped ones')
     .requiredOption('-c, --config <file>', 'configuration file')
-    .option('--output <name>', 'only this output')
+    .option('--output <name>', 'only this output; one of its versions as name@2')
     .action(async (options: { config: string; output?: string }) => {
       const config = await readConfig(options.config, cli.env);
       if (options.output !== undefined) checkOutput(config, options.output);
-      const outputs = config.outputs.filter((output) => options.output === undefined || output.name === options.output);
+      const outputs = options.output === undefined ? config.outputs : matchOutputs(config.outputs, options.output);
       if (outputs.length === 0) {
         throw new RestageError('usage', 'a pipeline without outputs has no transformer', {
           where: config.file,
@@ -30,8 +31,8 @@ export function registerTransformer(program: Command, cli: CliEnvironment): void
         (output) =>
           ({
             service: 'transformer',
-            instance: output.name,
-            main: main.bind(undefined, config, output.name),
+            instance: outputRef(config.outputs, output),
+            main: main.bind(undefined, config, versionedRef(output)),
           }) as const,
       );
       cli.setExitCode(await runService(config, loops, () => requireReadyOutputs(config, outputs, logger), logger, cli));

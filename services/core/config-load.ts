@@ -8,6 +8,7 @@ import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import { OptionReader } from '#core/option-reader.ts';
 import type { TableName } from '#core/table-name.ts';
+import { findOutput, matchOutputs, outputRef } from '#core/output-ref.ts';
 import { parseTableName } from '#core/table-text.ts';
 
 /**
@@ -105,7 +106,7 @@ function checkProfiles(
     reader.report('source.profile', [], `${what} of their own with profile: debezium`);
   }
   for (const [at, { output }] of targets.entries()) {
-    if (outputs.find(({ name }) => name === output)?.profile != null)
+    if (findOutput(outputs, output)?.profile != null)
       reader.report('targets[].output', [at], `a target reads profile lossless, and output "${output}" has debezium`);
   }
   const isShaped = outputs.some((output) => (output.profile ?? null) !== null);
@@ -128,13 +129,13 @@ function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputCon
   const outputs: OutputConfig[] = [];
   for (let at = 0; at < reader.count('transform.outputs[]'); at += 1) {
     const name = reader.get('transform.outputs[].name', at);
-    if (name !== undefined && outputs.some((output) => output.name === name)) {
-      reader.report('transform.outputs[].name', [at], `a second output named "${name}"`);
-    }
+    const version = reader.get('transform.outputs[].version', at);
+    if (name !== undefined && outputs.some((output) => output.name === name && output.version === version))
+      reader.report('transform.outputs[].name', [at], `a second output named "${name}" with version ${version}`);
     const profile = reader.get('transform.outputs[].profile', at) === 'debezium' ? debezium : null;
     outputs.push({
       name,
-      version: reader.get('transform.outputs[].version', at),
+      version,
       profile,
       rules: readRules(reader, at),
     });
@@ -194,14 +195,17 @@ function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): Ta
 }
 
 function readTargetOutput(reader: OptionReader, at: number, all: readonly OutputConfig[]): string | null {
-  const outputs = all.map(({ name }) => name);
+  const outputs = all.map((one) => outputRef(all, one));
   const output = reader.get('targets[].output', at);
   if (output === null) {
-    const [only, ...others] = all.filter(({ profile }) => (profile ?? null) === null).map(({ name }) => name);
+    const [only, ...others] = all.filter(({ profile }) => (profile ?? null) === null).map((one) => outputRef(all, one));
     if (others.length > 0) reader.report('targets[].output', [at], `say which of the outputs: ${outputs.join(', ')}`);
     return only ?? null;
   }
-  if (!outputs.includes(output)) {
+  const [meant, ...others] = matchOutputs(all, output);
+  if (others.length > 0)
+    reader.report('targets[].output', [at], `say which version of "${output}": ${outputs.join(', ')}`);
+  if (meant === undefined) {
     const close = nearest(output, outputs);
     const hint = close === null ? `outputs: ${outputs.join(', ') || 'none'}` : `did you mean "${close}"?`;
     reader.report('targets[].output', [at], `no output is named "${output}"; ${hint}`);

@@ -78,7 +78,7 @@ export interface RuleConfig {
 export interface TargetConfig {
   readonly name: string;
   readonly url: string;
-  /** An output's name, or null for the raw topics. */
+  /** An output as core/output-ref.ts names it, or null for the raw topics. */
   readonly output: string | null;
   readonly schema: 'require' | 'create' | 'copy';
   readonly loadWorkers: number;

@@ -43,6 +43,7 @@ export const ERROR_CODES = {
   state_foreign: 'person',
   state_newer: 'person',
   state_damaged: 'person',
+  output_changed: 'usage',
   schema_missing: 'usage',
   schema_differs: 'usage',
   schema_tool: 'person',

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { isBroker, isPostgresUrl } from '#core/address.ts';
 import { DEBEZIUM_SOURCE_OPTIONS } from '#core/debezium-source/option-rows.ts';
 import { DEBEZIUM_OPTIONS } from '#core/debezium/option-rows.ts';
+import { OUTPUT_REF } from '#core/output-ref.ts';
 import { QUARANTINE_POLICIES } from '#core/quarantine.ts';
 
 /** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */
@@ -240,7 +241,7 @@ export const OPTIONS = [
     default: 1,
     env: null,
     example: '2',
-    about: 'Raise it when rules change: the new version is made from history beside the old one.',
+    about: 'Raise it when rules change: the new version is made from history beside the old one, which may stay.',
   },
   {
     path: 'transform.outputs[].profile',
@@ -310,12 +311,12 @@ export const OPTIONS = [
   },
   {
     path: 'targets[].output',
-    type: partName,
+    type: z.string().regex(OUTPUT_REF, 'an output is its name, or name@version'),
     default: null,
     derived: 'the only output, or the raw topics when there is none',
     env: null,
     example: 'main',
-    about: 'Which output it takes.',
+    about: 'Which output it takes; `main@2` where the output has several versions.',
   },
   {
     path: 'targets[].schema',

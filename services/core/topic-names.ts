@@ -9,6 +9,11 @@ export function shapedPrefix(name: string, output: string, version: number): str
   return `${name}.shaped.${output}.v${version}`;
 }
 
+/** Whether a table's topic is of this stream of epochs: no schema's name begins as the shaped ones' do (RESERVED_SCHEMAS). */
+export function isTopicOf(prefix: string, topic: string): boolean {
+  return topic.startsWith(`${prefix}.`) && (/\.shaped\./.test(prefix) || !topic.startsWith(`${prefix}.shaped.`));
+}
+
 export function epochsTopic(prefix: string): string {
   return `${prefix}.epochs`;
 }

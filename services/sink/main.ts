@@ -11,8 +11,9 @@ import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Lease } from '#core/lease.ts';
+import { findOutput, prefixOf } from '#core/output-ref.ts';
 import { supervise } from '#core/supervise.ts';
-import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
+import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { whileGuarded } from '#core/while-guarded.ts';
 import { debeziumSink } from './debezium/debezium-sink.ts';
 import { sink, type SinkParts } from './sink.ts';
@@ -23,8 +24,8 @@ export async function main(config: Config, targetName: string, context: ServiceC
   const target = config.targets.find((known) => known.name === targetName);
   if (target === undefined)
     throw new RestageError('usage', `there is no target ${JSON.stringify(targetName)}`, { where: config.file });
-  const output = config.outputs.find((known) => known.name === target.output);
-  const prefix = output === undefined ? config.name : shapedPrefix(config.name, output.name, output.version);
+  const output = findOutput(config.outputs, target.output);
+  const prefix = prefixOf(config, target.output);
   const application = `restage ${config.name} sink ${target.name}`;
   const connect = () => connectPg({ url: target.url, purpose: 'target', application, until: lease.lost });
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });

@@ -3,12 +3,14 @@ import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
-import { findCheckpoint } from '#adapters/postgres/target/target-state.ts';
+import { findCheckpoint, readLoadedTopics } from '#adapters/postgres/target/target-state.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
-import { epochsTopic, shapedPrefix } from '#core/topic-names.ts';
+import { prefixOf } from '#core/output-ref.ts';
+import { epochsTopic } from '#core/topic-names.ts';
+import { requireSameOutput } from './same-output.ts';
 import { requireSameLife } from './sink.ts';
 
 /**
@@ -27,8 +29,8 @@ export async function requireReadyTarget(
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
   try {
     const checkpoint = await findCheckpoint(client, config.name);
-    const output = config.outputs.find((known) => known.name === target.output);
-    const prefix = output === undefined ? config.name : shapedPrefix(config.name, output.name, output.version);
+    const prefix = prefixOf(config, target.output);
+    if (checkpoint !== null) requireSameOutput(await readLoadedTopics(client, config.name), prefix, target.name);
     await requireReadyKafka(pool, prefix, config.kafka.replicationFactor);
     if (checkpoint === null) {
       await requireStateSchema(client);

@@ -25,6 +25,7 @@ import { LateLoad } from './late-load.ts';
 import { runLoadPass } from './load-pass.ts';
 import { TablesPlace } from './load-place.ts';
 import { Quarantine } from './quarantine.ts';
+import { requireSameOutput } from './same-output.ts';
 import { ShadowPlace } from './shadow-place.ts';
 import { SlotBook } from './slot-book.ts';
 import { StreamPass } from './stream-pass.ts';
@@ -70,6 +71,7 @@ async function goOn(parts: SinkParts, client: pg.Client, lag: LagMeter, signal: 
   const isReplica = await actAsReplica(client);
   const stale = await endStaleSessions(client);
   if (stale > 0) logger.warn({ ended: stale }, 'ended sessions that an earlier sink left');
+  const prefix = parts.schemasTopic.replace(/\.schemas$/, '');
   const state = new TargetState(pipeline, randomUUID());
   const structures = new StructureBook(reader, parts.schemasTopic, await parts.readStructures());
   const whenRunning = (): Promise<void> => parts.gate.whenRunning(signal);
@@ -82,6 +84,7 @@ async function goOn(parts: SinkParts, client: pg.Client, lag: LagMeter, signal: 
   if (known === null) await state.requireUnbegun(client);
   else {
     await state.requireWhole(client, known);
+    requireSameOutput([...(await state.tableLoads(client)).keys()], prefix, target.name);
     await requireSameLife(parts, known, signal);
   }
   const checkpoint = known ?? (await findPlan(parts, state, structures, client, signal));

@@ -9,6 +9,7 @@ import { ensureTopics } from '#adapters/kafka/topics.ts';
 import type { Config, OutputConfig } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
+import { findOutput } from '#core/output-ref.ts';
 import { findStructures, structureId } from '#core/structure-record.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
@@ -23,7 +24,7 @@ const TRANSACTION_TIMEOUT_MS = 60_000;
 /** The transformer of one output: `<name>.*` → `<name>.shaped.<output>.v<N>.*`, one active instance by group membership. */
 export async function main(config: Config, outputName: string, context: ServiceContext): Promise<void> {
   const { logger, status, signal, gate, failpoints } = context;
-  const output = config.outputs.find((known) => known.name === outputName);
+  const output = findOutput(config.outputs, outputName);
   if (output === undefined)
     throw new RestageError('usage', `there is no output ${JSON.stringify(outputName)}`, { where: config.file });
   const raw = config.name;

@@ -4,6 +4,7 @@ import { connectPg } from '#adapters/postgres/session.ts';
 import { majorOf } from '#adapters/postgres/target/structure-archive.ts';
 import { changeStructure } from '#adapters/postgres/target/table-change.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
+import { findOutput } from '#core/output-ref.ts';
 import type { TableStructure } from '#core/structure.ts';
 
 export interface CheckedTarget {
@@ -49,7 +50,7 @@ export async function withCheckContext<T>(config: Config, work: (context: CheckC
     const targets: CheckedTarget[] = [];
     for (const target of config.targets) {
       const client = await connect(target.url, 'target');
-      const changes = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
+      const changes = findOutput(config.outputs, target.output)?.rules ?? [];
       targets.push({
         config: target,
         client,

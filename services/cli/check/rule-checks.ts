@@ -1,4 +1,5 @@
 import { findRuleProblems } from '#core/rules/table-rule.ts';
+import { outputRef } from '#core/output-ref.ts';
 import { shapedPrefix } from '#core/topic-names.ts';
 import type { CheckContext } from './check-context.ts';
 import type { Check, Finding } from './finding.ts';
@@ -7,10 +8,10 @@ import type { Check, Finding } from './finding.ts';
 export const RULE_CHECKS: readonly Check[] = [{ id: 'rules', severity: 'block', run: checkRules }];
 
 async function checkRules({ config, tables }: CheckContext): Promise<Finding[]> {
-  return config.outputs.flatMap(({ name, version, rules }) =>
-    findRuleProblems(rules, tables, shapedPrefix(config.name, name, version)).map((problem) => ({
+  return config.outputs.flatMap((output) =>
+    findRuleProblems(output.rules, tables, shapedPrefix(config.name, output.name, output.version)).map((problem) => ({
       what: problem.message,
-      evidence: `output ${name}${problem.where === undefined ? '' : `: ${problem.where}`}`,
+      evidence: `output ${outputRef(config.outputs, output)}${problem.where === undefined ? '' : `: ${problem.where}`}`,
       fix: problem.fix ?? 'correct the rule',
     })),
   );

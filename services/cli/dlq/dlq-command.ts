@@ -5,7 +5,8 @@ import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
-import { schemasTopic, shapedPrefix } from '#core/topic-names.ts';
+import { prefixOf } from '#core/output-ref.ts';
+import { schemasTopic } from '#core/topic-names.ts';
 import { dropDeadLetters } from '../../sink/dead-letter-drop.ts';
 import { retryDeadLetters } from '../../sink/dead-letter-retry.ts';
 import { LetterReader } from '../../sink/letter-reader.ts';
@@ -134,8 +135,7 @@ async function retryTarget(
       },
     );
   }
-  const output = config.outputs.find(({ name }) => name === target.output);
-  const prefix = output === undefined ? config.name : shapedPrefix(config.name, output.name, output.version);
+  const prefix = prefixOf(config, target.output);
   const pool = openControlPool(config, logger);
   try {
     const letters = new LetterReader((await readCompacted(pool, schemasTopic(prefix))).values());

@@ -5,6 +5,7 @@ import { pause } from '#core/backoff.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
 import { parseLsn, type Lsn } from '#core/lsn.ts';
+import { findOutput } from '#core/output-ref.ts';
 import { formatTable } from '#core/table-name.ts';
 import { chunkCount } from '#core/verify/chunk-digests.ts';
 import {
@@ -65,7 +66,7 @@ export async function verifyTables(
   const checkpoint = await readCheckpoint(sessions.target, config.name);
   if (checkpoint?.isLoadDone !== true)
     return report([], 'unverified', 'a load is not done: restage wait says when it is');
-  const rules = config.outputs.find((output) => output.name === target.output)?.rules ?? [];
+  const rules = findOutput(config.outputs, target.output)?.rules ?? [];
   const pairs: TablePair[] = [];
   for (const structure of await readChosenTables(sessions.source, config)) {
     pairs.push(await pairTables(sessions.source, sessions.target, structure, rules));

@@ -85,6 +85,14 @@ export function requireKnownFormat(format: number, pipeline: string): void {
   });
 }
 
+/** Topics of which rows came or are to come, only read; none where there is no state. */
+export async function readLoadedTopics(client: pg.ClientBase, pipeline: string): Promise<string[]> {
+  const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.table_load')`);
+  if (known.rowCount === 0) return [];
+  const sql = 'SELECT topic FROM restage.table_load WHERE pipeline = $1 ORDER BY topic';
+  return (await client.query<{ topic: string }>(sql, [pipeline])).rows.map(({ topic }) => topic);
+}
+
 /** Restage's own tables in a target. Every write is made in the transaction of the data it covers (invariant 2). */
 export class TargetState {
   readonly #pipeline: string;
