@@ -127,7 +127,8 @@ export function daysOf(year: number, month: number, day: number): number {
   return era * 146_097 + ofEra * 365 + Math.floor(ofEra / 4) - Math.floor(ofEra / 100) + ofYear - 719_468;
 }
 
-function civilOf(days: number): { year: number; month: number; day: number } {
+/** The civil date of days since 1970-01-01, by the same algorithm; years before 1 are 0 and below. */
+export function civilOf(days: number): { year: number; month: number; day: number } {
   const shifted = days + 719_468;
   const era = Math.floor(shifted / 146_097);
   const ofEra = shifted - era * 146_097;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Decimal } from '#core/rules/decimal.ts';
+import { Decimal } from '#core/rules/values/decimal.ts';
 
 describe('Decimal', () => {
   it('compares values, not scales, and beyond what a double holds', () => {
