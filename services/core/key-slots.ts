@@ -68,8 +68,9 @@ export function neededSlots(change: RowChange, table: SlotTable, links: readonly
 /** Of a record that cannot be read, or of a TRUNCATE: any row of the table, unless the key is known. */
 export function heldTableSlots(table: SlotTable, key: Image | null, links: readonly KeyLink[]): string[] {
   const slots: Slot[] = [keySlot(table, key)];
-  for (const { child, parent, parentColumns: columns } of links) {
-    if (isSame(parent, table)) slots.push({ kind: 'parent', table: parent, columns, values: null });
+  for (const link of links) {
+    const { child, parent, parentColumns: columns } = link;
+    if (isSame(parent, table)) slots.push(...slotOf('parent', link, key ?? new Map(), columns));
     if (isSame(child, table)) slots.push({ kind: 'child', table: parent, columns, values: null });
   }
   return slots.flatMap(hashHeld);

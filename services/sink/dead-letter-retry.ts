@@ -10,15 +10,22 @@ import type { KeyLink } from '#core/key-slots.ts';
 import { LSN_ZERO } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import type { TableName } from '#core/table-name.ts';
-import { applyPart, settleConstraints } from './epoch-apply.ts';
-import type { LetterReader, ReadLetters } from './letter-reader.ts';
+import { settleConstraints } from './epoch-apply.ts';
+import type { ReadLetters } from './letter-reader.ts';
 import type { TableRanks } from './segment-apply.ts';
 import { SlotBook } from './slot-book.ts';
+
+/** Reads dead letters back and applies them, as the sink would have. */
+export interface LetterTools {
+  /** @throws RestageError record_invalid, target_altered. */
+  readonly read: (client: pg.ClientBase, letters: readonly StoredDeadLetter[]) => Promise<ReadLetters>;
+  readonly apply: (client: pg.ClientBase, read: ReadLetters, ranks: TableRanks | null) => Promise<void>;
+}
 
 export interface RetryOptions {
   readonly client: pg.ClientBase;
   readonly pipeline: string;
-  readonly letters: LetterReader;
+  readonly letters: LetterTools;
   /** Of the target, for the foreign keys between them. */
   readonly tables: readonly TableName[];
   /** Whole source transactions, or each change by itself. */
@@ -151,15 +158,10 @@ class RetryRun {
     }
   }
 
-  async #apply({ groups, cuts }: ReadLetters): Promise<void> {
+  async #apply(read: ReadLetters): Promise<void> {
     const { client, letters } = this.#options;
     await client.query('SET CONSTRAINTS ALL DEFERRED');
-    await applyPart(client, groups, cuts, {
-      match: (some) => letters.match(client, some),
-      forget: () => undefined,
-      mismatch: 'target_drift',
-      ranks: this.#ranks,
-    });
+    await letters.apply(client, read, this.#ranks);
     await settleConstraints(client);
   }
 

@@ -8,6 +8,7 @@ import type { StoredManifest } from '#core/manifest.ts';
 import type { Position } from '#core/position.ts';
 import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
 import { topicOf, type Judged } from './careful-part.ts';
+import type { LetterWriter } from './quarantine.ts';
 import type { UnusableRecord } from './part-reader.ts';
 import type { SlotBook } from './slot-book.ts';
 import type { StructureBook } from './structure-book.ts';
@@ -33,7 +34,7 @@ interface Place {
  * Writes what is left out of a part into the target, in the transaction of its position. The part's records are read once more for it:
  * what is applied keeps no bytes (invariant 6).
  */
-export class DeadLetterWriter {
+export class DeadLetterWriter implements LetterWriter<StoredManifest> {
   readonly #options: WriterOptions;
 
   constructor(options: WriterOptions) {

@@ -6,11 +6,12 @@ import { RestageError } from '#core/errors.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import { findStructures, structureId } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
-import type { Cut } from './epoch-apply.ts';
+import { applyPart, type Cut } from './epoch-apply.ts';
+import type { LetterTools } from './dead-letter-retry.ts';
 import { parseChange } from './event-parser.ts';
 import type { StructureChanges } from './part-reader.ts';
 import type { Item } from './part-units.ts';
-import type { TableChanges } from './segment-apply.ts';
+import type { TableChanges, TableRanks } from './segment-apply.ts';
 
 /** Dead letters as the sink applies them. */
 export interface ReadLetters {
@@ -20,7 +21,7 @@ export interface ReadLetters {
 }
 
 /** Reads dead letters back, by the structures that their pipeline announced. */
-export class LetterReader {
+export class LetterReader implements LetterTools {
   readonly #structures = new Map<string, TableStructure>();
   readonly #newest = new Map<string, TableStructure>();
   readonly #tables = new Map<string, TargetTable>();
@@ -60,8 +61,13 @@ export class LetterReader {
     return { groups, cuts, items };
   }
 
+  async apply(client: pg.ClientBase, { groups, cuts }: ReadLetters, ranks: TableRanks | null): Promise<void> {
+    const match = (some: readonly StructureChanges[]): Promise<TableChanges[]> => this.#match(client, some);
+    await applyPart(client, groups, cuts, { match, forget: () => undefined, mismatch: 'target_drift', ranks });
+  }
+
   /** The target's tables for these changes. */
-  async match(client: pg.ClientBase, groups: readonly StructureChanges[]): Promise<TableChanges[]> {
+  async #match(client: pg.ClientBase, groups: readonly StructureChanges[]): Promise<TableChanges[]> {
     const matched: TableChanges[] = [];
     for (const { structure, version, changes } of groups) {
       const id = structureId({ version, structure });

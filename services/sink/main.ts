@@ -15,6 +15,7 @@ import { findOutput, prefixOf } from '#core/output-ref.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { whileGuarded } from '#core/while-guarded.ts';
+import type { SendDeadLetters } from './dead-letter-relay.ts';
 import { debeziumSink } from './debezium/debezium-sink.ts';
 import { sink, type SinkParts } from './sink.ts';
 
@@ -39,12 +40,14 @@ export async function main(config: Config, targetName: string, context: ServiceC
       await lease.acquire(signal, () => (status.state = 'standby'));
       if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
+      const { replicationFactor } = config.kafka;
+      const send: SendDeadLetters = (letters) => sendDeadLetters(pool, config.name, replicationFactor, letters);
       const theirs = config.source.debezium ?? null;
       if (theirs !== null) {
-        await debeziumSink({ config, source: theirs, target, pool, connect, context }, held);
+        const parts = { config, source: theirs, target, pool, connect, context, sendDeadLetters: send };
+        await debeziumSink(parts, held);
         return requireLease(lease, signal);
       }
-      const { replicationFactor } = config.kafka;
       const ground = await TopicGround.open({ pool, prefix, logger, clock: Date.now });
       failpoints.hit('sink.topics.before');
       await ensureTopics(pool, [epochsTopic(prefix)], { replicationFactor });
@@ -73,7 +76,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
         logger,
         failpoints,
         clock: Date.now,
-        sendDeadLetters: (letters) => sendDeadLetters(pool, config.name, replicationFactor, letters),
+        sendDeadLetters: send,
         readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
       };
       await whileGuarded(

@@ -6,22 +6,36 @@ import { heldTableSlots, type KeyLink } from '#core/key-slots.ts';
 import type { Logger } from '#core/log.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { StoredManifest } from '#core/manifest.ts';
+import type { Position } from '#core/position.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableName } from '#core/table-name.ts';
-import { CarefulPart, SpanningFault, type Verdict } from './careful-part.ts';
-import type { DeadLetterWriter } from './dead-letter-writer.ts';
+import { CarefulPart, SpanningFault, type Judged, type Verdict } from './careful-part.ts';
 import type { Cut } from './epoch-apply.ts';
-import type { ReadPart, StructureChanges } from './part-reader.ts';
-import { splitPart } from './part-units.ts';
+import type { ReadPart, StructureChanges, UnusableRecord } from './part-reader.ts';
+import { splitPart, type Unit } from './part-units.ts';
 import type { SlotBook } from './slot-book.ts';
 
-export interface QuarantineOptions {
+/** Writes what is left out of a part into the target, in the transaction of its position. */
+export interface LetterWriter<P> {
+  readonly idOf: (topic: string, place: Position | bigint) => string;
+  /** Returns how many there are. */
+  readonly write: (
+    place: P,
+    judged: readonly Judged[],
+    unusable: readonly UnusableRecord[],
+    links: readonly KeyLink[],
+  ) => Promise<number>;
+}
+
+export interface QuarantineOptions<P> {
   readonly policy: QuarantinePolicy;
   readonly client: pg.ClientBase;
   readonly store: DeadLetterStore;
   readonly slots: SlotBook;
-  readonly writer: DeadLetterWriter;
+  readonly writer: LetterWriter<P>;
+  /** What is applied or left out together. */
+  readonly split?: (part: ReadPart, cuts: readonly Cut[]) => Unit[];
   /** The target's tables, for the foreign keys between them. */
   readonly tables: () => Promise<readonly TableName[]>;
   /** Sends what the topic has not got yet; after the commit. */
@@ -31,13 +45,17 @@ export interface QuarantineOptions {
 }
 
 /** A part in its place: the epoch's first part has nothing of it before. */
-export interface PartPlace extends StoredManifest {
+export interface PartOrder {
   readonly isFirst: boolean;
   /** Nothing of the epoch comes after it. */
   readonly isLast: boolean;
   /** Else what the target refuses stops the sink, and only what waits goes on waiting. */
   readonly isLoadDone: boolean;
+  /** The source transaction that goes on in the next part; absent: the part's last one may. */
+  readonly open?: Lsn;
 }
+
+export type PartPlace = StoredManifest & PartOrder;
 
 export type ApplyChanges = (groups: readonly StructureChanges[], cuts: readonly Cut[]) => Promise<void>;
 
@@ -47,8 +65,8 @@ const COUNT_INTERVAL_MS = 2_000;
  * Leaves out of an epoch what the target refuses, and what waits behind it, as dead letters in the same target transaction (invariants
  * 2 and 3). An epoch is first applied as ever; only when that fails, or when it touches a key that is held, is it looked at closely.
  */
-export class Quarantine {
-  readonly #options: QuarantineOptions;
+export class Quarantine<P extends PartOrder = PartPlace> {
+  readonly #options: QuarantineOptions<P>;
   /** The epoch in hand failed once as a whole. */
   #isCareful = false;
   /** Source transactions of the epoch in hand that are left out whole, though a part of them could be applied. */
@@ -58,8 +76,13 @@ export class Quarantine {
   #added = 0;
   #countedAt = 0;
 
-  constructor(options: QuarantineOptions) {
+  constructor(options: QuarantineOptions<P>) {
     this.#options = options;
+  }
+
+  /** Each unit is to be told from the others: the epoch in hand failed before. */
+  get isCareful(): boolean {
+    return this.#isCareful;
   }
 
   /** True where the epoch is to be rolled back and taken again: the next time what failed is left out. */
@@ -78,7 +101,7 @@ export class Quarantine {
 
   /** Returns what was applied. @throws as `apply`; SpanningFault, for `takes`. */
   async applyPart(
-    place: PartPlace,
+    place: P,
     part: ReadPart,
     cuts: readonly Cut[],
     apply: ApplyChanges,
@@ -94,7 +117,7 @@ export class Quarantine {
       return part.groups;
     }
     const links = await readKeyLinks(this.#options.client, await this.#options.tables());
-    const units = splitPart(part, cuts);
+    const units = (this.#options.split ?? splitPart)(part, cuts);
     const needed = await slots.neededBy(units, links);
     const held = await store.findHeld(needed);
     if (!this.#isCareful && part.unusable.length === 0 && held.size === 0 && this.#condemned.size === 0) {
@@ -106,7 +129,7 @@ export class Quarantine {
   }
 
   async #applyCarefully(
-    place: PartPlace,
+    place: P,
     part: ReadPart,
     { units, links, held, apply }: CarefulWork,
   ): Promise<readonly StructureChanges[]> {
@@ -126,7 +149,7 @@ export class Quarantine {
       idOf: (topic, position) => writer.idOf(topic, position),
       condemned: this.#condemned,
       spanning: this.#spanning,
-      continues: place.isLast ? null : (units.at(-1)?.commit ?? null),
+      continues: place.isLast ? null : (place.open ?? units.at(-1)?.commit ?? null),
       apply,
     });
     await run.apply(units);
@@ -172,9 +195,9 @@ export class Quarantine {
   }
 
   /** The part's last transaction may go on in the next one. */
-  #noteSpanning({ isLast }: PartPlace, { groups }: ReadPart): void {
-    if (isLast) {
-      this.#spanning = null;
+  #noteSpanning({ isLast, open }: PartOrder, { groups }: ReadPart): void {
+    if (isLast || open !== undefined) {
+      this.#spanning = isLast ? null : (open ?? null);
       return;
     }
     for (const { changes } of groups) {
@@ -185,7 +208,7 @@ export class Quarantine {
 }
 
 interface CarefulWork {
-  readonly units: ReturnType<typeof splitPart>;
+  readonly units: readonly Unit[];
   readonly links: readonly KeyLink[];
   readonly held: Map<string, string>;
   readonly apply: ApplyChanges;

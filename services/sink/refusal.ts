@@ -22,8 +22,13 @@ export function refusalError(cause: unknown, where: string, change?: RowChange):
     where: `${name === '' ? '' : `constraint ${name}, `}${where}`,
     fix: `${fix}; the sink goes on from here`,
   });
-  if (change !== undefined) REFUSED.set(error, change);
+  if (change !== undefined) noteRefused(error, change);
   return error;
+}
+
+/** The error says of this change that the target refuses it. */
+export function noteRefused(error: Error, change: RowChange): void {
+  REFUSED.set(error, change);
 }
 
 const REFUSED = new WeakMap<Error, RowChange>();

@@ -24,7 +24,7 @@ import { DeadLetterWriter } from './dead-letter-writer.ts';
 import { LateLoad } from './late-load.ts';
 import { runLoadPass } from './load-pass.ts';
 import { TablesPlace } from './load-place.ts';
-import { Quarantine } from './quarantine.ts';
+import { Quarantine, type PartPlace } from './quarantine.ts';
 import { requireSameOutput } from './same-output.ts';
 import { ShadowPlace } from './shadow-place.ts';
 import { SlotBook } from './slot-book.ts';
@@ -197,7 +197,7 @@ function openQuarantine(
     service: `sink ${target.name}`,
     epochsTopic: schemasTopic.replace(/schemas$/, 'epochs'),
   });
-  return new Quarantine({
+  return new Quarantine<PartPlace>({
     policy: target.quarantine ?? 'stop',
     client,
     store,

@@ -1,5 +1,7 @@
 import type pg from 'pg';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { readTables } from '#adapters/postgres/catalog.ts';
+import { DebeziumState } from '#adapters/postgres/target/debezium-state.ts';
 import { DeadLetterStore, hasDeadLetters, type StoredDeadLetter } from '#adapters/postgres/target/dead-letter-store.ts';
 import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
@@ -8,7 +10,9 @@ import type { Logger } from '#core/log.ts';
 import { prefixOf } from '#core/output-ref.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { dropDeadLetters } from '../../sink/dead-letter-drop.ts';
-import { retryDeadLetters } from '../../sink/dead-letter-retry.ts';
+import { retryDeadLetters, type RetryOptions } from '../../sink/dead-letter-retry.ts';
+import { debeziumLetters } from '../../sink/debezium/letter-tools.ts';
+import { RecordReader } from '../../sink/debezium/record-reader.ts';
 import { LetterReader } from '../../sink/letter-reader.ts';
 import { askYesNo } from '../ask.ts';
 import { findTarget } from '../config-file.ts';
@@ -135,20 +139,34 @@ async function retryTarget(
       },
     );
   }
+  return retryDeadLetters({
+    client,
+    pipeline: config.name,
+    ...(await letterTools(config, target, client, logger)),
+    isByRow: target.quarantine === 'row',
+    ids,
+    isDryRun,
+    failpoints: processFailpoints(cli.env),
+  });
+}
+
+async function letterTools(
+  config: Config,
+  target: TargetConfig,
+  client: pg.Client,
+  logger: Logger,
+): Promise<Pick<RetryOptions, 'letters' | 'tables'>> {
+  const theirs = config.source.debezium ?? null;
+  if (theirs !== null)
+    return {
+      letters: debeziumLetters(client, theirs, new RecordReader(theirs, config.kafka), new DebeziumState(config.name)),
+      tables: await readTables(client, ''),
+    };
   const prefix = prefixOf(config, target.output);
   const pool = openControlPool(config, logger);
   try {
     const letters = new LetterReader((await readCompacted(pool, schemasTopic(prefix))).values());
-    return await retryDeadLetters({
-      client,
-      pipeline: config.name,
-      letters,
-      tables: letters.tables,
-      isByRow: target.quarantine === 'row',
-      ids,
-      isDryRun,
-      failpoints: processFailpoints(cli.env),
-    });
+    return { letters, tables: letters.tables };
   } finally {
     await pool.close();
   }

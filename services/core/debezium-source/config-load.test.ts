@@ -58,6 +58,11 @@ test.each([
     'there is no structure to make tables from',
   ],
   ['  debezium: { topics: [a] }', '', 'targets is required'],
+  [
+    '  debezium: { topics: [a] }',
+    TARGET.replace('name: new', 'name: new, quarantine: transaction'),
+    'nobody knows which events are one transaction',
+  ],
   ['  snapshotWorkers: 2', TARGET, 'source.postgres.url is required'],
 ])('%s is refused: %#', (source, more, what) => {
   expect(problemOf(source, more)).toContain(what);

@@ -76,6 +76,14 @@ export function checkDebeziumSource(
       [],
       'it says how Restage writes raw topics, and with source.debezium it writes none',
     );
+  const hasTransactions = reader.get('source.debezium.transaction.topic') !== null;
+  for (const [at, { quarantine }] of targets.entries())
+    if (quarantine === 'transaction' && !hasTransactions)
+      reader.report(
+        'targets[].quarantine',
+        [at],
+        'without source.debezium.transaction.topic nobody knows which events are one transaction: say row or stop, or give the topic',
+      );
   for (const [at, { schema }] of targets.entries())
     if (schema !== 'require' && reader.isGiven(`targets[${at}].schema`))
       reader.report(

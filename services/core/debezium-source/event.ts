@@ -46,6 +46,9 @@ export interface SourceEvent extends RecordPlace {
 /** null: nothing for a table, as tombstones, heartbeats and messages are. */
 export type ReadEvent = (record: KafkaRecord) => SourceEvent | null;
 
+/** A record's key by itself, where the rest cannot be read; null where it cannot be read either. */
+export type ReadKey = (record: KafkaRecord) => StructDatum | null;
+
 export type ReadDatum = (bytes: Buffer) => WireDatum;
 
 const OPS: ReadonlySet<string> = new Set(['c', 'r', 'u', 'd', 't']);
@@ -70,6 +73,21 @@ export function eventReader(topic: string, readKey: ReadDatum, readValue: ReadDa
     const event = readEnvelope(place, record, envelope, value.schema, key);
     mayBeBare = event?.op === 'd' && event.key === null;
     return event;
+  };
+}
+
+/** As eventReader has it. */
+export function keyReader(readKey: ReadDatum): ReadKey {
+  return ({ key }) => {
+    if (key === null) return null;
+    try {
+      const { value, schema } = readKey(key);
+      const values = entriesOf(value);
+      return values === null || values.size === 0 ? null : { values, schema };
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      return null;
+    }
   };
 }
 

@@ -66,6 +66,27 @@ export function changeOf(event: SourceEvent, form: RowForm, tools: RowReaderOpti
   }
 }
 
+/** A key alone, for a record that cannot be read; null where its values do not fit the columns either. */
+export function keyImage(key: StructDatum | null, form: RowForm, { options }: RowReaderOptions): Image | null {
+  if (key === null) return null;
+  const image = new Map<string, string | null>();
+  for (const [name, value] of key.values) {
+    const column = form.columns.get(name);
+    if (column === undefined) return null;
+    try {
+      image.set(name, columnText(column, key.schema?.fields.get(name) ?? null, value, options));
+    } catch (error) {
+      if (!isValueFault(error)) throw error;
+      return null;
+    }
+  }
+  return image;
+}
+
+function isValueFault(error: unknown): error is Error {
+  return error instanceof ValueFault || error instanceof RangeError || error instanceof SyntaxError;
+}
+
 function must(event: SourceEvent, datum: StructDatum | null, what: string): StructDatum {
   if (datum !== null) return datum;
   const fix = what === 'before' ? 'give the table a primary key, or REPLICA IDENTITY FULL' : undefined;
@@ -92,8 +113,7 @@ function imageOf(
     try {
       image.set(name, columnText(column, schema?.fields.get(name) ?? null, value, options));
     } catch (error) {
-      if (!(error instanceof ValueFault) && !(error instanceof RangeError) && !(error instanceof SyntaxError))
-        throw error;
+      if (!isValueFault(error)) throw error;
       throw badRecord(event, `column ${name}: ${error.message}`);
     }
   }

@@ -11,17 +11,22 @@ import {
   readTopicStates,
   type TopicState,
 } from '#adapters/postgres/target/debezium-state.ts';
+import { DeadLetterStore, prepareDeadLetters } from '#adapters/postgres/target/dead-letter-store.ts';
 import { TargetState } from '#adapters/postgres/target/target-state.ts';
 import { pause } from '#core/backoff.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
-import { eventReader } from '#core/debezium-source/event.ts';
+import { eventReader, keyReader } from '#core/debezium-source/event.ts';
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
+import { readTables } from '#adapters/postgres/catalog.ts';
+import { relayDeadLetters, type SendDeadLetters } from '../dead-letter-relay.ts';
+import { BatchQuarantine } from './batch-quarantine.ts';
 import { EventIntake } from './event-intake.ts';
 import { RecordReader } from './record-reader.ts';
+import { RowWriter } from './row-writer.ts';
 import { SinkLoop } from './sink-loop.ts';
 import { TableBook } from './table-book.ts';
 import { TargetWriter } from './target-writer.ts';
@@ -37,6 +42,7 @@ export interface DebeziumSinkParts {
   readonly pool: ConnectionPool;
   readonly connect: () => Promise<pg.Client>;
   readonly context: ServiceContext;
+  readonly sendDeadLetters: SendDeadLetters;
 }
 
 /** In restage.checkpoint, where the sink of a pipeline of ours has the pipeline's UUID. */
@@ -55,33 +61,83 @@ export async function debeziumSink(parts: DebeziumSinkParts, signal: AbortSignal
 }
 
 async function goOn(parts: DebeziumSinkParts, client: pg.Client, signal: AbortSignal): Promise<void> {
-  const { config, source, pool, context } = parts;
-  const { status, logger, failpoints } = context;
+  const { config, context } = parts;
+  const { logger } = context;
   await requireReplica(client);
   const stale = await endStaleSessions(client);
   if (stale > 0) logger.warn({ ended: stale }, 'ended sessions that an earlier sink left');
   const state = new TargetState(config.name, randomUUID());
   const topics = new DebeziumState(config.name);
-  const { through, isLoadDone } = await begin(parts, client, state, topics);
+  const known = await begin(parts, client, state, topics);
+  const quarantine = openQuarantine(parts, client, topics);
+  await quarantine.begin();
+  for (let isOver = false; !isOver;)
+    isOver = await attempt(parts, { client, state, topics, quarantine, ...known }, signal);
+}
+
+interface AttemptTools {
+  readonly client: pg.Client;
+  readonly state: TargetState;
+  readonly topics: DebeziumState;
+  readonly quarantine: BatchQuarantine;
+  readonly through: Lsn;
+  readonly isLoadDone: boolean;
+}
+
+/** From the stored positions on. False where they are to be read again, because something is to be left out that was taken after them. */
+async function attempt(parts: DebeziumSinkParts, tools: AttemptTools, signal: AbortSignal): Promise<boolean> {
+  const { client, quarantine } = tools;
+  const loop = await openLoop(parts, tools, signal);
+  try {
+    await loop.run(REFRESH_MS, signal);
+    return true;
+  } catch (error) {
+    if (!quarantine.takes(error)) throw error;
+    await client.query('ROLLBACK');
+    loop.forgetUncommitted();
+    return false;
+  }
+}
+
+async function openLoop(parts: DebeziumSinkParts, tools: AttemptTools, signal: AbortSignal): Promise<SinkLoop> {
+  const { config, source, pool, context } = parts;
+  const { client, state, topics, quarantine } = tools;
+  const { status, logger, failpoints } = context;
+  const { through, isLoadDone } = (await state.open(client)) ?? tools;
+  const letters = new DeadLetterStore(client, config.name);
   const states = (await readTopicStates(client, config.name)) ?? new Map<string, TopicState>();
   const records = new RecordReader(source, config.kafka);
   const set = new TopicSet({
     pool,
     config: source,
     states,
+    unread: await topics.readUnread(client),
     reader: (topic) => eventReader(topic, records.open(), records.open()),
+    // Whose transaction such a record is of nobody can tell: only `row` goes on.
+    keyReader: parts.target.quarantine === 'row' ? () => keyReader(records.open()) : null,
     learn: (read) => records.learn(read),
     logger,
   });
   await set.refresh();
-  const intake = new EventIntake({ config: source, book: new TableBook(client, source), topics, status, logger });
+  const rows = new RowWriter(client, topics, (await countMissing(client, config.name)) > 0);
+  const intake = new EventIntake({
+    config: source,
+    book: new TableBook(client, source),
+    topics,
+    rows,
+    letters,
+    mayLeaveOut: quarantine.mayLeaveOut,
+    lastOrdinal: await letters.lastOrdinal(),
+    status,
+    logger,
+  });
   intake.through = through;
-  const hasMissing = (await countMissing(client, config.name)) > 0;
-  const writer = new TargetWriter({ client, state, topics, failpoints, hasMissing });
+  const writer = new TargetWriter({ client, state, topics, rows, quarantine, failpoints });
   const loop = new SinkLoop({
     set,
     intake,
     writer,
+    quarantine,
     status,
     logger,
     gate: context.gate,
@@ -102,7 +158,28 @@ async function goOn(parts: DebeziumSinkParts, client: pg.Client, signal: AbortSi
     });
     loop.follow({ merge, feed: boundaries.feed, topicId: () => topicIdOf(pool, boundaries.feed.topic) });
   }
-  await loop.run(REFRESH_MS, signal);
+  return loop;
+}
+
+function openQuarantine(
+  { config, target, context, sendDeadLetters }: DebeziumSinkParts,
+  client: pg.Client,
+  topics: DebeziumState,
+): BatchQuarantine {
+  const { status, logger, failpoints } = context;
+  const store = new DeadLetterStore(client, config.name);
+  return new BatchQuarantine({
+    policy: target.quarantine ?? 'stop',
+    client,
+    store,
+    topics,
+    incarnation: DEBEZIUM_INCARNATION,
+    service: `sink ${target.name}`,
+    tables: () => readTables(client, ''),
+    relay: () => relayDeadLetters(store, sendDeadLetters, failpoints),
+    status,
+    logger,
+  });
 }
 
 /** The position so far; a first start makes Restage's own tables. @throws RestageError state_foreign. */
@@ -119,12 +196,14 @@ async function begin(
   if (known !== null) {
     requireOwnState(known.incarnation);
     await topics.prepare(client);
+    await prepareDeadLetters(client);
     status.through = formatLsn(known.through);
     return known;
   }
   failpoints.hit('sink.state.before');
   await state.prepare(client);
   await topics.prepare(client);
+  await prepareDeadLetters(client);
   failpoints.hit('sink.state.after');
   failpoints.hit('sink.begin.before');
   await state.begin(client, DEBEZIUM_INCARNATION, 0n, LSN_ZERO);

@@ -7,7 +7,8 @@ import { formatLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { eventId, isSnapshotRow, type EventIntake } from './event-intake.ts';
 import { TargetBatch } from './target-batch.ts';
-import type { TargetWriter } from './target-writer.ts';
+import type { BatchQuarantine } from './batch-quarantine.ts';
+import type { MovedTopic, TargetWriter } from './target-writer.ts';
 import type { TopicFeed } from './topic-feed.ts';
 import type { TopicReader } from './topic-reader.ts';
 import type { TopicSet } from './topic-set.ts';
@@ -17,6 +18,7 @@ export interface SinkLoopOptions {
   readonly set: TopicSet;
   readonly intake: EventIntake;
   readonly writer: TargetWriter;
+  readonly quarantine: Pick<BatchQuarantine, 'committed'>;
   readonly status: ServiceStatus;
   readonly logger: Logger;
   readonly gate: PauseGate;
@@ -52,14 +54,22 @@ export class SinkLoop {
   #missingAt = 0;
   /** Of the topic of transactions. */
   #topicId = '';
+  /** As they were at the last commit. */
+  #counted: ServiceStatus['events'];
 
   constructor(options: SinkLoopOptions) {
     this.#options = options;
     this.#isLoadDone = options.isLoadDone;
+    this.#counted = { ...options.status.events };
   }
 
   follow(transactions: FollowedTransactions): void {
     this.#followed = transactions;
+  }
+
+  /** The target's transaction is rolled back: its events will be counted again. */
+  forgetUncommitted(): void {
+    Object.assign(this.#options.status.events, this.#counted);
   }
 
   async run(refreshMs: number, signal: AbortSignal): Promise<void> {
@@ -75,6 +85,8 @@ export class SinkLoop {
       const isNew = (await Promise.all([set.fill(), this.#fillBoundaries()])).includes(true);
       await this.#takeAll();
       const hasWorked = await this.#commit();
+      // Dead letters may be retried or dropped meanwhile.
+      if (!hasWorked) await this.#options.quarantine.committed();
       await this.#noteStatus();
       // A fetch for each topic: the more there are, the less often.
       if (!isNew && !hasWorked) await pause(Math.min(IDLE_MOST_MS, IDLE_MS + 2 * set.readers.size), signal);
@@ -89,7 +101,7 @@ export class SinkLoop {
   async #write(): Promise<void> {
     this.#written += this.#batch.bytes;
     this.#hasWritten = true;
-    await this.#options.writer.write(this.#batch);
+    await this.#options.writer.write(this.#batch, this.#followed?.merge.open ?? null);
     this.#batch.clear();
   }
 
@@ -119,6 +131,10 @@ export class SinkLoop {
   async #takeSingly(reader: TopicReader): Promise<void> {
     const { intake } = this.#options;
     for (let peeked = reader.peek(); peeked !== null && !this.#isFull(); peeked = reader.peek()) {
+      if (peeked.kind === 'fault') {
+        await intake.leaveOut(reader, peeked, this.#batch);
+        continue;
+      }
       const { event } = peeked;
       if (!isSnapshotRow(event)) {
         if (event.place === null) throw badRecord(event, 'its source block has no LSN');
@@ -140,19 +156,20 @@ export class SinkLoop {
   /** False where there was nothing to store. */
   async #commit(): Promise<boolean> {
     const { set, intake, writer, status } = this.#options;
-    const moved: { readonly topic: string; readonly state: TopicState }[] = [...set.readers.values()]
-      .filter((reader) => reader.hasMoved)
-      .map((reader) => ({ topic: reader.topic, state: reader.state }));
+    const moved: MovedTopic[] = [...set.readers.values()]
+      .filter((reader) => reader.hasMoved || reader.changedUnread !== null)
+      .map((reader) => ({ topic: reader.topic, state: reader.state, unread: reader.changedUnread }));
     const boundaries = this.#followed;
     if (boundaries !== null && boundaries.feed.nextOffset !== boundaries.feed.storedOffset)
-      moved.push({ topic: boundaries.feed.topic, state: boundaryState(boundaries, this.#topicId) });
+      moved.push({ topic: boundaries.feed.topic, state: boundaryState(boundaries, this.#topicId), unread: null });
     const isLoadDone = this.#isCaughtUp();
     if (moved.length === 0 && this.#batch.isEmpty && !this.#hasWritten && isLoadDone === this.#isLoadDone) return false;
     const startedAt = Date.now();
     await this.#write();
     status.epochs += 1;
     await writer.commit(moved, { epoch: status.epochs, through: intake.through, isLoadDone });
-    for (const { feed } of set.readers.values()) feed.noteStored();
+    for (const reader of set.readers.values()) reader.noteStored();
+    this.#counted = { ...status.events };
     boundaries?.feed.noteStored();
     status.lastEpochBytes = this.#written;
     status.lastEpochSeconds = (Date.now() - startedAt) / 1_000;

@@ -4,6 +4,7 @@ import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { readTargetTable, type TargetTable } from '#adapters/postgres/target/target-table.ts';
 import { requireEmpty } from '#adapters/postgres/target/target-tables.ts';
 import { formatPlace } from '#core/debezium-source/bad-record.ts';
+import { collectionTopic } from '#core/debezium-source/boundary.ts';
 import { formOf } from '#core/debezium-source/column-text.ts';
 import type { SourceEvent } from '#core/debezium-source/event.ts';
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
@@ -11,6 +12,7 @@ import { requireReadable, type RowForm } from '#core/debezium-source/row-change.
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
+import { tableTopic } from '#core/topic-names.ts';
 
 /** Where one topic's rows go. */
 export interface SinkTable {
@@ -51,11 +53,7 @@ export class TableBook {
     if (isFirst) await requireEmpty(this.#client, [name]);
     // A TRUNCATE has no key, and needs none.
     if (event.op !== 't') this.#requireKey(structure, columns, event);
-    const form: RowForm = {
-      table: name,
-      columns: new Map(structure.columns.map((column) => [column.name, formOf(column)])),
-      generated: new Set(structure.columns.filter(({ generated }) => generated).map((column) => column.name)),
-    };
+    const form = rowForm(name, structure);
     if ((event.after ?? event.before ?? event.key)?.schema === null) requireReadable(form, this.#config.options);
     const identity = { kind: columns.length === 0 ? 'full' : 'primaryKey', columns, isFull: true } as const;
     const target = await readTargetTable(this.#client, { ...structure, identity });
@@ -64,9 +62,44 @@ export class TableBook {
     return table;
   }
 
-  async #structureOf(name: TableName, event: SourceEvent): Promise<TableStructure> {
+  /**
+   * The table of a topic, for a record that cannot be read: that of the events before it, else the one that the topic is named after.
+   * null where neither tells.
+   */
+  async findByTopic(topic: string): Promise<SinkTable | null> {
+    for (const known of this.#tables.values()) if (known.topic === topic) return known;
+    const named: { readonly structure: TableStructure; readonly length: number }[] = [];
+    const structures = await this.#all();
+    for (const [source, structure] of this.#sources(structures)) {
+      const names = [collectionTopic('', `${source.schema}.${source.table}`), tableTopic('', source)];
+      const length = Math.max(...names.map((name) => (topic.endsWith(name) ? name.length : 0)));
+      if (length > 0) named.push({ structure, length });
+    }
+    const longest = Math.max(...named.map(({ length }) => length));
+    const [only, ...others] = named.filter(({ length }) => length === longest);
+    if (only === undefined || others.length > 0) return null;
+    const [structure = only.structure] = await addColumnFacts(this.#client, [only.structure]);
+    return { topic, form: rowForm(structure, structure), target: await readTargetTable(this.#client, structure) };
+  }
+
+  /** The target's tables by what the source calls them. */
+  #sources(structures: ReadonlyMap<string, TableStructure>): (readonly [TableName, TableStructure])[] {
+    const named = [...this.#config.tables].flatMap(([source, target]) => {
+      const structure = structures.get(tableKey(target));
+      const [schema = '', table = ''] = source.split('\u0000');
+      return structure === undefined ? [] : [[{ schema, table }, structure] as const];
+    });
+    const renamed = new Set(named.map(([, structure]) => structure));
+    return [...named, ...[...structures.values()].filter((one) => !renamed.has(one)).map((one) => [one, one] as const)];
+  }
+
+  async #all(): Promise<ReadonlyMap<string, TableStructure>> {
     this.#structures ??= new Map((await readTables(this.#client, '')).map((table) => [tableKey(table), table]));
-    const found = this.#structures.get(tableKey(name));
+    return this.#structures;
+  }
+
+  async #structureOf(name: TableName, event: SourceEvent): Promise<TableStructure> {
+    const found = (await this.#all()).get(tableKey(name));
     if (found === undefined)
       throw new RestageError('schema_missing', "the target has no table for events of Debezium's", {
         where: `${formatTable(name)}; ${formatPlace(event)}`,
@@ -98,6 +131,14 @@ export class TableBook {
       fix: `ALTER TABLE ${formatTable(structure)} ADD UNIQUE (${columns.join(', ')}), not deferrable`,
     });
   }
+}
+
+function rowForm(table: TableName, { columns }: TableStructure): RowForm {
+  return {
+    table,
+    columns: new Map(columns.map((column) => [column.name, formOf(column)])),
+    generated: new Set(columns.filter(({ generated }) => generated).map((column) => column.name)),
+  };
 }
 
 function keyColumns({ key }: SourceEvent): readonly string[] {

@@ -1,8 +1,8 @@
 import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { startOffset } from '#adapters/kafka/offsets.ts';
 import { listTopics, type ListedTopic } from '#adapters/kafka/topic-list.ts';
-import { newTopicState, type TopicState } from '#adapters/postgres/target/debezium-state.ts';
-import type { ReadEvent } from '#core/debezium-source/event.ts';
+import { newTopicState, type TopicState, type UnreadState } from '#adapters/postgres/target/debezium-state.ts';
+import type { ReadEvent, ReadKey } from '#core/debezium-source/event.ts';
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import { RestageError } from '#core/errors.ts';
 import { matchesGlob } from '#core/glob.ts';
@@ -77,7 +77,10 @@ export interface TopicSetOptions {
   readonly pool: ConnectionPool;
   readonly config: DebeziumSourceConfig;
   readonly states: ReadonlyMap<string, TopicState>;
+  readonly unread: ReadonlyMap<string, UnreadState>;
   readonly reader: (topic: string) => ReadEvent;
+  /** null: a record that cannot be read stops the sink. */
+  readonly keyReader: (() => ReadKey) | null;
   readonly learn: Learn;
   readonly logger: Logger;
 }
@@ -107,7 +110,11 @@ export class TopicSet {
       if (!states.has(name) && from > 0n)
         logger.warn({ topic: name, offset: String(from) }, 'retention has taken the beginning of the topic');
       const feed = new TopicFeed(pool, name, from, this.#options.learn);
-      this.readers.set(name, new TopicReader(feed, state, this.#options.reader(name)));
+      const { reader, keyReader, unread } = this.#options;
+      this.readers.set(
+        name,
+        new TopicReader(feed, state, reader(name), keyReader === null ? null : keyReader(), unread.get(name)),
+      );
     }
   }
 

@@ -88,11 +88,17 @@ async function merge(
         (bytes) => BARE.read(bytes),
         (bytes) => BARE.read(bytes),
       );
-      return [topic, new TopicReader(new ToldFeed(topic, coming), newTopicState('1'), read)] as const;
+      const feed = new ToldFeed(topic, coming);
+      return [topic, new TopicReader(feed, newTopicState('1'), read, () => null)] as const;
     }),
   );
-  const intake: Pick<EventIntake, 'take' | 'through'> = {
+  const intake: Pick<EventIntake, 'take' | 'leaveOut' | 'through'> = {
     through: LSN_ZERO,
+    leaveOut(reader, { records }) {
+      taken.push(`${reader.topic.split('.').at(-1)} left out`);
+      reader.take(records);
+      return Promise.resolve();
+    },
     take(reader, { event: { table, transaction }, records }) {
       taken.push(`${table.table} ${transaction?.xid}.${transaction?.order}`);
       reader.take(records);
@@ -117,6 +123,7 @@ async function merge(
   });
   for (let round = 0; round < rounds; round += 1) {
     await feed.fill();
+    for (const reader of readers.values()) await whole.takeLoose(reader, new TargetBatch());
     await whole.takeTransaction(new TargetBatch());
     for (const reader of readers.values()) await reader.feed.fill();
   }
@@ -158,4 +165,31 @@ test('a transaction is not begun before its tables have their first events', asy
   ];
   expect(await merge([end(5, 20, { a: 1, b: 1 })], { a: [a], b: [] })).toEqual([]);
   expect(await merge([end(5, 20, { a: 1, b: 1 })], { a: [a], b: ['{"ts_ms":1}', b] })).toEqual(['a 5.1', 'b 5.2']);
+});
+
+const BROKEN = '{"op":';
+
+test('a record that cannot be read is one that the transaction counts, where events show that one is missing', async () => {
+  const [first, third] = [
+    event('a', { xid: 5, after: 10, lsn: 11, order: 1, own: 1 }),
+    event('a', { xid: 5, after: 10, lsn: 13, order: 3, own: 3 }),
+  ];
+  expect(await merge([end(5, 20, { a: 3 })], { a: [first, BROKEN, third] })).toEqual(['a 5.1', 'a left out', 'a 5.3']);
+  const fourth = event('a', { xid: 5, after: 10, lsn: 14, order: 4, own: 4 });
+  await expect(merge([end(5, 20, { a: 4 })], { a: [first, BROKEN, fourth] })).rejects.toThrow('are missing');
+});
+
+test('what was taken for such a record and comes after all is applied; repeats of what was applied are not', async () => {
+  const [first, second] = [
+    event('a', { xid: 5, after: 10, lsn: 11, order: 1, own: 1 }),
+    event('a', { xid: 5, after: 10, lsn: 12, order: 2, own: 2 }),
+  ];
+  const next = event('a', { xid: 6, after: 20, lsn: 21, order: 1, own: 1 });
+  const ends = [end(5, 20, { a: 2 }), end(6, 30, { a: 1 })];
+  expect(await merge(ends, { a: [first, BROKEN, next, first, second, second] })).toEqual([
+    'a 5.1',
+    'a left out',
+    'a 6.1',
+    'a 5.2',
+  ]);
 });

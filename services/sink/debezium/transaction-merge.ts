@@ -4,13 +4,13 @@ import { collectionTopic, prefixOf, readBoundary, type TransactionEnd } from '#c
 import type { ReadDatum, SourceEvent } from '#core/debezium-source/event.ts';
 import { NO_MARK, wentBack, type MarkState } from '#core/debezium-source/stream-mark.ts';
 import type { RestageError } from '#core/errors.ts';
-import { lsnOf, maxLsn } from '#core/lsn.ts';
+import { lsnOf, maxLsn, type Lsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { tableTopic } from '#core/topic-names.ts';
 import { isSnapshotRow, type EventIntake } from './event-intake.ts';
 import type { TargetBatch } from './target-batch.ts';
 import type { TopicFeed } from './topic-feed.ts';
-import type { PeekedEvent, TopicReader } from './topic-reader.ts';
+import type { PeekedEvent, PeekedFault, TopicReader } from './topic-reader.ts';
 
 export interface TransactionMergeOptions {
   readonly feed: TopicFeed;
@@ -46,6 +46,7 @@ export class TransactionMerge {
   #lsn: bigint;
   #micros: bigint;
   readonly #firsts: string[];
+  #open: Lsn | null = null;
   /** What the next transaction waits for, and since when. Milliseconds since 1970. */
   #waits: { readonly xid: string; readonly topic: string; readonly since: number } | null = null;
 
@@ -62,15 +63,42 @@ export class TransactionMerge {
     return { place: { lastCommit: null, lsn: this.#lsn }, keys: this.#firsts, micros: this.#micros };
   }
 
-  /** Rows of snapshots and repeats at the head of a topic: they wait for no transaction. */
+  /** The commit of a transaction of which a part is taken. */
+  get open(): Lsn | null {
+    return this.#open;
+  }
+
+  /** Rows of snapshots, repeats and records that cannot be read at the head of a topic: they wait for no transaction. */
   async takeLoose(reader: TopicReader, batch: TargetBatch): Promise<void> {
     for (let peeked = reader.peek(); peeked !== null; peeked = reader.peek()) {
-      this.#requireOwnTopic(reader, peeked.event);
-      if (isSnapshotRow(peeked.event)) await this.#options.intake.take(reader, peeked, batch);
-      else if (this.#isOld(peeked.event)) reader.take(peeked.records);
-      else return;
+      if (peeked.kind === 'fault') await this.#leaveOut(reader, peeked, batch);
+      else if (!(await this.#takeLoose(reader, peeked, batch))) return;
       await this.#options.onTaken();
     }
+  }
+
+  /** False where the event belongs to a transaction that is still to come. */
+  async #takeLoose(reader: TopicReader, peeked: PeekedEvent, batch: TargetBatch): Promise<boolean> {
+    const { event } = peeked;
+    this.#requireOwnTopic(reader, event);
+    if (isSnapshotRow(event)) await this.#options.intake.take(reader, peeked, batch);
+    else if (!this.#isOld(event)) return false;
+    else if (isLate(reader, event)) return this.#takeLate(reader, peeked, batch);
+    else reader.take(peeked.records);
+    return true;
+  }
+
+  /** It was taken for a record that nobody could read, and comes after all: it waits behind that one's dead letter while there is one. */
+  async #takeLate(reader: TopicReader, peeked: PeekedEvent, batch: TargetBatch): Promise<boolean> {
+    const { xid = '', collectionOrder = 0n } = peeked.event.transaction ?? {};
+    const taken = await this.#options.intake.take(reader, peeked, batch);
+    if (taken > 0) reader.unread = { ...reader.unread, assumed: { xid, after: collectionOrder - 1n + BigInt(taken) } };
+    return taken > 0;
+  }
+
+  async #leaveOut(reader: TopicReader, fault: PeekedFault, batch: TargetBatch): Promise<void> {
+    await this.#options.intake.leaveOut(reader, fault, batch);
+    reader.unread = { ...reader.unread, count: reader.unread.count + 1n };
   }
 
   /** For people, when the next transaction waits for long; else ''. */
@@ -110,18 +138,22 @@ export class TransactionMerge {
     let open = await this.#collections(end);
     for (const { reader } of open) reader.taken = 0n;
     for (const collection of open) if ((await this.#nextOf(collection, end, batch)) === null) return false;
+    open = open.filter(isOpen);
     while (open.length > 0) {
       let first: { readonly reader: TopicReader; readonly peeked: PeekedEvent; readonly order: bigint } | null = null;
       for (const collection of open) {
         const peeked = await this.#waitFor(collection, end, batch);
+        if (peeked === 'unread') continue;
         const order = peeked.event.transaction?.order ?? 0n;
         if (first === null || order < first.order) first = { reader: collection.reader, peeked, order };
       }
-      if (first === null) break;
-      await this.#take(first.reader, first.peeked, end, batch);
+      this.#open = lsnOf(end.lsn);
+      if (first !== null) await this.#take(first.reader, first.peeked, end, batch);
+      open = open.filter(isOpen);
+      if (open.length === 0) this.#open = null;
       await onTaken();
-      open = open.filter(({ reader, count }) => reader.taken < count);
     }
+    this.#open = null;
     return true;
   }
 
@@ -131,9 +163,12 @@ export class TransactionMerge {
       this.#firsts.push(end.xid);
       if (this.#firsts.length > MOST_FIRSTS) this.#firsts.shift();
     }
-    let taken = await this.#options.intake.take(reader, peeked, batch);
-    for (; taken === 0; taken = await this.#options.intake.take(reader, peeked, batch)) await this.#wait(reader, end);
+    const commit = lsnOf(end.lsn);
+    let taken = await this.#options.intake.take(reader, peeked, batch, commit);
+    for (; taken === 0; taken = await this.#options.intake.take(reader, peeked, batch, commit))
+      await this.#wait(reader, end);
     reader.taken += BigInt(taken);
+    if (reader.unread.count > 0n) reader.unread = { ...reader.unread, count: 0n };
   }
 
   async #collections(end: TransactionEnd): Promise<Collection[]> {
@@ -146,7 +181,7 @@ export class TransactionMerge {
     return collections;
   }
 
-  async #waitFor(collection: Collection, end: TransactionEnd, batch: TargetBatch): Promise<PeekedEvent> {
+  async #waitFor(collection: Collection, end: TransactionEnd, batch: TargetBatch): Promise<PeekedEvent | 'unread'> {
     for (;;) {
       const peeked = await this.#nextOf(collection, end, batch);
       if (peeked !== null) return peeked;
@@ -154,24 +189,38 @@ export class TransactionMerge {
     }
   }
 
-  /** The collection's next event of this transaction; null while it is not there. What a topic has before it goes first. */
-  async #nextOf({ reader, name }: Collection, end: TransactionEnd, batch: TargetBatch): Promise<PeekedEvent | null> {
+  /**
+   * The collection's next event of this transaction; null while it is not there; `unread` where records that could not be read may be all
+   * the rest. What a topic has before it goes first.
+   */
+  async #nextOf(
+    collection: Collection,
+    end: TransactionEnd,
+    batch: TargetBatch,
+  ): Promise<PeekedEvent | 'unread' | null> {
+    const { reader, name, count } = collection;
     for (;;) {
       const peeked = reader.peek();
       if (peeked === null) {
+        if (mayBeUnread(collection)) {
+          if (await reader.feed.fill()) continue;
+          return assumeUnread(collection, end);
+        }
         this.#noteWait(reader, end);
         return null;
       }
-      const { event } = peeked;
-      this.#requireOwnTopic(reader, event);
-      if (isSnapshotRow(event)) await this.#options.intake.take(reader, peeked, batch);
-      else if (isOf(event, end)) {
-        const order = event.transaction?.collectionOrder ?? 0n;
-        if (order > reader.taken + 1n) throw incomplete(event, end, name);
-        if (order === reader.taken + 1n) return peeked;
+      if (peeked.kind === 'fault') await this.#leaveOut(reader, peeked, batch);
+      else if (isOf(peeked.event, end) && !isSnapshotRow(peeked.event)) {
+        this.#requireOwnTopic(reader, peeked.event);
+        const ahead = (peeked.event.transaction?.collectionOrder ?? 0n) - reader.taken - 1n;
+        if (ahead > reader.unread.count) throw incomplete(peeked.event, end, name);
+        reader.taken += ahead > 0n ? ahead : 0n;
+        if (ahead >= 0n && reader.taken < count) return peeked;
         reader.take(peeked.records);
-      } else if (this.#isOld(event)) reader.take(peeked.records);
-      else throw incomplete(event, end, name);
+      } else if (!(await this.#takeLoose(reader, peeked, batch))) {
+        if (mayBeUnread(collection)) return assumeUnread(collection, end);
+        throw incomplete(peeked.event, end, name);
+      }
       await this.#options.onTaken();
     }
   }
@@ -214,6 +263,27 @@ export class TransactionMerge {
       'leave out the transforms that route events, or source.debezium.transaction.topic',
     );
   }
+}
+
+function isOpen({ reader, count }: Collection): boolean {
+  return reader.taken < count;
+}
+
+/** Whether records that could not be read are so many as events are missing. */
+function mayBeUnread({ reader, count }: Collection): boolean {
+  return reader.unread.count > 0n && reader.taken + reader.unread.count >= count;
+}
+
+/** The transaction goes on without them; should one come after all, it is known by this. */
+function assumeUnread({ reader, count }: Collection, { xid }: TransactionEnd): 'unread' {
+  reader.unread = { count: 0n, assumed: { xid, after: reader.taken } };
+  reader.taken = count;
+  return 'unread';
+}
+
+function isLate({ unread }: TopicReader, { transaction }: SourceEvent): boolean {
+  const { assumed } = unread;
+  return assumed !== null && assumed.xid === transaction?.xid && transaction.collectionOrder > assumed.after;
 }
 
 /** Debezium's name of a table's topic, and Restage's own. */

@@ -230,14 +230,23 @@ export class DeadLetterStore {
     return done.rowCount === 1;
   }
 
-  /** The table was loaded again under a snapshot that has what committed before: nothing waits for those any more. */
-  async supersede(topic: string, snapshot: Lsn): Promise<void> {
+  /** The table was loaded again under a snapshot that has what committed before (null: all of it): nothing waits for those any more. */
+  async supersede(topic: string, snapshot: Lsn | null): Promise<void> {
     await this.#client.query(
       `WITH done AS (UPDATE restage.dead_letter SET state = 'dropped', code = 'superseded', settled_at = clock_timestamp()
-                      WHERE pipeline = $1 AND topic = $2 AND commit_lsn < $3 AND state = 'waiting' RETURNING id)
+                      WHERE pipeline = $1 AND topic = $2 AND coalesce(commit_lsn < $3, $3 IS NULL) AND state = 'waiting' RETURNING id)
        DELETE FROM restage.held_key USING done WHERE held_key.pipeline = $1 AND held_key.id = done.id`,
-      [this.#pipeline, topic, formatLsn(snapshot)],
+      [this.#pipeline, topic, snapshot === null ? null : formatLsn(snapshot)],
     );
+  }
+
+  /** The highest ordinal of any; 0 for none. */
+  async lastOrdinal(): Promise<number> {
+    const { rows } = await this.#client.query<{ last: string }>(
+      'SELECT coalesce(max(ordinal), 0)::text AS last FROM restage.dead_letter WHERE pipeline = $1',
+      [this.#pipeline],
+    );
+    return Number(rows[0]?.last ?? 0);
   }
 
   /** What the target says to it now. */

@@ -20,6 +20,16 @@ export interface TopicState {
   readonly isTracked: boolean;
 }
 
+/** What a transaction of the source may count of a topic that nobody could read. */
+export interface UnreadState {
+  /** Records since the topic's last event of a transaction. */
+  readonly count: bigint;
+  /** Events that were taken for such records, of the newest transaction where that was so: those after `after` in its count of the table. */
+  readonly assumed: { readonly xid: string; readonly after: bigint } | null;
+}
+
+export const NOTHING_UNREAD: UnreadState = { count: 0n, assumed: null };
+
 export function newTopicState(topicId: string): TopicState {
   return { topicId, nextOffset: 0n, mark: NO_MARK, hasRows: false, isInSnapshot: false, isTracked: false };
 }
@@ -30,6 +40,8 @@ const STATEMENTS = [
      newest_us bigint NOT NULL, has_rows boolean NOT NULL, in_snapshot boolean NOT NULL, tracked boolean NOT NULL, PRIMARY KEY (pipeline, topic))`,
   `CREATE TABLE IF NOT EXISTS restage.debezium_seen (pipeline text, topic text, key text[], PRIMARY KEY (pipeline, topic, key))`,
   `CREATE TABLE IF NOT EXISTS restage.debezium_missing (pipeline text, topic text, key text[], PRIMARY KEY (pipeline, topic, key))`,
+  `CREATE TABLE IF NOT EXISTS restage.debezium_unread (
+     pipeline text, topic text, count bigint NOT NULL, assumed_xid text, assumed_after bigint, PRIMARY KEY (pipeline, topic))`,
 ];
 
 interface TopicRow {
@@ -95,7 +107,7 @@ export class DebeziumState {
 
   /** Makes the tables where they are missing; the schema is there. */
   async prepare(client: pg.ClientBase): Promise<void> {
-    const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.debezium_missing')`);
+    const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.debezium_unread')`);
     if (known.rowCount === 1) return;
     for (const statement of STATEMENTS) await client.query(statement);
   }
@@ -120,6 +132,27 @@ export class DebeziumState {
         isInSnapshot,
         isTracked,
       ],
+    );
+  }
+
+  async readUnread(client: pg.ClientBase): Promise<ReadonlyMap<string, UnreadState>> {
+    const { rows } = await client.query<{ topic: string; count: string; xid: string | null; after: string | null }>(
+      `SELECT topic, count::text, assumed_xid AS xid, assumed_after::text AS after FROM restage.debezium_unread WHERE pipeline = $1`,
+      [this.#pipeline],
+    );
+    return new Map(
+      rows.map(({ topic, count, xid, after }) => [
+        topic,
+        { count: BigInt(count), assumed: xid === null ? null : { xid, after: BigInt(after ?? 0) } },
+      ]),
+    );
+  }
+
+  async storeUnread(client: pg.ClientBase, topic: string, { count, assumed }: UnreadState): Promise<void> {
+    await client.query(
+      `INSERT INTO restage.debezium_unread VALUES ($1, $2, $3, $4, $5) ON CONFLICT (pipeline, topic) DO UPDATE SET
+         count = excluded.count, assumed_xid = excluded.assumed_xid, assumed_after = excluded.assumed_after`,
+      [this.#pipeline, topic, String(count), assumed?.xid ?? null, assumed === null ? null : String(assumed.after)],
     );
   }
 
