@@ -1,4 +1,3 @@
-import type pg from 'pg';
 import { isEventFault, sqlStateOf } from '#core/error-policy.ts';
 import { describeError, RestageError } from '#core/errors.ts';
 import type { KeyLink } from '#core/key-slots.ts';
@@ -10,6 +9,7 @@ import type { ReadPart, StructureChanges } from './part-reader.ts';
 import { groupsOf, splitUnit, type Item, type Unit } from './part-units.ts';
 import { refusedChange } from './refusal.ts';
 import type { SlotBook } from './slot-book.ts';
+import type { TargetTransaction } from './target.ts';
 
 /** Why an event is left out. */
 export interface Verdict {
@@ -40,7 +40,7 @@ export class SpanningFault extends Error {
 }
 
 export interface CarefulOptions {
-  readonly client: pg.ClientBase;
+  readonly transaction: Pick<TargetTransaction, 'attempt' | 'settle'>;
   readonly policy: 'transaction' | 'row';
   /** False: a fault is thrown. What is held waits all the same. */
   readonly mayLeaveOut: boolean;
@@ -138,22 +138,18 @@ export class CarefulPart {
 
   /** null when it went in; else why the target refused, and nothing of it is there. */
   async #attempt(units: readonly Unit[]): Promise<Error | null> {
-    const { client, part, continues, apply, mayLeaveOut } = this.#options;
-    await client.query('SAVEPOINT careful');
+    const { transaction, part, continues, apply, mayLeaveOut } = this.#options;
     try {
-      await apply(
-        groupsOf(part, units),
-        units.flatMap(({ cuts }) => cuts),
-      );
-      if (units.every(({ commit }) => commit !== continues)) {
-        await settleConstraints(client);
-        await client.query('SET CONSTRAINTS ALL DEFERRED');
-      }
-      await client.query('RELEASE SAVEPOINT careful');
+      await transaction.attempt(async () => {
+        await apply(
+          groupsOf(part, units),
+          units.flatMap(({ cuts }) => cuts),
+        );
+        if (units.every(({ commit }) => commit !== continues)) await settleConstraints(transaction);
+      });
       return null;
     } catch (error) {
       if (!mayLeaveOut || !(error instanceof Error) || !isEventFault(error)) throw error;
-      await client.query('ROLLBACK TO SAVEPOINT careful; RELEASE SAVEPOINT careful');
       return error;
     }
   }

@@ -1,5 +1,6 @@
-import type { DeadLetterStore, StoredDeadLetter } from '#adapters/postgres/target/dead-letter-store.ts';
+import type { StoredDeadLetter } from '#adapters/postgres/target/dead-letter-store.ts';
 import type { Failpoints } from '#core/failpoints.ts';
+import type { RelayedLetters } from './target.ts';
 
 /** Acknowledged by all replicas when it resolves. */
 export type SendDeadLetters = (letters: readonly StoredDeadLetter[]) => Promise<void>;
@@ -12,7 +13,7 @@ const BATCH_COUNT = 500;
  * repeat has the same id, by which readers drop it. It may be called as often as one likes.
  */
 export async function relayDeadLetters(
-  store: DeadLetterStore,
+  store: RelayedLetters,
   send: SendDeadLetters,
   failpoints: Failpoints,
 ): Promise<void> {

@@ -3,6 +3,7 @@ import { actAsReplica } from '#adapters/postgres/target/apply-session.ts';
 import { DeadLetterStore, type StoredDeadLetter } from '#adapters/postgres/target/dead-letter-store.ts';
 import { readTableRanks } from '#adapters/postgres/target/foreign-keys.ts';
 import { readKeyLinks } from '#adapters/postgres/target/key-links.ts';
+import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
 import { isEventFault } from '#core/error-policy.ts';
 import { describeError, RestageError } from '#core/errors.ts';
 import type { Failpoints } from '#core/failpoints.ts';
@@ -12,6 +13,7 @@ import type { Position } from '#core/position.ts';
 import type { TableName } from '#core/table-name.ts';
 import { settleConstraints } from './epoch-apply.ts';
 import type { ReadLetters } from './letter-reader.ts';
+import { frameOf } from './postgres-target.ts';
 import type { TableRanks } from './segment-apply.ts';
 import { SlotBook } from './slot-book.ts';
 
@@ -83,7 +85,7 @@ class RetryRun {
     this.#options = options;
     this.#ranks = ranks;
     this.#store = new DeadLetterStore(options.client, options.pipeline);
-    this.#slots = new SlotBook(options.client);
+    this.#slots = new SlotBook({ table: (structure) => readTargetTable(options.client, structure) });
     this.#chosen = new Set(options.ids ?? []);
   }
 
@@ -162,7 +164,7 @@ class RetryRun {
     const { client, letters } = this.#options;
     await client.query('SET CONSTRAINTS ALL DEFERRED');
     await letters.apply(client, read, this.#ranks);
-    await settleConstraints(client);
+    await settleConstraints(frameOf(client));
   }
 
   async #read(letters: Unit): Promise<ReadLetters | RestageError> {

@@ -1,4 +1,3 @@
-import type { DeadLetterStore } from '#adapters/postgres/target/dead-letter-store.ts';
 import type { Image } from '#core/change.ts';
 import { deadLetterId, positionKey, type DeadLetter } from '#core/dead-letter.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
@@ -12,11 +11,12 @@ import type { LetterWriter } from './quarantine.ts';
 import type { UnusableRecord } from './part-reader.ts';
 import type { SlotBook } from './slot-book.ts';
 import type { StructureBook } from './structure-book.ts';
+import type { HeldLetters } from './target.ts';
 
 export interface WriterOptions {
   readonly reader: EpochReader;
   readonly structures: StructureBook;
-  readonly store: DeadLetterStore;
+  readonly store: Pick<HeldLetters, 'add'>;
   readonly slots: SlotBook;
   readonly incarnation: string;
   /** `sink <target>`. */

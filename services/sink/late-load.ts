@@ -1,18 +1,11 @@
-import type pg from 'pg';
-import type { LateProgress, LateState } from '#adapters/postgres/target/late-state.ts';
-import { reshapeTable } from '#adapters/postgres/target/reshape-table.ts';
-import { dropShadow, moveShadow } from '#adapters/postgres/target/shadow-table.ts';
-import type { TargetState } from '#adapters/postgres/target/target-state.ts';
-import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
+import type { LateProgress } from '#adapters/postgres/target/late-state.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import { formatLsn, LSN_ZERO, maxLsn, type Lsn } from '#core/lsn.ts';
 import type { StructureBook } from './structure-book.ts';
+import type { TargetSession } from './target.ts';
 
 export interface LateLoadOptions {
-  readonly pipeline: string;
-  readonly client: pg.ClientBase;
-  readonly state: TargetState;
-  readonly late: LateState;
+  readonly session: TargetSession;
   readonly structures: StructureBook;
   /** Once a load was announced, before anything of it is taken: what would act on its rows goes. */
   readonly prepare: () => Promise<void>;
@@ -36,7 +29,7 @@ export class LateLoad {
 
   /** Reads what an earlier life left; once, before the stream goes on. */
   async open(): Promise<void> {
-    this.#progress = await this.#options.late.read(this.#options.client);
+    this.#progress = await this.#options.session.late.read();
   }
 
   get isOpen(): boolean {
@@ -69,22 +62,20 @@ export class LateLoad {
 
   /** Takes an announcement's rows into shadow tables, between epochs. False when aborted before its end. */
   async take(announced: bigint, signal: AbortSignal): Promise<boolean> {
-    const { client, state, late, prepare, runPass, failpoints } = this.#options;
+    const { session, prepare, runPass, failpoints } = this.#options;
     const before = this.#progress?.loading ?? announced;
     const loading = announced > before ? announced : before;
-    await client.query('BEGIN');
-    await state.guard(client, 'UPDATE');
-    await late.begin(client, loading);
+    await session.transaction.begin('UPDATE');
+    await session.late.mark('loading', loading);
     failpoints.hit('sink.announce.before');
-    await client.query('COMMIT');
+    await session.transaction.commit();
     failpoints.hit('sink.announce.after');
     await prepare();
     if (!(await runPass(loading + 1n, signal))) return false;
-    await client.query('BEGIN');
-    await state.guard(client, 'UPDATE');
-    await late.noteLoaded(client, loading);
+    await session.transaction.begin('UPDATE');
+    await session.late.mark('loaded', loading);
     failpoints.hit('sink.lateLoaded.before');
-    await client.query('COMMIT');
+    await session.transaction.commit();
     failpoints.hit('sink.lateLoaded.after');
     await this.open();
     return true;
@@ -92,24 +83,21 @@ export class LateLoad {
 
   /** Each table's rows for its shadow's; first in the transaction that the stream goes on in. */
   async exchange(): Promise<void> {
-    const { pipeline, client, structures } = this.#options;
+    const { session, structures } = this.#options;
     for (const [topic, { version, snapshot }] of this.#progress?.tables ?? []) {
       if (snapshot === null) continue;
       const to = structures.structure(topic, version);
-      const { only } = await readTargetTable(client, { ...to, columns: [], identity: { ...to.identity, columns: [] } });
-      await client.query(`DELETE FROM ${only}`);
-      const earlier = structures.all(topic);
-      await reshapeTable(client, { to, earlier, where: `snapshot at LSN ${formatLsn(snapshot)}` });
-      await moveShadow(client, pipeline, to);
+      const where = `snapshot at LSN ${formatLsn(snapshot)}`;
+      await session.shadows.exchange({ to, earlier: structures.all(topic), where });
     }
     structures.forgetTables();
   }
 
   /** In the transaction that moves the position past `end`. */
   async finish(): Promise<void> {
-    const { pipeline, client, late } = this.#options;
-    for (const topic of this.#progress?.tables.keys() ?? []) await dropShadow(client, pipeline, topic);
-    await late.finish(client);
+    const { session } = this.#options;
+    for (const topic of this.#progress?.tables.keys() ?? []) await session.shadows.drop(topic);
+    await session.late.finish();
   }
 
   /** That transaction is committed. */

@@ -10,6 +10,7 @@ import { applyPart, type Cut } from './epoch-apply.ts';
 import type { LetterTools } from './dead-letter-retry.ts';
 import { parseChange } from './event-parser.ts';
 import type { StructureChanges } from './part-reader.ts';
+import { changesOf } from './postgres-target.ts';
 import type { Item } from './part-units.ts';
 import type { TableChanges, TableRanks } from './segment-apply.ts';
 
@@ -63,7 +64,12 @@ export class LetterReader implements LetterTools {
 
   async apply(client: pg.ClientBase, { groups, cuts }: ReadLetters, ranks: TableRanks | null): Promise<void> {
     const match = (some: readonly StructureChanges[]): Promise<TableChanges[]> => this.#match(client, some);
-    await applyPart(client, groups, cuts, { match, forget: () => undefined, mismatch: 'target_drift', ranks });
+    await applyPart(changesOf(client), groups, cuts, {
+      match,
+      forget: () => undefined,
+      mismatch: 'target_drift',
+      ranks,
+    });
   }
 
   /** The target's tables for these changes. */

@@ -1,6 +1,3 @@
-import type pg from 'pg';
-import { copyRows } from '#adapters/postgres/target/copy-rows.ts';
-import type { TargetState } from '#adapters/postgres/target/target-state.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { LagMeter } from '#core/lag-meter.ts';
@@ -12,14 +9,14 @@ import type { ServiceStatus } from '#core/status.ts';
 import { parseSnapshotRow, snapshotVersion } from './event-parser.ts';
 import type { LoadPlace } from './load-place.ts';
 import type { StructureBook } from './structure-book.ts';
+import type { CopiedRow, TargetSession, TargetSessions } from './target.ts';
 
 export interface LoadPassOptions {
   readonly reader: EpochReader;
   readonly structures: StructureBook;
-  readonly state: TargetState;
   readonly place: LoadPlace;
-  readonly client: pg.Client;
-  readonly connect: () => Promise<pg.Client>;
+  readonly session: TargetSession;
+  readonly target: TargetSessions;
   readonly workers: number;
   readonly status: ServiceStatus;
   readonly lag: LagMeter;
@@ -35,10 +32,14 @@ export interface LoadPassOptions {
 export async function runLoadPass(options: LoadPassOptions, from: bigint, signal: AbortSignal): Promise<boolean> {
   const failed = new AbortController();
   const stop = AbortSignal.any([signal, failed.signal]);
-  const clients: pg.Client[] = [];
+  const sessions: TargetSession[] = [];
   try {
-    for (let index = 0; index < options.workers; index += 1) clients.push(await options.connect());
-    const pool = new ChunkPool(options, clients, stop, () => failed.abort());
+    for (let index = 0; index < options.workers; index += 1) {
+      const session = await options.target.open();
+      sessions.push(session);
+      await session.takeover.actAsReplica();
+    }
+    const pool = new ChunkPool(options, sessions, stop, () => failed.abort());
     for await (const manifests of options.reader.manifests(from, stop)) {
       for (const stored of manifests) {
         options.lag.see(stored.manifest);
@@ -53,7 +54,7 @@ export async function runLoadPass(options: LoadPassOptions, from: bigint, signal
     failed.abort();
     throw error;
   } finally {
-    await Promise.all(clients.map((client) => client.end().catch(() => undefined)));
+    await Promise.all(sessions.map((session) => session.end()));
   }
 }
 
@@ -91,10 +92,10 @@ async function takeManifest(
 }
 
 async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: AbortSignal): Promise<void> {
-  const { client, structures, place, status } = options;
+  const { session, structures, place, status } = options;
   const planned = await structures.planned(manifest, signal);
   if (signal.aborted) return;
-  await place.plan(client, manifest, planned);
+  await place.plan(session, manifest, planned);
   const tables = manifest.tables ?? [];
   status.state = 'loading';
   status.load.tables = tables.length;
@@ -104,17 +105,16 @@ async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: Ab
 }
 
 async function endTable(options: LoadPassOptions, manifest: Manifest): Promise<void> {
-  const { client, state, place, status, failpoints } = options;
+  const { session, place, status, failpoints } = options;
   const { table, snapshot, load } = manifest;
   if (table === undefined || snapshot === undefined)
     throw new RestageError('manifest_invalid', 'a tableEnd names no table or snapshot');
-  const known = await place.loadOf(client, table.topic);
+  const known = await place.loadOf(session, table.topic);
   if (known === null || known > load) return;
-  await client.query('BEGIN');
-  await state.guard(client, 'UPDATE');
-  await place.endTable(client, table.topic, parseLsn(snapshot));
+  await session.transaction.begin('UPDATE');
+  await place.endTable(session, table.topic, parseLsn(snapshot));
   failpoints.hit('sink.tableEnd.before');
-  await client.query('COMMIT');
+  await session.transaction.commit();
   failpoints.hit('sink.tableEnd.after');
   status.load.tablesDone += 1;
 }
@@ -122,16 +122,21 @@ async function endTable(options: LoadPassOptions, manifest: Manifest): Promise<v
 /** A fixed number of connections; `submit` waits for a free one (invariant 6). */
 class ChunkPool {
   readonly #options: LoadPassOptions;
-  readonly #idle: pg.Client[];
+  readonly #idle: TargetSession[];
   readonly #signal: AbortSignal;
   readonly #onFailure: () => void;
   readonly #running = new Set<Promise<void>>();
   #failure: { readonly error: unknown } | null = null;
 
   /** `onFailure` wakes whoever waits for the next manifest. */
-  constructor(options: LoadPassOptions, clients: readonly pg.Client[], signal: AbortSignal, onFailure: () => void) {
+  constructor(
+    options: LoadPassOptions,
+    sessions: readonly TargetSession[],
+    signal: AbortSignal,
+    onFailure: () => void,
+  ) {
     this.#options = options;
-    this.#idle = [...clients];
+    this.#idle = [...sessions];
     this.#signal = signal;
     this.#onFailure = onFailure;
   }
@@ -139,15 +144,15 @@ class ChunkPool {
   async submit(manifest: Manifest): Promise<void> {
     while (this.#idle.length === 0 && this.#failure === null) await Promise.race(this.#running);
     this.#throwFailure();
-    const client = this.#idle.pop();
-    if (client === undefined) return;
-    const task = applyChunk(this.#options, client, manifest, this.#signal)
+    const session = this.#idle.pop();
+    if (session === undefined) return;
+    const task = applyChunk(this.#options, session, manifest, this.#signal)
       .catch((error: unknown) => {
         this.#failure ??= { error };
         this.#onFailure();
       })
       .finally(() => {
-        this.#idle.push(client);
+        this.#idle.push(session);
         this.#running.delete(task);
       });
     this.#running.add(task);
@@ -165,21 +170,20 @@ class ChunkPool {
 
 async function applyChunk(
   options: LoadPassOptions,
-  client: pg.Client,
+  session: TargetSession,
   manifest: Manifest,
   signal: AbortSignal,
 ): Promise<void> {
   const { table, chunk, part, load, rows = 0 } = manifest;
   if (table === undefined || chunk === undefined)
     throw new RestageError('manifest_invalid', 'a chunk manifest names no table or chunk');
-  const { state, structures, place, status, failpoints } = options;
+  const { structures, place, status, failpoints } = options;
   let copied = 0;
-  await client.query('BEGIN');
+  await session.transaction.begin('SHARE');
   try {
-    await state.guard(client, 'SHARE');
-    const known = await place.loadOf(client, table.topic);
-    if (known === load && (await state.noteChunk(client, { topic: table.topic, load, chunk, part, rows }))) {
-      for (const range of structures.eventRanges(manifest)) copied += await copyRange(options, client, range, signal);
+    const known = await place.loadOf(session, table.topic);
+    if (known === load && (await session.loads.noteChunk({ topic: table.topic, load, chunk, part, rows }))) {
+      for (const range of structures.eventRanges(manifest)) copied += await copyRange(options, session, range, signal);
       if (signal.aborted) throw new RestageError('transient', 'the sink stops');
       if (copied !== rows) {
         throw new RestageError('load_overlap', `a chunk has ${copied} rows instead of ${rows}`, {
@@ -188,10 +192,10 @@ async function applyChunk(
       }
     }
     failpoints.hit('sink.chunk.before');
-    await client.query('COMMIT');
+    await session.transaction.commit();
     failpoints.hit('sink.chunk.after');
   } catch (error) {
-    await client.query('ROLLBACK').catch(() => undefined);
+    await session.transaction.rollback().catch(() => undefined);
     throw error;
   }
   options.lag.loaded(manifest);
@@ -203,7 +207,7 @@ async function applyChunk(
 /** A chunk's part is of one structure, that of its snapshot, which its rows name. */
 async function copyRange(
   options: LoadPassOptions,
-  client: pg.Client,
+  session: TargetSession,
   range: ManifestRange,
   signal: AbortSignal,
 ): Promise<number> {
@@ -214,11 +218,11 @@ async function copyRange(
   if (head.done === true || first === undefined) return 0;
   const structure = structures.structure(range.topic, snapshotVersion(first, range.topic));
   const columns = structure.columns.filter((column) => !column.generated).map((column) => column.name);
-  const rowsOf = (records: readonly KafkaRecord[]): (string | null)[][] =>
+  const rowsOf = (records: readonly KafkaRecord[]): CopiedRow[] =>
     records.map((record) => parseSnapshotRow(record, structure, columns));
-  async function* chunks(records: readonly KafkaRecord[]): AsyncGenerator<(string | null)[][]> {
+  async function* chunks(records: readonly KafkaRecord[]): AsyncGenerator<CopiedRow[]> {
     yield rowsOf(records);
     for (let next = await batches.next(); next.done !== true; next = await batches.next()) yield rowsOf(next.value);
   }
-  return copyRows(client, place.sqlOf(structure), columns, chunks(head.value));
+  return session.rows.copy(place.placeOf(structure), columns, chunks(head.value));
 }

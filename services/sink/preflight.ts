@@ -10,8 +10,8 @@ import type { Logger } from '#core/log.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { prefixOf } from '#core/output-ref.ts';
 import { epochsTopic } from '#core/topic-names.ts';
+import { requireSameLife } from './same-life.ts';
 import { requireSameOutput } from './same-output.ts';
-import { requireSameLife } from './sink.ts';
 
 /**
  * What a sink would refuse, asked before anything is made: no topic and no schema comes of a start that fails here.

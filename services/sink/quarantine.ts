@@ -1,6 +1,3 @@
-import type pg from 'pg';
-import type { DeadLetterStore } from '#adapters/postgres/target/dead-letter-store.ts';
-import { readKeyLinks } from '#adapters/postgres/target/key-links.ts';
 import { isEventFault } from '#core/error-policy.ts';
 import { heldTableSlots, type KeyLink } from '#core/key-slots.ts';
 import type { Logger } from '#core/log.ts';
@@ -15,6 +12,7 @@ import type { Cut } from './epoch-apply.ts';
 import type { ReadPart, StructureChanges, UnusableRecord } from './part-reader.ts';
 import { splitPart, type Unit } from './part-units.ts';
 import type { SlotBook } from './slot-book.ts';
+import type { HeldLetters, TargetCatalog, TargetTransaction } from './target.ts';
 
 /** Writes what is left out of a part into the target, in the transaction of its position. */
 export interface LetterWriter<P> {
@@ -28,10 +26,16 @@ export interface LetterWriter<P> {
   ) => Promise<number>;
 }
 
+/** Of a session with the target, what it takes to leave something out. */
+export interface QuarantineSession {
+  readonly transaction: Pick<TargetTransaction, 'attempt' | 'settle'>;
+  readonly catalog: Pick<TargetCatalog, 'table' | 'links'>;
+  readonly letters: HeldLetters;
+}
+
 export interface QuarantineOptions<P> {
   readonly policy: QuarantinePolicy;
-  readonly client: pg.ClientBase;
-  readonly store: DeadLetterStore;
+  readonly session: QuarantineSession;
   readonly slots: SlotBook;
   readonly writer: LetterWriter<P>;
   /** What is applied or left out together. */
@@ -106,7 +110,8 @@ export class Quarantine<P extends PartOrder = PartPlace> {
     cuts: readonly Cut[],
     apply: ApplyChanges,
   ): Promise<readonly StructureChanges[]> {
-    const { store, policy, slots } = this.#options;
+    const { session, policy, slots } = this.#options;
+    const store = session.letters;
     if (place.isFirst) this.#spanning = null;
     const [unusable] = part.unusable;
     if (unusable !== undefined && (policy === 'stop' || (policy === 'transaction' && unusable.position === null)))
@@ -116,7 +121,7 @@ export class Quarantine<P extends PartOrder = PartPlace> {
       this.#noteSpanning(place, part);
       return part.groups;
     }
-    const links = await readKeyLinks(this.#options.client, await this.#options.tables());
+    const links = await session.catalog.links(await this.#options.tables());
     const units = (this.#options.split ?? splitPart)(part, cuts);
     const needed = await slots.neededBy(units, links);
     const held = await store.findHeld(needed);
@@ -133,13 +138,13 @@ export class Quarantine<P extends PartOrder = PartPlace> {
     part: ReadPart,
     { units, links, held, apply }: CarefulWork,
   ): Promise<readonly StructureChanges[]> {
-    const { client, policy, slots, writer } = this.#options;
+    const { session, policy, slots, writer } = this.#options;
     for (const record of part.unusable)
       if (record.position === null)
         for (const slot of heldTableSlots(await slots.tableOf(record.structure), record.key, links))
           held.set(slot, writer.idOf(record.topic, record.offset));
     const run = new CarefulPart({
-      client,
+      transaction: session.transaction,
       policy: policy === 'row' ? 'row' : 'transaction',
       mayLeaveOut: policy !== 'stop' && place.isLoadDone,
       part,
@@ -177,7 +182,7 @@ export class Quarantine<P extends PartOrder = PartPlace> {
   /** Tables were loaded again, in the open transaction: what waited from before their snapshots is in the rows that came. */
   async supersede(loads: ReadonlyMap<string, { readonly snapshot: Lsn | null }>): Promise<void> {
     for (const [topic, { snapshot }] of loads)
-      if (snapshot !== null) await this.#options.store.supersede(topic, snapshot);
+      if (snapshot !== null) await this.#options.session.letters.supersede(topic, snapshot);
   }
 
   /** A life of the sink begins: an earlier one may have ended before it sent what it had made. */
@@ -187,8 +192,8 @@ export class Quarantine<P extends PartOrder = PartPlace> {
   }
 
   async #count(now: number): Promise<void> {
-    const { status, store } = this.#options;
-    const { waiting, heldKeys } = await store.counts();
+    const { status, session } = this.#options;
+    const { waiting, heldKeys } = await session.letters.counts();
     status.deadLetters = waiting;
     status.heldKeys = heldKeys;
     this.#countedAt = now;

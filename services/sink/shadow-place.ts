@@ -1,8 +1,4 @@
-import type pg from 'pg';
-import { addTables } from '#adapters/postgres/target/add-tables.ts';
-import type { LateState } from '#adapters/postgres/target/late-state.ts';
-import { makeShadow, shadowOf } from '#adapters/postgres/target/shadow-table.ts';
-import type { TargetState } from '#adapters/postgres/target/target-state.ts';
+import type { LateTable as StoredTable } from '#adapters/postgres/target/late-state.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
@@ -10,11 +6,9 @@ import type { ColumnChange } from '#core/structure-change.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 import type { LateTable } from '#core/target-schema.ts';
 import type { LoadPlace } from './load-place.ts';
+import type { RowPlace, TargetSession } from './target.ts';
 
 export interface ShadowPlaceOptions {
-  readonly pipeline: string;
-  readonly state: TargetState;
-  readonly late: LateState;
   /** Whether tables that are not in the target are made there. */
   readonly makesTables: boolean;
   /** What would act on rows of these tables goes. */
@@ -32,30 +26,29 @@ export class ShadowPlace implements LoadPlace {
     this.#options = options;
   }
 
-  async plan(client: pg.ClientBase, manifest: Manifest, planned: readonly TableStructure[]): Promise<void> {
-    const { pipeline, state, late, prepare, addLabels, failpoints } = this.#options;
+  async plan(session: TargetSession, manifest: Manifest, planned: readonly TableStructure[]): Promise<void> {
+    const { prepare, addLabels, failpoints } = this.#options;
     const { load } = manifest;
-    await this.#addNew(client, manifest, planned);
+    await this.#addNew(session, manifest, planned);
     await prepare(planned);
-    const known = await late.tables(client);
+    const known = await lateTables(session);
     const fresh = planned.filter(({ topic }) => (known.get(topic)?.load ?? 0) < load);
     for (const table of fresh) await addLabels(table, enumColumns(table));
-    await client.query('BEGIN');
-    await state.guard(client, 'UPDATE');
+    await session.transaction.begin('UPDATE');
     for (const structure of fresh) {
-      await makeShadow(client, pipeline, structure);
-      await late.planTable(client, structure.topic, load, structureVersion(structure));
+      await session.shadows.make(structure);
+      await session.late.plan(structure.topic, load, structureVersion(structure));
     }
     failpoints.hit('sink.shadow.before');
-    await client.query('COMMIT');
+    await session.transaction.commit();
     failpoints.hit('sink.shadow.after');
   }
 
   /** Those of which nothing was ever loaded here. */
-  async #addNew(client: pg.ClientBase, { tables = [] }: Manifest, planned: readonly TableStructure[]): Promise<void> {
-    const { state, late, makesTables, failpoints } = this.#options;
-    const loads = await state.tableLoads(client);
-    const begun = await late.tables(client);
+  async #addNew(session: TargetSession, { tables = [] }: Manifest, planned: readonly TableStructure[]): Promise<void> {
+    const { makesTables, failpoints } = this.#options;
+    const loads = await session.loads.tables();
+    const begun = await lateTables(session);
     const added = planned.filter(({ topic }) => !loads.has(topic) && !begun.has(topic));
     if (added.length === 0) return;
     const boundsOf = new Map(tables.map(({ topic, bounds }) => [topic, bounds]));
@@ -63,30 +56,33 @@ export class ShadowPlace implements LoadPlace {
       const bounds = boundsOf.get(structure.topic);
       return bounds === undefined ? { structure } : { structure, bounds };
     });
-    await client.query('BEGIN');
+    await session.transaction.begin('UPDATE');
     try {
-      await state.guard(client, 'UPDATE');
-      await addTables(client, list, makesTables);
+      await session.catalog.add(list, makesTables);
       failpoints.hit('sink.newTable.before');
-      await client.query('COMMIT');
+      await session.transaction.commit();
       failpoints.hit('sink.newTable.after');
     } catch (error) {
-      await client.query('ROLLBACK').catch(() => undefined);
+      await session.transaction.rollback().catch(() => undefined);
       throw error;
     }
   }
 
-  async loadOf(client: pg.ClientBase, topic: string): Promise<number | null> {
-    return (await this.#options.late.tables(client)).get(topic)?.load ?? null;
+  async loadOf(session: TargetSession, topic: string): Promise<number | null> {
+    return (await lateTables(session)).get(topic)?.load ?? null;
   }
 
-  sqlOf(structure: TableStructure): string {
-    return shadowOf(this.#options.pipeline, structure.topic);
+  placeOf(structure: TableStructure): RowPlace {
+    return { kind: 'shadow', structure };
   }
 
-  endTable(client: pg.ClientBase, topic: string, snapshot: Lsn): Promise<void> {
-    return this.#options.late.endTable(client, topic, snapshot);
+  endTable(session: TargetSession, topic: string, snapshot: Lsn): Promise<void> {
+    return session.late.end(topic, snapshot);
   }
+}
+
+async function lateTables({ late }: TargetSession): Promise<ReadonlyMap<string, StoredTable>> {
+  return (await late.read())?.tables ?? new Map<string, StoredTable>();
 }
 
 function enumColumns({ columns }: TableStructure): ColumnChange[] {

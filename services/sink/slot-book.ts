@@ -1,5 +1,3 @@
-import type pg from 'pg';
-import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
 import {
   heldSlots,
   heldTableSlots,
@@ -11,14 +9,15 @@ import {
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 import type { Cut } from './epoch-apply.ts';
 import type { Item, Unit } from './part-units.ts';
+import type { TargetCatalog } from './target.ts';
 
 /** What events make others wait at, and what they wait at themselves (core/key-slots.ts), by the target's tables. */
 export class SlotBook {
-  readonly #client: pg.ClientBase;
+  readonly #catalog: Pick<TargetCatalog, 'table'>;
   readonly #tables = new Map<string, SlotTable>();
 
-  constructor(client: pg.ClientBase) {
-    this.#client = client;
+  constructor(catalog: Pick<TargetCatalog, 'table'>) {
+    this.#catalog = catalog;
   }
 
   /** Of every event of the units. */
@@ -60,7 +59,7 @@ export class SlotBook {
     const { isFull, columns } = structure.identity;
     const isWhole = isFull && columns.length === 0;
     // Columns may be about to be added: only those of the identity matter here.
-    const { isTextEqual } = await readTargetTable(this.#client, { ...structure, columns: [] });
+    const { isTextEqual } = await this.#catalog.table({ ...structure, columns: [] });
     const all = structure.columns.filter(({ generated }) => !generated).map(({ name }) => name);
     const table = {
       schema: structure.schema,

@@ -1,6 +1,5 @@
 import { once } from 'node:events';
-import type pg from 'pg';
-import type { TableLoad, TargetState } from '#adapters/postgres/target/target-state.ts';
+import type { TableLoad } from '#adapters/postgres/target/target-state.ts';
 import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { HoldGate, HoldRequest } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
@@ -19,12 +18,12 @@ import type { StructureBook } from './structure-book.ts';
 import { EpochTally } from './epoch-tally.ts';
 import { unannouncedLoad } from './unannounced-load.ts';
 import type { TableChanges, TableRanks } from './segment-apply.ts';
+import type { TargetSession } from './target.ts';
 
 export interface StreamPassOptions {
   readonly reader: EpochReader;
   readonly structures: StructureBook;
-  readonly state: TargetState;
-  readonly client: pg.Client;
+  readonly session: TargetSession;
   /** What was loaded of each topic, as the target notes it now. */
   readonly readLoads: () => Promise<ReadonlyMap<string, TableLoad>>;
   readonly late: LateLoad;
@@ -94,7 +93,7 @@ export class StreamPass {
         else await this.#takeLate(announced, signal);
       }
     } finally {
-      if (this.#tally !== null) await this.#options.client.query('ROLLBACK').catch(() => undefined);
+      if (this.#tally !== null) await this.#options.session.transaction.rollback().catch(() => undefined);
     }
   }
 
@@ -196,8 +195,8 @@ export class StreamPass {
 
   /** Announced while the transaction before was still open: that one is given up, and begun again when these rows are there too. */
   async #takeLate(announced: StoredManifest, signal: AbortSignal): Promise<void> {
-    const { client, late, state, status, lag, clock, structures } = this.#options;
-    if (this.#tally !== null) await client.query('ROLLBACK');
+    const { session, late, status, lag, clock, structures } = this.#options;
+    if (this.#tally !== null) await session.transaction.rollback();
     this.#tally = null;
     this.#isExchanging = false;
     this.#isLoadDone = false;
@@ -209,9 +208,7 @@ export class StreamPass {
     }
     lag.begin('stream');
     this.#ranks = await this.#options.readRanks();
-    await client.query('BEGIN');
-    await state.guard(client, 'UPDATE');
-    await client.query('SET CONSTRAINTS ALL DEFERRED');
+    await session.transaction.begin('UPDATE', 'deferred');
     this.#tally = new EpochTally(clock());
     this.#isExchanging = true;
     await late.exchange();
@@ -222,12 +219,10 @@ export class StreamPass {
 
   /** False when the epoch was cut and is to be read again from its first part. */
   async #apply({ offset, manifest }: StoredManifest, read: ReadPart): Promise<boolean> {
-    const { client, state, clock, failpoints } = this.#options;
+    const { session, clock, failpoints } = this.#options;
     if (this.#tally === null) {
       this.#tally = new EpochTally(clock());
-      await client.query('BEGIN');
-      await state.guard(client, 'UPDATE');
-      await client.query('SET CONSTRAINTS ALL DEFERRED');
+      await session.transaction.begin('UPDATE', 'deferred');
     }
     if (!this.#isMidEpoch) this.#epochOffset = offset;
     const ceiling = this.#ceilingIn(manifest);
@@ -237,7 +232,8 @@ export class StreamPass {
     const isLast = ceiling !== null || manifest.last;
     try {
       const applied = await this.#applyPart({ offset, manifest }, isLast, part, cuts);
-      if (isLast && !this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through))) await settleConstraints(client);
+      if (isLast && !this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through)))
+        await settleConstraints(session.transaction);
       this.#tally.add(applied, cuts.filter(({ kind }) => kind === 'truncate').length, part.bytes);
     } catch (error) {
       if (!this.#isLoadDone || !this.#options.quarantine.takes(error)) throw error;
@@ -263,9 +259,9 @@ export class StreamPass {
     part: ReadPart,
     cuts: readonly Cut[],
   ): Promise<readonly StructureChanges[]> {
-    const { client, structures, quarantine } = this.#options;
+    const { session, structures, quarantine } = this.#options;
     const apply = (groups: readonly StructureChanges[], some: readonly Cut[]): Promise<void> =>
-      applyPart(client, groups, some, {
+      applyPart(session.rows, groups, some, {
         match: (matched) => this.#match(matched),
         forget: () => structures.forgetTables(),
         mismatch: this.#isLoadDone ? 'target_drift' : 'load_overlap',
@@ -279,7 +275,7 @@ export class StreamPass {
 
   /** From the epoch's first part, with what the quarantine knows now. */
   async #beginAgain(): Promise<boolean> {
-    await this.#options.client.query('ROLLBACK');
+    await this.#options.session.transaction.rollback();
     this.#options.structures.forgetTables();
     this.#tally = null;
     this.#isMidEpoch = false;
@@ -289,18 +285,18 @@ export class StreamPass {
 
   /** The position with the data it covers (invariant 2). A cut epoch stays the next one to read: `through` says what of it is applied. */
   async #commit(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<void> {
-    const { client, late, state, status, clock, failpoints } = this.#options;
+    const { session, late, status, clock, failpoints } = this.#options;
     const through = maxLsn(this.#through, ceiling ?? parseLsn(manifest.through));
     const commit = ceiling !== null || manifest.lastCommit === null ? null : parseLsn(manifest.lastCommit);
     if (ceiling !== null) this.#next = this.#epochOffset;
-    await state.moveTo(client, { epoch: manifest.epoch, commit, through, nextOffset: this.#next });
+    await session.position.moveTo({ epoch: manifest.epoch, commit, through, nextOffset: this.#next });
     if (this.#isExchanging) {
       await late.finish();
       await this.#options.quarantine.supersede(await this.#options.readLoads());
     }
     const step = this.#isExchanging ? 'exchange' : 'epoch';
     failpoints.hit(`sink.${step}.before`);
-    await client.query('COMMIT');
+    await session.transaction.commit();
     failpoints.hit(`sink.${step}.after`);
     if (this.#isExchanging) await this.#noteExchanged();
     if (ceiling === null) this.#options.lag.reached(manifest);
@@ -320,7 +316,7 @@ export class StreamPass {
 
   /** An idle source's position is stored at most once per interval. False after a cut. */
   async #storeEmpty({ offset, manifest }: StoredManifest): Promise<boolean> {
-    const { client, state, status, clock, failpoints } = this.#options;
+    const { session, status, clock, failpoints } = this.#options;
     const ceiling = this.#ceilingIn(manifest);
     const through = ceiling ?? parseLsn(manifest.through);
     this.#next = ceiling === null ? offset + 1n : offset;
@@ -330,11 +326,10 @@ export class StreamPass {
     const isAwaited =
       !this.#isLoadDone || ceiling !== null || manifest.control.some((entry) => entry.kind === 'barrier');
     if (!isAwaited && clock() - this.#storedAt < EMPTY_INTERVAL_MS) return true;
-    await client.query('BEGIN');
-    await state.guard(client, 'UPDATE');
-    await state.moveTo(client, { epoch: manifest.epoch, commit: null, through, nextOffset: this.#next });
+    await session.transaction.begin('UPDATE');
+    await session.position.moveTo({ epoch: manifest.epoch, commit: null, through, nextOffset: this.#next });
     failpoints.hit('sink.empty.before');
-    await client.query('COMMIT');
+    await session.transaction.commit();
     failpoints.hit('sink.empty.after');
     this.#storedAt = clock();
     await this.#options.quarantine.committed(this.#storedAt);
@@ -346,7 +341,7 @@ export class StreamPass {
   async #endExchange(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<boolean> {
     if (this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through))) return true;
     this.#epochOffset = this.#next;
-    await settleConstraints(this.#options.client);
+    await settleConstraints(this.#options.session.transaction);
     await this.#commit(manifest, tally, ceiling);
     return ceiling === null;
   }
@@ -362,16 +357,16 @@ export class StreamPass {
   }
 
   async #match(groups: readonly StructureChanges[]): Promise<TableChanges[]> {
-    const { client, structures } = this.#options;
+    const { session, structures } = this.#options;
     const tables: TableChanges[] = [];
     for (const { structure, version, changes } of groups)
-      tables.push({ table: await structures.table(client, structure, version), changes });
+      tables.push({ table: await structures.table(session.catalog, structure, version), changes });
     return tables;
   }
 
   /** What truncates or alters tables in this part of the epoch; an alteration's enum labels are added at once. */
   async #cuts(manifest: Manifest, ceiling: Ceiling): Promise<Cut[]> {
-    const { client, structures } = this.#options;
+    const { session, structures } = this.#options;
     const cuts: Cut[] = [];
     for (const entry of manifest.control) {
       if (entry.kind === 'barrier') continue;
@@ -387,7 +382,7 @@ export class StreamPass {
       }
       const topics = entry.topics.filter(isAfter);
       const tables: TargetTable[] = [];
-      for (const topic of topics) tables.push(await structures.bareTable(client, topic));
+      for (const topic of topics) tables.push(await structures.bareTable(session.catalog, topic));
       cuts.push({ kind: 'truncate', position, tables, isPartial: topics.length < entry.topics.length });
     }
     return cuts;

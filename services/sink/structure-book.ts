@@ -1,11 +1,11 @@
-import type pg from 'pg';
-import { readTargetTable, type TargetTable } from '#adapters/postgres/target/target-table.ts';
+import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Manifest, ManifestRange } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
 import { findStructures, parseStructureRecord, structureId } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
+import type { TargetCatalog } from './target.ts';
 
 /** Structures by topic and version, from the schemas topic and the manifests; and the target's tables that they fit. */
 export class StructureBook {
@@ -69,19 +69,19 @@ export class StructureBook {
   }
 
   /** The target's table for a structure, read from its catalog once. */
-  async table(client: pg.ClientBase, structure: TableStructure, version: number): Promise<TargetTable> {
+  async table(catalog: Pick<TargetCatalog, 'table'>, structure: TableStructure, version: number): Promise<TargetTable> {
     const id = structureId({ version, structure });
     const known = this.#tables.get(id);
     if (known !== undefined) return known;
-    const table = await readTargetTable(client, structure);
+    const table = await catalog.table(structure);
     this.#tables.set(id, table);
     return table;
   }
 
   /** The target's table without its columns, whatever they are at this moment: to truncate it. */
-  bareTable(client: pg.ClientBase, topic: string): Promise<TargetTable> {
+  bareTable(catalog: Pick<TargetCatalog, 'table'>, topic: string): Promise<TargetTable> {
     const structure = this.newest(topic);
-    return readTargetTable(client, { ...structure, columns: [], identity: { ...structure.identity, columns: [] } });
+    return catalog.table({ ...structure, columns: [], identity: { ...structure.identity, columns: [] } });
   }
 
   /** Reads the target's catalog again from now on: something altered its tables. */

@@ -3,6 +3,7 @@ import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { RowChange } from '#core/change.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import { applyPart, type Cut } from '../../services/sink/epoch-apply.ts';
+import { changesOf } from '../../services/sink/postgres-target.ts';
 
 /** One part in one transaction, as the sink's stream pass frames it; changes by table name. */
 export async function applyInTransaction(
@@ -15,7 +16,7 @@ export async function applyInTransaction(
   await client.query('BEGIN');
   try {
     await client.query('SET CONSTRAINTS ALL DEFERRED');
-    await applyPart(client, groups, cuts, {
+    await applyPart(changesOf(client), groups, cuts, {
       match: (some) =>
         Promise.resolve(some.map((group) => ({ table: tableNamed(group.structure.table), changes: group.changes }))),
       forget: () => undefined,

@@ -6,6 +6,7 @@ import { faultsOf } from '../harness/simulation/histories.ts';
 import { MemoryKafka } from '../harness/simulation/memory-kafka.ts';
 import { MemoryWal, type Statement } from '../harness/simulation/memory-wal.ts';
 import { producerLife, type SimulatedSource } from '../harness/simulation/producer-life.ts';
+import { statement } from '../harness/simulation/statements.ts';
 import { RAW } from '../harness/simulation/tables.ts';
 import { transformerLife } from '../harness/simulation/transformer-life.ts';
 
@@ -15,12 +16,6 @@ const SCHEDULES = Number(process.env['RESTAGE_SCHEDULES'] ?? 1_000);
 /** Lives that may end badly; the last of each service does not. */
 const LIVES = 6;
 
-const statement: fc.Arbitrary<Statement> = fc.record({
-  kind: fc.constantFrom('insert', 'insert', 'update', 'rekey', 'delete', 'truncate', 'barrier'),
-  table: fc.nat(1),
-  row: fc.nat(3),
-  isBig: fc.boolean(),
-});
 const schedules = fc.record({
   transactions: fc.array(fc.array(statement, { maxLength: 6 }), { maxLength: 8 }),
   before: fc.nat(3),
@@ -36,7 +31,7 @@ describe('any schedule of deaths, time and traffic', () => {
         const wal = new MemoryWal(transactions);
         const kafka = new MemoryKafka();
         const committed = Math.min(before, transactions.length);
-        const source: SimulatedSource = { wal, kafka, committed, slot: null };
+        const source: SimulatedSource = { wal, kafka, committed, slot: null, requests: [] };
         deaths += await live(source, { fates: new Choices(fates), pace: new Choices(pace) });
         expect(faultsOf(kafka, wal)).toEqual([]);
       }),
@@ -64,6 +59,7 @@ describe('the oracle', () => {
       kafka: new MemoryKafka(),
       committed: 0,
       slot: null,
+      requests: [],
     };
     await live(source, { fates: new Choices([]), pace: new Choices(Array.from({ length: 300 }, () => 1)) });
     expect(faultsOf(source.kafka, source.wal)).toEqual([]);

@@ -15,6 +15,7 @@ import type { Cut } from '../epoch-apply.ts';
 import type { StructureChanges } from '../part-reader.ts';
 import { Quarantine, type PartOrder } from '../quarantine.ts';
 import { noteRefused } from '../refusal.ts';
+import { catalogOf, frameOf } from '../postgres-target.ts';
 import { SlotBook } from '../slot-book.ts';
 import { segmentsOf, type BatchSegment } from './batch-segments.ts';
 import { applyInOrder } from './apply-in-order.ts';
@@ -54,9 +55,12 @@ export class BatchQuarantine {
 
   constructor(options: BatchQuarantineOptions) {
     this.#options = options;
-    this.#slots = new SlotBook(options.client);
+    const { client, store: letters } = options;
+    const session = { transaction: frameOf(client), catalog: catalogOf(client), letters };
+    this.#slots = new SlotBook(session.catalog);
     this.#quarantine = new Quarantine<PartOrder>({
       ...options,
+      session,
       slots: this.#slots,
       split: () => this.#segment?.units ?? [],
       writer: {

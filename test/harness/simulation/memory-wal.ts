@@ -12,11 +12,18 @@ export interface Statement {
 /** Position, relation number and operation of one record that a topic must hold. */
 export type WalEvent = `${bigint}:${number} ${number} ${string}`;
 
+/** What one statement does to its table's rows: id → value. */
+export interface RowEffect {
+  readonly relation: number;
+  readonly apply: (rows: Map<number, string>) => unknown;
+}
+
 interface Transaction {
   readonly commit: Lsn;
   readonly end: Lsn;
   readonly frames: readonly ReplicationFrame[];
   readonly events: readonly WalEvent[];
+  readonly effects: readonly RowEffect[];
   /** Rows of each relation after it: id → value. */
   readonly rows: ReadonlyMap<number, ReadonlyMap<number, string>>;
 }
@@ -46,6 +53,16 @@ export class MemoryWal {
     return last?.rows.get(relation) ?? new Map<number, string>();
   }
 
+  /** The same, had these transactions never been. */
+  rowsWithout(left: ReadonlySet<Lsn>, lsn: Lsn, relation: number): ReadonlyMap<number, string> {
+    const rows = new Map<number, string>();
+    for (const { commit, effects } of this.transactions) {
+      if (commit >= lsn || left.has(commit)) continue;
+      for (const effect of effects) if (effect.relation === relation) effect.apply(rows);
+    }
+    return rows;
+  }
+
   /** Every event of transactions that commit in [from, to). */
   events(from: Lsn, to: Lsn): WalEvent[] {
     return this.transactions.filter(({ commit }) => commit >= from && commit < to).flatMap(({ events }) => events);
@@ -61,6 +78,7 @@ function makeTransaction(
   const end = lsnOf(commit + 50n);
   const frames: Buffer[] = [Buffer.concat([text('B'), int64(commit), int64(0n), int32(500 + index)])];
   const events: WalEvent[] = [];
+  const effects: RowEffect[] = [];
   let ordinal = 0;
   for (const statement of statements) {
     const relation = RELATIONS[statement.table % RELATIONS.length] ?? RELATIONS[0];
@@ -72,6 +90,7 @@ function makeTransaction(
     );
     if (change === null) continue;
     ordinal += 1;
+    effects.push({ relation, apply: change.apply });
     frames.push(change.frame);
     for (const op of change.ops) events.push(`${commit}:${ordinal} ${relation} ${op}`);
   }
@@ -80,6 +99,7 @@ function makeTransaction(
     commit,
     end,
     events,
+    effects,
     frames: frames.map((payload) => ({ kind: 'data', lsn: commit, payload })),
     rows: new Map([...rows].map(([relation, table]) => [relation, new Map(table)])),
   };
@@ -87,40 +107,69 @@ function makeTransaction(
 
 /** null where there is no row to change. A delete's tombstone is a record of its own. */
 function makeChange(
-  { kind, row, isBig }: Statement,
+  statement: Statement,
   relation: number,
   rows: Map<number, string>,
   mark: string,
-): { readonly frame: Buffer; readonly ops: readonly string[] } | null {
+): { readonly frame: Buffer; readonly ops: readonly string[]; readonly apply: RowEffect['apply'] } | null {
+  const made = describeStatement(statement, relation, rows, mark);
+  made?.apply(rows);
+  return made;
+}
+
+function describeStatement(
+  { kind, row, isBig }: Statement,
+  relation: number,
+  rows: ReadonlyMap<number, string>,
+  mark: string,
+): ReturnType<typeof makeChange> {
   const value = `${mark}${isBig ? BIG : ''}`;
   const id = [...rows.keys()][row % Math.max(1, rows.size)] ?? -1;
   const fresh = Math.max(0, ...rows.keys()) + 1 + row;
+  const put = (table: Map<number, string>): unknown => table.set(fresh, value);
   switch (kind) {
     case 'insert':
-      rows.set(fresh, value);
-      return { frame: Buffer.concat([text('I'), int32(relation), text('N'), tuple(fresh, value)]), ops: ['c'] };
+      return {
+        frame: Buffer.concat([text('I'), int32(relation), text('N'), tuple(fresh, value)]),
+        ops: ['c'],
+        apply: put,
+      };
     case 'update':
       if (id < 0) return null;
-      rows.set(id, value);
-      return { frame: Buffer.concat([text('U'), int32(relation), text('N'), tuple(id, value)]), ops: ['u'] };
+      return {
+        frame: Buffer.concat([text('U'), int32(relation), text('N'), tuple(id, value)]),
+        ops: ['u'],
+        apply: (table) => table.set(id, value),
+      };
     case 'rekey': {
       if (id < 0) return null;
-      rows.delete(id);
-      rows.set(fresh, value);
       const change = [text('U'), int32(relation), text('K'), tuple(id, null), text('N'), tuple(fresh, value)];
-      return { frame: Buffer.concat(change), ops: ['u'] };
+      return {
+        frame: Buffer.concat(change),
+        ops: ['u'],
+        apply: (table) => {
+          table.delete(id);
+          put(table);
+        },
+      };
     }
     case 'delete':
       if (id < 0) return null;
-      rows.delete(id);
-      return { frame: Buffer.concat([text('D'), int32(relation), text('K'), tuple(id, null)]), ops: ['d', ''] };
+      return {
+        frame: Buffer.concat([text('D'), int32(relation), text('K'), tuple(id, null)]),
+        ops: ['d', ''],
+        apply: (table) => table.delete(id),
+      };
     case 'truncate':
-      rows.clear();
-      return { frame: Buffer.concat([text('T'), int32(1), Buffer.of(0), int32(relation)]), ops: [] };
+      return {
+        frame: Buffer.concat([text('T'), int32(1), Buffer.of(0), int32(relation)]),
+        ops: [],
+        apply: (table) => table.clear(),
+      };
     case 'barrier': {
       const content = Buffer.from(mark);
       const head = [text('M'), Buffer.of(1), int64(0n), text('restage\0'), int32(content.length), content];
-      return { frame: Buffer.concat(head), ops: [] };
+      return { frame: Buffer.concat(head), ops: [], apply: () => undefined };
     }
   }
 }

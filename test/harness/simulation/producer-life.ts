@@ -1,4 +1,7 @@
+import { pino } from 'pino';
 import type { ReplicationFrame } from '#adapters/postgres/source/replication-stream.ts';
+import type { SnapshotGate, SnapshotRequest } from '#core/control.ts';
+import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { BoundedQueue } from '#core/bounded-queue.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import { formatLsn, lsnOf, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
@@ -6,17 +9,20 @@ import { Notifier } from '#core/notifier.ts';
 import { newStatus } from '#core/status.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { tableKey } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { requireOwnSlot } from '../../../services/producer/birth.ts';
 import { capture } from '../../../services/producer/capture.ts';
 import type { CapturedTable } from '../../../services/producer/captured-table.ts';
 import { ChangeAssembler } from '../../../services/producer/change-assembler.ts';
+import { findAnnounced } from '../../../services/producer/find-announced.ts';
 import { LabelWatch } from '../../../services/producer/label-watch.ts';
 import type { LoadItem } from '../../../services/producer/load-item.ts';
 import { LateLoads } from '../../../services/producer/late-loads.ts';
 import { ManifestBook } from '../../../services/producer/manifest-book.ts';
 import { Publisher } from '../../../services/producer/publisher.ts';
 import { Rewrites, type RewriteMark } from '../../../services/producer/rewrites.ts';
+import { serveLateLoads } from '../../../services/producer/serve-late-loads.ts';
 import { StreamEpochs, type StreamPart } from '../../../services/producer/stream-epochs.ts';
 import { findUnfinished, type UnfinishedLoad } from '../../../services/producer/unfinished-load.ts';
 import { WrittenStructures } from '../../../services/producer/written-structures.ts';
@@ -26,6 +32,10 @@ import { tick, type Choices, type Schedule } from './choices.ts';
 import { loadSnapshot } from './snapshot-load.ts';
 import { RAW, TABLES } from './tables.ts';
 
+export interface LateRequest extends SnapshotRequest {
+  readonly after: number;
+}
+
 /** What outlives a producer: the source with its slot, and Kafka. */
 export interface SimulatedSource {
   readonly wal: MemoryWal;
@@ -34,6 +44,8 @@ export interface SimulatedSource {
   committed: number;
   /** null: there is none. */
   slot: Lsn | null;
+  /** To load tables again; each is asked for once so many transactions have committed. */
+  requests: readonly LateRequest[];
 }
 
 const LIMITS = { bytes: 800, lingerMs: 6, partBytes: 1_200 };
@@ -50,12 +62,27 @@ export async function producerLife(source: SimulatedSource, schedule: Schedule):
   }
 }
 
+interface LoadTools {
+  readonly book: ManifestBook;
+  readonly written: WrittenStructures;
+  readonly queue: BoundedQueue<LoadItem>;
+  readonly late: LateLoads;
+}
+
+interface LoadStart {
+  readonly unfinished: UnfinishedLoad;
+  readonly isBorn: boolean;
+  /** An earlier life announced a load and did not end it. */
+  readonly isLate: boolean;
+}
+
 class ProducerLife {
   readonly #source: SimulatedSource;
   readonly #fates: Choices;
   readonly #pace: Choices;
   readonly #status = newStatus('producer', '');
   readonly #ended = new AbortController();
+  #late: LateLoads | null = null;
   #now = 1_000;
 
   constructor(source: SimulatedSource, schedule: Schedule) {
@@ -72,7 +99,9 @@ class ProducerLife {
     const isBorn = await this.#bear(book, writer);
     const written = new WrittenStructures(kafka.values(schemasTopic(RAW)));
     const reader = kafka.reader(RAW, () => undefined);
-    const unfinished = await findUnfinished(reader, book, TABLES);
+    const announced = await findAnnounced(reader, book);
+    const chosen = announced === null ? TABLES : TABLES.filter((table) => announced.has(tableKey(table)));
+    const unfinished = await findUnfinished(reader, book, chosen);
     const epochs = new StreamEpochs(book.resume());
     const notifier = new Notifier();
     const parts = new BoundedQueue<StreamPart | RewriteMark>(2, () => notifier.notify());
@@ -93,13 +122,18 @@ class ProducerLife {
       clock,
       debezium: null,
     });
+    const late = new LateLoads(
+      () => notifier.notify(),
+      () => book.floors,
+    );
+    this.#late = late;
     const publisher = new Publisher({
       writer,
       book,
       epochs,
       parts,
       load,
-      late: new LateLoads(() => undefined),
+      late,
       notifier,
       limits: LIMITS,
       heartbeatMs: 12,
@@ -114,7 +148,7 @@ class ProducerLife {
     const tasks = [
       capture(
         {
-          stream: { frames: () => this.#frames(from, notifier) },
+          stream: { frames: () => this.#frames(from, notifier, book) },
           book: {
             learn: () => Promise.resolve(),
             hasNewLabel: () => false,
@@ -125,7 +159,7 @@ class ProducerLife {
           epochs,
           parts,
           rewrites: new Rewrites(),
-          late: new LateLoads(() => undefined),
+          late,
           onRewrite: 'stop',
           notifier,
           limits: LIMITS,
@@ -133,7 +167,7 @@ class ProducerLife {
         },
         signal,
       ),
-      this.#load(book, unfinished, isBorn, written, load),
+      this.#loads({ book, written, queue: load, late }, { unfinished, isBorn, isLate: announced !== null }),
       publisher.run(signal),
     ];
     await this.#together(tasks, [parts, load]);
@@ -156,14 +190,42 @@ class ProducerLife {
     return true;
   }
 
-  async #load(
-    book: ManifestBook,
-    unfinished: UnfinishedLoad,
-    isBorn: boolean,
-    written: WrittenStructures,
-    queue: BoundedQueue<LoadItem>,
-  ): Promise<void> {
-    if (this.#status.load.isDone) return;
+  /** The first one, or what is left of it; then those that are asked for, until the end. */
+  async #loads(tools: LoadTools, { unfinished, isBorn, isLate }: LoadStart): Promise<void> {
+    const { book, late } = tools;
+    const first = isBorn ? this.#source.slot : null;
+    if (!isLate && !this.#status.load.isDone) await this.#load(tools, unfinished, first);
+    await serveLateLoads(
+      {
+        late,
+        manifests: book,
+        requests: this.#requests,
+        choose: () => Promise.resolve(TABLES),
+        newTables: { find: () => Promise.resolve([]) },
+        schemasTopic: schemasTopic(RAW),
+        goOn: isLate ? () => this.#load(tools, unfinished, null) : null,
+        load: (fresh) => this.#load(tools, { fresh, begun: null }, null),
+        failpoints: NO_FAILPOINTS,
+        logger: pino({ level: 'silent' }),
+      },
+      this.#ended.signal,
+    );
+  }
+
+  get #requests(): SnapshotGate {
+    const source = this.#source;
+    return {
+      get requests() {
+        return source.requests.filter(({ after }) => source.committed >= after);
+      },
+      clear(id) {
+        source.requests = source.requests.filter((request) => request.id !== id);
+        return Promise.resolve();
+      },
+    };
+  }
+
+  async #load({ book, written, queue }: LoadTools, unfinished: UnfinishedLoad, first: Lsn | null): Promise<void> {
     // Sessions are opened first: the stream may be there before the plan.
     for (let left = this.#pace.of(4); left > 0; left -= 1) await tick();
     const { wal } = this.#source;
@@ -185,10 +247,10 @@ class ProducerLife {
     const begun = isKept ? unfinished.begun : null;
     const lost = isKept ? [] : (unfinished.begun?.tables.map(({ structure }) => structure) ?? []);
     const fresh = [...unfinished.fresh, ...lost].map(tableOf);
-    await loadSnapshot(options, { begun, fresh }, book.load, isBorn ? this.#source.slot : null);
+    await loadSnapshot(options, { begun, fresh }, book.load, first);
   }
 
-  async *#frames(from: Lsn, notifier: Notifier): AsyncGenerator<readonly ReplicationFrame[]> {
+  async *#frames(from: Lsn, notifier: Notifier, book: ManifestBook): AsyncGenerator<readonly ReplicationFrame[]> {
     const { wal } = this.#source;
     for (const [index, { commit, frames }] of wal.transactions.entries()) {
       this.#source.committed = Math.max(this.#source.committed, index + 1);
@@ -202,8 +264,14 @@ class ProducerLife {
       }
       if (this.#pace.of(4) === 1) yield [{ kind: 'keepalive', walEnd: lsnOf(wal.endOf(index + 1) + 5n) }];
     }
-    while (!this.#status.load.isDone && !this.#ended.signal.aborted) {
+    const end = wal.endOf(wal.transactions.length);
+    const isWaiting = (): boolean =>
+      !this.#status.load.isDone || this.#requests.requests.length > 0 || book.through < end;
+    while (isWaiting() && !this.#ended.signal.aborted) {
+      // An idle server says how far it is.
+      if (this.#status.load.isDone) yield [{ kind: 'keepalive', walEnd: lsnOf(end + 5n) }];
       notifier.notify();
+      this.#late?.changed.notify();
       await tick();
     }
     this.#ended.abort();

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import type { TableStructure } from '#core/structure.ts';
 import { quoteIdentifier, quoteTable } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
+import { reshapeTable, type Reshaping } from './reshape-table.ts';
 import { readTargetTable } from './target-table.ts';
 
 /** Where a late load's rows of a table wait for their place in the stream, in SQL; one a pipeline and topic. */
@@ -28,7 +29,7 @@ export async function makeShadow(client: pg.ClientBase, pipeline: string, struct
 }
 
 /** The shadow's rows into the target's table, which the caller has emptied and altered; in its transaction. */
-export async function moveShadow(client: pg.ClientBase, pipeline: string, structure: TableStructure): Promise<void> {
+async function moveShadow(client: pg.ClientBase, pipeline: string, structure: TableStructure): Promise<void> {
   const table = await readTargetTable(client, structure);
   const names = plainColumns(structure);
   const values = names.map((name) => {
@@ -40,6 +41,15 @@ export async function moveShadow(client: pg.ClientBase, pipeline: string, struct
   const overriding = table.hasAlwaysIdentity ? ' OVERRIDING SYSTEM VALUE' : '';
   const shadow = shadowOf(pipeline, structure.topic);
   await client.query(`INSERT INTO ${table.sql}${list}${overriding} SELECT ${values.join(', ')} FROM ${shadow}`);
+}
+
+/** The target's rows for the shadow's, whatever columns either has; in the caller's transaction. */
+export async function exchangeShadow(client: pg.ClientBase, pipeline: string, shape: Reshaping): Promise<void> {
+  const { to } = shape;
+  const { only } = await readTargetTable(client, { ...to, columns: [], identity: { ...to.identity, columns: [] } });
+  await client.query(`DELETE FROM ${only}`);
+  await reshapeTable(client, shape);
+  await moveShadow(client, pipeline, to);
 }
 
 export async function dropShadow(client: pg.ClientBase, pipeline: string, topic: string): Promise<void> {
