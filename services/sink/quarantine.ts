@@ -1,7 +1,7 @@
 import { isEventFault } from '#core/error-policy.ts';
 import { heldTableSlots, type KeyLink } from '#core/key-slots.ts';
 import type { Logger } from '#core/log.ts';
-import type { Lsn } from '#core/lsn.ts';
+import { LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { StoredManifest } from '#core/manifest.ts';
 import type { Position } from '#core/position.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
@@ -118,7 +118,7 @@ export class Quarantine<P extends PartOrder = PartPlace> {
       throw unusable.error;
     if (!this.#isCareful && part.unusable.length === 0 && !(await store.isAnyHeld())) {
       await apply(part.groups, cuts);
-      this.#noteSpanning(place, part);
+      this.#noteSpanning(place, part, cuts);
       return part.groups;
     }
     const links = await session.catalog.links(await this.#options.tables());
@@ -127,16 +127,16 @@ export class Quarantine<P extends PartOrder = PartPlace> {
     const held = await store.findHeld(needed);
     if (!this.#isCareful && part.unusable.length === 0 && held.size === 0 && this.#condemned.size === 0) {
       await apply(part.groups, cuts);
-      this.#noteSpanning(place, part);
+      this.#noteSpanning(place, part, cuts);
       return part.groups;
     }
-    return this.#applyCarefully(place, part, { units, links, held, apply });
+    return this.#applyCarefully(place, part, { units, cuts, links, held, apply });
   }
 
   async #applyCarefully(
     place: P,
     part: ReadPart,
-    { units, links, held, apply }: CarefulWork,
+    { units, cuts, links, held, apply }: CarefulWork,
   ): Promise<readonly StructureChanges[]> {
     const { session, policy, slots, writer } = this.#options;
     for (const record of part.unusable)
@@ -159,7 +159,7 @@ export class Quarantine<P extends PartOrder = PartPlace> {
     });
     await run.apply(units);
     this.#added += await writer.write(place, run.verdicts, part.unusable, links);
-    this.#noteSpanning(place, part);
+    this.#noteSpanning(place, part, cuts);
     return run.applied;
   }
 
@@ -200,20 +200,21 @@ export class Quarantine<P extends PartOrder = PartPlace> {
   }
 
   /** The part's last transaction may go on in the next one. */
-  #noteSpanning({ isLast, open }: PartOrder, { groups }: ReadPart): void {
+  #noteSpanning({ isLast, open }: PartOrder, { groups, unusable }: ReadPart, cuts: readonly Cut[]): void {
     if (isLast || open !== undefined) {
       this.#spanning = isLast ? null : (open ?? null);
       return;
     }
-    for (const { changes } of groups) {
-      const commit = changes.at(-1)?.position.commit ?? null;
-      if (commit !== null && (this.#spanning === null || commit > this.#spanning)) this.#spanning = commit;
-    }
+    // A TRUNCATE may be all that the part has of it.
+    const last = [...groups.map(({ changes }) => changes.at(-1)), cuts.at(-1), unusable.at(-1)];
+    for (const { position } of last.flatMap((one) => one ?? []))
+      if (position !== null && position.commit > (this.#spanning ?? LSN_ZERO)) this.#spanning = position.commit;
   }
 }
 
 interface CarefulWork {
   readonly units: readonly Unit[];
+  readonly cuts: readonly Cut[];
   readonly links: readonly KeyLink[];
   readonly held: Map<string, string>;
   readonly apply: ApplyChanges;

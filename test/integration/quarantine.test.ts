@@ -283,6 +283,16 @@ it('transaction: one that is found out in its second part is left out from its f
   ]);
 });
 
+it('transaction: one whose first part has nothing but a TRUNCATE keeps the rows that it would have removed', async () => {
+  await database.client.query('ALTER TABLE public.item ADD CHECK (n < 100)');
+  topics.stream([item(110, 1)]);
+  topics.stream([], { last: false, control: [topics.truncate([on('item')], 120)] });
+  topics.stream([item(120, 2, 'm2', 100)]);
+  await run('transaction', 121);
+  expect(await ids('item')).toEqual([1]);
+  expect((await letters()).map(({ at }) => at)).toEqual(['item  120', 'item {"id": "2"} 120']);
+});
+
 it('finds three bad transactions among five hundred, and applies the others', async () => {
   await database.client.query('ALTER TABLE public.item ADD CHECK (n < 100)');
   const bad = new Set([17, 18, 433]);
