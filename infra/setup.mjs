@@ -163,8 +163,8 @@ function handOver(args) {
 }
 
 const [command, ...rest] = process.argv.slice(2);
-if (command !== 'start' && command !== 'test' && command !== 'build')
-  fail('usage: node infra/setup.mjs start|test|build');
+if (command !== 'start' && command !== 'test' && command !== 'build' && command !== 'bench')
+  fail('usage: node infra/setup.mjs start|test|build|bench');
 checkMachine();
 await installPackages();
 await fetchKafka();
@@ -172,6 +172,7 @@ await fetchKafka();
 if (command !== 'test') await build();
 say('ready');
 if (command === 'start') handOver(['dist/services/cli/main.js', 'demo', ...rest]);
+if (command === 'bench') handOver(['--conditions=source', '--import', 'tsx', 'test/bench/main.ts', ...rest]);
 if (command === 'test') {
   const require = createRequire(import.meta.url);
   handOver([join(dirname(require.resolve('vitest/package.json')), 'vitest.mjs'), 'run', ...rest]);

@@ -38,9 +38,13 @@ export async function runCli(
   return await cli.result(timeoutMs);
 }
 
-/** `restage …args`, left running. */
-export function startCli(args: readonly string[], env: NodeJS.ProcessEnv = {}): CliProcess {
-  const child = spawn(process.execPath, [PROGRAM, ...args], {
+/** `restage …args`, left running. `node`: Node's own options. */
+export function startCli(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  node: readonly string[] = [],
+): CliProcess {
+  const child = spawn(process.execPath, [...node, PROGRAM, ...args], {
     cwd: ROOT,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

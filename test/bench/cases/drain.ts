@@ -1,0 +1,71 @@
+import type { BenchCase, BenchOptions } from '../bench-case.ts';
+import type { BenchServers } from '../bench-servers.ts';
+import { requireEqual } from '../equality.ts';
+import { measure } from '../measure.ts';
+import { BenchPipeline, currentLsn } from '../pipeline.ts';
+import type { Report } from '../result.ts';
+import { fillPgbench, makeBacklog, RULE } from './pgbench-work.ts';
+
+/** A backlog of pgbench's transactions, every service at work at once: what a catch-up after an outage takes. */
+export const drain: BenchCase = {
+  name: 'drain',
+  about: 'a backlog of pgbench transactions from source to target, without and with a transformer',
+  async run(servers, options, report) {
+    await drainOnce(servers, options, null, report);
+    await drainOnce(servers, options, RULE, report);
+  },
+};
+
+/** The same backlog, each stage by itself while the others stand: what a machine with more cores gets. */
+export const stages: BenchCase = {
+  name: 'stages',
+  about: 'a backlog of pgbench transactions, each stage alone',
+  async run(servers, options, report) {
+    const { say, transactions } = options;
+    await using pipeline = await loaded(servers, options, RULE);
+    const { pair } = pipeline;
+    const { changes, lsn } = await makeBacklog(pair.source, transactions);
+    for (const stage of pipeline.stages) {
+      say(`${stage} alone …`);
+      const finish = await measure(servers, () => pipeline.pids);
+      pipeline.start(stage);
+      await pipeline.reach(stage, lsn);
+      const figures = await finish();
+      await pipeline.stop(stage);
+      report({ case: 'stages', variant: `${stage} alone`, unit: 'changes', count: changes, figures });
+    }
+    await requireEqual(pair.source, pair.target);
+    await pipeline.teardown();
+  },
+};
+
+async function drainOnce(
+  servers: BenchServers,
+  options: BenchOptions,
+  rule: string | null,
+  report: Report,
+): Promise<void> {
+  await using pipeline = await loaded(servers, options, rule);
+  const { pair } = pipeline;
+  const { changes, lsn } = await makeBacklog(pair.source, options.transactions);
+  const finish = await measure(servers, () => pipeline.pids);
+  pipeline.start(...pipeline.stages);
+  await pipeline.reach('sink', lsn);
+  const figures = await finish();
+  await pipeline.stop(...pipeline.stages);
+  await requireEqual(pair.source, pair.target);
+  const variant = rule === null ? 'without a transformer' : 'with a rule';
+  report({ case: 'drain', variant, unit: 'changes', count: changes, figures });
+  await pipeline.teardown();
+}
+
+/** A pipeline whose target has everything, its services stopped. */
+async function loaded(servers: BenchServers, options: BenchOptions, rule: string | null): Promise<BenchPipeline> {
+  const pair = await servers.pair('bench_drain');
+  await fillPgbench(pair.source, options.scale);
+  const pipeline = await BenchPipeline.open(servers, pair, { rule, profiles: options.profiles });
+  pipeline.start(...pipeline.stages);
+  await pipeline.reach('sink', await currentLsn(pair.source));
+  await pipeline.stop(...pipeline.stages);
+  return pipeline;
+}

@@ -1,0 +1,54 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { dataFolder } from '#infra/data-folder.ts';
+import { exitOnSignals } from '#infra/processes.ts';
+import { projectRoot } from '#infra/project-root.ts';
+import { buildProgram } from '../harness/build-program.ts';
+import type { BenchCase, BenchOptions } from './bench-case.ts';
+import { startServers } from './bench-servers.ts';
+import { drain, stages } from './cases/drain.ts';
+import { load } from './cases/load.ts';
+import { describe, type RunResult } from './result.ts';
+
+const CASES: readonly BenchCase[] = [load, drain, stages];
+
+const { values } = parseArgs({
+  options: {
+    case: { type: 'string', multiple: true, default: [] },
+    scale: { type: 'string', default: '5' },
+    transactions: { type: 'string', default: '25000' },
+    profiles: { type: 'string' },
+    out: { type: 'string', default: path.join(dataFolder(projectRoot()), 'bench') },
+  },
+});
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const options: BenchOptions = {
+  scale: Number(values.scale),
+  transactions: Number(values.transactions),
+  profiles: values.profiles ?? null,
+  say,
+};
+const unknown = values.case.filter((name) => CASES.every((one) => one.name !== name));
+if (unknown.length > 0) {
+  say(`no case ${unknown.join(', ')}; there are:`);
+  for (const { name, about } of CASES) say(`  ${name}: ${about}`);
+  process.exit(2);
+}
+exitOnSignals();
+await buildProgram();
+const results: RunResult[] = [];
+await using servers = await startServers(say);
+for (const one of CASES.filter(({ name }) => values.case.length === 0 || values.case.includes(name))) {
+  say(`case ${one.name}: ${one.about}`);
+  await one.run(servers, options, (result) => {
+    results.push(result);
+    say(describe(result));
+  });
+}
+mkdirSync(values.out, { recursive: true });
+writeFileSync(
+  path.join(values.out, 'result.json'),
+  `${JSON.stringify({ versions: servers.versions, results }, null, 2)}\n`,
+);
