@@ -16,7 +16,14 @@ export type RowChange =
     }
   | { readonly kind: 'delete'; readonly position: Position; readonly key: Image; readonly before: Image | null };
 
-/** An identity's values as one string, for maps. */
+/** An identity's values as one string, for maps: PostgreSQL's text has no NUL in it, so NULs part values and stand for null. */
 export function imageKey(image: Image, columns: readonly string[]): string {
-  return JSON.stringify(columns.map((column) => image.get(column) ?? null));
+  const [first, ...others] = columns;
+  let key = first === undefined ? '' : keyText(image.get(first));
+  for (const column of others) key += `\u0000${keyText(image.get(column))}`;
+  return key;
+}
+
+function keyText(value: string | null | undefined): string {
+  return value ?? '\u0000n';
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { EventEncoder } from '#core/event-encoder.ts';
+import { EventEncoder, transactionFacts } from '#core/event-encoder.ts';
 import { lsnOf } from '#core/lsn.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { UNCHANGED } from '#core/tuple.ts';
@@ -32,7 +32,7 @@ describe('EventEncoder', () => {
   });
 
   it('makes an envelope that parses, with the exact times and LSNs', () => {
-    const transaction = { commit: lsnOf(0x16b374d848n), xid: 501, commitTime: 1_700_000_000_123_456n };
+    const transaction = transactionFacts(lsnOf(0x16b374d848n), 501, 1_700_000_000_123_456n);
     const json = encoder.change('u', 'null', '{"id":7}', transaction, {
       lsn: lsnOf(97n),
       ordinal: 3,

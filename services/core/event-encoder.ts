@@ -8,6 +8,25 @@ export interface TransactionFacts {
   readonly xid: number;
   /** Microseconds since 1970. */
   readonly commitTime: bigint;
+  /** Made by transactionFacts, once for all of its events; absent: made for each. */
+  readonly text?: TransactionText;
+}
+
+/** What of a transaction stands in every envelope, as JSON. */
+interface TransactionText {
+  readonly times: string;
+  readonly commit: string;
+  readonly id: string;
+}
+
+export function transactionFacts(commit: Lsn, xid: number, commitTime: bigint): TransactionFacts {
+  const facts = { commit, xid, commitTime };
+  return { ...facts, text: textOf(facts) };
+}
+
+function textOf({ commit, xid, commitTime }: TransactionFacts): TransactionText {
+  const times = `,"ts_ms":${commitTime / 1000n},"ts_us":${commitTime},"ts_ns":${commitTime * 1000n}`;
+  return { times, commit: decimal(commit), id: `{"id":"${xid}:${formatLsn(commit)}","total_order":` };
 }
 
 export interface EventFacts {
@@ -18,6 +37,7 @@ export interface EventFacts {
   readonly processedMs: number;
 }
 
+const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 // oxlint-disable-next-line no-control-regex -- JSON wants control characters escaped
 const NEEDS_ESCAPE = /["\\\u0000-\u001f]/;
 
@@ -29,10 +49,9 @@ export class EventEncoder {
   readonly #keyIndexes: readonly number[];
   readonly #sourceHead: string;
   readonly #sourceName: string;
-  #facts: TransactionFacts | null = null;
-  #sourceTail = '';
-  #transactionHead = '';
-  #sourceStart = '';
+  readonly #sourceTail: string;
+  #clockMs = -1;
+  #clockText = '';
 
   /** `columns`: those that values come for, in their order; generated columns are left out by the caller. */
   constructor(
@@ -92,32 +111,34 @@ export class EventEncoder {
 
   /** A change of the stream. `before` and `after` are JSON from `row`, or `null`. */
   change(op: 'c' | 'u' | 'd', before: string, after: string, transaction: TransactionFacts, event: EventFacts): string {
-    this.#prepare(transaction);
     const { ordinal, tableOrdinal, processedMs } = event;
+    const { times, commit, id } = transaction.text ?? textOf(transaction);
+    const lsn = decimal(event.lsn);
     return (
-      `{"before":${before},"after":${after},"source":${this.#sourceStart}${event.lsn}\\"]"${this.#sourceTail},"txId":${transaction.xid},` +
-      `"lsn":${event.lsn},"xmin":null,"origin":null},"transaction":${this.#transactionHead}${ordinal},"data_collection_order":` +
-      `${tableOrdinal}},"op":"${op}",${clock(processedMs)}}`
+      `{"before":${before},"after":${after},"source":${this.#sourceHead}${times},"snapshot":"false"${this.#sourceName},` +
+      `"sequence":"[\\"${commit}\\",\\"${lsn}\\"]"${this.#sourceTail},"txId":${transaction.xid},` +
+      `"lsn":${lsn},"xmin":null,"origin":null},"transaction":${id}${ordinal},"data_collection_order":` +
+      `${tableOrdinal}},"op":"${op}",${this.#clock(processedMs)}}`
     );
   }
 
   /** A row of the snapshot, whose LSN stands for when it was read. */
   snapshotRow(after: string, snapshot: Lsn, processedMs: number): string {
+    const lsn = decimal(snapshot);
     return (
-      `{"before":null,"after":${after},"source":${this.#sourceHead},${clock(processedMs)},"snapshot":"true"${this.#sourceName},` +
-      `"sequence":"[null,\\"${snapshot}\\"]"${this.#sourceTail},"txId":null,"lsn":${snapshot},"xmin":null,"origin":null},` +
-      `"transaction":null,"op":"r",${clock(processedMs)}}`
+      `{"before":null,"after":${after},"source":${this.#sourceHead},${this.#clock(processedMs)},"snapshot":"true"${this.#sourceName},` +
+      `"sequence":"[null,\\"${lsn}\\"]"${this.#sourceTail},"txId":null,"lsn":${lsn},"xmin":null,"origin":null},` +
+      `"transaction":null,"op":"r",${this.#clock(processedMs)}}`
     );
   }
 
-  #prepare(facts: TransactionFacts): void {
-    if (this.#facts === facts) return;
-    this.#facts = facts;
-    const micros = facts.commitTime;
-    this.#sourceStart =
-      `${this.#sourceHead},"ts_ms":${micros / 1000n},"ts_us":${micros},"ts_ns":${micros * 1000n},"snapshot":"false"` +
-      `${this.#sourceName},"sequence":"[\\"${facts.commit}\\",\\"`;
-    this.#transactionHead = `{"id":"${facts.xid}:${formatLsn(facts.commit)}","total_order":`;
+  /** The same for many events in a row. */
+  #clock(ms: number): string {
+    if (ms !== this.#clockMs) {
+      this.#clockMs = ms;
+      this.#clockText = `"ts_ms":${ms},"ts_us":${ms}000,"ts_ns":${ms}000000`;
+    }
+    return this.#clockText;
   }
 
   #cell(index: number, value: string | null): string {
@@ -133,6 +154,7 @@ export class EventEncoder {
   }
 }
 
-function clock(ms: number): string {
-  return `"ts_ms":${ms},"ts_us":${ms}000,"ts_ns":${ms}000000`;
+/** Below 2^53 a JavaScript number prints the same digits in a fraction of the time. */
+function decimal(lsn: Lsn): string {
+  return lsn <= SAFE ? String(Number(lsn)) : String(lsn);
 }

@@ -1,4 +1,5 @@
 import { imageKey, type Image, type RowChange } from '#core/change.ts';
+import { RowImage } from '#core/row-image.ts';
 
 /** A table's changes of one segment, folded to the last state per row; applied in this order. */
 export interface FoldedTable {
@@ -18,7 +19,7 @@ export interface RowUpdate {
 interface RowState {
   /** The key before the segment; null for a row that the segment inserts. */
   readonly origin: Image | null;
-  readonly columns: Map<string, string | null>;
+  readonly columns: Image;
 }
 
 /**
@@ -42,7 +43,7 @@ export function foldChanges(changes: readonly RowChange[], identity: readonly st
 
 function foldOne(change: RowChange, identity: readonly string[], rows: Map<string, RowState>, deletes: Image[]): void {
   if (change.kind === 'insert') {
-    rows.set(imageKey(change.after, identity), { origin: null, columns: new Map(change.after) });
+    rows.set(imageKey(change.after, identity), { origin: null, columns: change.after });
     return;
   }
   const key = imageKey(change.key, identity);
@@ -53,15 +54,23 @@ function foldOne(change: RowChange, identity: readonly string[], rows: Map<strin
     else if (known.origin !== null) deletes.push(known.origin);
     return;
   }
-  const state = known ?? { origin: change.key, columns: new Map<string, string | null>() };
-  for (const [column, value] of change.after) state.columns.set(column, value);
-  rows.delete(key);
-  rows.set(currentKey(change, identity), state);
+  const state: RowState =
+    known === undefined
+      ? { origin: change.key, columns: change.after }
+      : { origin: known.origin, columns: merge(known.columns, change.after) };
+  const current = currentKey(change, identity);
+  if (current !== key) rows.delete(key);
+  rows.set(current, state);
+}
+
+/** The older columns with the newer ones over them. */
+function merge(older: Image, newer: Image): Image {
+  if (older instanceof RowImage && newer instanceof RowImage && older.columns === newer.columns) return newer;
+  return new Map([...older, ...newer]);
 }
 
 /** The row's key after an update; an unchanged, toasted key column stands in the old key only. */
 function currentKey(change: Extract<RowChange, { kind: 'update' }>, identity: readonly string[]): string {
-  return JSON.stringify(
-    identity.map((column) => (change.after.has(column) ? change.after.get(column) : change.key.get(column)) ?? null),
-  );
+  const isWhole = identity.every((column) => change.after.has(column));
+  return imageKey(isWhole ? change.after : new Map([...change.key, ...change.after]), identity);
 }

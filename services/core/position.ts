@@ -1,4 +1,5 @@
 import { lsnOf, type Lsn } from '#core/lsn.ts';
+import { readUint53, writeUint53 } from '#core/uint53.ts';
 
 /**
  * Where an event stands in the source's history: the commit LSN of its transaction and its ordinal in
@@ -20,10 +21,10 @@ export function comparePositions(a: Position, b: Position): number {
 /** Writes the `pos` header: commit LSN, then ordinal, both 64-bit big-endian, so bytes sort as positions do. */
 export function writePosition(target: Buffer, offset: number, position: Position): void {
   target.writeBigUInt64BE(position.commit, offset);
-  target.writeBigUInt64BE(BigInt(position.ordinal), offset + 8);
+  writeUint53(target, offset + 8, position.ordinal);
 }
 
 /** @throws RangeError when fewer than 16 bytes are there. */
 export function readPosition(source: Buffer, offset = 0): Position {
-  return { commit: lsnOf(source.readBigUInt64BE(offset)), ordinal: Number(source.readBigUInt64BE(offset + 8)) };
+  return { commit: lsnOf(source.readBigUInt64BE(offset)), ordinal: readUint53(source, offset + 8) };
 }

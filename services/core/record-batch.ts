@@ -24,6 +24,8 @@ const CRC_FROM = 21;
 const TRANSACTIONAL = 0x10;
 const GZIP = 1;
 const NO_COMPRESSION_BELOW = 512;
+/** Most batches are packed into less: then the packed bytes are not put together from pieces. */
+const PACKED_CHUNK_BYTES = 262_144;
 /** Room for the varints in front of key, value and headers. */
 const OVERHEAD_BYTES = 32;
 
@@ -77,7 +79,10 @@ export class RecordBatchBuilder implements RecordBatch {
     let batch = this.#buffer.subarray(0, this.#at);
     const isCompressed = stamp.compress && this.#at - HEADER_BYTES > NO_COMPRESSION_BELOW;
     if (isCompressed) {
-      const packed = gzipSync(this.#buffer.subarray(HEADER_BYTES, this.#at), { level: 1 });
+      const packed = gzipSync(this.#buffer.subarray(HEADER_BYTES, this.#at), {
+        level: 1,
+        chunkSize: PACKED_CHUNK_BYTES,
+      });
       batch = Buffer.allocUnsafe(HEADER_BYTES + packed.length);
       packed.copy(batch, HEADER_BYTES);
     }

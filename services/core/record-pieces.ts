@@ -116,5 +116,5 @@ export class PieceJoiner {
 
 function join({ first, values }: OpenRecord): KafkaRecord {
   const headers = new Map([...first.headers].filter(([name]) => name !== PIECE_HEADER));
-  return { ...first, value: Buffer.concat(values), headers };
+  return { offset: first.offset, key: first.key, value: Buffer.concat(values), headers };
 }

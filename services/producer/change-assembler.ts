@@ -1,6 +1,6 @@
 import type { OldTuple, PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import { RestageError } from '#core/errors.ts';
-import type { TransactionFacts } from '#core/event-encoder.ts';
+import { transactionFacts, type TransactionFacts } from '#core/event-encoder.ts';
 import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import { encodeHeaders } from '#core/record.ts';
@@ -59,9 +59,7 @@ export class ChangeAssembler {
     switch (message.tag) {
       case 'begin':
         this.#transaction = {
-          commit: message.commit,
-          xid: message.xid,
-          commitTime: message.commitTime,
+          ...transactionFacts(message.commit, message.xid, message.commitTime),
           xid64: extendXid(message.xid, this.#options.recentXid),
           ordinal: 0,
           tableOrdinals: new Map(),
@@ -193,6 +191,7 @@ export class ChangeAssembler {
   /** A structure goes into the transaction that first uses it, and what it makes of the one before stands at the event's position. */
   #introduce(table: CapturedTable, position: Position): void {
     const { written, epochs, schemasTopic, clock } = this.#options;
+    if (written.isAdded(table)) return;
     const from = written.versionOf(table.structure.topic);
     const records = written.add(table);
     for (const { key, value } of records) epochs.appendStructure(schemasTopic, key, value, NO_HEADERS);

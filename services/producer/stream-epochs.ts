@@ -3,7 +3,7 @@ import { maxLsn, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry } from '#core/manifest.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
 import { comparePositions, type Position } from '#core/position.ts';
-import { streamHeaders } from '#core/record.ts';
+import { StreamHeaderWriter } from '#core/record.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 
 /** One Kafka transaction's worth of the stream: a whole epoch, or a part of one. */
@@ -37,6 +37,7 @@ export interface StreamResume {
  * An epoch may be taken at a commit; a transaction that grows past a part's size is taken in parts (`last` false).
  */
 export class StreamEpochs {
+  readonly #headers = new StreamHeaderWriter();
   #batches = new TopicBatches();
   #control: ControlEntry[] = [];
   #epoch: number;
@@ -122,7 +123,7 @@ export class StreamEpochs {
   ): void {
     this.#note(position, now);
     this.#events += value === null ? 0 : 1;
-    const headers = streamHeaders({ position, xid, epoch: this.#epoch, structure });
+    const headers = this.#headers.write(position.commit, position.ordinal, xid, this.#epoch, structure);
     if (more === null) this.#batches.appendRow(topic, key, value, headers);
     else this.#batches.append(topic, key, value, joinHeaders(headers, more));
   }

@@ -13,6 +13,8 @@ export class WrittenStructures {
   readonly #current = new Map<string, CurrentShape>();
   /** Records of topics that had none: the stream's, which may wait for a load's plan that names the topic. */
   readonly #opening = new Map<string, readonly TopicRecord[]>();
+  /** By topic, the table that `add` was last given, as long as nothing else is noted of the topic. */
+  readonly #added = new Map<string, CapturedTable>();
 
   /** `records`: values of the topic, each key's latest. */
   constructor(records: Iterable<Buffer>) {
@@ -45,8 +47,14 @@ export class WrittenStructures {
     return this.#current.get(topic)?.version ?? null;
   }
 
+  /** Kafka has, or is about to get, all that an event of this very table needs. */
+  isAdded(table: CapturedTable): boolean {
+    return this.#added.get(table.structure.topic) === table;
+  }
+
   /** The records that are still to be written before an event of this table; none where Kafka has them. */
   add(table: CapturedTable): TopicRecord[] {
+    this.#added.set(table.structure.topic, table);
     const records: TopicRecord[] = [];
     const id = structureId(table.record);
     if (!this.#structures.has(id)) records.push(table.record);

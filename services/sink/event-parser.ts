@@ -1,6 +1,8 @@
 import type { Image, RowChange } from '#core/change.ts';
 import { cellText, type Cell, type Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
+import { scannerOf } from '#core/image-scanner.ts';
+import type { Position } from '#core/position.ts';
 import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
 import type { TableStructure } from '#core/structure.ts';
 
@@ -15,8 +17,10 @@ export function parseChange(record: KafkaRecord, structure: TableStructure): Row
   if (record.value === null) throw invalid(record, structure, 'it has no value');
   const headers = readStreamHeaders(record);
   if (headers === null) throw invalid(record, structure, 'it lacks the headers of a stream event');
-  const { before, after, op } = parseEnvelope(record, structure);
   const { position } = headers;
+  const scanned = scanChange(record.value, structure, position);
+  if (scanned !== null) return scanned;
+  const { before, after, op } = parseEnvelope(record, structure);
   const identity = structure.identity.columns;
   switch (op) {
     case 'c':
@@ -46,12 +50,30 @@ export function parseChange(record: KafkaRecord, structure: TableStructure): Row
   }
 }
 
+/** The common way; null where the value is not written as Restage writes it, or lacks what its op needs: the parser says then what it is. */
+function scanChange(value: Buffer, structure: TableStructure, position: Position): RowChange | null {
+  const scanner = scannerOf(structure);
+  const scanned = scanner.scan(value);
+  if (scanned === null) return null;
+  const { op, before, after } = scanned;
+  if (op === 'c' && after !== null) return { kind: 'insert', position, after };
+  const named = before ?? (op === 'u' ? after : null);
+  const key = named === null ? null : scanner.identityOf(named);
+  if (key === null) return null;
+  const old = structure.identity.isFull ? before : null;
+  if (op === 'u' && after !== null) return { kind: 'update', position, key, before: old, after };
+  return op === 'd' ? { kind: 'delete', position, key, before: old } : null;
+}
+
 /** A snapshot row's values in the order of `columns`. @throws RestageError record_invalid. */
 export function parseSnapshotRow(
   record: KafkaRecord,
   structure: TableStructure,
   columns: readonly string[],
-): (string | null)[] {
+): readonly (string | null)[] {
+  const scanned = record.value === null ? null : scannerOf(structure).scan(record.value);
+  if (scanned?.op === 'r' && scanned.after !== null && isSame(scanned.after.columns.names, columns))
+    return scanned.after.texts;
   const { after, op } = parseEnvelope(record, structure);
   if (op !== 'r' || after === null || typeof after !== 'object')
     throw invalid(record, structure, 'it is no snapshot row');
@@ -59,6 +81,10 @@ export function parseSnapshotRow(
     if (!Object.hasOwn(after, name)) throw invalid(record, structure, `column ${name} is missing`);
     return cellText(after[name] ?? null);
   });
+}
+
+function isSame(names: readonly string[], columns: readonly string[]): boolean {
+  return names.length === columns.length && names.every((name, index) => name === columns[index]);
 }
 
 /** The structure that a snapshot row was written with. @throws RestageError record_invalid. */

@@ -95,7 +95,9 @@ async function* readRange(
         throw historyLost(`topic ${topic}, partition ${partition}, offset ${next}`);
       const first = next;
       next = batch.lastOffset + 1n;
-      const records = joiner.take(batch.records().filter((record) => record.offset >= first && record.offset <= last));
+      const isWhole = batch.baseOffset >= first && batch.lastOffset <= last;
+      const found = batch.records();
+      const records = joiner.take(isWhole ? found : found.filter(({ offset }) => offset >= first && offset <= last));
       if (records.length > 0) yield records;
     }
   }

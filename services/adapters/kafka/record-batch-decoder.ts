@@ -1,6 +1,6 @@
 import { gunzipSync } from 'node:zlib';
 import { RestageError } from '#core/errors.ts';
-import type { KafkaRecord } from '#core/record.ts';
+import { StreamHeaders, type KafkaRecord } from '#core/record.ts';
 
 /** A batch's header (Kafka: "Message Format", Record Batch); records are decoded on demand. */
 export interface DecodedBatch {
@@ -18,6 +18,8 @@ const HEADER_BYTES = 61;
 const LENGTH_AT = 8;
 /** Restage's batches hold a record of up to 60 MiB. Checked while it is inflated: a bomb is never there whole. */
 const LARGEST_BATCH_BYTES = 64 * 1024 * 1024;
+const LEAST_INFLATED_BYTES = 1024;
+const MOST_INFLATED_AT_ONCE_BYTES = 4 * 1024 * 1024;
 const GZIP = 1;
 const NO_HEADERS: ReadonlyMap<string, Buffer> = new Map();
 
@@ -58,11 +60,12 @@ function decodeHeader(batch: Buffer, where: string): DecodedBatch {
 
 function decodeRecords(batch: Buffer, compression: number, baseOffset: bigint, where: string): KafkaRecord[] {
   const count = batch.readInt32BE(57);
-  const body = decompress(batch.subarray(HEADER_BYTES), compression, where);
-  const cursor = new Cursor(body);
+  const bytes = decompress(batch.subarray(HEADER_BYTES), compression, where);
+  const body: BatchBody = { bytes, baseOffset };
+  const cursor = new Cursor(bytes);
   const records: KafkaRecord[] = [];
   try {
-    for (let index = 0; index < count; index += 1) records.push(decodeRecord(cursor, baseOffset));
+    for (let index = 0; index < count; index += 1) records.push(decodeRecord(cursor, body));
   } catch (cause) {
     throw new RestageError('record_invalid', 'a record batch ends too early', { where, cause });
   }
@@ -78,7 +81,7 @@ function decompress(body: Buffer, compression: number, where: string): Buffer {
     });
   }
   try {
-    return gunzipSync(body, { maxOutputLength: LARGEST_BATCH_BYTES });
+    return gunzipSync(body, { maxOutputLength: LARGEST_BATCH_BYTES, chunkSize: inflatedBytes(body) });
   } catch (cause) {
     throw new RestageError('record_invalid', 'a record batch does not decompress, or not within 64 MiB', {
       where,
@@ -87,17 +90,77 @@ function decompress(body: Buffer, compression: number, where: string): Buffer {
   }
 }
 
-function decodeRecord(cursor: Cursor, baseOffset: bigint): KafkaRecord {
+/** As a gzip file's end says (RFC 1952, ISIZE), so that it is inflated in one piece; within bounds, for it may say anything. */
+function inflatedBytes(body: Buffer): number {
+  const said = body.length < 4 ? 0 : body.readUInt32LE(body.length - 4);
+  return Math.min(Math.max(said + 1, LEAST_INFLATED_BYTES), MOST_INFLATED_AT_ONCE_BYTES);
+}
+
+function decodeRecord(cursor: Cursor, batch: BatchBody): KafkaRecord {
   const end = cursor.varint() + cursor.at;
   cursor.at += 1;
   cursor.varint();
-  const offset = baseOffset + BigInt(cursor.varint());
-  const key = cursor.sized();
-  const value = cursor.sized();
-  const headers = decodeHeaders(cursor);
+  const delta = cursor.varint();
+  const keyBytes = cursor.skipSized();
+  const keyEnd = cursor.at;
+  const valueBytes = cursor.skipSized();
+  const valueEnd = cursor.at;
+  const headers = StreamHeaders.find(cursor.bytes, cursor.at, end) ?? decodeHeaders(cursor);
+  if (headers instanceof StreamHeaders) cursor.at = end;
   // Else a length that points back would decode the same bytes for ever.
   if (cursor.at !== end) throw new RangeError('a record is not as long as it says');
-  return { offset, key, value, headers };
+  return new FetchedRecord(batch, delta, keyBytes, keyEnd, valueBytes, valueEnd, headers);
+}
+
+interface BatchBody {
+  readonly bytes: Buffer;
+  readonly baseOffset: bigint;
+}
+
+/** Views are made when they are asked for: a reader of values does not pay for keys and offsets. */
+class FetchedRecord implements KafkaRecord {
+  readonly headers: ReadonlyMap<string, Buffer>;
+  readonly #batch: BatchBody;
+  readonly #delta: number;
+  readonly #keyBytes: number;
+  readonly #keyEnd: number;
+  readonly #valueEnd: number;
+  readonly #valueBytes: number;
+  #value: Buffer | null | undefined = undefined;
+
+  /** Lengths are −1 for null. */
+  constructor(
+    batch: BatchBody,
+    delta: number,
+    keyBytes: number,
+    keyEnd: number,
+    valueBytes: number,
+    valueEnd: number,
+    headers: ReadonlyMap<string, Buffer>,
+  ) {
+    this.#batch = batch;
+    this.#delta = delta;
+    this.#keyBytes = keyBytes;
+    this.#keyEnd = keyEnd;
+    this.#valueBytes = valueBytes;
+    this.#valueEnd = valueEnd;
+    this.headers = headers;
+  }
+
+  get offset(): bigint {
+    return this.#batch.baseOffset + BigInt(this.#delta);
+  }
+
+  get key(): Buffer | null {
+    return this.#keyBytes < 0 ? null : this.#batch.bytes.subarray(this.#keyEnd - this.#keyBytes, this.#keyEnd);
+  }
+
+  get value(): Buffer | null {
+    if (this.#value === undefined)
+      this.#value =
+        this.#valueBytes < 0 ? null : this.#batch.bytes.subarray(this.#valueEnd - this.#valueBytes, this.#valueEnd);
+    return this.#value;
+  }
 }
 
 function decodeHeaders(cursor: Cursor): ReadonlyMap<string, Buffer> {
@@ -114,10 +177,10 @@ function decodeHeaders(cursor: Cursor): ReadonlyMap<string, Buffer> {
 
 class Cursor {
   at = 0;
-  readonly #bytes: Buffer;
+  readonly bytes: Buffer;
 
   constructor(bytes: Buffer) {
-    this.#bytes = bytes;
+    this.bytes = bytes;
   }
 
   /** Zig-zag; timestamps beyond 2^53 do not occur. */
@@ -125,7 +188,7 @@ class Cursor {
     let result = 0;
     let scale = 1;
     for (;;) {
-      const byte = this.#bytes[this.at];
+      const byte = this.bytes[this.at];
       if (byte === undefined) throw new RangeError('past the end');
       this.at += 1;
       result += (byte & 127) * scale;
@@ -136,10 +199,16 @@ class Cursor {
   }
 
   sized(): Buffer | null {
+    const length = this.skipSized();
+    return length < 0 ? null : this.bytes.subarray(this.at - length, this.at);
+  }
+
+  /** Steps over a length and that many bytes; returns it, −1 for null. */
+  skipSized(): number {
     const length = this.varint();
-    if (length < 0) return null;
-    if (this.at + length > this.#bytes.length) throw new RangeError('past the end');
+    if (length < 0) return -1;
+    if (this.at + length > this.bytes.length) throw new RangeError('past the end');
     this.at += length;
-    return this.#bytes.subarray(this.at - length, this.at);
+    return length;
   }
 }

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { Image } from '#core/change.ts';
 import { RestageError, type ErrorCode } from '#core/errors.ts';
 import type { FoldedTable, RowUpdate } from '#core/fold.ts';
+import { columnsKey, textsOf } from '#core/row-image.ts';
 import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { copyRows } from './copy-rows.ts';
 import { replaceIdentityValues } from './identity-columns.ts';
@@ -100,7 +101,7 @@ async function bulkInsert(client: pg.ClientBase, table: TargetTable, rows: reado
       client,
       table.sql,
       names,
-      rows.map((row) => names.map((name) => row.get(name) ?? null)),
+      rows.map((row) => textsOf(row, names)),
     );
     return;
   }
@@ -172,18 +173,19 @@ export function mismatchError(code: ErrorCode, table: TargetTable, key: Image | 
 
 /** Updates that set the same columns go together. */
 function groupByColumns(updates: readonly RowUpdate[]): RowUpdate[][] {
-  return groupBy(updates, (update) => [...update.set.keys()].join('\u0000'));
+  return groupBy(updates, (update) => columnsKey(update.set));
 }
 
 function groupImages(images: readonly Image[]): Image[][] {
-  return groupBy(images, (image) => [...image.keys()].join('\u0000'));
+  return groupBy(images, columnsKey);
 }
 
-function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
-  const groups = new Map<string, T[]>();
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => unknown): T[][] {
+  const groups = new Map<unknown, T[]>();
   for (const item of items) {
-    const group = groups.get(key(item));
-    if (group === undefined) groups.set(key(item), [item]);
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [item]);
     else group.push(item);
   }
   return [...groups.values()];

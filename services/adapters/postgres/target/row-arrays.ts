@@ -1,5 +1,6 @@
 import type { Image } from '#core/change.ts';
 import { RestageError } from '#core/errors.ts';
+import { columnTexts } from '#core/row-image.ts';
 import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
 import type { TargetColumn, TargetTable } from './target-table.ts';
@@ -48,5 +49,5 @@ export function unnest(columns: number, isNumbered = false): string {
 
 /** One column's values, for a parameter of `unnest`. */
 export function valuesOf(images: readonly Image[], name: string): string {
-  return arrayLiteral(images.map((image) => image.get(name) ?? null));
+  return arrayLiteral(columnTexts(images, name));
 }
