@@ -9,6 +9,7 @@ import { reportError } from './exit.ts';
 import { registerPause } from './pause.ts';
 import { registerKeeper } from './keeper.ts';
 import { registerProducer } from './producer.ts';
+import { registerReplay } from './replay.ts';
 import { registerRun } from './run.ts';
 import { registerSchema } from './schema-copy.ts';
 import { registerSequences } from './sequences.ts';
@@ -29,6 +30,7 @@ const COMMANDS = [
   registerStatus,
   registerWait,
   registerVerify,
+  registerReplay,
   registerPause,
   registerSnapshot,
   registerAccept,

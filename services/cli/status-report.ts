@@ -1,5 +1,6 @@
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { DeadLetterStore, hasDeadLetters, type DeadLetterCounts } from '#adapters/postgres/target/dead-letter-store.ts';
+import { findReplay, type Replay } from '#adapters/postgres/target/replay-state.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import {
   parseStatusRecord,
@@ -11,7 +12,7 @@ import {
 } from '#core/control.ts';
 import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
-import { parseLsn } from '#core/lsn.ts';
+import { formatLsn, parseLsn } from '#core/lsn.ts';
 import { outputRef } from '#core/output-ref.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -56,6 +57,8 @@ export interface ServiceLine {
 
 export interface TargetLine {
   readonly name: string;
+  /** The output that it takes; null: the raw topics. */
+  readonly output: string | null;
   readonly through: string | null;
   readonly isLoadDone: boolean;
   /** WAL between the source's end and the target's position; null while one of them is unknown. */
@@ -66,6 +69,15 @@ export interface TargetLine {
   readonly heldKeys: number | null;
   /** `row` shows parts of source transactions (invariant 4). */
   readonly quarantine: QuarantinePolicy;
+  /** The newest one, while it goes on and where it stopped at a bound; null for none. */
+  readonly replay: ReplayLine | null;
+}
+
+export interface ReplayLine {
+  readonly from: string;
+  readonly isFinished: boolean;
+  /** Nothing that committed at this LSN or later is applied before another replay goes on; null: no bound. */
+  readonly bound: string | null;
 }
 
 /** Asks every part; one that is out of reach becomes a problem and does not hide the others. */
@@ -126,6 +138,7 @@ export async function readRecords(config: Config, logger: Logger): Promise<Contr
 interface AskedTarget {
   readonly checkpoint: Checkpoint | null;
   readonly counts: DeadLetterCounts;
+  readonly replay: Replay | null;
 }
 
 async function askTarget(config: Config, target: TargetConfig): Promise<AskedTarget> {
@@ -134,7 +147,8 @@ async function askTarget(config: Config, target: TargetConfig): Promise<AskedTar
     const counts = (await hasDeadLetters(client))
       ? await new DeadLetterStore(client, config.name).counts()
       : { waiting: 0, heldKeys: 0 };
-    return { checkpoint: await readCheckpoint(client, config.name), counts };
+    const replay = await findReplay(client, config.name);
+    return { checkpoint: await readCheckpoint(client, config.name), counts, replay };
   } finally {
     await client.end();
   }
@@ -201,11 +215,20 @@ function targetLine(target: TargetConfig, asked: AskedTarget | null, source: Sou
   const lag = checkpoint === null || source === null ? null : parseLsn(source.current) - parseLsn(checkpoint.through);
   return {
     name: target.name,
+    output: target.output,
     through: checkpoint?.through ?? null,
     isLoadDone: checkpoint?.isLoadDone ?? false,
     lagBytes: lag === null ? null : Math.max(0, Number(lag)),
     deadLetters: asked?.counts.waiting ?? null,
     heldKeys: asked?.counts.heldKeys ?? null,
     quarantine: target.quarantine ?? 'stop',
+    replay: replayLine(asked?.replay ?? null),
   };
+}
+
+/** One that is done and has no bound says nothing of the target any more. */
+function replayLine(replay: Replay | null): ReplayLine | null {
+  if (replay === null || (replay.isFinished && replay.bound === null)) return null;
+  const { from, isFinished, bound } = replay;
+  return { from, isFinished, bound: bound === null ? null : formatLsn(bound) };
 }

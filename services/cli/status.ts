@@ -47,6 +47,7 @@ export function formatStatus(report: PipelineStatus): string {
   ]);
   const targets = report.targets.map((one) => [
     one.name,
+    one.output ?? '',
     one.through ?? '',
     one.isLoadDone ? 'done' : 'not done',
     one.lagBytes ?? '',
@@ -72,8 +73,12 @@ export function formatStatus(report: PipelineStatus): string {
       ['service', 'state', 'through', 'lag bytes', 'lag events', 'lag s', 'pid', 'address', 'detail'],
       services,
     ),
-    formatColumns(['target', 'through', 'load', 'lag bytes', 'dead letters', 'held keys', 'quarantine'], targets),
+    formatColumns(
+      ['target', 'output', 'through', 'load', 'lag bytes', 'dead letters', 'held keys', 'quarantine'],
+      targets,
+    ),
     source + report.services.map(({ wal }) => formatWal(wal)).join('') + snapshot,
+    report.targets.map(formatReplay).join(''),
     ...report.requests.map(
       ({ id, tables }) => `snapshot ${id} of ${tables.map(formatTable).join(', ')} is asked for and has not begun\n`,
     ),
@@ -81,6 +86,15 @@ export function formatStatus(report: PipelineStatus): string {
   ]
     .filter((part) => part !== '')
     .join('\n');
+}
+
+function formatReplay({ name, replay }: PipelineStatus['targets'][number]): string {
+  if (replay === null) return '';
+  const bound = replay.bound === null ? '' : ` up to a bound, ${replay.bound}`;
+  const then = replay.isFinished
+    ? `: restage replay --target ${name} --from ${replay.bound ?? replay.from} goes on from there`
+    : ': under way, or cut short; the same command goes on';
+  return `${name}: replay from ${replay.from}${bound}${then}\n`;
 }
 
 function formatWal(wal: PipelineStatus['services'][number]['wal']): string {

@@ -17,6 +17,8 @@ export interface HoldRequest {
   readonly id: string;
   /** Where: all that committed before it is applied and nothing else. null: at the next end of an epoch. */
   readonly lsn: Lsn | null;
+  /** A replay's bound: further is an error, where `lsn` lies in a stretch that the target takes as one. */
+  readonly isBound?: boolean;
 }
 
 /** Hold requests, obeyed between epochs, and inside one where the LSN lies there. */

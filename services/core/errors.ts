@@ -44,6 +44,7 @@ export const ERROR_CODES = {
   state_newer: 'person',
   state_damaged: 'person',
   output_changed: 'usage',
+  replay_refused: 'usage',
   schema_missing: 'usage',
   schema_differs: 'usage',
   schema_tool: 'person',

@@ -26,7 +26,7 @@ const TRANSFORMER_KINDS = ['plan', 'chunk', 'tableEnd', 'end', 'stream', 'part',
 /**
  * Other steps that change what outlives a process; `slotDrop`: of a slot whose birth was cut short. From `takeAway` on they are met only
  * where session_replication_role is refused, `finish` and `enable` by `restage schema finish`; `relay` and `dlq` only where there are dead
- * letters.
+ * letters; `replay` by `restage replay` alone.
  */
 const STEPS = [
   'producer.topics',
@@ -75,6 +75,8 @@ const STEPS = [
   'sink.newTable',
   'sink.lateLoaded',
   'sink.exchange',
+  'replay.begin',
+  'replay.end',
 ] as const;
 
 export type FailpointName =

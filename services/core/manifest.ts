@@ -29,6 +29,11 @@ const control = z.discriminatedUnion('kind', [
     topics: z.array(z.string()),
     cascade: z.boolean(),
     restartIdentity: z.boolean(),
+    /** Of its transaction, microseconds since 1970, decimal: no record of a table tells it. */
+    commitTime: z
+      .string()
+      .regex(/^-?\d+$/)
+      .optional(),
   }),
   /** A table's columns change before the event at this position; `from` and `to` are versions of its structure. */
   z.object({

@@ -148,7 +148,7 @@ export class ChangeAssembler {
   }
 
   #truncate(message: Extract<PgoutputMessage, { tag: 'truncate' }>, lsn: Lsn): void {
-    const { position } = this.#next();
+    const { transaction, position } = this.#next();
     const { book, debezium, epochs } = this.#options;
     const tables = book.truncated(message.relations, position);
     debezium?.truncate(tables, position, lsn);
@@ -162,6 +162,7 @@ export class ChangeAssembler {
         topics: tables.map((table) => table.structure.topic),
         cascade: message.cascade,
         restartIdentity: message.restartIdentity,
+        commitTime: String(transaction.commitTime),
       },
       position,
       this.#options.clock(),

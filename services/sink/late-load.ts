@@ -1,4 +1,6 @@
 import type { LateProgress } from '#adapters/postgres/target/late-state.ts';
+import type { HoldRequest } from '#core/control.ts';
+import { RestageError } from '#core/errors.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import { formatLsn, LSN_ZERO, maxLsn, type Lsn } from '#core/lsn.ts';
 import type { StructureBook } from './structure-book.ts';
@@ -79,6 +81,16 @@ export class LateLoad {
     failpoints.hit('sink.lateLoaded.after');
     await this.open();
     return true;
+  }
+
+  /** @throws RestageError replay_refused where a bound lies in what the target takes as one step: from the announcement to `end`. */
+  requireReachable(asked: HoldRequest | null, through: Lsn): void {
+    if (asked?.isBound !== true || asked.lsn === null || asked.lsn >= this.end) return;
+    const [from, to] = [formatLsn(through), formatLsn(this.end)];
+    throw new RestageError('replay_refused', 'tables were loaded again around --until, and have no state in between', {
+      where: `the target stands at ${from}, where the load was announced; its newest snapshot is ${to}`,
+      fix: `restage replay again, with --until ${to} or later`,
+    });
   }
 
   /** Each table's rows for its shadow's; first in the transaction that the stream goes on in. */

@@ -10,6 +10,7 @@ import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.t
 import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
+import type { EpochReader } from '#core/epoch-reader.ts';
 import type { Lease } from '#core/lease.ts';
 import { findOutput, prefixOf } from '#core/output-ref.ts';
 import { supervise } from '#core/supervise.ts';
@@ -18,9 +19,24 @@ import { whileGuarded } from '#core/while-guarded.ts';
 import type { SendDeadLetters } from './dead-letter-relay.ts';
 import { debeziumSink } from './debezium/debezium-sink.ts';
 import { sink, type SinkParts } from './sink.ts';
+import { standAside } from './stand-aside.ts';
 
-/** A sink: topics → one target. One active instance holds the lease in the target; others wait as stand-by. */
-export async function main(config: Config, targetName: string, context: ServiceContext): Promise<void> {
+/** What `restage replay` makes of a sink: one that may go on where others stand aside. */
+export interface ReplayRun {
+  /** Slows the reading of events down; as it is without a rate. */
+  pace(reader: EpochReader): EpochReader;
+}
+
+/**
+ * A sink: topics → one target. One active instance holds the lease in the target; others wait as stand-by. While a replay has the
+ * target, and where one stopped at its bound, a sink stands aside without the lease.
+ */
+export async function main(
+  config: Config,
+  targetName: string,
+  context: ServiceContext,
+  replay: ReplayRun | null = null,
+): Promise<void> {
   const { logger, status, signal, gate, hold, failpoints } = context;
   const target = config.targets.find((known) => known.name === targetName);
   if (target === undefined)
@@ -37,6 +53,7 @@ export async function main(config: Config, targetName: string, context: ServiceC
   });
   try {
     await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
+      if (replay === null) await standAside({ config, target, lease, status, logger }, signal);
       await lease.acquire(signal, () => (status.state = 'standby'));
       if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
@@ -65,7 +82,8 @@ export async function main(config: Config, targetName: string, context: ServiceC
       const parts: SinkParts = {
         pipeline: config.name,
         target,
-        reader,
+        reader: replay?.pace(reader) ?? reader,
+        isReplay: replay !== null,
         raw: prefix === config.name ? reader : createKafkaEpochReader({ pool, prefix: config.name, logger }),
         schemasTopic: schemasTopic(prefix),
         connect,

@@ -11,7 +11,7 @@ export function requireSameOutput(loaded: readonly string[], prefix: string, tar
   if (other === undefined) return;
   throw new RestageError('output_changed', `the target holds ${describe(other)}, the configuration gives it another`, {
     where: `target ${target}: restage.table_load names ${other}, the configuration ${prefix}.*`,
-    fix: `give the target its output back, or name a new target for the other output`,
+    fix: `give the target its output back; or fill it anew: restage replay --target ${target} --from beginning --force; or name a new target for the other output`,
   });
 }
 

@@ -206,6 +206,7 @@ export class StreamPass {
       lag.begin('load');
       if (!(await late.take(announced.offset, signal))) return;
     }
+    late.requireReachable(this.#options.hold.request, this.#through);
     lag.begin('stream');
     this.#ranks = await this.#options.readRanks();
     await session.transaction.begin('UPDATE', 'deferred');

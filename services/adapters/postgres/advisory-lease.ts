@@ -103,6 +103,13 @@ export function leaseKeySql(alias: string, name: string): string {
         AND ((${alias}.classid::int8 << 32) | ${alias}.objid::int8) = ${keySql(name)}`;
 }
 
+/** Ends the session that holds a lease, so that its holder learns at once that it lost it. */
+export async function endLeaseHolder(client: pg.ClientBase, name: string): Promise<void> {
+  await client.query(`SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE ${leaseKeySql('l', '$1::text')}`, [
+    name,
+  ]);
+}
+
 async function tryLock(client: pg.Client, name: string): Promise<boolean> {
   const sql = `SELECT pg_try_advisory_lock(${keySql('$1::text')}) AS won`;
   return (await client.query<{ won: boolean }>(sql, [name])).rows[0]?.won === true;
