@@ -1,11 +1,14 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { findManifest } from '#adapters/kafka/find-manifest.ts';
 import { pause } from '#core/backoff.ts';
 import type { Config } from '#core/config.ts';
 import { parseLsn } from '#core/lsn.ts';
 import { readConfig } from '../../services/cli/config-file.ts';
+import { openControlPool } from '../../services/cli/control-topic.ts';
 import type { PipelineStatus } from '../../services/cli/status-report.ts';
 import { someOf } from '../harness/chaos/long-run.ts';
 import { runCli } from '../harness/cli.ts';
@@ -13,36 +16,11 @@ import { runCommand } from '../harness/command.ts';
 import { findDifferences } from '../harness/compare-tables.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { emptyTopic, openAdmin } from '../harness/kafka-admin.ts';
+import { HISTORY, TABLES } from '../harness/replay-history.ts';
 import { startService, type RunningService } from '../harness/run-service.ts';
 import { testKafka } from '../harness/servers.ts';
 import { cloneOf, hashesOf, rowsOf, tablesOf } from '../harness/table-rows.ts';
 import { until } from '../harness/until.ts';
-
-/** Rows of every kind of change; `mark` tells how far a target is. */
-const TABLES = `
-  CREATE TABLE public.mark (n int PRIMARY KEY);
-  CREATE TABLE public.account (id int PRIMARY KEY, owner text NOT NULL, balance bigint NOT NULL, secret text);
-  ALTER TABLE public.account REPLICA IDENTITY FULL;
-  CREATE TABLE public.wide (id int PRIMARY KEY, big text, small int);
-  ALTER TABLE public.wide ALTER COLUMN big SET STORAGE EXTERNAL;
-  CREATE TABLE public.scratch (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text);
-  CREATE TABLE public.heap (n int);
-  ALTER TABLE public.heap REPLICA IDENTITY FULL;
-  INSERT INTO public.account SELECT n, 'owner ' || n, 100, 's' || n FROM generate_series(1, 400) n;
-  INSERT INTO public.wide SELECT n, repeat(md5(n::text), 100), n FROM generate_series(1, 300) n;
-  INSERT INTO public.scratch (what) SELECT 'first ' || n FROM generate_series(1, 100) n;
-  INSERT INTO public.heap SELECT n / 2 FROM generate_series(1, 50) n;`;
-/** Each a transaction. */
-const HISTORY = [
-  `UPDATE public.account SET balance = balance + id WHERE id % 3 = 0; DELETE FROM public.account WHERE id > 390`,
-  `UPDATE public.wide SET small = -small WHERE id < 100; UPDATE public.wide SET id = id + 10000 WHERE id > 250`,
-  `INSERT INTO public.scratch (what) VALUES ('gone'); TRUNCATE public.scratch; INSERT INTO public.scratch (what) VALUES ('stays')`,
-  `ALTER TABLE public.account ADD COLUMN mail text; UPDATE public.account SET mail = owner || '@x' WHERE id < 50`,
-  `DELETE FROM public.heap WHERE n = 3; INSERT INTO public.heap VALUES (99), (99)`,
-  `ALTER TABLE public.wide DROP COLUMN small; UPDATE public.wide SET big = 'short' WHERE id < 20`,
-  `CREATE TABLE public.later (id int PRIMARY KEY, what text); INSERT INTO public.later SELECT n, 'l' || n FROM generate_series(1, 100) n`,
-  `TRUNCATE public.scratch; INSERT INTO public.account VALUES (1000, 'late', 1, 's', 'm'); UPDATE public.account SET balance = -1 WHERE id IN (7, 8); UPDATE public.account SET balance = 5 WHERE id = 8`,
-];
 
 let source: TestDatabase;
 let folder: string;
@@ -157,13 +135,43 @@ test('a bounded replay stops at the last whole transaction, stays there whatever
   await sink.streaming();
 }, 240_000);
 
+test('no bound inside a load that came later, and dead letters of before a forced replay come again or not at all', async () => {
+  const strict = await newDatabase('strict', 15);
+  const config = await write('strict', [line('strict', strict, ', quarantine: row')]);
+  const replay = (code: number, ...more: string[]): Promise<string> =>
+    restage(code, 'replay', '-c', config, '--target', 'strict', '--from', 'beginning', '--rate', '100000', ...more);
+  const announced = await announcedAt(config);
+  expect(await replay(2, '--until', announced)).toMatch(/replay_refused: tables were loaded again around --until/);
+  await replay(0);
+  expect(await findDifferences(source.url, strict.url)).toEqual([]);
+
+  await strict.client.query('ALTER TABLE public.account ADD CONSTRAINT small CHECK (balance < 1000000)');
+  await commit(`UPDATE public.account SET balance = 2000000 WHERE id = 11`);
+  await sent(); // Folded in one epoch, the two would be one good row.
+  await commit(
+    `UPDATE public.account SET balance = 1 WHERE id = 11; INSERT INTO public.account VALUES (11000, 'free', 1)`,
+  );
+  await sent();
+  await replay(0);
+  const waiting = `SELECT id, state FROM restage.dead_letter ORDER BY commit_lsn`;
+  const letters = (await strict.client.query(waiting)).rows;
+  expect(letters).toHaveLength(2);
+  await strict.client.query('DELETE FROM public.account WHERE id = 12');
+  expect(await replay(0, '--force', '--yes')).toContain('2 waiting dead letters go too');
+  expect((await strict.client.query(waiting)).rows).toEqual(letters);
+  await strict.client.query('ALTER TABLE public.account DROP CONSTRAINT small');
+  await replay(0, '--force', '--yes');
+  expect((await strict.client.query(waiting)).rows).toEqual([]);
+  expect(await findDifferences(source.url, strict.url)).toEqual([]);
+}, 240_000);
+
 /** Killed here, it goes on when it is called again. */
 const KILLS = someOf(
   [
-    'replay.begin.before',
     'replay.begin.after',
     'sink.epoch.before',
     'replay.end.before',
+    'replay.begin.before',
     'sink.begin.after',
     'sink.plan.before',
     'sink.chunk.after',
@@ -173,7 +181,7 @@ const KILLS = someOf(
     'sink.finishLoad.before',
     'replay.end.after',
   ],
-  4,
+  3,
 );
 
 test('a forced replay empties the target with its position, beside a sink at work, through kills, to the same rows', async () => {
@@ -300,6 +308,17 @@ async function places(): Promise<{ lsn: string; time: string }[]> {
     `SELECT pg_current_wal_insert_lsn()::text AS lsn, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS time`,
   );
   return rows;
+}
+
+/** Where the stream stood when the history's new table was announced to be loaded. */
+async function announcedAt(config: string): Promise<string> {
+  const pool = openControlPool(await readConfig(config, {}), pino({ level: 'silent' }));
+  try {
+    const found = await findManifest(pool, name, ({ load }) => load > 1);
+    return found?.manifest.through ?? '';
+  } finally {
+    await pool.close();
+  }
 }
 
 /** Until the producer has all that is committed now. */
