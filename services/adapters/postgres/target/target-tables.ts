@@ -51,7 +51,7 @@ export async function requireFitting(client: pg.ClientBase, tables: readonly Tab
   if (problems.length === 0) return;
   throw new RestageError('schema_differs', 'tables in the target cannot take the events of the source', {
     where: nameSome(problems),
-    fix: 'alter the columns named at the target, or add a rule that renames or drops them',
+    fix: 'alter the columns named at the target, or add a rule that renames or drops them; where the source dropped or changed them since its load, schema: create makes the tables as the history begins',
   });
 }
 
