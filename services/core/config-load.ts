@@ -7,6 +7,7 @@ import type { DebeziumOptions, Profile } from '#core/debezium/options.ts';
 import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import { OptionReader } from '#core/option-reader.ts';
+import { readCaptureColumns, readMaskKeys } from '#core/rules/mask-config.ts';
 import type { TableName } from '#core/table-name.ts';
 import { findOutput, matchOutputs, outputRef } from '#core/output-ref.ts';
 import { parseTableName } from '#core/table-text.ts';
@@ -26,6 +27,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
   if (theirs === null) checkProfiles(reader, raw, outputs, targets);
   else checkDebeziumSource(reader, outputs, raw, targets);
   const kafka = readKafka(reader);
+  const columns = readCaptureColumns(reader);
   if (parsed.problems.length > 0) throw invalid(parsed.problems, file);
   const name = reader.get('name');
   const ownName = `restage_${name.replaceAll('-', '_')}`;
@@ -45,6 +47,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       keepSnapshotMinutes: reader.get('source.keepSnapshotMinutes'),
       walBudget: { bytes: reader.get('source.walBudget.bytes'), whenFull: reader.get('source.walBudget.whenFull') },
       profile: raw,
+      ...(columns.length === 0 ? {} : { columns }),
       ...(theirs === null ? {} : { debezium: theirs }),
     },
     outputs,
@@ -55,6 +58,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       lingerMs: reader.get('epoch.lingerMs'),
       partBytes: reader.get('epoch.partBytes'),
     },
+    ...readMaskKeys(reader),
   };
 }
 

@@ -23,6 +23,8 @@ export interface ParsedConfig {
   readonly values: ReadonlyMap<string, unknown>;
   /** Lists' lengths, by concrete path (`targets[]`). */
   readonly counts: ReadonlyMap<string, number>;
+  /** The keys of maps whose entries have options of their own, by concrete path (`….mask.*`). */
+  readonly keys: ReadonlyMap<string, readonly string[]>;
   /** `file:line:column`, by concrete path. */
   readonly places: ReadonlyMap<string, string>;
   readonly problems: string[];
@@ -53,6 +55,7 @@ export function parseConfig(text: string, file: string, env: Environment): Parse
 class Walker implements ParsedConfig {
   readonly values = new Map<string, unknown>();
   readonly counts = new Map<string, number>();
+  readonly keys = new Map<string, readonly string[]>();
   readonly places = new Map<string, string>();
   readonly problems: string[] = [];
   readonly #document: Document.Parsed;
@@ -113,6 +116,8 @@ class Walker implements ParsedConfig {
       if (count === 0 && REQUIRED_LISTS.has(node.path) && !this.#hasOtherReaders())
         this.#missing(path, 'at least one entry is needed');
       for (let index = 0; index < count; index += 1) this.absent(node.item, `${path}[${index}]`);
+    } else if (node.kind === 'map' && node.item.kind !== 'leaf') {
+      for (const key of this.keys.get(`${path}.*`) ?? []) this.absent(node.item, `${path}.${key}`);
     } else if (node.kind === 'leaf' && node.option.default === undefined && !this.places.has(path)) {
       if (path === SOURCE_URL && this.#hasOtherWriter()) return;
       this.#missing(path, `for example: ${node.option.example}`);
@@ -148,7 +153,7 @@ class Walker implements ParsedConfig {
     } else if (node.kind === 'list') {
       this.#list(node.item, value, path);
     } else if (node.kind === 'map') {
-      this.#map(node.option, value, path);
+      this.#map(node.item, value, path);
     } else {
       this.#leaf(node.option, value, path);
     }
@@ -164,11 +169,23 @@ class Walker implements ParsedConfig {
       this.#node(item, entry as Node, `${path}[${index}]`, offsetOf(value));
   }
 
-  #map(option: Option, value: Node, path: string): void {
+  #map(item: OptionNode, value: Node, path: string): void {
     if (!isMap(value)) {
       this.report(offsetOf(value), `${path} must hold keys and values`);
       return;
     }
+    if (item.kind === 'leaf') this.#values(item.option, value, path);
+    else {
+      const pairs = [...this.#pairs(value)];
+      this.keys.set(
+        `${path}.*`,
+        pairs.map(({ name }) => name),
+      );
+      for (const { name, at, value: found } of pairs) this.#node(item, found, `${path}.${name}`, at);
+    }
+  }
+
+  #values(option: Option, value: YAMLMap, path: string): void {
     const entries = new Map<string, unknown>();
     for (const pair of this.#pairs(value)) {
       const name = `${path}.${pair.name}`;

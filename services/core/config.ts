@@ -1,5 +1,7 @@
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import type { Profile } from '#core/debezium/options.ts';
+import type { CaptureColumns } from '#core/rules/mask-config.ts';
+import type { MaskKeys } from '#core/rules/values/mask-types.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { TableName } from '#core/table-name.ts';
 
@@ -14,6 +16,8 @@ export interface Config {
   readonly targets: readonly TargetConfig[];
   readonly http: HttpConfig;
   readonly epoch: EpochConfig;
+  /** Secrets of masks by their ids (`masks.keys`). Absent is none. */
+  readonly maskKeys?: MaskKeys;
 }
 
 export interface KafkaConfig {
@@ -46,6 +50,8 @@ export interface SourceConfig {
   readonly walBudget: WalBudgetConfig;
   /** Of the raw topics. Absent is null. */
   readonly profile?: Profile;
+  /** What happens to columns at capture. Absent is none. */
+  readonly columns?: readonly CaptureColumns[];
   /** Topics that a Debezium connector writes, instead of a source of our own. Absent is null. */
   readonly debezium?: DebeziumSourceConfig | null;
 }

@@ -9,19 +9,24 @@ export class OptionReader {
     this.#parsed = parsed;
   }
 
-  /** `indexes` stand for the path's `[]`, in order. A value that had a problem reads as its default. */
-  get<P extends OptionPath>(path: P, ...indexes: readonly number[]): OptionValue<P> {
+  /** `indexes` stand for the path's `[]`, in order, and names for a `*` that is not its end. A value that had a problem reads as its default. */
+  get<P extends OptionPath>(path: P, ...indexes: readonly (number | string)[]): OptionValue<P> {
     const value = this.#parsed.values.get(concrete(path, indexes));
     if (value !== undefined) return value as OptionValue<P>;
     return OPTIONS.find((option) => option.path === path)?.default as OptionValue<P>;
   }
 
   count(
-    path: 'transform.outputs[]' | 'transform.outputs[].rules[]' | 'targets[]',
+    path: 'source.columns[]' | 'transform.outputs[]' | 'transform.outputs[].rules[]' | 'targets[]',
     ...indexes: readonly number[]
   ): number {
     const open = concrete(path.slice(0, -2), indexes);
     return this.#parsed.counts.get(`${open}[]`) ?? 0;
+  }
+
+  /** The keys that the user chose for a map whose entries have options of their own; `path` ends in `*`. */
+  keys(path: string, ...indexes: readonly (number | string)[]): readonly string[] {
+    return this.#parsed.keys.get(concrete(path, indexes)) ?? [];
   }
 
   /** Whether the file or the environment says something at this concrete path, or below it. */
@@ -29,13 +34,22 @@ export class OptionReader {
     return [...this.#parsed.places.keys()].some((place) => place === path || place.startsWith(`${path}.`));
   }
 
-  report(path: OptionPath, indexes: readonly number[], what: string): void {
+  /** As isGiven, by a path of the table. */
+  isGivenAt(path: OptionPath, indexes: readonly (number | string)[]): boolean {
+    return this.isGiven(concrete(path, indexes));
+  }
+
+  report(path: OptionPath, indexes: readonly (number | string)[], what: string): void {
     const at = concrete(path, indexes);
     this.#parsed.problems.push(`${this.#parsed.places.get(at) ?? at}: ${at}: ${what}`);
   }
 }
 
-function concrete(path: string, indexes: readonly number[]): string {
+function concrete(path: string, indexes: readonly (number | string)[]): string {
   let next = 0;
-  return path.replaceAll('[]', () => `[${indexes[next++] ?? 0}]`);
+  return path.replaceAll(/\[\]|\*(?=\.|$)/g, (place) => {
+    const index = indexes[next++];
+    if (place === '*') return index === undefined ? '*' : String(index);
+    return `[${index ?? 0}]`;
+  });
 }

@@ -30,7 +30,12 @@ function nodeSchema(node: OptionNode): Json {
     case 'list':
       return { type: 'array', items: nodeSchema(node.item) };
     case 'map':
-      return { type: 'object', description: node.option.about, additionalProperties: leafSchema(node.option.type) };
+      return {
+        type: 'object',
+        ...(node.item.kind === 'leaf'
+          ? { description: node.item.option.about, additionalProperties: leafSchema(node.item.option.type) }
+          : { additionalProperties: nodeSchema(node.item) }),
+      };
     case 'leaf': {
       const { about, default: value } = node.option;
       return {
@@ -58,7 +63,7 @@ function bare(type: z.ZodType): Json {
 
 /** An object is required when something in it is. With the environment's help it may still be left out of the file. */
 function isRequired(node: OptionNode): boolean {
-  if (node.kind === 'list') return false;
+  if (node.kind === 'list' || node.kind === 'map') return false;
   if (node.kind === 'leaf') return node.option.default === undefined && node.option.env === null;
   return node.kind === 'object' && [...node.keys.values()].some(isRequired);
 }

@@ -3,6 +3,7 @@ import { isBroker, isPostgresUrl } from '#core/address.ts';
 import { DEBEZIUM_SOURCE_OPTIONS } from '#core/debezium-source/option-rows.ts';
 import { DEBEZIUM_OPTIONS } from '#core/debezium/option-rows.ts';
 import { OUTPUT_REF } from '#core/output-ref.ts';
+import { MASK_OPTIONS } from '#core/rules/mask-options.ts';
 import { QUARANTINE_POLICIES } from '#core/quarantine.ts';
 
 /** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */
@@ -49,8 +50,6 @@ const identifier = z
   );
 const tablePattern = z.string().regex(/^!?[^!]/, 'a pattern is schema.table with * and ?; ! before it excludes');
 const profile = z.enum(['lossless', 'debezium']);
-const registryUrl = z.string().regex(/^https?:\/\/\S+$/, 'write it as http://host:8081');
-const mechanism = z.enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']);
 
 export const OPTIONS = [
   {
@@ -79,7 +78,7 @@ export const OPTIONS = [
   },
   {
     path: 'kafka.sasl.mechanism',
-    type: mechanism,
+    type: z.enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']),
     default: null,
     env: 'RESTAGE_KAFKA_SASL_MECHANISM',
     example: 'SCRAM-SHA-512',
@@ -111,7 +110,7 @@ export const OPTIONS = [
   },
   {
     path: 'kafka.registry.url',
-    type: registryUrl,
+    type: z.string().regex(/^https?:\/\/\S+$/, 'write it as http://host:8081'),
     default: null,
     env: 'RESTAGE_KAFKA_REGISTRY_URL',
     example: 'http://127.0.0.1:8081',
@@ -226,6 +225,7 @@ export const OPTIONS = [
     about:
       "How the raw topics' events are written: exactly, for Restage's own services, or as Debezium writes them, for Debezium's consumers. With `debezium` no output and no target reads them.",
   },
+  ...MASK_OPTIONS,
   ...DEBEZIUM_SOURCE_OPTIONS,
   {
     path: 'transform.outputs[].name',

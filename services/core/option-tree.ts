@@ -4,7 +4,8 @@ import { OPTIONS, type Option } from '#core/option-table.ts';
 export type OptionNode =
   | { readonly kind: 'object'; readonly path: string; readonly keys: Map<string, OptionNode> }
   | { readonly kind: 'list'; readonly path: string; readonly item: OptionNode }
-  | { readonly kind: 'map'; readonly path: string; readonly option: Option }
+  /** Keys that the user chooses, each with a value or with options of its own. */
+  | { readonly kind: 'map'; readonly path: string; readonly item: OptionNode }
   | { readonly kind: 'leaf'; readonly path: string; readonly option: Option };
 
 export type ObjectNode = Extract<OptionNode, { kind: 'object' }>;
@@ -34,7 +35,7 @@ function insert(parent: ObjectNode, segments: readonly string[], option: Option)
     return;
   }
   if (rest[0] === '*') {
-    parent.keys.set(key, { kind: 'map', path: `${path}.*`, option });
+    insertMap(parent, key, `${path}.*`, rest.slice(1), option);
     return;
   }
   let node = parent.keys.get(key);
@@ -45,4 +46,16 @@ function insert(parent: ObjectNode, segments: readonly string[], option: Option)
   }
   const next = node.kind === 'list' ? node.item : node;
   if (next.kind === 'object') insert(next, rest, option);
+}
+
+function insertMap(parent: ObjectNode, key: string, path: string, rest: readonly string[], option: Option): void {
+  if (rest.length === 0) {
+    parent.keys.set(key, { kind: 'map', path, item: { kind: 'leaf', path, option } });
+    return;
+  }
+  const known = parent.keys.get(key);
+  const item: OptionNode =
+    known?.kind === 'map' ? known.item : { kind: 'object', path, keys: new Map<string, OptionNode>() };
+  parent.keys.set(key, { kind: 'map', path, item });
+  if (item.kind === 'object') insert(item, rest, option);
 }

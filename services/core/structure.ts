@@ -25,6 +25,8 @@ export interface ColumnStructure {
   readonly enumLabels: readonly string[] | null;
   /** Of a domain, in pipelines with profile `debezium` only: what it is in the end. */
   readonly base?: { readonly name: string; readonly modifiers: string; readonly labels: readonly string[] | null };
+  /** How its values are masked at capture: method, key id and a fingerprint. Absent: they are as the source has them. */
+  readonly mask?: string;
   /** Its default as pg_get_expr prints it; in pipelines with profile `debezium` only. */
   readonly default?: string;
 }
@@ -45,6 +47,8 @@ export interface TableStructure extends TableName {
   readonly identity: RowIdentity;
   readonly primaryKey: readonly string[];
   readonly uniques: readonly (readonly string[])[];
+  /** Columns of the source that are not captured, sorted; absent for none. */
+  readonly excluded?: readonly string[];
   /** Those of the keys above that are checked at the end of a statement or transaction; absent for none. */
   readonly deferrable?: readonly (readonly string[])[];
 }

@@ -7,6 +7,7 @@ import type { EpochConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
 import { LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { Notifier } from '#core/notifier.ts';
+import { maskMessage } from './capture-guard.ts';
 import type { ChangeAssembler } from './change-assembler.ts';
 import type { LateLoads } from './late-loads.ts';
 import type { RelationBook } from './relation-book.ts';
@@ -16,7 +17,7 @@ import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
 
 export interface CaptureOptions {
   readonly stream: Pick<ReplicationStream, 'frames'>;
-  readonly book: Pick<RelationBook, 'learn' | 'hasNewLabel' | 'learnLabels' | 'requireNotRewritten'>;
+  readonly book: Pick<RelationBook, 'get' | 'learn' | 'hasNewLabel' | 'learnLabels' | 'requireNotRewritten'>;
   readonly assembler: ChangeAssembler;
   readonly epochs: StreamEpochs;
   readonly parts: BoundedQueue<StreamPart | RewriteMark>;
@@ -47,8 +48,8 @@ function takeFrame(options: CaptureOptions, frame: ReplicationFrame): Promise<vo
     options.epochs.reach(frame.walEnd);
     return undefined;
   }
-  const message = decodePgoutput(frame.payload);
   const { book, rewrites } = options;
+  const message = maskMessage(decodePgoutput(frame.payload), book);
   const commit = options.assembler.commit ?? LSN_ZERO;
   if (message.tag === 'relation') return guardRewrite(options, commit, () => book.learn(message.relation, commit));
   if (message.tag === 'begin') {

@@ -275,7 +275,7 @@ class LoadRun {
 
   async #copyChunk(client: pg.Client, task: ChunkTask): Promise<void> {
     const { queue, partBytes, clock } = this.#options;
-    const { structure, debezium, record } = task.captured;
+    const { structure, debezium, record, mask } = task.captured;
     const { chunk, range } = task;
     const key = tableKey(structure);
     let batches = new TopicBatches();
@@ -299,7 +299,8 @@ class LoadRun {
     let held: { readonly values: Values; readonly marker: SnapshotMarker } | null = null;
     for await (const rows of readChunk(client, structure, copiedColumns(structure), range, this.#snapshot)) {
       const now = clock();
-      for (const values of rows) {
+      for (const read of rows) {
+        const values = mask === null ? read : mask(read);
         if (debezium === null) append(values, 'true', now);
         else {
           if (held !== null) append(held.values, held.marker, now);

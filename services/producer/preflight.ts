@@ -16,6 +16,7 @@ import type { Manifest } from '#core/manifest.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { isOwnSlot, requireOwnSlot } from './birth.ts';
+import { requireSameCapture } from './capture-guard.ts';
 import { requireCapturable } from './choose-tables.ts';
 import { requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
 import { createSourceGround } from './source-ground.ts';
@@ -67,22 +68,28 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
     await requireOwnWalsender(client, name, slot, `restage ${config.name} producer`);
     requireOwnSlot(name, slot, last);
     if (slot === null) await requireSlotRoom(client, name);
-    await requirePublishable(client, publication, await withoutLate(pool, config.name, last, tables));
+    const written = await readWritten(pool, config.name, last);
+    if (written !== null) requireSameCapture(config, tables, written);
+    await requirePublishable(client, publication, withoutLate(written, tables));
     return { tables, last, major: await majorOf(client) };
   } finally {
     await Promise.all([client.end(), replication?.end(), pool.close()]);
   }
 }
 
-/** Tables that came after the first plan need no publication to start: they are loaded once it has them. */
-async function withoutLate(
+/** null before the first plan. */
+async function readWritten(
   pool: ConnectionPool,
   name: string,
   last: Manifest | null,
-  tables: readonly TableStructure[],
-): Promise<readonly TableStructure[]> {
+): Promise<WrittenStructures | null> {
   const topic = schemasTopic(name);
-  if ((last?.plan ?? null) === null || !(await pool.isThere(topic))) return tables;
-  const { topics } = new WrittenStructures((await readCompacted(pool, topic)).values());
-  return topics.size === 0 ? tables : tables.filter((table) => topics.has(table.topic));
+  if ((last?.plan ?? null) === null || !(await pool.isThere(topic))) return null;
+  return new WrittenStructures((await readCompacted(pool, topic)).values());
+}
+
+/** Tables that came after the first plan need no publication to start: they are loaded once it has them. */
+function withoutLate(written: WrittenStructures | null, tables: readonly TableStructure[]): readonly TableStructure[] {
+  if (written === null || written.topics.size === 0) return tables;
+  return tables.filter((table) => written.topics.has(table.topic));
 }

@@ -12,8 +12,10 @@ import { reactTo } from '#core/error-policy.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
+import { CapturePolicy } from '#core/rules/capture-policy.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { ensureSlot, isRepairable, requireOwnSlot, type BornSlot } from './birth.ts';
+import { requireSameCapture } from './capture-guard.ts';
 import { chooseTables } from './choose-tables.ts';
 import { capture } from './capture.ts';
 import { openDebezium } from './debezium-parts.ts';
@@ -81,6 +83,7 @@ class ProducerRun {
     await this.#parts.ground.take(client, wanted);
     const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
     const written = new WrittenStructures(await this.#parts.readStructures());
+    requireSameCapture(config, wanted, written);
     let announced = await findAnnounced(this.#parts.reader, manifests);
     // Tables that came after the first plan are loaded late: until then nothing of them is captured.
     const isPlanned = (manifests.last?.plan ?? null) !== null && written.topics.size > 0;
@@ -124,6 +127,7 @@ class ProducerRun {
       debezium: debezium?.source ?? null,
       partitions,
       hasFacts: hasDebezium(config),
+      policy: new CapturePolicy(config),
       coverOf: (topic, commit) => late.coverOf(topic, commit, either),
     });
     const epochs = new StreamEpochs(manifests.resume());

@@ -6,6 +6,7 @@ import { readTableFacts, type TableFacts } from '#adapters/postgres/source/table
 import { RestageError } from '#core/errors.ts';
 import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { TableEvents, type DebeziumSource } from '#core/debezium/table-events.ts';
+import type { CapturePolicy } from '#core/rules/capture-policy.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import type { ColumnChange, SourceShape } from '#core/structure-change.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
@@ -17,6 +18,7 @@ import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable, KnownTable } from './captured-table.ts';
 import { LabelWatch } from './label-watch.ts';
 import { requireSameIdentity, type PartitionBook } from './partition-book.ts';
+import { maskFills, requireSafeColumns } from './capture-guard.ts';
 import { findChanges, passOver, RewrittenError, rewritten, type Alteration } from './table-alteration.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
@@ -36,6 +38,8 @@ export interface RelationBookOptions {
   readonly partitions: PartitionBook | null;
   /** Structures tell columns' defaults and domains' bases: something of the pipeline has profile `debezium`. */
   readonly hasFacts: boolean;
+  /** `source.columns`. */
+  readonly policy: CapturePolicy;
   /** Whether a load of the topic has what committed then, and so nobody needs it. */
   readonly coverOf: (topic: string, commit: Lsn) => Promise<{ readonly fileNode: string | null } | null>;
 }
@@ -84,14 +88,18 @@ export class RelationBook {
       this.#unknown.add(tableKey(name));
       return;
     }
-    const { client, prefix, written } = this.#options;
+    const { client, prefix, written, policy } = this.#options;
     const before = written.currentOf(chosen.topic) ?? { structure: chosen, source: null };
     const [now = null] = await this.#describe(await readTables(client, prefix, { oid, partitions: 'all' }));
     const [facts = null] = (await readTableFacts(client, oid)).values();
     if (root !== null) await partitions?.requireKept(root);
-    const shape = makeShape(relation, name, await readTypes(client, relation.columns), before.structure, now);
+    const sent = { ...relation, columns: relation.columns.filter((column) => !policy.isExcluded(chosen, column.name)) };
+    const types = await readTypes(client, sent.columns);
+    const shape = policy.shape(makeShape(sent, name, types, before.structure, now));
     const [structure = shape] = await this.#describe([shape]);
-    const { changes, source } = await this.#alter(before, structure, facts, commit);
+    const { changes: found, source } = await this.#alter(before, structure, facts, commit);
+    const changes = maskFills(policy, structure, found);
+    requireSafeColumns(policy, { relation, before: before.structure, structure, now, changes });
     if (root !== null) requireSameIdentity(relation, structure);
     const order = relation.columns.map((column) => column.name);
     const table = await this.#makeTable(structure, order, source, changes);
@@ -199,6 +207,7 @@ export class RelationBook {
       source,
       changes,
       labels: new LabelWatch(columns),
+      mask: this.#options.policy.rowMask(structure, order),
     };
   }
 

@@ -40,5 +40,6 @@ function captured(names: readonly string[]): CapturedTable {
     source: { oid: 7, fileNode: '1', numbers: new Map(names.map((name, index) => [name, index + 1])) },
     changes: [],
     labels: new LabelWatch(structure.columns),
+    mask: null,
   };
 }

@@ -3,6 +3,7 @@ import type { Config, PartitionView } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import { matchesGlob } from '#core/glob.ts';
 import { nearest } from '#core/nearest.ts';
+import { CapturePolicy } from '#core/rules/capture-policy.ts';
 import type { RowIdentity, TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { tableTopic } from '#core/topic-names.ts';
@@ -85,12 +86,16 @@ export async function readTables(
   });
 }
 
-/** The tables that a pipeline captures. @throws RestageError table_not_found. */
+/** The tables that a pipeline captures, as it captures them. @throws RestageError table_not_found; rule_invalid of source.columns. */
 export async function readChosenTables(
   client: pg.ClientBase,
-  { name, source }: Pick<Config, 'name' | 'source'>,
+  config: Pick<Config, 'name' | 'source' | 'maskKeys'>,
 ): Promise<TableStructure[]> {
-  return selectTables(await readTables(client, name, { partitions: source.partitions }), source.tables);
+  const { name, source } = config;
+  const chosen = selectTables(await readTables(client, name, { partitions: source.partitions }), source.tables);
+  const policy = new CapturePolicy(config);
+  policy.requireKnown(chosen);
+  return chosen.map((table) => policy.shape(table));
 }
 
 /**

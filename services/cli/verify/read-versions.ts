@@ -2,14 +2,17 @@ import type pg from 'pg';
 import { parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Judgement, RowVersion } from '#core/verify/row-case.ts';
 import type { RowDifference, RowKey } from '#core/verify/verify-report.ts';
-import type { SuspectKey } from './scan-tables.ts';
+import type { SuspectKey } from './row-cursor.ts';
 import type { TablePair } from './table-pair.ts';
+import { readMaskedVersions } from './masked-versions.ts';
 import { countSql, lookUpSql } from './table-sql.ts';
 
 /** An LSN that the same statement reads: `sql` is handed the parameter of its first value, `$3`. */
 export interface PositionSql {
   readonly sql: (parameter: string) => string;
   readonly values: readonly string[];
+  /** The session is in a snapshot already. */
+  readonly isHeld?: boolean;
 }
 
 export interface Reading {
@@ -26,6 +29,7 @@ export async function readVersions(
   keys: readonly SuspectKey[],
   position: PositionSql,
 ): Promise<Reading> {
+  if (which === 'source' && pair.masked !== null) return readMaskedVersions(client, pair, pair.masked, keys, position);
   const side = pair[which];
   const filter = which === 'source' ? pair.filter : null;
   const width = Math.max(1, pair.keyNames.length);

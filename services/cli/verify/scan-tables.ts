@@ -1,18 +1,15 @@
 import type pg from 'pg';
 import { ChunkDigests, groupChunks, hashNumber } from '#core/verify/chunk-digests.ts';
-import type { RowFilter, TablePair, TableSide } from './table-pair.ts';
+import { eachFetched, type SuspectKey } from './row-cursor.ts';
+import type { TablePair, TableSide } from './table-pair.ts';
 import { digestSql, rowsSql } from './table-sql.ts';
 
 /** 128 MB a query at the usual page size, so that progress shows and an abort is heard. */
 const PAGES_A_SCAN = 16_384;
 const LAST_PAGE = 4_294_967_295;
-const ROWS_A_FETCH = 5_000;
 const ROWS_IN_HAND = 100_000;
 /** A table with more differing rows than this is not looked at further: it is not a case for single rows. */
 const MOST_SUSPECTS = 5_000;
-
-/** The identity's texts, or the row's md5 for a table without one. */
-export type SuspectKey = readonly string[];
 
 export interface Suspects {
   readonly keys: readonly SuspectKey[];
@@ -35,23 +32,28 @@ export async function countPages(client: pg.ClientBase, side: TableSide): Promis
   return Number(rows[0]?.pages ?? 0);
 }
 
-/** Digests of every chunk, computed in the database; in this process only where a rule's expression decides about rows. */
+/** Digests of the source's chunks: in this process where a rule's expression decides about rows, or a mask makes others of them. */
+export async function digestSource(pair: TablePair, chunks: number, options: ScanOptions): Promise<ChunkDigests> {
+  const { source, signal, onPages } = options;
+  if (pair.filter === null && pair.masked === null) return digestTable(source, pair.source, chunks, options);
+  const digests = new ChunkDigests();
+  const pages = await countPages(source, pair.source);
+  await eachSourceRow(source, pair, chunks, null, signal, (row) => {
+    digests.add(row.chunk, { rows: 1, sum: hashNumber(row.md5) });
+  });
+  onPages(pages);
+  return digests;
+}
+
+/** Digests of every chunk, computed in the database. */
 export async function digestTable(
   client: pg.ClientBase,
   side: TableSide,
-  filter: RowFilter | null,
   chunks: number,
   options: ScanOptions,
 ): Promise<ChunkDigests> {
   const digests = new ChunkDigests();
   const pages = await countPages(client, side);
-  if (filter !== null) {
-    await eachRow(client, rowsSql(side, chunks, filter, true), null, options.signal, (row) => {
-      if (filter.passes(row.filter ?? [])) digests.add(row.chunk, { rows: 1, sum: hashNumber(row.md5) });
-    });
-    options.onPages(pages);
-    return digests;
-  }
   const sql = digestSql(side, chunks);
   for (let page = 0; page === 0 || page < pages; page += PAGES_A_SCAN) {
     options.signal.throwIfAborted();
@@ -93,8 +95,7 @@ async function compareChunks(
   /** What the source has more of: by identity its md5, by md5 how many. */
   const left = new Map<string, { key: SuspectKey; md5: string; count: number }>();
   const suspects: SuspectKey[] = [];
-  await eachRow(source, rowsSql(pair.source, chunks, pair.filter, false), group, signal, (row) => {
-    if (pair.filter !== null && !pair.filter.passes(row.filter ?? [])) return;
+  await eachSourceRow(source, pair, chunks, group, signal, (row) => {
     const key = row.key ?? [row.md5];
     const known = left.get(JSON.stringify(key));
     if (known === undefined) left.set(JSON.stringify(key), { key, md5: row.md5, count: 1 });
@@ -120,11 +121,35 @@ function unique(keys: readonly SuspectKey[]): SuspectKey[] {
 interface ScannedRow {
   readonly chunk: number;
   readonly md5: string;
-  readonly key: string[] | null;
-  readonly filter: (string | null)[] | null;
+  readonly key: readonly string[] | null;
+  readonly filter?: (string | null)[] | null;
 }
 
-/** Rows through a cursor, some thousand at a time (invariant 6). `chunks`: $1 of the query, null when it has none. */
+/** Rows of the source that the rules let pass, as they are expected at the target. `chunks` null: all. */
+async function eachSourceRow(
+  client: pg.ClientBase,
+  { source, filter, masked }: TablePair,
+  chunkCount: number,
+  chunks: readonly number[] | null,
+  signal: AbortSignal,
+  take: (row: ScannedRow) => void,
+): Promise<void> {
+  if (masked === null) {
+    await eachRow(client, rowsSql(source, chunkCount, filter, chunks === null), chunks, signal, (row) => {
+      if (filter === null || filter.passes(row.filter ?? [])) take(row);
+    });
+    return;
+  }
+  const wanted = chunks === null ? null : new Set(chunks);
+  const sql = `SELECT ${masked.texts} AS texts FROM ${source.sql}`;
+  await eachFetched<{ texts: (string | null)[] }>(client, sql, [], signal, ({ texts }) => {
+    const row = masked.expect(texts);
+    const chunk = row?.chunkOf(chunkCount) ?? 0;
+    if (row !== null && wanted?.has(chunk) !== false) take({ chunk, md5: row.md5, key: row.key });
+  });
+}
+
+/** `chunks`: $1 of the query, null when it has none. */
 async function eachRow(
   client: pg.ClientBase,
   sql: string,
@@ -132,12 +157,5 @@ async function eachRow(
   signal: AbortSignal,
   take: (row: ScannedRow) => void,
 ): Promise<void> {
-  await client.query(`DECLARE verify_rows NO SCROLL CURSOR FOR ${sql}`, chunks === null ? [] : [chunks]);
-  for (;;) {
-    signal.throwIfAborted();
-    const { rows } = await client.query<ScannedRow>(`FETCH ${ROWS_A_FETCH} FROM verify_rows`);
-    for (const row of rows) take(row);
-    if (rows.length < ROWS_A_FETCH) break;
-  }
-  await client.query('CLOSE verify_rows');
+  await eachFetched<ScannedRow>(client, sql, chunks === null ? [] : [chunks], signal, take);
 }

@@ -2,11 +2,11 @@ import { compareVersions } from '#core/verify/row-case.ts';
 import type { RowDifference } from '#core/verify/verify-report.ts';
 import type { ExactSnapshots } from './exact-snapshots.ts';
 import { describeDifference, readVersions, type PositionSql } from './read-versions.ts';
-import type { SuspectKey } from './scan-tables.ts';
+import type { SuspectKey } from './row-cursor.ts';
 import type { TablePair } from './table-pair.ts';
 
 const ROWS_A_BATCH = 500;
-const NO_POSITION: PositionSql = { sql: () => 'SELECT NULL::pg_lsn', values: [] };
+const NO_POSITION: PositionSql = { sql: () => 'SELECT NULL::pg_lsn', values: [], isHeld: true };
 
 /** Rows that never rest, read on both sides as they were at one LSN: what differs there differs. */
 export async function settleExactly(

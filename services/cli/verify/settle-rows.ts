@@ -5,7 +5,7 @@ import { formatLsn, type Lsn } from '#core/lsn.ts';
 import { RowCase } from '#core/verify/row-case.ts';
 import type { RowDifference } from '#core/verify/verify-report.ts';
 import { describeDifference, readVersions } from './read-versions.ts';
-import type { SuspectKey } from './scan-tables.ts';
+import type { SuspectKey } from './row-cursor.ts';
 import type { TablePair } from './table-pair.ts';
 
 const ROWS_A_BATCH = 500;

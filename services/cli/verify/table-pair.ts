@@ -1,10 +1,11 @@
 import type pg from 'pg';
 import { TYPE_COLUMNS, TYPE_JOINS, type ValueType } from '#adapters/postgres/value-type.ts';
-import type { RuleConfig } from '#core/config.ts';
+import type { Config, RuleConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import { compileTable } from '#core/rules/table-rule.ts';
 import { compileWhere, type Where } from '#core/rules/where.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { openMaskedSource, type MaskedSource } from './masked-source.ts';
 import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
 
 /** A table on one side, as SQL names its parts; every name comes from that side's catalog. */
@@ -27,6 +28,8 @@ export interface TablePair {
   readonly keyNames: readonly string[];
   /** Source rows that pass are compared; null for all. */
   readonly filter: RowFilter | null;
+  /** Where columns are masked at capture, source rows are masked before they are compared; else null. */
+  readonly masked: MaskedSource | null;
 }
 
 export interface RowFilter {
@@ -51,8 +54,8 @@ const SIDE_SQL = `
 
 /** Matches a table with what the rules make of it. @throws RestageError target_altered or rule_invalid. */
 export async function pairTables(
-  source: pg.ClientBase,
-  target: pg.ClientBase,
+  config: Config,
+  { source, target }: { readonly source: pg.ClientBase; readonly target: pg.ClientBase },
   structure: TableStructure,
   rules: readonly RuleConfig[],
 ): Promise<TablePair> {
@@ -67,9 +70,11 @@ export async function pairTables(
       fix: 'let the initial load be done first: restage wait',
     });
   }
+  // What is computed from a mask at the target is not what the source computes from the value.
+  const isMasked = structure.columns.some(({ mask }) => mask !== undefined);
   const sourceName = sourceNames(structure, rule ?? null);
   const names = shaped.columns
-    .filter((column) => !column.generated || to.columns.get(column.name)?.generated === true)
+    .filter((column) => !column.generated || (!isMasked && to.columns.get(column.name)?.generated === true))
     .map(({ name }) => name);
   const missing = names.filter((name) => !to.columns.has(name));
   if (missing.length > 0) {
@@ -88,14 +93,23 @@ export async function pairTables(
       ...(found.columns.get(nameOf(name)) ?? PLAIN_TEXT),
     })),
   });
+  const nameAtSource = (name: string): string => sourceName.get(name) ?? name;
+  const where = rule?.where === undefined || rule.where === null ? null : compileWhere(rule.where, structure);
+  const filter = where === null ? null : makeFilter(where);
   return {
     table: { schema: structure.schema, table: structure.table },
     targetTable: { schema: shaped.schema, table: shaped.table },
-    source: side(fromClause(structure, from), from, (name) => sourceName.get(name) ?? name),
+    source: side(fromClause(structure, from), from, nameAtSource),
     target: side(fromClause(shaped, to), to, (name) => name),
     columnNames: names,
     keyNames,
-    filter: rule?.where === undefined || rule.where === null ? null : makeFilter(compileWhere(rule.where, structure)),
+    filter,
+    masked: openMaskedSource(
+      config,
+      structure,
+      { columns: names.map(nameAtSource), key: keyNames.map(nameAtSource), read: where?.columns ?? [] },
+      filter,
+    ),
   };
 }
 

@@ -37,9 +37,15 @@ export function rowsSql(side: TableSide, chunks: number, filter: RowFilter | nul
 
 /**
  * One statement that reads rows by their identity, each with its version, together with a position: the snapshot is taken
- * first, so what the position's expression gives is from after it. $1 …: the identity's columns, one array each.
+ * first, so what the position's expression gives is from after it. $1 …: the identity's columns, one array each. `hashes`: what tells
+ * the values, a list of texts.
  */
-export function lookUpSql(side: TableSide, filter: RowFilter | null, position: string): string {
+export function lookUpSql(
+  side: TableSide,
+  filter: RowFilter | null,
+  position: string,
+  hashes: string = columnMd5s(side),
+): string {
   const { key } = side;
   const wanted = key.map((_, index) => `k${index}`);
   const match = key
@@ -49,7 +55,7 @@ export function lookUpSql(side: TableSide, filter: RowFilter | null, position: s
   return `
     SELECT (${position})::text AS position, w.n::int AS n, found.xmin, found.hashes, found.filter
       FROM unnest(${arrays}) WITH ORDINALITY AS w(${wanted.join(', ')}, n)
-      LEFT JOIN LATERAL (SELECT t.xmin::text AS xmin, ${columnMd5s(side)} AS hashes, ${filterTexts(filter)} AS filter
+      LEFT JOIN LATERAL (SELECT t.xmin::text AS xmin, ${hashes} AS hashes, ${filterTexts(filter)} AS filter
                            FROM ${side.sql} AS t WHERE ${match}) AS found ON true`;
 }
 

@@ -19,7 +19,7 @@ import { readCheckpoint } from '../target-checkpoint.ts';
 import { nameDeadLetters } from './dead-letter-rows.ts';
 import type { ExactSnapshots } from './exact-snapshots.ts';
 import { nameKey } from './read-versions.ts';
-import { countPages, digestTable, findSuspects, type ScanOptions, type Suspects } from './scan-tables.ts';
+import { countPages, digestSource, digestTable, findSuspects, type ScanOptions, type Suspects } from './scan-tables.ts';
 import { settleExactly } from './settle-exactly.ts';
 import { emitBarrier, settleRows, SOURCE_POSITION, type Settled } from './settle-rows.ts';
 import { pairTables, type TablePair } from './table-pair.ts';
@@ -69,7 +69,7 @@ export async function verifyTables(
   const rules = findOutput(config.outputs, target.output)?.rules ?? [];
   const pairs: TablePair[] = [];
   for (const structure of await readChosenTables(sessions.source, config)) {
-    pairs.push(await pairTables(sessions.source, sessions.target, structure, rules));
+    pairs.push(await pairTables(config, sessions, structure, rules));
   }
   const run = new VerifyRun(config, sessions, options);
   await run.takeSnapshots();
@@ -188,8 +188,8 @@ class VerifyRun {
     );
     const chunks = chunkCount(rows[0]?.rows ?? 0);
     const [from, to] = await Promise.all([
-      digestTable(source, pair.source, pair.filter, chunks, options),
-      digestTable(target, pair.target, null, chunks, options),
+      digestSource(pair, chunks, options),
+      digestTable(target, pair.target, chunks, options),
     ]);
     const suspects = await findSuspects(pair, chunks, from, to, options);
     this.#options.progress.say(`${formatTable(pair.targetTable)}: ${from.rows} rows`);

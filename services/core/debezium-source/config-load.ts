@@ -52,6 +52,7 @@ const OF_A_PRODUCER = [
   'source.slot',
   'source.snapshotWorkers',
   'source.heartbeatMs',
+  'source.columns[].table',
 ] as const;
 
 /** What a pipeline without a producer of its own cannot have. */

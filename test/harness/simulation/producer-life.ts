@@ -150,6 +150,7 @@ class ProducerLife {
         {
           stream: { frames: () => this.#frames(from, notifier, book) },
           book: {
+            get: () => null,
             learn: () => Promise.resolve(),
             hasNewLabel: () => false,
             learnLabels: () => Promise.resolve(),
@@ -343,5 +344,6 @@ function captured(index: number): CapturedTable {
     },
     changes: [],
     labels: new LabelWatch(structure.columns),
+    mask: null,
   };
 }

@@ -3,6 +3,7 @@ import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
 import type { TableMaker } from './journalled-schema.ts';
+import { dropExcluded } from './drop-excluded.ts';
 import { archiveSql, findPgTools } from './pg-dump.ts';
 import { takePostData } from './post-data.ts';
 import type { BuildStep } from './schema-journal.ts';
@@ -52,6 +53,7 @@ async function restore(
     client,
     changes.filter((change) => kept.has(tableKey(change.rename ?? change.table))),
   );
+  await dropExcluded(client, tables);
   await requireFitting(client, tables);
   return [...(await takePostData(client, tables)), ...(await refreshes(client))];
 }
