@@ -86,6 +86,8 @@ export async function hasDeadLetters(client: pg.ClientBase): Promise<boolean> {
 export class DeadLetterStore {
   readonly #client: pg.ClientBase;
   readonly #pipeline: string;
+  /** Nothing was held when that was last asked, and `add` was not called since. */
+  #isNothingHeld = false;
 
   constructor(client: pg.ClientBase, pipeline: string) {
     this.#client = client;
@@ -94,6 +96,7 @@ export class DeadLetterStore {
 
   /** `slots`: heldSlots. One that is there already stays as it is. */
   async add(letter: DeadLetter, slots: readonly string[]): Promise<void> {
+    this.#isNothingHeld = false;
     const { position, table } = letter;
     const headers = [...letter.headers].map(([name, value]) => [name, value.toString('base64')]);
     await this.#client.query(
@@ -129,12 +132,15 @@ export class DeadLetterStore {
     );
   }
 
+  /** Asked of the target until nothing is: only the sink that applies adds what is held, so none is from then on until it calls `add`. */
   async isAnyHeld(): Promise<boolean> {
+    if (this.#isNothingHeld) return false;
     const { rows } = await this.#client.query<{ held: boolean }>(
       'SELECT EXISTS (SELECT FROM restage.held_key WHERE pipeline = $1) AS held',
       [this.#pipeline],
     );
-    return rows[0]?.held === true;
+    this.#isNothingHeld = rows[0]?.held === false;
+    return !this.#isNothingHeld;
   }
 
   /** Of these slots those that are held, with the newest dead letter that each waits behind. */
