@@ -163,8 +163,9 @@ function handOver(args) {
 }
 
 const [command, ...rest] = process.argv.slice(2);
-if (command !== 'start' && command !== 'test' && command !== 'build' && command !== 'bench')
-  fail('usage: node infra/setup.mjs start|test|build|bench');
+const BENCHES = { bench: 'test/bench/main.ts', 'bench:peers': 'test/bench/peers.ts' };
+if (command !== 'start' && command !== 'test' && command !== 'build' && BENCHES[command] === undefined)
+  fail('usage: node infra/setup.mjs start|test|build|bench|bench:peers');
 checkMachine();
 await installPackages();
 await fetchKafka();
@@ -172,7 +173,7 @@ await fetchKafka();
 if (command !== 'test') await build();
 say('ready');
 if (command === 'start') handOver(['dist/services/cli/main.js', 'demo', ...rest]);
-if (command === 'bench') handOver(['--conditions=source', '--import', 'tsx', 'test/bench/main.ts', ...rest]);
+if (BENCHES[command] !== undefined) handOver(['--conditions=source', '--import', 'tsx', BENCHES[command], ...rest]);
 if (command === 'test') {
   const require = createRequire(import.meta.url);
   handOver([join(dirname(require.resolve('vitest/package.json')), 'vitest.mjs'), 'run', ...rest]);

@@ -4,7 +4,7 @@ import { requireEqual } from '../equality.ts';
 import { measure } from '../measure.ts';
 import { BenchPipeline, currentLsn } from '../pipeline.ts';
 import type { Report } from '../result.ts';
-import { fillPgbench } from './pgbench-work.ts';
+import { fillPgbench, rowsOf } from './pgbench-work.ts';
 
 /** The initial load of pgbench's tables: everything at once, then each stage alone. */
 export const load: BenchCase = {
@@ -52,9 +52,4 @@ async function alone(servers: BenchServers, { scale, profiles }: BenchOptions, r
   report({ case: 'load', variant: 'producer alone', unit: 'rows', count: rows, figures: producer });
   report({ case: 'load', variant: 'sink alone', unit: 'rows', count: rows, figures: sink });
   await pipeline.teardown();
-}
-
-/** Accounts, branches and tellers. */
-function rowsOf(scale: number): number {
-  return scale * 100_011;
 }

@@ -3,7 +3,7 @@ import { currentLsn } from '../pipeline.ts';
 
 /** A transformer's work on pgbench: every event of the largest table is parsed and written anew. */
 export const RULE = '{ table: public.pgbench_accounts, columns: { rename: { filler: padding } } }';
-export const CHANGES_PER_TRANSACTION = 4;
+const CHANGES_PER_TRANSACTION = 4;
 const CLIENTS = 4;
 
 export async function fillPgbench(url: string, scale: number): Promise<void> {
@@ -15,4 +15,9 @@ export async function makeBacklog(url: string, transactions: number): Promise<{ 
   const each = Math.ceil(transactions / CLIENTS);
   await pgbench(url, ['-n', '-c', String(CLIENTS), '-j', '2', '-t', String(each)]).ended;
   return { changes: each * CLIENTS * CHANGES_PER_TRANSACTION, lsn: await currentLsn(url) };
+}
+
+/** Accounts, branches and tellers. */
+export function rowsOf(scale: number): number {
+  return scale * 100_011;
 }
