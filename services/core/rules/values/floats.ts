@@ -91,20 +91,30 @@ export function decimalText(value: number, type: FloatType): string {
 function shortestFloat4(value: number): string {
   for (let digits = 0; digits < FLOAT4_MOST; digits += 1) {
     const text = value.toExponential(digits);
-    if (Math.fround(Number(text)) === value) return text;
+    if (Math.fround(Number(text)) === value) return evenOf(text, value);
     // Below a power of two floats lie closer: the next text away from zero may read back where the nearest does not.
     const [mantissa = '', exponent = ''] = text.split('e');
-    const next = `${bump(mantissa)}e${exponent}`;
+    const next = `${bump(mantissa, 1n)}e${exponent}`;
     if (Math.fround(Number(next)) === value) return Number(next).toExponential(digits);
   }
   return value.toExponential(FLOAT4_MOST - 1);
 }
 
-/** One more in the last digit, away from zero. */
-function bump(mantissa: string): string {
+/** Of two texts that are as near the even one is taken; toExponential takes the one away from zero (ECMAScript: Number.prototype.toExponential). */
+function evenOf(text: string, value: number): string {
+  const [mantissa = '', exponent = ''] = text.split('e');
+  if (!/[13579]$/.test(mantissa)) return text;
+  const lower = `${bump(mantissa, -1n)}e${exponent}`;
+  const twice = exactDecimal(value).plus(exactDecimal(value));
+  const isTie = Decimal.parse(text).plus(Decimal.parse(lower)).compare(twice) === 0;
+  return isTie && Math.fround(Number(lower)) === value ? lower : text;
+}
+
+/** So much more in the last digit, away from zero. */
+function bump(mantissa: string, by: bigint): string {
   const places = mantissa.split('.')[1]?.length ?? 0;
   const sign = mantissa.startsWith('-') ? '-' : '';
-  const digits = String(BigInt(mantissa.replace(/[-.]/g, '')) + 1n).padStart(places + 1, '0');
+  const digits = String(BigInt(mantissa.replace(/[-.]/g, '')) + by).padStart(places + 1, '0');
   const point = digits.length - places;
   return places === 0 ? `${sign}${digits}` : `${sign}${digits.slice(0, point)}.${digits.slice(point)}`;
 }
