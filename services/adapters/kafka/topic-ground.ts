@@ -6,11 +6,13 @@ import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { appendRecord, readCompacted } from './keyed-topic.ts';
 import { readLastManifest } from './last-manifest.ts';
-import { readTopicFacts, requireOnePartition, requireSettings } from './topic-facts.ts';
+import { readTopicFacts, requireOnePartition, requireSettings, type TopicFacts } from './topic-facts.ts';
 
 const FACTS_INTERVAL_MS = 10_000;
 /** Of the tables' topics, which may be thousands. */
 const SETTINGS_INTERVAL_MS = 60_000;
+const MISSING_ASKS = 10;
+const MISSING_PAUSE_MS = 200;
 
 export interface TopicGroundOptions {
   readonly pool: ConnectionPool;
@@ -60,7 +62,7 @@ export class TopicGround {
   async require(): Promise<void> {
     const { pool, prefix, clock } = this.#options;
     if (this.#known === null) return;
-    const facts = await readTopicFacts(pool, Object.keys(this.#known.topics));
+    const facts = await this.#readFacts(Object.keys(this.#known.topics));
     requireSameKafka(this.#known, { cluster: facts.cluster, topics: facts.ids });
     requireOnePartition(facts);
     this.#askedAt = clock();
@@ -68,6 +70,16 @@ export class TopicGround {
     const isTimeForAll = clock() - this.#settingsAt >= SETTINGS_INTERVAL_MS;
     await requireSettings(pool, isTimeForAll ? Object.keys(facts.ids) : Object.values(kinds), kinds);
     if (isTimeForAll) this.#settingsAt = clock();
+  }
+
+  /** A broker that has just come, or is behind the controller, may not know a topic yet: what is missing is asked for again. */
+  async #readFacts(topics: readonly string[]): Promise<TopicFacts> {
+    for (let asked = 1; ; asked += 1) {
+      const facts = await readTopicFacts(this.#options.pool, topics);
+      const isWhole = topics.every((topic) => facts.ids[topic] !== undefined);
+      if (isWhole || asked === MISSING_ASKS) return facts;
+      await pause(MISSING_PAUSE_MS);
+    }
   }
 
   /** The same, when it is time to; what keeps Kafka from answering is another's to report. */

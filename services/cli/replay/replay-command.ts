@@ -98,7 +98,7 @@ function leaseOf(config: Config, target: TargetConfig, application: string, logg
 }
 
 /** One transaction: what is emptied, the position, the right to apply, and what the journal says of it (invariant 2). */
-async function begin(tools: Tools, options: ReplayRequest, plan: ReplayPlan, emptied: ResetPlan | null): Promise<void> {
+async function begin(tools: Tools, options: ReplayRequest, plan: ReplayPlan, planned: ResetPlan | null): Promise<void> {
   const { client, config, own, failpoints } = tools;
   await new SchemaJournal(client, config.name).create();
   await prepareReplays(client);
@@ -106,6 +106,8 @@ async function begin(tools: Tools, options: ReplayRequest, plan: ReplayPlan, emp
   try {
     // Whoever applies now loses the right to: its transaction in hand is waited for, the next one is refused.
     await new TargetState(config.name, randomUUID()).open(client);
+    // A sink at work may have filled one more table since the plan was made; now none can.
+    const emptied = planned === null ? null : await planReset(tools);
     if (emptied !== null) await reset(tools, emptied);
     if (plan.isResumed) await moveBound(client, config.name, plan.bound);
     else {
