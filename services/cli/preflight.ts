@@ -6,12 +6,12 @@ import { readLastManifest } from '#adapters/kafka/last-manifest.ts';
 import { requireReadyRegistry } from '#adapters/registry/converters.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
 import { requireCopyable } from '#adapters/postgres/target/structure-archive.ts';
-import { changeStructure } from '#adapters/postgres/target/table-change.ts';
 import { requireReadyTables } from '#adapters/postgres/target/target-tables.ts';
 import type { Config, OutputConfig, TargetConfig } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
 import { findOutput } from '#core/output-ref.ts';
-import { requireSoundRules } from '#core/rules/table-rule.ts';
+import { requireSoundRules } from '#core/rules/output-rules.ts';
+import { shapeTables } from '#core/rules/shape-tables.ts';
 import { findStructures } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { schemasTopic, shapedPrefix } from '#core/topic-names.ts';
@@ -36,8 +36,7 @@ export async function requireReadyPipeline(config: Config, logger: Logger): Prom
   if (last === null || last.plan === null)
     for (const output of config.outputs) requireSoundRules(output.rules, tables, prefixOf(config, output));
   for (const target of config.targets) {
-    const changes = findOutput(config.outputs, target.output)?.rules ?? [];
-    const shaped = tables.map((table) => changeStructure(table, changes));
+    const shaped = shapeTables(tables, findOutput(config.outputs, target.output));
     await requireReadyTarget(config, target, logger, (client) =>
       requireReadyStructure(config, target, client, major, shaped),
     );

@@ -4,11 +4,11 @@ import { openSchemaBuild, openTargetSchema } from '#adapters/postgres/target/ope
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
 import { requireAbsent } from '#adapters/postgres/target/target-tables.ts';
-import { changeStructure } from '#adapters/postgres/target/table-change.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { findOutput } from '#core/output-ref.ts';
+import { shapeTables } from '#core/rules/shape-tables.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { findTarget } from './config-file.ts';
 import { connectTarget, readCheckpoint } from './target-checkpoint.ts';
@@ -25,11 +25,11 @@ export interface SchemaCopyArguments {
  */
 export async function runSchemaCopy(config: Config, args: SchemaCopyArguments): Promise<ExitCode> {
   const target = findTarget(config, args.target);
-  const changes = findOutput(config.outputs, target.output)?.rules ?? [];
+  const rules = findOutput(config.outputs, target.output)?.rules ?? [];
   const schema = openTargetSchema({
     pipeline: config.name,
     target: { ...target, schema: 'copy' },
-    changes,
+    rules,
     failpoints: NO_FAILPOINTS,
   });
   if (args.section === 'post-data') {
@@ -41,7 +41,7 @@ export async function runSchemaCopy(config: Config, args: SchemaCopyArguments): 
   }
   const tables = await readChosen(config);
   await storeStructure(config, target, tables);
-  await schema.preData(tables.map((table) => changeStructure(table, changes)));
+  await schema.preData(shapeTables(tables, findOutput(config.outputs, target.output)));
   return 0;
 }
 
@@ -54,11 +54,7 @@ export async function storeStructure(
   const client = await connectPg({ url: target.url, purpose: 'target', application: `restage ${config.name} schema` });
   try {
     if (!(await new SchemaJournal(client, config.name).isPreDataDone())) {
-      const changes = findOutput(config.outputs, target.output)?.rules ?? [];
-      await requireAbsent(
-        client,
-        tables.map((table) => changeStructure(table, changes)),
-      );
+      await requireAbsent(client, shapeTables(tables, findOutput(config.outputs, target.output)));
     }
     const result = await storeArchive({
       sourceUrl: config.source.url,

@@ -1,16 +1,15 @@
 import { databaseOf } from '#core/address.ts';
 import type { Environment } from '#core/config-expand.ts';
 import { parseConfig } from '#core/config-parse.ts';
-import type { Config, KafkaConfig, OutputConfig, RuleConfig, TargetConfig } from '#core/config.ts';
+import type { Config, KafkaConfig, OutputConfig, TargetConfig } from '#core/config.ts';
+import { readRules } from '#core/rules/rule-load.ts';
 import { checkDebeziumSource, readDebeziumSource } from '#core/debezium-source/config-load.ts';
 import type { DebeziumOptions, Profile } from '#core/debezium/options.ts';
 import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import { OptionReader } from '#core/option-reader.ts';
 import { readCaptureColumns, readMaskKeys } from '#core/rules/mask-config.ts';
-import type { TableName } from '#core/table-name.ts';
 import { findOutput, matchOutputs, outputRef } from '#core/output-ref.ts';
-import { parseTableName } from '#core/table-text.ts';
 
 /**
  * A configuration from its text. `file` is for messages; nothing is read from disk.
@@ -145,34 +144,6 @@ function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputCon
     });
   }
   return outputs;
-}
-
-function readRules(reader: OptionReader, output: number): RuleConfig[] {
-  const rules: RuleConfig[] = [];
-  for (let at = 0; at < reader.count('transform.outputs[].rules[]', output); at += 1) {
-    const rename = reader.get('transform.outputs[].rules[].rename', output, at);
-    rules.push({
-      table: readTable(reader, 'transform.outputs[].rules[].table', output, at),
-      rename: rename === null ? null : readTable(reader, 'transform.outputs[].rules[].rename', output, at),
-      renameColumns: reader.get('transform.outputs[].rules[].columns.rename.*', output, at) ?? new Map(),
-      dropColumns: reader.get('transform.outputs[].rules[].columns.drop', output, at),
-      where: reader.get('transform.outputs[].rules[].where', output, at),
-    });
-  }
-  return rules;
-}
-
-function readTable(
-  reader: OptionReader,
-  path: 'transform.outputs[].rules[].table' | 'transform.outputs[].rules[].rename',
-  output: number,
-  rule: number,
-): TableName {
-  const text = reader.get(path, output, rule) ?? '';
-  const name = parseTableName(text);
-  if (name === null && text !== '')
-    reader.report(path, [output, rule], 'write it as schema.table, parts with a dot in double quotes');
-  return name ?? { schema: '', table: '' };
 }
 
 function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): TargetConfig[] {

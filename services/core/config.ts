@@ -3,7 +3,7 @@ import type { Profile } from '#core/debezium/options.ts';
 import type { CaptureColumns } from '#core/rules/mask-config.ts';
 import type { MaskKeys } from '#core/rules/values/mask-types.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
-import type { TableName } from '#core/table-name.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 
 /** A checked configuration: every key has its value, every `${VAR}` is resolved. Built by config-load.ts from option-table.ts. */
 export interface Config {
@@ -69,16 +69,6 @@ export interface OutputConfig {
   /** Of its shaped topics. Absent is null. */
   readonly profile?: Profile;
   readonly rules: readonly RuleConfig[];
-}
-
-export interface RuleConfig {
-  readonly table: TableName;
-  /** `schema.table` at the target; null keeps the name. */
-  readonly rename: TableName | null;
-  readonly renameColumns: ReadonlyMap<string, string>;
-  readonly dropColumns: readonly string[];
-  /** CEL over the row's columns; null takes every row. */
-  readonly where: string | null;
 }
 
 export interface TargetConfig {

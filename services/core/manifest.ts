@@ -3,7 +3,7 @@ import { RestageError } from '#core/errors.ts';
 import { columnChangeSchema } from '#core/structure-change.ts';
 
 /** Version of the manifest's form; a newer Restage reads the older ones. */
-export const MANIFEST_FORMAT = 2;
+export const MANIFEST_FORMAT = 3;
 
 const lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
 const count = z.number().int().nonnegative();
@@ -34,6 +34,8 @@ const control = z.discriminatedUnion('kind', [
       .string()
       .regex(/^-?\d+$/)
       .optional(),
+    /** Of an output's topics: only the rows that have this value, which come from the truncated table; the others come from others. */
+    only: z.object({ column: z.string(), value: z.string() }).optional(),
   }),
   /** A table's columns change before the event at this position; `from` and `to` are versions of its structure. */
   z.object({
@@ -107,6 +109,8 @@ export const manifestSchema = z.object({
   /** chunk and tableEnd: which. */
   table: table.extend({ topic: z.string() }).optional(),
   chunk: count.optional(),
+  /** tableEnd of an output: the tables that have all their rows now, where that is not `table` alone. */
+  ended: z.array(table.extend({ topic: z.string() })).optional(),
   rows: count.optional(),
   /** origin and tableEnd: the snapshot's LSN: transactions that committed before it are in the snapshot. */
   snapshot: lsn.optional(),

@@ -17,7 +17,12 @@ export class OptionReader {
   }
 
   count(
-    path: 'source.columns[]' | 'transform.outputs[]' | 'transform.outputs[].rules[]' | 'targets[]',
+    path:
+      | 'source.columns[]'
+      | 'transform.outputs[]'
+      | 'transform.outputs[].rules[]'
+      | 'transform.outputs[].rules[].set[]'
+      | 'targets[]',
     ...indexes: readonly number[]
   ): number {
     const open = concrete(path.slice(0, -2), indexes);

@@ -4,6 +4,7 @@ import { DEBEZIUM_SOURCE_OPTIONS } from '#core/debezium-source/option-rows.ts';
 import { DEBEZIUM_OPTIONS } from '#core/debezium/option-rows.ts';
 import { OUTPUT_REF } from '#core/output-ref.ts';
 import { MASK_OPTIONS } from '#core/rules/mask-options.ts';
+import { RULE_OPTIONS } from '#core/rules/rule-options.ts';
 import { QUARANTINE_POLICIES } from '#core/quarantine.ts';
 
 /** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */
@@ -251,47 +252,7 @@ export const OPTIONS = [
     example: 'debezium',
     about: "How its shaped topics' events are written. No target reads an output with `debezium`.",
   },
-  {
-    path: 'transform.outputs[].rules[].table',
-    type: text,
-    default: undefined,
-    env: null,
-    example: 'public.old_orders',
-    about: 'The source table, `schema.table`; parts with a dot in double quotes. Tables without a rule pass unchanged.',
-  },
-  {
-    path: 'transform.outputs[].rules[].rename',
-    type: text,
-    default: null,
-    env: null,
-    example: 'public.orders',
-    about: "The table's name at the target, `schema.table`.",
-  },
-  {
-    path: 'transform.outputs[].rules[].columns.rename.*',
-    type: text,
-    default: null,
-    env: null,
-    example: '{ cust: customer_id }',
-    about: 'Columns to rename: old name to new name.',
-  },
-  {
-    path: 'transform.outputs[].rules[].columns.drop',
-    type: z.array(text),
-    default: [],
-    env: null,
-    example: '[internal_note]',
-    about: 'Columns to leave out.',
-  },
-  {
-    path: 'transform.outputs[].rules[].where',
-    type: text,
-    default: null,
-    env: null,
-    example: '"amount >= 0"',
-    about:
-      "CEL over the row's columns: rows for which it is true pass. Columns outside the identity need REPLICA IDENTITY FULL.",
-  },
+  ...RULE_OPTIONS,
   ...DEBEZIUM_OPTIONS,
   {
     path: 'targets[].name',

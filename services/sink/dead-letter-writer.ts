@@ -122,7 +122,7 @@ export class DeadLetterWriter implements LetterWriter<StoredManifest> {
         kind: 'truncate',
         rowKey: null,
         key: null,
-        value: Buffer.from(JSON.stringify({ truncate: topics, isPartial: item.isPartial })),
+        value: Buffer.from(JSON.stringify({ truncate: topics, isPartial: item.isPartial, only: item.only })),
         headers: new Map(),
         stage: 'apply',
         ...verdict,

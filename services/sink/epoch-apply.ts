@@ -13,12 +13,18 @@ import type { RowStore, TargetTransaction } from './target.ts';
 /** What cuts a part into segments: it happens after the changes before its position, and before all others. */
 export type Cut = Truncation | Alteration;
 
-interface Truncation {
-  readonly kind: 'truncate';
-  readonly position: Position;
+/** What a TRUNCATE of the source takes away here. */
+export interface Truncated {
   readonly tables: readonly TargetTable[];
   /** Some of the statement's tables are left out: their snapshots were taken after it. */
   readonly isPartial: boolean;
+  /** Only the rows of the one table that have this value. */
+  readonly only?: { readonly column: string; readonly value: string };
+}
+
+interface Truncation extends Truncated {
+  readonly kind: 'truncate';
+  readonly position: Position;
 }
 
 interface Alteration {
@@ -54,7 +60,7 @@ export async function applyPart(
     const isBefore = (change: RowChange): boolean => comparePositions(change.position, cut.position) < 0;
     await rows.apply(await match(filterChanges(rest, isBefore)), mismatch, ranks);
     rest = filterChanges(rest, (change) => !isBefore(change));
-    if (cut.kind === 'truncate') await rows.truncate(cut.tables, cut.isPartial, ranks);
+    if (cut.kind === 'truncate') await rows.truncate(cut, ranks);
     else {
       await rows.alter(cut.to, cut.changes, `LSN ${formatLsn(cut.position.commit)}`);
       forget();

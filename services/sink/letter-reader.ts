@@ -93,9 +93,10 @@ export class LetterReader implements LetterTools {
   }
 
   async #truncation(client: pg.ClientBase, letter: StoredDeadLetter): Promise<Cut> {
-    const { truncate, isPartial } = JSON.parse(letter.value?.toString('utf8') ?? '') as {
+    const { truncate, isPartial, only } = JSON.parse(letter.value?.toString('utf8') ?? '') as {
       truncate: string[];
       isPartial: boolean;
+      only?: { column: string; value: string };
     };
     const tables: TargetTable[] = [];
     for (const topic of truncate) {
@@ -108,6 +109,6 @@ export class LetterReader implements LetterTools {
       tables.push(await readTargetTable(client, bare));
     }
     if (letter.position === null) throw new RestageError('bug', 'a TRUNCATE has no position', { where: letter.id });
-    return { kind: 'truncate', position: letter.position, tables, isPartial };
+    return { kind: 'truncate', position: letter.position, tables, isPartial, ...(only === undefined ? {} : { only }) };
   }
 }

@@ -112,11 +112,12 @@ async function endTable(options: LoadPassOptions, manifest: Manifest): Promise<v
   const known = await place.loadOf(session, table.topic);
   if (known === null || known > load) return;
   await session.transaction.begin('UPDATE');
-  await place.endTable(session, table.topic, parseLsn(snapshot));
+  const ended = manifest.ended ?? [table];
+  for (const { topic } of ended) await place.endTable(session, topic, parseLsn(snapshot));
   failpoints.hit('sink.tableEnd.before');
   await session.transaction.commit();
   failpoints.hit('sink.tableEnd.after');
-  status.load.tablesDone += 1;
+  status.load.tablesDone += ended.length;
 }
 
 /** A fixed number of connections; `submit` waits for a free one (invariant 6). */

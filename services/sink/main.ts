@@ -74,7 +74,7 @@ export async function main(
       const schema = openTargetSchema({
         pipeline: config.name,
         target,
-        changes: output?.rules ?? [],
+        rules: output?.rules ?? [],
         failpoints,
         connect,
       });

@@ -161,7 +161,7 @@ function rowsOf(client: pg.ClientBase, pipeline: string): RowStore {
 export function changesOf(client: pg.ClientBase): Pick<RowStore, 'apply' | 'truncate' | 'alter'> {
   return {
     apply: (tables, mismatch, ranks) => applySegment(client, tables, mismatch, ranks),
-    truncate: (tables, isPartial, ranks) => truncateTables(client, tables, isPartial, ranks),
+    truncate: (truncated, ranks) => truncateTables(client, truncated, ranks),
     alter: (to, changes, where) => alterTable(client, to, changes, where),
   };
 }

@@ -384,7 +384,8 @@ export class StreamPass {
       const topics = entry.topics.filter(isAfter);
       const tables: TargetTable[] = [];
       for (const topic of topics) tables.push(await structures.bareTable(session.catalog, topic));
-      cuts.push({ kind: 'truncate', position, tables, isPartial: topics.length < entry.topics.length });
+      const only = entry.only === undefined ? {} : { only: entry.only };
+      cuts.push({ kind: 'truncate', position, tables, isPartial: topics.length < entry.topics.length, ...only });
     }
     return cuts;
   }

@@ -10,6 +10,7 @@ import type { ColumnChange } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TableName } from '#core/table-name.ts';
 import type { LateTable } from '#core/target-schema.ts';
+import type { Truncated } from './epoch-apply.ts';
 import type { TableChanges, TableRanks } from './segment-apply.ts';
 
 /**
@@ -133,8 +134,8 @@ export interface RowStore {
   empty(table: TableName): Promise<void>;
   /** Changes between which nothing stands. @throws as applySegment. */
   apply(tables: readonly TableChanges[], mismatch: ErrorCode, ranks: TableRanks | null): Promise<void>;
-  /** `isPartial`: others that one statement of the source truncated with them are left out. @throws RestageError target_constraint. */
-  truncate(tables: readonly TargetTable[], isPartial: boolean, ranks: TableRanks | null): Promise<void>;
+  /** @throws RestageError target_constraint. */
+  truncate(truncated: Truncated, ranks: TableRanks | null): Promise<void>;
   /** @throws RestageError ddl_unsupported. `where`: the place in the stream, for messages. */
   alter(to: TableStructure, changes: readonly ColumnChange[], where: string): Promise<void>;
 }

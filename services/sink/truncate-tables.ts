@@ -1,8 +1,8 @@
 import type pg from 'pg';
-import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import { sqlStateOf } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
-import { formatTable } from '#core/table-name.ts';
+import { formatTable, quoteIdentifier } from '#core/table-name.ts';
+import type { Truncated } from './epoch-apply.ts';
 import { rankOf, type TableRanks } from './segment-apply.ts';
 
 const REFERENCED = '0A000';
@@ -13,10 +13,14 @@ const REFERENCED = '0A000';
  */
 export async function truncateTables(
   client: pg.ClientBase,
-  tables: readonly TargetTable[],
-  isPartial: boolean,
+  { tables, isPartial, only }: Truncated,
   ranks: TableRanks | null,
 ): Promise<void> {
+  if (only !== undefined) {
+    const column = `pg_catalog.format('%s', ${quoteIdentifier(only.column)})`;
+    for (const table of tables) await client.query(`DELETE FROM ${table.only} WHERE ${column} = $1`, [only.value]);
+    return;
+  }
   if (isPartial) {
     for (const table of tables.toSorted((a, b) => rankOf(b, ranks) - rankOf(a, ranks)))
       await client.query(`DELETE FROM ${table.only}`);

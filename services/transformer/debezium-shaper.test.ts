@@ -5,7 +5,7 @@ import type { DebeziumRecord } from '#core/debezium/table-events.ts';
 import type { Row } from '#core/envelope.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import { lsnOf } from '#core/lsn.ts';
-import { compileTable } from '#core/rules/table-rule.ts';
+import { compileTable } from '#core/rules/table-rules.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { UNCHANGED, type Tuple } from '#core/tuple.ts';
 import { DebeziumShaper } from './debezium-shaper.ts';
@@ -106,14 +106,16 @@ async function shape(op: 'c' | 'u' | 'd', before: Tuple | null, after: Tuple): P
     options: OPTIONS,
     converters: async (_topic, _part, schema) => jsonConverter(schema, false),
   });
-  const rule = compileTable(STRUCTURE, [RULE], prefix);
-  await shaper.prepare(rule);
+  const rules = compileTable(STRUCTURE, [RULE], prefix);
+  for (const branch of rules.branches) await shaper.prepare(branch);
   const old = before === null ? 'null' : encoder.row(before);
   const value = encoder.change(op, old, encoder.row(after), TRANSACTION, EVENT);
   const { event, tail } = splitEnvelope(Buffer.from(value), 'here');
   const key = JSON.parse(encoder.key(after) ?? 'null') as Row;
   const position = { commit: TRANSACTION.commit, ordinal: EVENT.ordinal };
-  return rule.apply({ ...event, key }, 'here').flatMap((one) => shaper.shape(rule, one, tail, position, 'here'));
+  return rules
+    .apply({ ...event, key }, { place: 'here' })
+    .flatMap((one) => shaper.shape(one.branch, one.event, tail, position, 'here'));
 }
 
 function opOf(value: string | Buffer | null): unknown {

@@ -3,7 +3,8 @@ import { cellText, type Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
 import { lsnOf, type Lsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
-import type { RowEvent, TableRule } from '#core/rules/table-rule.ts';
+import type { Branch } from '#core/rules/branch.ts';
+import type { RowEvent } from '#core/rules/row-delta.ts';
 import { structureId } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { UNCHANGED, type Tuple, type TupleValue } from '#core/tuple.ts';
@@ -20,19 +21,19 @@ export class DebeziumShaper {
   }
 
   /** Before the first event of a structure: its schemas may have to be registered. */
-  async prepare(rule: TableRule): Promise<void> {
-    const id = idOf(rule);
+  async prepare(branch: Branch): Promise<void> {
+    const id = idOf(branch);
     if (this.#tables.has(id)) return;
-    this.#tables.set(id, await TableEvents.open(this.#source, rule.shaped, storedColumns(rule.shaped)));
+    this.#tables.set(id, await TableEvents.open(this.#source, branch.shaped, storedColumns(branch.shaped)));
   }
 
   /** `tail` is the raw envelope's, from its source block on. `position` is null for rows of the snapshot. */
-  shape(rule: TableRule, event: ShapedEvent, tail: string, position: Position | null, where: string): DebeziumRecord[] {
-    const table = this.#tables.get(idOf(rule));
+  shape(branch: Branch, event: ShapedEvent, tail: string, position: Position | null, where: string): DebeziumRecord[] {
+    const table = this.#tables.get(idOf(branch));
     if (table === undefined) throw new RestageError('bug', 'a structure was not prepared', { where });
     const facts = readTail(tail, where);
     const { before, after, op } = event;
-    const columns = storedColumns(rule.shaped).map(({ name }) => name);
+    const columns = storedColumns(branch.shaped).map(({ name }) => name);
     if (op === 'r' && after !== null)
       return [table.snapshotRow(tupleOf(after, columns, null), { ...facts, marker: 'true', readMs: facts.sourceMs })];
     // The raw topics tell which transaction an event is of, not which one came before.
@@ -89,6 +90,6 @@ function storedColumns(structure: TableStructure): TableStructure['columns'] {
   return structure.columns.filter((column) => !column.generated);
 }
 
-function idOf(rule: TableRule): string {
-  return structureId({ version: rule.version, structure: rule.shaped });
+function idOf(branch: Branch): string {
+  return structureId({ version: branch.version, structure: branch.shaped });
 }

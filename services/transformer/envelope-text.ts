@@ -1,6 +1,6 @@
 import type { Envelope } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
-import type { RowEvent } from '#core/rules/table-rule.ts';
+import type { RowEvent } from '#core/rules/row-delta.ts';
 
 /** An envelope taken apart without touching what follows the images: its times have more digits than a JavaScript number. */
 export interface EnvelopeText {
@@ -31,4 +31,11 @@ export function joinEnvelope(event: Omit<RowEvent, 'key'>, tail: string): string
   const at = tail.lastIndexOf(OP) + OP.length;
   const images = `{"before":${JSON.stringify(event.before)},"after":${JSON.stringify(event.after)}`;
   return `${images}${tail.slice(0, at)}${event.op}${tail.slice(at + 1)}`;
+}
+
+const SOURCE_MICROS = /"ts_us":(\d+)/;
+
+/** When the event's transaction was committed, or its row read: microseconds since 1970. */
+export function timeIn(tail: string): bigint {
+  return BigInt(SOURCE_MICROS.exec(tail)?.[1] ?? '0');
 }

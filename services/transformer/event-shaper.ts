@@ -1,17 +1,21 @@
-import type { RuleConfig } from '#core/config.ts';
 import type { Row } from '#core/envelope.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
 import type { ControlEntry, Manifest, ManifestRange } from '#core/manifest.ts';
 import { chunkHeaders, encodeHeaders, readStreamHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
-import { compileTable, type TableRule } from '#core/rules/table-rule.ts';
+import type { Branch } from '#core/rules/branch.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
+import type { RowEvent } from '#core/rules/row-delta.ts';
+import { compileTable, type TableRules } from '#core/rules/table-rules.ts';
 import type { ColumnChange } from '#core/structure-change.ts';
+import { keyText } from '#core/rules/rows.ts';
 import { findStructures, parseStructureRecord, structureId, structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { formatTable } from '#core/table-name.ts';
 import type { TopicBatches } from '#core/topic-batches.ts';
 import type { DebeziumShaper } from './debezium-shaper.ts';
-import { joinEnvelope, splitEnvelope } from './envelope-text.ts';
+import { joinEnvelope, splitEnvelope, timeIn } from './envelope-text.ts';
 
 export interface EventShaperOptions {
   readonly reader: EpochReader;
@@ -28,13 +32,15 @@ export interface EventShaperOptions {
 /** A change of a table's columns, in its place in the stream. */
 export type Alteration = Extract<ControlEntry, { kind: 'ddl' }>;
 
+type Truncation = Extract<ControlEntry, { kind: 'truncate' }>;
+
 const NO_HEADERS = encodeHeaders([]);
 
-/** Records in, shaped records out: knows every raw structure and the rule that its events go through. */
+/** Records in, shaped records out: knows every raw structure and the rules that its events go through. */
 export class EventShaper {
   readonly #options: EventShaperOptions;
-  readonly #rules = new Map<string, TableRule>();
-  readonly #newest = new Map<string, { readonly raw: TableStructure; readonly rule: TableRule }>();
+  readonly #rules = new Map<string, TableRules>();
+  readonly #newest = new Map<string, { readonly raw: TableStructure; readonly rules: TableRules }>();
 
   constructor(options: EventShaperOptions, structures: Iterable<Buffer>) {
     this.#options = options;
@@ -67,64 +73,109 @@ export class EventShaper {
   async prepare(): Promise<void> {
     const { debezium } = this.#options;
     if (debezium === undefined || debezium === null) return;
-    for (const rule of this.#rules.values()) await debezium.prepare(rule);
+    for (const { branches } of this.#rules.values()) for (const branch of branches) await debezium.prepare(branch);
   }
 
-  /** @throws RestageError record_invalid for a topic without structure. */
-  shaped(topic: string): TableStructure {
+  /** What the rules make of a topic's newest structure. @throws RestageError record_invalid for a topic without structure. */
+  rulesOf(topic: string): TableRules {
     const known = this.#newest.get(topic);
     if (known === undefined)
       throw new RestageError('record_invalid', 'a manifest names a topic without structure', {
         where: `topic ${topic}`,
       });
-    return known.rule.shaped;
+    return known.rules;
   }
 
-  /** The table's shaped structure goes into the transaction that first uses it. */
-  introduce(topic: string, version: number, out: TopicBatches): TableRule {
-    const rule = this.#rules.get(structureId({ version, structure: { topic } }));
-    if (rule === undefined)
+  /** The table's shaped structures go into the transaction that first uses them. */
+  introduce(topic: string, version: number, out: TopicBatches): TableRules {
+    const rules = this.#rules.get(structureId({ version, structure: { topic } }));
+    if (rules === undefined)
       throw new RestageError('record_invalid', `structure ${version} was never announced`, { where: `topic ${topic}` });
-    const id = structureId({ version: rule.version, structure: rule.shaped });
-    if (this.#options.written.has(id)) return rule;
-    this.#options.written.add(id);
-    const record = structureRecord(rule.shaped);
-    out.append(this.#options.shapedSchemasTopic, record.key, record.value, NO_HEADERS);
-    return rule;
+    for (const { version: shapedVersion, shaped } of rules.branches) {
+      const id = structureId({ version: shapedVersion, structure: shaped });
+      if (this.#options.written.has(id)) continue;
+      this.#options.written.add(id);
+      const record = structureRecord(shaped);
+      out.append(this.#options.shapedSchemasTopic, record.key, record.value, NO_HEADERS);
+    }
+    return rules;
   }
 
-  /** What a change of columns is behind the rules; null where they leave nothing of it. */
-  shapeAlteration(entry: Alteration, out: TopicBatches): Alteration | null {
+  /** What a change of columns is behind the rules, for each table that it reaches. @throws RestageError rule_failed. */
+  shapeAlteration(entry: Alteration, out: TopicBatches): Alteration[] {
     const from = this.introduce(entry.topic, entry.from, out);
     const to = this.introduce(entry.topic, entry.to, out);
-    const changes = entry.changes.flatMap((change): ColumnChange[] => {
-      const rule = change.kind === 'rename' || change.kind === 'drop' ? from : to;
-      const column = rule.nameOf(change.column);
-      if (column === null) return [];
-      return [
-        change.kind === 'rename' ? { ...change, column, to: to.nameOf(change.to) ?? change.to } : { ...change, column },
-      ];
+    return to.branches.flatMap((after, index) => {
+      const before = from.branches[index];
+      const changes =
+        before === undefined ? [] : entry.changes.flatMap((change) => changeBehind(change, before, after));
+      if (before === undefined || changes.length === 0) return [];
+      if (this.#isMerged(after))
+        throw new RestageError('rule_failed', 'columns changed of a table that is merged with others', {
+          where: `${entry.topic}, LSN ${entry.commit}; table ${formatTable(after.shaped)}`,
+          fix: 'name the columns to take with columns.keep, and start the output anew under its next version',
+        });
+      return [{ ...entry, topic: after.shaped.topic, from: before.version, to: after.version, changes }];
     });
-    if (changes.length === 0) return null;
-    return { ...entry, topic: to.shaped.topic, from: from.version, to: to.version, changes };
   }
 
-  /** A plan names its structure also where Kafka has it: its readers may know later ones. */
+  /** Whether rows of other tables too come to the branch's table. */
+  #isMerged({ shaped }: Branch): boolean {
+    return this.sourcesOf(shaped.topic).length > 1;
+  }
+
+  /** The raw topics whose rows come to a shaped one. */
+  sourcesOf(shapedTopic: string): string[] {
+    return [...this.#newest]
+      .filter(([, { rules }]) => rules.branches.some(({ shaped }) => shaped.topic === shapedTopic))
+      .map(([topic]) => topic);
+  }
+
+  /** Whether rows of two of these topics come to one table, so that their order is that of the source. */
+  doMeet(topics: readonly string[]): boolean {
+    const seen = new Set<string>();
+    for (const topic of topics) {
+      for (const { shaped } of this.rulesOf(topic).branches) {
+        if (seen.has(shaped.topic)) return true;
+        seen.add(shaped.topic);
+      }
+    }
+    return false;
+  }
+
+  /** Of a table whose rows come from several, only those of the truncated ones go. @throws RestageError rule_failed where nothing tells them apart. */
+  shapeTruncation(entry: Truncation, out: TopicBatches): Truncation[] {
+    const whole = new Set<string>();
+    const parts: Truncation[] = [];
+    for (const topic of entry.topics) {
+      this.introduceNewest(topic, out);
+      for (const branch of this.rulesOf(topic).branches) {
+        const { topic: shaped } = branch.shaped;
+        if (this.sourcesOf(shaped).every((source) => entry.topics.includes(source))) whole.add(shaped);
+        else parts.push({ ...entry, topics: [shaped], only: tellApart(branch, `${topic}, LSN ${entry.commit}`) });
+      }
+    }
+    return whole.size === 0 ? parts : [{ ...entry, topics: [...whole] }, ...parts];
+  }
+
+  /** A plan names its structures also where Kafka has them: its readers may know later ones. */
   introducePlanned(topic: string, versions: ReadonlyMap<string, number>, out: TopicBatches): void {
     const version = versions.get(topic);
-    if (version === undefined) return void this.introduceNewest(topic, out);
-    const rule = this.#rules.get(structureId({ version, structure: { topic } }));
-    if (rule !== undefined)
-      this.#options.written.delete(structureId({ version: rule.version, structure: rule.shaped }));
+    if (version === undefined) {
+      this.introduceNewest(topic, out);
+      return;
+    }
+    const rules = this.#rules.get(structureId({ version, structure: { topic } }));
+    for (const { version: shapedVersion, shaped } of rules?.branches ?? [])
+      this.#options.written.delete(structureId({ version: shapedVersion, structure: shaped }));
     this.introduce(topic, version, out);
   }
 
-  introduceNewest(topic: string, out: TopicBatches): TableStructure {
+  introduceNewest(topic: string, out: TopicBatches): void {
     const known = this.#newest.get(topic);
     if (known === undefined)
       throw new RestageError('record_invalid', 'a plan names a topic without structure', { where: `topic ${topic}` });
     this.introduce(topic, structureRecord(known.raw).version, out);
-    return known.rule.shaped;
   }
 
   /** Shapes one record; returns the ops of the events it gave, a letter each (a tombstone none: it follows its delete). */
@@ -133,64 +184,99 @@ export class EventShaper {
     const where = `topic ${range.topic}, partition ${range.partition}, offset ${record.offset}`;
     const headers = readStreamHeaders(record);
     const version = headers?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
-    const rule = this.introduce(range.topic, version, out);
-    const shapedHeaders =
+    const rules = this.introduce(range.topic, version, out);
+    const [only] = rules.branches;
+    if (only === undefined) return '';
+    const headersFor = (branch: Branch): Buffer =>
       headers === null
-        ? this.#chunkHeaders(record, rule, where)
-        : streamHeaders({ ...headers, structure: rule.version });
+        ? chunkHeadersOf(record, branch, where)
+        : streamHeaders({ ...headers, structure: branch.version });
     const key = record.key?.toString('utf8') ?? null;
-    const { topic } = rule.shaped;
     const debezium = this.#options.debezium ?? null;
-    if (rule.isUnchanged && debezium === null) {
-      const value = record.value.toString('utf8');
-      out.appendRow(topic, key, value, shapedHeaders);
-      const op = value.charAt(value.lastIndexOf('"op":"') + 6);
-      if (key !== null && op === 'd') out.append(topic, key, null, shapedHeaders);
-      return op;
-    }
+    if (rules.branches.length === 1 && only.isUnchanged && debezium === null)
+      return passOn(only, key, record.value, headersFor(only), out);
     const { event, tail } = splitEnvelope(record.value, where);
-    const shaped = rule.apply({ ...event, key: key === null ? null : parseKey(key, where) }, where);
-    if (debezium !== null) {
-      for (const one of shaped)
-        for (const made of debezium.shape(rule, one, tail, headers?.position ?? null, where))
-          out.append(made.topic, made.key, made.value, joinHeaders(shapedHeaders, made.headers));
-      return shaped.map((one) => one.op).join('');
+    const shaped = rules.apply(
+      { ...event, key: key === null ? null : parseKey(key, where) },
+      {
+        place: where,
+        time: timeIn(tail),
+      },
+    );
+    for (const { branch, event: one } of shaped) {
+      if (debezium === null) append(branch, one, tail, headersFor(branch), out, where);
+      else
+        for (const made of debezium.shape(branch, one, tail, headers?.position ?? null, where))
+          out.append(made.topic, made.key, made.value, joinHeaders(headersFor(branch), made.headers));
     }
-    for (const one of shaped) {
-      const shapedKey = one.key === null ? null : writeKey(one.key, rule.shaped.identity.columns, where);
-      out.appendRow(topic, shapedKey, joinEnvelope(one, tail), shapedHeaders);
-      if (one.op === 'd' && shapedKey !== null) out.append(topic, shapedKey, null, shapedHeaders);
-    }
-    return shaped.map((one) => one.op).join('');
-  }
-
-  #chunkHeaders(record: KafkaRecord, rule: TableRule, where: string): Buffer {
-    const chunk = record.headers.get('chunk');
-    const row = record.headers.get('row');
-    if (chunk?.length !== 4 || row?.length !== 8)
-      throw new RestageError('record_invalid', 'a record lacks the headers of an event', { where });
-    return chunkHeaders(chunk.readUInt32BE(), Number(row.readBigUInt64BE()), 0, rule.version);
+    return shaped.map(({ event: one }) => one.op).join('');
   }
 
   #add({ version, structure }: { readonly version: number; readonly structure: TableStructure }): {
     readonly topic: string;
     readonly version: number;
   } {
-    const rule = compileTable(structure, this.#options.rules, this.#options.shapedPrefix);
-    this.#rules.set(structureId({ version, structure }), rule);
-    this.#newest.set(structure.topic, { raw: structure, rule });
+    const rules = compileTable(structure, this.#options.rules, this.#options.shapedPrefix);
+    this.#rules.set(structureId({ version, structure }), rules);
+    this.#newest.set(structure.topic, { raw: structure, rules });
     return { topic: structure.topic, version };
   }
 }
 
-/** In the identity's order, whatever the columns are called: equal rows have equal keys. */
-function writeKey(key: Row, columns: readonly string[], where: string): string {
-  const cells = columns.map((column) => {
-    if (!Object.hasOwn(key, column))
-      throw new RestageError('record_invalid', `an event's key lacks the identity's column ${column}`, { where });
-    return `${JSON.stringify(column)}:${JSON.stringify(key[column])}`;
-  });
-  return `{${cells.join(',')}}`;
+/** Key and value byte for byte. */
+function passOn(branch: Branch, key: string | null, bytes: Buffer, headers: Buffer, out: TopicBatches): string {
+  const value = bytes.toString('utf8');
+  const { topic } = branch.shaped;
+  out.appendRow(topic, key, value, headers);
+  const op = value.charAt(value.lastIndexOf('"op":"') + 6);
+  if (key !== null && op === 'd') out.append(topic, key, null, headers);
+  return op;
+}
+
+function append(
+  { shaped }: Branch,
+  event: RowEvent,
+  tail: string,
+  headers: Buffer,
+  out: TopicBatches,
+  where: string,
+): void {
+  const key = event.key === null ? null : keyText(event.key, shaped.identity.columns);
+  if (event.key !== null && key === null)
+    throw new RestageError('record_invalid', "an event's key lacks a column of the identity", { where });
+  out.appendRow(shaped.topic, key, joinEnvelope(event, tail), headers);
+  if (event.op === 'd' && key !== null) out.append(shaped.topic, key, null, headers);
+}
+
+/** The constant that a merged table's rows have from one of its sources. */
+function tellApart({ constants, shaped }: Branch, where: string): NonNullable<Truncation['only']> {
+  const [first] = constants;
+  if (first !== undefined) return { column: first[0], value: first[1] };
+  throw new RestageError(
+    'rule_failed',
+    'a table was truncated that is merged with others, and nothing tells its rows apart',
+    {
+      where: `${where}; table ${formatTable(shaped)}`,
+      fix: 'set a constant column in the rules that merge, such as { column: year, type: int4, value: "2024" }, under the next version of the output',
+    },
+  );
+}
+
+function changeBehind(change: ColumnChange, before: Branch, after: Branch): ColumnChange[] {
+  const branch = change.kind === 'rename' || change.kind === 'drop' ? before : after;
+  const column = branch.nameOf(change.column);
+  if (column === null) return [];
+  if (change.kind !== 'rename') return [{ ...change, column }];
+  const to = after.nameOf(change.to) ?? change.to;
+  return to === column ? [] : [{ ...change, column, to }];
+}
+
+function chunkHeadersOf(record: KafkaRecord, branch: Branch, where: string): Buffer {
+  const chunk = record.headers.get('chunk');
+  const row = record.headers.get('row');
+  if (chunk?.length !== 4 || row?.length !== 8)
+    throw new RestageError('record_invalid', 'a record lacks the headers of an event', { where });
+  return chunkHeaders(chunk.readUInt32BE(), Number(row.readBigUInt64BE()), 0, branch.version);
 }
 
 function parseKey(key: string, where: string): Row {

@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import type { RuleConfig } from '#core/config.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
 import { EventEncoder } from '#core/event-encoder.ts';

@@ -9,12 +9,13 @@ import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import { readStreamHeaders } from '#core/record.ts';
-import { requireSoundRules } from '#core/rules/table-rule.ts';
+import { requireSoundRules } from '#core/rules/output-rules.ts';
 import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
-import { tableKey } from '#core/table-name.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import type { EventShaper } from './event-shaper.ts';
+import { readInOrder, type RangeRecord } from './ordered-records.ts';
+import { ShapedLoad } from './shaped-load.ts';
 
 export interface TransformerParts {
   readonly output: OutputConfig;
@@ -64,6 +65,7 @@ class TransformerRun {
   /** Raw offset of the announcement whose load is passed on now. */
   #back: bigint | null = null;
   readonly #loaded = new LoadedTables();
+  readonly #load: ShapedLoad;
   readonly #topics = new Set<string>();
   #last: StoredManifest | null;
   #plan: string | null;
@@ -71,6 +73,7 @@ class TransformerRun {
   constructor(parts: TransformerParts, shaper: EventShaper, last: StoredManifest | null, lag: LagMeter) {
     this.#parts = parts;
     this.#shaper = shaper;
+    this.#load = new ShapedLoad(shaper);
     this.#last = last;
     this.#lag = lag;
     this.#plan = last?.manifest.plan ?? (last?.manifest.kind === 'plan' ? String(last.offset) : null);
@@ -172,9 +175,12 @@ class TransformerRun {
     const signal = new AbortController().signal;
     await this.#shaper.learn(manifest, signal);
     this.#noteLoaded(manifest);
-    const isLoadKind =
-      manifest.kind === 'plan' || manifest.kind === 'chunk' || manifest.kind === 'tableEnd' || manifest.kind === 'end';
-    if (isLoadKind && !isPassedOn) await this.#forward(stored, signal);
+    const { kind, table } = manifest;
+    if (kind === 'plan') this.#load.plan(manifest);
+    if (kind === 'tableEnd' && table !== undefined) this.#load.end(table.topic);
+    const isLoadKind = kind === 'plan' || kind === 'chunk' || kind === 'tableEnd' || kind === 'end';
+    const isOurs = table === undefined || this.#load.tableOf(table.topic) !== null;
+    if (isLoadKind && isOurs && !isPassedOn) await this.#forward(stored, signal);
     if (manifest.kind === 'chunk') this.#lag.loaded(manifest);
     return manifest.kind === 'end';
   }
@@ -196,6 +202,7 @@ class TransformerRun {
     await this.#shaper.learn(manifest, signal);
     if (manifest.kind === 'announce') {
       this.#back = stored.offset;
+      this.#load.plan(manifest);
       await this.#forward(stored, signal);
       return !signal.aborted;
     }
@@ -210,9 +217,6 @@ class TransformerRun {
     const out = new TopicBatches();
     if (stored.manifest.kind === 'plan' || stored.manifest.kind === 'announce')
       await this.#introducePlan(stored.manifest, out, signal);
-    for (const entry of stored.manifest.control) {
-      if (entry.kind === 'truncate') for (const topic of entry.topics) this.#shaper.introduceNewest(topic, out);
-    }
     const control = stored.manifest.control.flatMap((entry) => this.#shapeControl(entry, out));
     const ops = await this.#shapeRanges(stored.manifest, out, signal);
     const rows = Object.values(ops).reduce((sum, count) => sum + count, 0);
@@ -237,18 +241,22 @@ class TransformerRun {
 
   async #shapeRanges(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<OpCounts> {
     const ops: OpCounts = { c: 0, u: 0, d: 0, r: 0 };
-    for (const range of manifest.ranges) {
-      if (range.topic === this.#parts.rawSchemasTopic) continue;
-      const snapshot = manifest.kind === 'stream' ? (this.#snapshots.get(range.topic) ?? LSN_ZERO) : LSN_ZERO;
-      for await (const records of this.#parts.reader.read(range, signal)) {
-        for (const record of records) {
-          const headers = readStreamHeaders(record);
-          // The table's snapshot has it already.
-          if (headers !== null && headers.position.commit < snapshot) continue;
-          for (const op of this.#shaper.shape(record, range, out)) ops[op as keyof OpCounts] += 1;
-        }
-      }
+    const { reader, rawSchemasTopic } = this.#parts;
+    const isStream = manifest.kind === 'stream';
+    const take = ({ range, record }: RangeRecord): void => {
+      const headers = readStreamHeaders(record);
+      // The table's snapshot has it already.
+      if (isStream && headers !== null && headers.position.commit < (this.#snapshots.get(range.topic) ?? LSN_ZERO))
+        return;
+      for (const op of this.#shaper.shape(record, range, out)) ops[op as keyof OpCounts] += 1;
+    };
+    const ranges = manifest.ranges.filter(({ topic }) => topic !== rawSchemasTopic);
+    if (isStream && this.#shaper.doMeet(ranges.map(({ topic }) => topic))) {
+      for await (const one of readInOrder(reader, ranges, signal)) take(one);
+      return ops;
     }
+    for (const range of ranges)
+      for await (const records of reader.read(range, signal)) for (const record of records) take({ range, record });
     return ops;
   }
 
@@ -270,8 +278,8 @@ class TransformerRun {
       ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : this.#reached(manifest)),
       control,
       plan: this.#plan,
-      ...(tables === undefined ? {} : { tables: tables.map((one) => this.#planned(one)) }),
-      ...(table === undefined ? {} : { table: this.#nameOf(table.topic) }),
+      ...(tables === undefined ? {} : { tables: this.#load.planned }),
+      ...(table === undefined ? {} : this.#load.place(table.topic, manifest)),
       ...(manifest.kind === 'chunk' ? { rows } : {}),
       raw: { epoch: manifest.epoch, part: manifest.part, offset: String(offset), ...this.#lateOf(manifest) },
     };
@@ -302,25 +310,8 @@ class TransformerRun {
   #shapeControl(entry: ControlEntry, out: TopicBatches): ControlEntry[] {
     if (entry.kind === 'barrier') return [entry];
     const isAfter = (topic: string): boolean => parseLsn(entry.commit) >= (this.#snapshots.get(topic) ?? LSN_ZERO);
-    if (entry.kind === 'ddl') {
-      const shaped = isAfter(entry.topic) ? this.#shaper.shapeAlteration(entry, out) : null;
-      return shaped === null ? [] : [shaped];
-    }
-    const topics = entry.topics.filter(isAfter);
-    return topics.length === 0 ? [] : [{ ...entry, topics: topics.map((topic) => this.#shaper.shaped(topic).topic) }];
-  }
-
-  /** Where its chunks end in the source's table is the producer's alone to know; the bounds of a partition are those of its table under its own name. */
-  #planned(table: NonNullable<Manifest['tables']>[number]): NonNullable<Manifest['tables']>[number] {
-    const { chunks, rows, bounds } = table;
-    const name = this.#nameOf(table.topic);
-    const isRenamed = tableKey(name) !== tableKey(table);
-    return { ...name, chunks, rows, ...(bounds === undefined || isRenamed ? {} : { bounds }) };
-  }
-
-  #nameOf(topic: string): { schema: string; table: string; topic: string } {
-    const shaped = this.#shaper.shaped(topic);
-    return { schema: shaped.schema, table: shaped.table, topic: shaped.topic };
+    if (entry.kind === 'ddl') return isAfter(entry.topic) ? this.#shaper.shapeAlteration(entry, out) : [];
+    return this.#shaper.shapeTruncation({ ...entry, topics: entry.topics.filter(isAfter) }, out);
   }
 }
 

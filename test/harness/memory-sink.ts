@@ -48,7 +48,7 @@ export function startSink(options: MemorySinkOptions): MemorySink {
       readStructures: () => Promise.resolve(topics.structures()),
       connect: () => connectPg({ url, purpose: 'target', application: 'restage test sink' }),
       failpoints,
-      schema: openTargetSchema({ pipeline: PIPELINE, target, changes: [], failpoints: NO_FAILPOINTS }),
+      schema: openTargetSchema({ pipeline: PIPELINE, target, rules: [], failpoints: NO_FAILPOINTS }),
       status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
       hold: new HoldRequests((id) => (status.held = id ?? '')),

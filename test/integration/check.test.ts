@@ -1,7 +1,8 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connectPg } from '#adapters/postgres/session.ts';
-import type { Config, RuleConfig } from '#core/config.ts';
+import type { Config } from '#core/config.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { runCheck } from '../../services/cli/check/check-command.ts';
 
 const server = process.env['RESTAGE_TEST_PG15'];

@@ -307,7 +307,7 @@ function start(open: () => Promise<pg.Client> = connect): RunningSink {
       readStructures: () => Promise.resolve(topics.structures()),
       connect: open,
       failpoints: NO_FAILPOINTS,
-      schema: openTargetSchema({ pipeline: PIPELINE, target: TARGET(), changes: [], failpoints: NO_FAILPOINTS }),
+      schema: openTargetSchema({ pipeline: PIPELINE, target: TARGET(), rules: [], failpoints: NO_FAILPOINTS }),
       status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
       hold: new HoldRequests(() => undefined),

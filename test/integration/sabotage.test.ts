@@ -140,7 +140,7 @@ async function replicate(database: TestDatabase, reader: EpochReader): Promise<v
       raw: reader,
       schemasTopic: schemasTopic(name),
       connect: () => connectPg({ url: database.url, purpose: 'target', application: 'sabotage test' }),
-      schema: openTargetSchema({ pipeline: name, target, changes: [], failpoints: NO_FAILPOINTS }),
+      schema: openTargetSchema({ pipeline: name, target, rules: [], failpoints: NO_FAILPOINTS }),
       status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
       hold: new HoldRequests(() => undefined),

@@ -4,9 +4,10 @@ import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
-import { changeStructure, type TableChange } from '#adapters/postgres/target/table-change.ts';
 import type { TargetConfig } from '#core/config.ts';
 import { NO_FAILPOINTS } from '#core/failpoints.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
+import { shapeTables } from '#core/rules/shape-tables.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 
@@ -40,12 +41,13 @@ const SOURCE_SQL = `
   CREATE RULE keep AS ON DELETE TO shop.customers DO INSTEAD NOTHING;
 `;
 const TABLES = ['shop.*', '!shop.audit'];
-const RENAMES: TableChange[] = [
+const RENAMES: RuleConfig[] = [
   {
     table: { schema: 'shop', table: 'Old orders' },
     rename: { schema: 'sales', table: 'orders' },
     renameColumns: new Map([['cust', 'customer_id']]),
     dropColumns: ['internal_note'],
+    where: null,
   },
 ];
 
@@ -59,11 +61,11 @@ function urlOf(database: string): string {
   return url.toString();
 }
 
-function schemaOf(schema: TargetConfig['schema'], changes: readonly TableChange[] = []): TargetSchema {
+function schemaOf(schema: TargetConfig['schema'], rules: readonly RuleConfig[] = []): TargetSchema {
   return openTargetSchema({
     failpoints: NO_FAILPOINTS,
     pipeline: 'shop',
-    changes,
+    rules,
     target: { name: 'new', url: urlOf(TARGET), output: null, schema, loadWorkers: 3 },
   });
 }
@@ -152,7 +154,7 @@ test.skipIf(server === undefined)('copies the structure, and every step may be c
 
 test.skipIf(server === undefined)('renames tables and columns, and every definition follows', async () => {
   await store();
-  const shaped = tables.map((table) => changeStructure(table, RENAMES));
+  const shaped = shapeTables(tables, { rules: RENAMES });
   const copy = schemaOf('copy', RENAMES);
   await copy.preData(shaped);
   await copy.postLoad();

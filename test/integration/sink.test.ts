@@ -321,7 +321,7 @@ function start(open: () => Promise<pg.Client> = connect, gate = RUNNING): Runnin
       readStructures: () => Promise.resolve(topics.structures()),
       connect: open,
       failpoints: NO_FAILPOINTS,
-      schema: noted(openTargetSchema({ pipeline: PIPELINE, target, changes: [], failpoints: NO_FAILPOINTS })),
+      schema: noted(openTargetSchema({ pipeline: PIPELINE, target, rules: [], failpoints: NO_FAILPOINTS })),
       status,
       gate,
       hold,

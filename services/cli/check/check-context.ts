@@ -2,9 +2,9 @@ import type pg from 'pg';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { majorOf } from '#adapters/postgres/target/structure-archive.ts';
-import { changeStructure } from '#adapters/postgres/target/table-change.ts';
-import type { Config, TargetConfig } from '#core/config.ts';
 import { findOutput } from '#core/output-ref.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import { shapeSoundTables } from '#core/rules/shape-tables.ts';
 import type { TableStructure } from '#core/structure.ts';
 
 export interface CheckedTarget {
@@ -50,13 +50,12 @@ export async function withCheckContext<T>(config: Config, work: (context: CheckC
     const targets: CheckedTarget[] = [];
     for (const target of config.targets) {
       const client = await connect(target.url, 'target');
-      const changes = findOutput(config.outputs, target.output)?.rules ?? [];
       targets.push({
         config: target,
         client,
         major: await majorOf(client),
         role: await roleOf(client),
-        tables: tables.map((table) => changeStructure(table, changes)),
+        tables: shapeSoundTables(tables, findOutput(config.outputs, target.output)),
       });
     }
     return await work({

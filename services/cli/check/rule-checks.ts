@@ -1,4 +1,4 @@
-import { findRuleProblems } from '#core/rules/table-rule.ts';
+import { findRuleProblems } from '#core/rules/output-rules.ts';
 import { outputRef } from '#core/output-ref.ts';
 import { shapedPrefix } from '#core/topic-names.ts';
 import type { CheckContext } from './check-context.ts';

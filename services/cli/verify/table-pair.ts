@@ -1,8 +1,9 @@
 import type pg from 'pg';
 import { TYPE_COLUMNS, TYPE_JOINS, type ValueType } from '#adapters/postgres/value-type.ts';
-import type { Config, RuleConfig } from '#core/config.ts';
+import type { Config } from '#core/config.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { RestageError } from '#core/errors.ts';
-import { compileTable } from '#core/rules/table-rule.ts';
+import { compileTable } from '#core/rules/table-rules.ts';
 import { compileWhere, type Where } from '#core/rules/where.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { openMaskedSource, type MaskedSource } from './masked-source.ts';
@@ -59,7 +60,8 @@ export async function pairTables(
   structure: TableStructure,
   rules: readonly RuleConfig[],
 ): Promise<TablePair> {
-  const { shaped } = compileTable(structure, rules, '');
+  const [branch] = compileTable(structure, rules, '').branches;
+  const shaped = branch?.shaped ?? structure;
   const rule = rules.find(
     (candidate) => candidate.table.schema === structure.schema && candidate.table.table === structure.table,
   );

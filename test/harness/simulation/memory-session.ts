@@ -188,7 +188,7 @@ function storeOf(connection: Connection, refuses: Refuses): RowStore {
       for (const { table, change } of inOrder(tables))
         await connection.change('apply', (store) => applyChange(store, table, change, mismatch, refuses));
     },
-    truncate: (tables) =>
+    truncate: ({ tables }) =>
       connection.change('truncate', (store) => {
         for (const { structure } of tables) rowsOf(store, structure.topic).clear();
       }),

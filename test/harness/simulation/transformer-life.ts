@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import type { RuleConfig } from '#core/config.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { newStatus } from '#core/status.ts';
 import { parseStructureRecord, structureId } from '#core/structure-record.ts';
 import { schemasTopic } from '#core/topic-names.ts';

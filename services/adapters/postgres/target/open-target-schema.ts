@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { TargetConfig } from '#core/config.ts';
 import type { Failpoints } from '#core/failpoints.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { connectPg } from '../session.ts';
 import { JournalledSchema, type TableMaker } from './journalled-schema.ts';
@@ -8,20 +9,19 @@ import { SchemaBuild } from './schema-build.ts';
 import { copiedTables } from './schema-copy.ts';
 import { createdTables } from './schema-create.ts';
 import { requiredTables } from './schema-require.ts';
-import type { TableChange } from './table-change.ts';
 
 export interface TargetSchemaOptions {
   readonly pipeline: string;
   readonly target: TargetConfig;
   /** The rules of the target's output, in their order; empty for raw topics. */
-  readonly changes: readonly TableChange[];
+  readonly rules: readonly RuleConfig[];
   readonly failpoints: Failpoints;
   /** Opens the sessions that alter the target: a sink's are known as its own, so that who takes over ends them. Default: some of their own. */
   readonly connect?: () => Promise<pg.Client>;
 }
 
 /** What the journal of a target has left to do, however its tables came. */
-export function openSchemaBuild(options: Omit<TargetSchemaOptions, 'changes'>): SchemaBuild {
+export function openSchemaBuild(options: Omit<TargetSchemaOptions, 'rules'>): SchemaBuild {
   const { pipeline, target, failpoints, connect = connectSchema(pipeline, target) } = options;
   return new SchemaBuild({ pipeline, workers: target.loadWorkers, connect, failpoints });
 }
@@ -32,10 +32,10 @@ export function openTargetSchema(options: TargetSchemaOptions): TargetSchema {
   return new JournalledSchema({ pipeline, connect, failpoints }, makerOf(options), openSchemaBuild(options));
 }
 
-function makerOf({ pipeline, target, changes }: TargetSchemaOptions): TableMaker {
+function makerOf({ pipeline, target, rules }: TargetSchemaOptions): TableMaker {
   switch (target.schema) {
     case 'copy':
-      return copiedTables(pipeline, changes);
+      return copiedTables(pipeline, rules);
     case 'create':
       return createdTables;
     case 'require':

@@ -47,7 +47,7 @@ export async function reshapeTable(client: pg.ClientBase, { to, earlier, where }
 }
 
 /** The table has no rows, so any type will do; a default that the new type cannot take goes. */
-async function retype(
+export async function retype(
   client: pg.ClientBase,
   to: TableStructure,
   column: ColumnStructure,

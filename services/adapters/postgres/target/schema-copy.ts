@@ -1,20 +1,21 @@
 import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { tableKey } from '#core/table-name.ts';
 import type { TableMaker } from './journalled-schema.ts';
 import { dropExcluded } from './drop-excluded.ts';
 import { archiveSql, findPgTools } from './pg-dump.ts';
 import { takePostData } from './post-data.ts';
+import { keySteps } from './schema-create.ts';
 import type { BuildStep } from './schema-journal.ts';
+import { shapeRestored } from './shape-restored.ts';
 import { loadArchive, type StructureArchive } from './structure-archive.ts';
-import { applyTableChanges, type TableChange } from './table-change.ts';
 import { requireAbsent, requireFitting } from './target-tables.ts';
 
 const SCHEMA_ENTRY = /^\d+; 2615 \d+ SCHEMA - (.*) [^ ]+$/;
 
 /**
- * `schema: copy`: the structure that pg_dump took from the source, restored from the archive in the target; `changes` says how the target's
+ * `schema: copy`: the structure that pg_dump took from the source, restored from the archive in the target; the `rules` say how the target's
  * tables differ from the source's.
  *
  * One transaction restores everything, keys, indexes and triggers too, onto empty tables; renames tables and columns
@@ -22,7 +23,7 @@ const SCHEMA_ENTRY = /^\d+; 2615 \d+ SCHEMA - (.*) [^ ]+$/;
  * triggers and rules again; and journals the statements that bring them back after the load. So no SQL is ever parsed, and
  * renamed and plain tables go the same way.
  */
-export function copiedTables(pipeline: string, changes: readonly TableChange[]): TableMaker {
+export function copiedTables(pipeline: string, rules: readonly RuleConfig[]): TableMaker {
   return {
     how: 'copy',
     makesTables: true,
@@ -32,7 +33,7 @@ export function copiedTables(pipeline: string, changes: readonly TableChange[]):
       if (archive === null) throw noArchive();
       const tools = await findPgTools(archive.sourceMajor);
       const sql = await archiveSql(tools, archive.archive, await withoutSchemas(client, archive));
-      return () => restore(client, sql, tables, changes);
+      return () => restore(client, sql, tables, rules);
     },
   };
 }
@@ -41,21 +42,18 @@ async function restore(
   client: pg.Client,
   sql: string,
   tables: TableStructure[],
-  changes: readonly TableChange[],
+  rules: readonly RuleConfig[],
 ): Promise<BuildStep[]> {
   try {
     await client.query(sql);
   } catch (cause) {
     throw restoreError(cause);
   }
-  const kept = new Set(tables.map(tableKey));
-  await applyTableChanges(
-    client,
-    changes.filter((change) => kept.has(tableKey(change.rename ?? change.table))),
-  );
+  const made = await shapeRestored(client, rules, tables);
   await dropExcluded(client, tables);
   await requireFitting(client, tables);
-  return [...(await takePostData(client, tables)), ...(await refreshes(client))];
+  const takenFrom = tables.filter((table) => !made.includes(table));
+  return [...(await takePostData(client, takenFrom)), ...made.flatMap(keySteps), ...(await refreshes(client))];
 }
 
 /** Schemas that are there already are used, not made; `restage` itself is one of them. */

@@ -1,39 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import type { TableStructure } from '#core/structure.ts';
 import { quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 
 /** How a table's structure differs between source and target; a rule of an output is one. */
-export interface TableChange {
+interface TableChange {
   readonly table: TableName;
   /** null keeps the name. */
   readonly rename: TableName | null;
   readonly renameColumns: ReadonlyMap<string, string>;
   readonly dropColumns: readonly string[];
-}
-
-/** A table's structure after the changes, in the order given. Keys that lose a column are gone, as PostgreSQL drops them. */
-export function changeStructure(table: TableStructure, changes: readonly TableChange[]): TableStructure {
-  let changed = table;
-  for (const change of changes) {
-    if (tableKey(change.table) !== tableKey(table)) continue;
-    const dropped = new Set(change.dropColumns);
-    const name = (column: string): string => change.renameColumns.get(column) ?? column;
-    const keep = (columns: readonly string[]): readonly string[] =>
-      columns.some((column) => dropped.has(column)) ? [] : columns.map(name);
-    changed = {
-      ...changed,
-      ...change.rename,
-      columns: changed.columns
-        .filter((column) => !dropped.has(column.name))
-        .map((column) => ({ ...column, name: name(column.name) })),
-      primaryKey: keep(changed.primaryKey),
-      uniques: changed.uniques.map(keep).filter((columns) => columns.length > 0),
-      ...(changed.deferrable === undefined ? {} : { deferrable: changed.deferrable.map(keep) }),
-      identity: { ...changed.identity, columns: keep(changed.identity.columns) },
-    };
-  }
-  return changed;
 }
 
 /**

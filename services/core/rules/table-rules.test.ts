@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { RuleConfig } from '#core/config.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { Row } from '#core/envelope.ts';
-import { compileTable, requireSoundRules, type RowEvent } from '#core/rules/table-rule.ts';
+import type { Branch } from '#core/rules/branch.ts';
+import { requireSoundRules } from '#core/rules/output-rules.ts';
+import type { RowEvent } from '#core/rules/row-delta.ts';
+import { compileTable, type TableRules } from '#core/rules/table-rules.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 
 const columns = [
@@ -36,23 +39,25 @@ describe('where', () => {
 
   it('leaves by the old key and enters by the new one', () => {
     const byKey = compileTable(keyed, [rule({ where: 'id > 10' })], 'out');
-    const left = byKey.apply({ op: 'u', key: { id: 5 }, before: { id: 11 }, after: makeRow('5', '1') }, 'here');
+    const left = eventsOf(byKey, { op: 'u', key: { id: 5 }, before: { id: 11 }, after: makeRow('5', '1') });
     expect(left).toEqual([{ op: 'd', key: { id: 11 }, before: { id: 11 }, after: null }]);
-    const entered = byKey.apply({ op: 'u', key: { id: 11 }, before: { id: 5 }, after: makeRow('11', '1') }, 'here');
+    const entered = eventsOf(byKey, { op: 'u', key: { id: 11 }, before: { id: 5 }, after: makeRow('11', '1') });
     expect(entered).toEqual([{ op: 'c', key: { id: 11 }, before: null, after: makeRow('11', '1') }]);
   });
 
   it('fails rather than to lose an unchanged TOAST value of a row that enters', () => {
     const byKey = compileTable(keyed, [rule({ where: 'id > 10' })], 'out');
-    expect(() => byKey.apply({ op: 'u', key: { id: 11 }, before: { id: 5 }, after: { id: 11 } }, 'here')).toThrow(
-      expect.objectContaining({ code: 'rule_failed', where: 'here' }),
+    expect(() => eventsOf(byKey, { op: 'u', key: { id: 11 }, before: { id: 5 }, after: { id: 11 } })).toThrow(
+      expect.objectContaining({ code: 'rule_failed', where: expect.stringContaining('here') as string }),
     );
   });
 
   it('finds a toasted identity column in the key', () => {
     const wide = table([column('k', 'text'), column('v', 'text')], false, ['k']);
     const event: RowEvent = { op: 'u', key: { k: 'y' }, before: null, after: { v: 'new' } };
-    expect(compileTable(wide, [rule({ where: 'k != "x"' })], 'out').apply(event, 'here')).toEqual([event]);
+    expect(eventsOf(compileTable(wide, [rule({ where: 'k != "x"' })], 'out'), event)).toEqual([
+      { ...event, after: { k: 'y', v: 'new' } },
+    ]);
   });
 
   it('knows three values, as SQL does', () => {
@@ -76,7 +81,10 @@ describe('where', () => {
   it('says what fails for a row, and where', () => {
     const divides = compileTable(full, [rule({ where: '10 / id > 1' })], 'out');
     expect(() =>
-      divides.apply({ op: 'r', key: { id: 0 }, before: null, after: makeRow('0', '1') }, 'topic t, offset 7'),
+      divides.apply(
+        { op: 'r', key: { id: 0 }, before: null, after: makeRow('0', '1') },
+        { place: 'topic t, offset 7' },
+      ),
     ).toThrow(expect.objectContaining({ code: 'rule_failed', where: expect.stringContaining('offset 7') as string }));
   });
 });
@@ -97,14 +105,15 @@ describe('compileTable', () => {
       ],
       'out',
     );
-    const { shaped } = compiled;
+    const [{ shaped }] = compiled.branches as [Branch];
     expect([shaped.schema, shaped.table, shaped.topic]).toEqual(['new', 'sales', 'out.new.sales']);
     expect([shaped.identity.columns, shaped.primaryKey, shaped.columns.map(({ name }) => name)]).toEqual([
       ['__proto__'],
       ['__proto__'],
       ['__proto__', 'type', 'note'],
     ]);
-    const [event] = compiled.apply(
+    const [event] = eventsOf(
+      compiled,
       { op: 'u', key: { id: 1 }, before: makeRow('1', '1'), after: makeRow('1', '2') },
       'here',
     );
@@ -150,7 +159,7 @@ describe('requireSoundRules', () => {
       expect.objectContaining({ fix: 'did you mean public.orders?' }),
     );
     expect(() => requireSoundRules([rule({}), rule({})], [full], 'out')).toThrow(
-      'two rules name the table public.orders',
+      'two rules name the table public.orders and give the same one',
     );
     expect(() =>
       requireSoundRules([rule({ rename: { schema: 'public', table: 'sales' } })], [full, other], 'out'),
@@ -160,13 +169,13 @@ describe('requireSoundRules', () => {
 
 function apply(op: RowEvent['op'], before: Row | null, after: Row | null): readonly RowEvent[] {
   const compiled = compileTable(full, [rule({ where: 'amount >= 0' })], 'out');
-  return compiled.apply({ op, key: { id: 1 }, before, after }, 'here');
+  return eventsOf(compiled, { op, key: { id: 1 }, before, after });
 }
 
 function passes(where: string, amount: string | null, type: string | null): boolean {
   const row = { id: 1, amount, type, ['__proto__']: 'n' };
   return (
-    compileTable(full, [rule({ where })], 'out').apply({ op: 'r', key: { id: 1 }, before: null, after: row }, 'here')
+    eventsOf(compileTable(full, [rule({ where })], 'out'), { op: 'r', key: { id: 1 }, before: null, after: row })
       .length > 0
   );
 }
@@ -211,4 +220,8 @@ function column(name: string, typeName: string): ColumnStructure {
     identity: '',
     enumLabels: null,
   };
+}
+
+function eventsOf(rules: TableRules, event: RowEvent, place = 'here'): RowEvent[] {
+  return rules.apply(event, { place }).map((one) => one.event);
 }

@@ -1,0 +1,115 @@
+import { cellText, type Cell, type Row } from '#core/envelope.ts';
+import { RestageError } from '#core/errors.ts';
+import type { EventPlace } from '#core/rules/event-place.ts';
+import type { OutputColumn } from '#core/rules/output-column.ts';
+import { imageOfColumns, keyText, rowFrom } from '#core/rules/rows.ts';
+import type { RowSource } from '#core/rules/row-source.ts';
+import type { Where } from '#core/rules/where.ts';
+import { structureVersion, type TableStructure } from '#core/structure.ts';
+import { formatTable } from '#core/table-name.ts';
+
+/** A row that a branch gives. `key` is its identity as text; null for a table without identity. */
+export interface ShapedRow {
+  readonly key: string | null;
+  /** Columns that are made from values which the source's row lacks are absent. */
+  readonly row: Row;
+}
+
+/** What one rule makes of a table's rows: a function of the row (and of looked up ones) that knows nothing of events. */
+export interface Branch {
+  readonly shaped: TableStructure;
+  readonly version: number;
+  /** Key and value pass byte for byte. */
+  readonly isUnchanged: boolean;
+  /** Columns of the source on which it depends how many rows there are, and which keys they have. */
+  readonly deciding: readonly string[];
+  /** The other columns of the source that are read together with more, so that one alone cannot be left out. */
+  readonly joint: readonly string[];
+  /** Columns that have one value, never NULL, in every row: PostgreSQL's text. */
+  readonly constants: ReadonlyMap<string, string>;
+  /** A column's name behind the rule; null where it is dropped, or a value of another type takes its place. */
+  nameOf(column: string): string | null;
+  /** The columns at the target that are made from these of the source alone. */
+  madeFrom(columns: readonly string[]): string[];
+  /** @throws RestageError rule_failed, also where the row lacks a deciding column. */
+  rows(row: Row, event: EventPlace): ShapedRow[];
+}
+
+export interface BranchParts {
+  readonly shaped: TableStructure;
+  readonly isUnchanged: boolean;
+  readonly source: RowSource;
+  readonly where: Where | null;
+  readonly outputs: readonly OutputColumn[];
+  /** For messages: which rule. */
+  readonly rule: string;
+}
+
+export function makeBranch({ shaped, isUnchanged, source, where, outputs, rule }: BranchParts): Branch {
+  const keys = shaped.identity.columns;
+  const stored = outputs.filter(({ structure }) => !structure.generated);
+  const isKey = ({ structure }: OutputColumn): boolean => keys.includes(structure.name);
+  const own = source.ownColumns([
+    ...(where?.columns ?? []),
+    ...source.deciding,
+    ...stored.filter(isKey).flatMap(({ reads }) => reads),
+  ]);
+  const joint = stored.filter(({ reads }) => reads.length > 1).flatMap(({ reads }) => reads);
+  const copies = new Map(
+    outputs.flatMap(({ structure, reads: [from], isCopy }) =>
+      isCopy && from !== undefined ? [[from, structure.name] as const] : [],
+    ),
+  );
+  const names = stored.map(({ structure }) => structure.name);
+  const shape = (row: Row, event: EventPlace): ShapedRow => {
+    const cells = stored.flatMap((output, index): (readonly [string, Cell])[] => {
+      const cell = output.cell(row, event);
+      return cell === undefined ? [] : [[names[index] ?? '', cell]];
+    });
+    const made = rowFrom(cells);
+    return { key: keys.length === 0 ? null : requireKey(made, shaped, event.place, rule), row: made };
+  };
+  return {
+    shaped,
+    version: structureVersion(shaped),
+    isUnchanged,
+    deciding: own,
+    joint: source.ownColumns(joint).filter((column) => !own.includes(column)),
+    constants: constantsOf(stored),
+    nameOf: (column) => copies.get(column) ?? null,
+    madeFrom: (columns) =>
+      stored
+        .filter(({ reads }) => reads.length > 0 && source.ownColumns(reads).every((column) => columns.includes(column)))
+        .map(({ structure }) => structure.name),
+    rows: (row, event) =>
+      source
+        .rows(row, event)
+        .filter((one) => where === null || where.passes(imageOfColumns(one, where.columns), event.place))
+        .map((one) => shape(one, event)),
+  };
+}
+
+function constantsOf(outputs: readonly OutputColumn[]): Map<string, string> {
+  const constants = new Map<string, string>();
+  for (const output of outputs) {
+    const text = output.isConstant ? cellText(output.cell({}, { place: 'no row' }) ?? null) : null;
+    if (text !== null) constants.set(output.structure.name, text);
+  }
+  return constants;
+}
+
+/** Where the row has no value for it there is no row that it could be (PostgreSQL: "Primary Keys"). */
+function requireKey(row: Row, shaped: TableStructure, place: string, rule: string): string {
+  const columns = shaped.identity.columns;
+  const missing = columns.filter((column) => (row[column] ?? null) === null);
+  const key = missing.length === 0 ? keyText(row, columns) : null;
+  if (key !== null) return key;
+  throw new RestageError(
+    'rule_failed',
+    `a row of ${formatTable(shaped)} has no value for its key: ${missing.join(', ')}`,
+    {
+      where: `${place}; ${rule}`,
+      fix: 'leave such rows out with where; where the source does not send the value, set REPLICA IDENTITY FULL for its table',
+    },
+  );
+}

@@ -1,0 +1,189 @@
+import { RestageError } from '#core/errors.ts';
+import { nearest } from '#core/nearest.ts';
+import { makeBranch, type Branch } from '#core/rules/branch.ts';
+import { castColumn, computedColumn } from '#core/rules/computed-column.ts';
+import { copyColumn, type OutputColumn } from '#core/rules/output-column.ts';
+import { makeRowSource, type RowSource } from '#core/rules/row-source.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
+import { compileWhere } from '#core/rules/where.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { formatTable } from '#core/table-name.ts';
+import { tableTopic } from '#core/topic-names.ts';
+
+/** One rule over one table; null passes it as it is. @throws RestageError rule_invalid naming rule, table and column. */
+export function compileBranch(
+  structure: TableStructure,
+  rule: RuleConfig | null,
+  shapedPrefix: string,
+  { isMerged }: { readonly isMerged: boolean },
+): Branch {
+  const name = rule?.rename ?? { schema: structure.schema, table: structure.table };
+  const topic = tableTopic(shapedPrefix, name);
+  const place = `rule for ${formatTable(structure)}${rule?.rename == null ? '' : ` as ${formatTable(rule.rename)}`}`;
+  const source = makeRowSource(structure, rule, place);
+  if (rule === null) {
+    const outputs = structure.columns.map((column) => copyColumn(column, column.name));
+    const shaped = { ...structure, topic };
+    return makeBranch({ shaped, isUnchanged: true, source, where: null, outputs, rule: place });
+  }
+  const outputs = inOrder(rule, makeOutputs(source, rule, place), place);
+  const alone = { ...shapeStructure(structure, rule, outputs, place), ...name, topic };
+  const shaped = isMerged ? withoutOwnRules(alone) : alone;
+  const where = rule.where === null ? null : compileWhere(rule.where, { ...structure, columns: source.columns });
+  const isUnchanged =
+    where === null &&
+    rule.unnest == null &&
+    rule.key == null &&
+    rule.orderColumns === undefined &&
+    outputs.length === structure.columns.length &&
+    outputs.every(({ isCopy, structure: { name: to }, reads: [from] }) => isCopy && to === from);
+  return makeBranch({ shaped, isUnchanged, source, where, outputs, rule: place });
+}
+
+/** What holds for one table's rows need not hold for those of several together. */
+function withoutOwnRules(structure: TableStructure): TableStructure {
+  const { identity } = structure;
+  return {
+    ...structure,
+    columns: structure.columns
+      .filter(({ generated }) => !generated)
+      .map((column) => ({ ...column, notNull: identity.columns.includes(column.name), identity: '' as const })),
+    primaryKey: identity.columns,
+    identity: { kind: 'primaryKey', columns: identity.columns, isFull: false },
+    uniques: [],
+    deferrable: [],
+  };
+}
+
+/** Whether a row of the source is one row of the target, with the same identity. */
+export function isRowForRow(rule: RuleConfig): boolean {
+  return rule.unnest == null && rule.key == null;
+}
+
+function makeOutputs(source: RowSource, rule: RuleConfig, place: string): OutputColumn[] {
+  const fail = failAt(place);
+  const names = source.columns.map((column) => column.name);
+  const casts = rule.castColumns ?? new Map<string, string>();
+  const sets = rule.setColumns ?? [];
+  const kept = rule.keepColumns ?? null;
+  for (const column of [...rule.dropColumns, ...rule.renameColumns.keys(), ...casts.keys(), ...(kept ?? [])])
+    if (!names.includes(column)) fail(`column ${column} is not in the table`, hint(column, names));
+  for (const column of rule.dropColumns) {
+    if (rule.renameColumns.has(column)) fail(`column ${column} is both renamed and dropped`);
+    if (casts.has(column)) fail(`column ${column} is both cast and dropped`);
+    if (kept?.includes(column) === true) fail(`column ${column} is both kept and dropped`);
+  }
+  const outputs: OutputColumn[] = [];
+  for (const column of source.columns) {
+    const isSet = sets.some((set) => set.column === column.name);
+    if (isSet || rule.dropColumns.includes(column.name)) continue;
+    if (kept !== null && !kept.includes(column.name)) continue;
+    // Events carry no values of generated columns, and their expressions name columns of the source.
+    if (column.generated && (kept !== null || !isRowForRow(rule))) continue;
+    const to = rule.renameColumns.get(column.name) ?? column.name;
+    const cast = casts.get(column.name);
+    if (cast === undefined) outputs.push(copyColumn(column, to));
+    else if (column.generated) fail(`column ${column.name} is generated: events do not carry it`);
+    else outputs.push(castColumn(column, to, cast, place));
+  }
+  for (const set of sets) {
+    if (casts.has(set.column)) fail(`column ${set.column} is both cast and set: give the type with set`);
+    outputs.push(computedColumn(set, source.columns, place));
+  }
+  return outputs;
+}
+
+function inOrder(rule: RuleConfig, outputs: readonly OutputColumn[], place: string): OutputColumn[] {
+  const fail = failAt(place);
+  const names = outputs.map((output) => output.structure.name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) fail(`two columns get the name ${twice}`);
+  if (names.length === 0) fail('no column is left');
+  const first = rule.orderColumns ?? [];
+  for (const name of first)
+    if (!names.includes(name))
+      fail(`columns.order names a column that the target does not have: ${name}`, hint(name, names));
+  const rank = (name: string): number => (first.includes(name) ? first.indexOf(name) : first.length);
+  return outputs.toSorted((a, b) => rank(a.structure.name) - rank(b.structure.name));
+}
+
+function shapeStructure(
+  structure: TableStructure,
+  rule: RuleConfig,
+  outputs: readonly OutputColumn[],
+  place: string,
+): TableStructure {
+  const columns = outputs.map((output) => output.structure);
+  if (isRowForRow(rule)) return { ...structure, columns, ...keysBehind(structure, rule, outputs, place) };
+  const fail = failAt(place);
+  if (rule.key == null)
+    return fail(
+      'unnest gives a row for each element, so it needs a key',
+      'give the rule a key, such as [id, position]',
+    );
+  const names = columns.map(({ name }) => name);
+  for (const column of rule.key)
+    if (!names.includes(column))
+      fail(`key names a column that the target does not have: ${column}`, hint(column, names));
+  if (structure.identity.columns.length === 0 && !structure.identity.isFull)
+    fail(`${formatTable(structure)} has no replica identity: nothing tells which rows a change is of`);
+  const { key } = rule;
+  return {
+    ...structure,
+    columns: columns.map((column) => ({
+      ...column,
+      notNull: column.notNull || key.includes(column.name),
+      identity: '' as const,
+    })),
+    identity: { kind: 'primaryKey', columns: key, isFull: false },
+    primaryKey: key,
+    uniques: [],
+    deferrable: [],
+  };
+}
+
+/** The source's keys by their new names; those that lose a column are gone, but for the identity, which must stay. */
+function keysBehind(
+  structure: TableStructure,
+  rule: RuleConfig,
+  outputs: readonly OutputColumn[],
+  place: string,
+): Pick<TableStructure, 'identity' | 'primaryKey' | 'uniques' | 'deferrable'> {
+  const fail = failAt(place);
+  const names = new Map(
+    outputs.flatMap(({ structure: { name }, reads: [from] }) => (from === undefined ? [] : [[from, name] as const])),
+  );
+  const byCopy = new Map(
+    outputs.flatMap(({ isCopy, structure: { name }, reads: [from] }) =>
+      isCopy && from !== undefined ? [[from, name] as const] : [],
+    ),
+  );
+  for (const column of structure.identity.columns) {
+    if (rule.dropColumns.includes(column) || (!byCopy.has(column) && !names.has(column)))
+      fail(`column ${column} is part of the row's identity and cannot be dropped`, 'or give the rule a key of its own');
+    if (!byCopy.has(column))
+      fail(`column ${column} is part of the row's identity and gets another value`, 'give the rule a key of its own');
+  }
+  const keep = (columns: readonly string[]): string[] => {
+    const kept = columns.flatMap((column) => byCopy.get(column) ?? []);
+    return kept.length === columns.length ? kept : [];
+  };
+  const deferrable = structure.deferrable === undefined ? {} : { deferrable: structure.deferrable.map(keep) };
+  return {
+    identity: { ...structure.identity, columns: keep(structure.identity.columns) },
+    primaryKey: keep(structure.primaryKey),
+    uniques: structure.uniques.map(keep).filter((columns) => columns.length > 0),
+    ...deferrable,
+  };
+}
+
+function failAt(where: string): (what: string, fix?: string) => never {
+  return (what, fix) => {
+    throw new RestageError('rule_invalid', what, { where, ...(fix === undefined ? {} : { fix }) });
+  };
+}
+
+function hint(column: string, names: readonly string[]): string | undefined {
+  const near = nearest(column, names);
+  return near === null ? undefined : `did you mean ${near}?`;
+}

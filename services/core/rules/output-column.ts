@@ -1,0 +1,27 @@
+import type { Cell, Row } from '#core/envelope.ts';
+import type { EventPlace } from '#core/rules/event-place.ts';
+import type { ColumnStructure } from '#core/structure.ts';
+
+/** A column of a shaped row, and how its value is had from the source's row. */
+export interface OutputColumn {
+  readonly structure: ColumnStructure;
+  /** The columns that it is made from. */
+  readonly reads: readonly string[];
+  /** Whether it is one of the source's with its own type: a change of that column is a change of this one. */
+  readonly isCopy: boolean;
+  /** Whether it is the same whatever the row and its transaction are. */
+  readonly isConstant: boolean;
+  /** undefined where the row lacks what it is made from: the value did not change. @throws RestageError rule_failed. */
+  cell(row: Row, event: EventPlace): Cell | undefined;
+}
+
+export function copyColumn(column: ColumnStructure, name: string): OutputColumn {
+  const from = column.name;
+  return {
+    structure: { ...column, name },
+    reads: [from],
+    isCopy: true,
+    isConstant: false,
+    cell: (row) => (Object.hasOwn(row, from) ? row[from] : undefined),
+  };
+}

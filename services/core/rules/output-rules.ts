@@ -1,0 +1,144 @@
+import { RestageError } from '#core/errors.ts';
+import { nearest } from '#core/nearest.ts';
+import type { Branch } from '#core/rules/branch.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
+import { compileTable, type TableRules } from '#core/rules/table-rules.ts';
+import type { ColumnStructure, TableStructure } from '#core/structure.ts';
+import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
+
+/** @throws RestageError rule_invalid, the first of findRuleProblems. */
+export function requireSoundRules(
+  rules: readonly RuleConfig[],
+  structures: readonly TableStructure[],
+  shapedPrefix: string,
+): void {
+  const [first] = findRuleProblems(rules, structures, shapedPrefix);
+  if (first !== undefined) throw first;
+}
+
+/** What is wrong with an output's rules over all captured tables: every rule that does not compile, and tables that would meet. */
+export function findRuleProblems(
+  rules: readonly RuleConfig[],
+  structures: readonly TableStructure[],
+  shapedPrefix: string,
+): RestageError[] {
+  const problems = rules.flatMap((rule, index) => findMisnamed(rule, rules.slice(0, index), structures));
+  const compiled: TableRules[] = [];
+  for (const structure of structures) {
+    const one = tryCompile(structure, rules, shapedPrefix);
+    if (one instanceof RestageError) problems.push(one);
+    else compiled.push(one);
+  }
+  return [...problems, ...findMeetings(compiled, rules)];
+}
+
+/** A table at the target, and where its rows come from. */
+export interface Meeting {
+  readonly source: TableStructure;
+  readonly branch: Branch;
+}
+
+/** The branches by their table at the target, in the order given. */
+export function byTarget(compiled: readonly TableRules[]): Map<string, Meeting[]> {
+  const targets = new Map<string, Meeting[]>();
+  for (const { source, branches } of compiled) {
+    for (const branch of branches) {
+      const key = tableKey(branch.shaped);
+      targets.set(key, [...(targets.get(key) ?? []), { source, branch }]);
+    }
+  }
+  return targets;
+}
+
+/** Two tables may give one only where rules say so of both, and with the same columns. */
+function findMeetings(compiled: readonly TableRules[], rules: readonly RuleConfig[]): RestageError[] {
+  return [...byTarget(compiled).values()].flatMap(([first, ...others]) =>
+    first === undefined ? [] : others.flatMap((other) => findClash(first, other, rules)),
+  );
+}
+
+function findClash(first: Meeting, other: Meeting, rules: readonly RuleConfig[]): RestageError[] {
+  const { shaped } = first.branch;
+  const names = `${formatTable(first.source)} and ${formatTable(other.source)}`;
+  const clash = (what: string, fix: string): RestageError[] => [
+    new RestageError('rule_invalid', what, { where: names, fix }),
+  ];
+  const isNamed = ({ source }: Meeting): boolean => rules.some((rule) => tableKey(rule.table) === tableKey(source));
+  if (tableKey(first.source) === tableKey(other.source))
+    return clash(
+      `two rules for the table ${formatTable(first.source)} give the same table`,
+      'make one of them, or rename',
+    );
+  if (!isNamed(first) || !isNamed(other))
+    return clash(
+      `two tables get the name ${formatTable(shaped)}: ${names}`,
+      'rename one of them otherwise; to merge them, give each a rule',
+    );
+  const key = (meeting: Meeting): string => JSON.stringify(meeting.branch.shaped.identity.columns);
+  if (key(first) !== key(other) || shaped.identity.columns.length === 0)
+    return clash(
+      `tables that are merged into ${formatTable(shaped)} have different keys`,
+      'give their rules the same key',
+    );
+  const differing = differences(shaped.columns, other.branch.shaped.columns);
+  if (differing.length === 0) return [];
+  return clash(
+    `tables that are merged into ${formatTable(shaped)} have different columns: ${differing.join(', ')}`,
+    'rename, drop, cast or set columns until both have the same ones',
+  );
+}
+
+function differences(left: readonly ColumnStructure[], right: readonly ColumnStructure[]): string[] {
+  const types = new Map(right.map((column) => [column.name, column]));
+  const missing = right.filter(({ name }) => !left.some((column) => column.name === name)).map(({ name }) => name);
+  const other = left.flatMap((column) => {
+    const there = types.get(column.name);
+    if (there === undefined) return [column.name];
+    const isSame = there.typeSchema === column.typeSchema && there.type === column.type;
+    return isSame ? [] : [`${column.name} (${column.type} and ${there.type})`];
+  });
+  return [...missing, ...other];
+}
+
+function findMisnamed(
+  rule: RuleConfig,
+  earlier: readonly RuleConfig[],
+  structures: readonly TableStructure[],
+): RestageError[] {
+  const targetOf = ({ rename, table }: RuleConfig): string => tableKey(rename ?? table);
+  const twin = earlier.find(
+    (other) => tableKey(other.table) === tableKey(rule.table) && targetOf(other) === targetOf(rule),
+  );
+  if (twin !== undefined)
+    return [
+      new RestageError('rule_invalid', `two rules name the table ${formatTable(rule.table)} and give the same one`, {
+        fix: 'make one of them, or rename in one of them',
+      }),
+    ];
+  return [rule.table, ...(rule.lookUps ?? []).map(({ table }) => table)].flatMap((name) =>
+    findUnknown(name, structures),
+  );
+}
+
+function findUnknown(name: TableName, structures: readonly TableStructure[]): RestageError[] {
+  if (structures.some((structure) => tableKey(structure) === tableKey(name))) return [];
+  const near = nearest(formatTable(name), structures.map(formatTable));
+  return [
+    new RestageError('rule_invalid', `a rule names a table that is not captured: ${formatTable(name)}`, {
+      fix: near === null ? 'correct the rule, or add the table to source.tables' : `did you mean ${near}?`,
+    }),
+  ];
+}
+
+function tryCompile(
+  structure: TableStructure,
+  rules: readonly RuleConfig[],
+  shapedPrefix: string,
+): TableRules | RestageError {
+  try {
+    return compileTable(structure, rules, shapedPrefix);
+  } catch (error) {
+    if (error instanceof RestageError) return error;
+    throw error;
+  }
+}

@@ -1,0 +1,54 @@
+import type { TableName } from '#core/table-name.ts';
+
+/**
+ * One rule of an output: what becomes of a table's rows. Several rules may name a table, which splits it, and several may give one target
+ * table, which merges theirs. Columns are named as the source names them; only `renameColumns` says what they are called afterwards.
+ */
+export interface RuleConfig {
+  readonly table: TableName;
+  /** `schema.table` at the target; null keeps the name. */
+  readonly rename: TableName | null;
+  readonly renameColumns: ReadonlyMap<string, string>;
+  readonly dropColumns: readonly string[];
+  /** CEL over the row's columns; null takes every row. */
+  readonly where: string | null;
+  /** Only these pass, and columns that are added later do not. Absent is null: all of them. */
+  readonly keepColumns?: readonly string[] | null;
+  /** These come first, by their names at the target. */
+  readonly orderColumns?: readonly string[];
+  /** Column to type, as PostgreSQL writes it. */
+  readonly castColumns?: ReadonlyMap<string, string>;
+  readonly setColumns?: readonly ComputedColumn[];
+  /** The row's identity at the target, by its names there. Absent is null: the source's. */
+  readonly key?: readonly string[] | null;
+  /** Absent is null: a row gives one row. */
+  readonly unnest?: Unnest | null;
+  readonly lookUps?: readonly LookUp[];
+}
+
+/** A column whose value an expression gives; one of the source's name takes its place. */
+export interface ComputedColumn {
+  readonly column: string;
+  /** As PostgreSQL writes it. */
+  readonly type: string;
+  /** CEL over the row's columns. */
+  readonly value: string;
+}
+
+/** A row for each element of an array, or of a json or jsonb array. */
+export interface Unnest {
+  readonly column: string;
+  /** The element's column. */
+  readonly as: string;
+  /** The column that counts the elements from 1; null for none. */
+  readonly position: string | null;
+}
+
+/** Columns of the row of another captured table that has these values; NULL where there is none. */
+export interface LookUp {
+  readonly table: TableName;
+  /** Column of its primary key to column of the row. */
+  readonly on: ReadonlyMap<string, string>;
+  /** New column of the row to column of the other table. */
+  readonly columns: ReadonlyMap<string, string>;
+}

@@ -1,0 +1,67 @@
+import type { OptionReader } from '#core/option-reader.ts';
+import type { OptionPath } from '#core/option-table.ts';
+import type { ComputedColumn, RuleConfig, Unnest } from '#core/rules/rule-config.ts';
+import type { TableName } from '#core/table-name.ts';
+import { parseTableName } from '#core/table-text.ts';
+
+/** The rules of one output. What is wrong is reported to the reader. */
+export function readRules(reader: OptionReader, output: number): RuleConfig[] {
+  const rules: RuleConfig[] = [];
+  for (let at = 0; at < reader.count('transform.outputs[].rules[]', output); at += 1) {
+    const rename = reader.get('transform.outputs[].rules[].rename', output, at);
+    const order = reader.get('transform.outputs[].rules[].columns.order', output, at);
+    const cast = reader.get('transform.outputs[].rules[].columns.cast.*', output, at);
+    const set = readComputed(reader, output, at);
+    const keep = reader.get('transform.outputs[].rules[].columns.keep', output, at);
+    const key = reader.get('transform.outputs[].rules[].key', output, at);
+    const unnest = readUnnest(reader, output, at);
+    rules.push({
+      table: readTable(reader, 'transform.outputs[].rules[].table', output, at),
+      rename: rename === null ? null : readTable(reader, 'transform.outputs[].rules[].rename', output, at),
+      renameColumns: reader.get('transform.outputs[].rules[].columns.rename.*', output, at) ?? new Map(),
+      dropColumns: reader.get('transform.outputs[].rules[].columns.drop', output, at),
+      where: reader.get('transform.outputs[].rules[].where', output, at),
+      ...(keep === null ? {} : { keepColumns: keep }),
+      ...(order.length === 0 ? {} : { orderColumns: order }),
+      ...(cast === null ? {} : { castColumns: cast }),
+      ...(set.length === 0 ? {} : { setColumns: set }),
+      ...(key === null ? {} : { key }),
+      ...(unnest === null ? {} : { unnest }),
+    });
+  }
+  return rules;
+}
+
+function readComputed(reader: OptionReader, output: number, rule: number): ComputedColumn[] {
+  const columns: ComputedColumn[] = [];
+  for (let at = 0; at < reader.count('transform.outputs[].rules[].set[]', output, rule); at += 1)
+    columns.push({
+      column: reader.get('transform.outputs[].rules[].set[].column', output, rule, at),
+      type: reader.get('transform.outputs[].rules[].set[].type', output, rule, at),
+      value: reader.get('transform.outputs[].rules[].set[].value', output, rule, at),
+    });
+  return columns;
+}
+
+function readUnnest(reader: OptionReader, output: number, rule: number): Unnest | null {
+  const column = reader.get('transform.outputs[].rules[].unnest.column', output, rule);
+  const position = reader.get('transform.outputs[].rules[].unnest.position', output, rule);
+  const as = reader.get('transform.outputs[].rules[].unnest.as', output, rule);
+  if (column !== null) return { column, as, position };
+  const isGiven = reader.isGiven(`transform.outputs[${output}].rules[${rule}].unnest`);
+  if (isGiven) reader.report('transform.outputs[].rules[].unnest.column', [output, rule], 'unnest needs a column');
+  return null;
+}
+
+function readTable(
+  reader: OptionReader,
+  path: Extract<OptionPath, `transform.outputs[].rules[].${'table' | 'rename'}`>,
+  output: number,
+  rule: number,
+): TableName {
+  const text = reader.get(path, output, rule) ?? '';
+  const name = parseTableName(text);
+  if (name === null && text !== '')
+    reader.report(path, [output, rule], 'write it as schema.table, parts with a dot in double quotes');
+  return name ?? { schema: '', table: '' };
+}

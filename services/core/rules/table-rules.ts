@@ -1,0 +1,95 @@
+import type { Row } from '#core/envelope.ts';
+import { RestageError } from '#core/errors.ts';
+import type { Branch } from '#core/rules/branch.ts';
+import { compileBranch } from '#core/rules/compile-branch.ts';
+import type { EventPlace } from '#core/rules/event-place.ts';
+import { eventsOf, type RowEvent, type RowPair } from '#core/rules/row-delta.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
+import { mergeRows } from '#core/rules/rows.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { formatTable, quoteTable, tableKey } from '#core/table-name.ts';
+
+/** An event, and the branch that gave it. */
+export interface ShapedEvent {
+  readonly branch: Branch;
+  readonly event: RowEvent;
+}
+
+/** What an output's rules make of one structure of a table. */
+export interface TableRules {
+  readonly source: TableStructure;
+  readonly branches: readonly Branch[];
+  /** @throws RestageError rule_failed when the event does not carry what a rule needs. */
+  apply(event: RowEvent, at: EventPlace): ShapedEvent[];
+}
+
+/** @throws RestageError rule_invalid naming rule, table and column. */
+export function compileTable(
+  structure: TableStructure,
+  rules: readonly RuleConfig[],
+  shapedPrefix: string,
+): TableRules {
+  const own = rules.filter((rule) => tableKey(rule.table) === tableKey(structure));
+  const branches = (own.length === 0 ? [null] : own).map((rule) =>
+    compileBranch(structure, rule, shapedPrefix, { isMerged: rule !== null && isMerged(rule, rules) }),
+  );
+  for (const branch of branches) requireOldValues(branch, structure);
+  return {
+    source: structure,
+    branches,
+    apply(event, at) {
+      const pair = pairOf(event);
+      return branches.flatMap((branch) => eventsOf(branch, pair, at).map((one) => ({ branch, event: one })));
+    },
+  };
+}
+
+/** Whether another table's rows come to the same table. */
+export function isMerged(rule: RuleConfig, rules: readonly RuleConfig[]): boolean {
+  const target = tableKey(rule.rename ?? rule.table);
+  return rules.some(
+    (other) => tableKey(other.rename ?? other.table) === target && tableKey(other.table) !== tableKey(rule.table),
+  );
+}
+
+/** Without an old image the key is as it was, and only the key decides. A value that is not in the new image did not change. */
+function pairOf({ op, key, before, after }: RowEvent): RowPair {
+  if (op === 'c' || op === 'r') return { op, old: null, now: after, unchanged: [] };
+  const old: Row | null = before === null ? key : mergeRows(op === 'd' ? key : null, before);
+  if (after === null) return { op, old, now: null, unchanged: [] };
+  const now = mergeRows(mergeRows(key, before), after);
+  const unchanged = Object.keys(now).filter((name) => !Object.hasOwn(after, name));
+  return { op, old, now, unchanged };
+}
+
+/** Old and new image both decide, so the source must send the columns of both. */
+function requireOldValues({ deciding, joint, shaped }: Branch, structure: TableStructure): void {
+  if (structure.identity.isFull) return;
+  const isKnown = (column: string): boolean => structure.identity.columns.includes(column);
+  const missing = [
+    ...deciding.filter((column) => !isKnown(column)),
+    ...joint.filter((column) => !isKnown(column) && isToastable(structure, column)),
+  ];
+  if (missing.length === 0) return;
+  throw new RestageError(
+    'rule_invalid',
+    `a rule needs old values that the source does not send: ${missing.join(', ')}`,
+    {
+      where: `rule for ${formatTable(structure)}, which gives ${formatTable(shaped)}`,
+      fix: `ALTER TABLE ${quoteTable(structure)} REPLICA IDENTITY FULL;`,
+    },
+  );
+}
+
+/** Fixed-length types of PostgreSQL itself, whose values always come with an update. */
+const NEVER_TOASTED: ReadonlySet<string> = new Set(
+  'bool int2 int4 int8 float4 float8 date time timetz timestamp timestamptz interval uuid oid xid xid8 cid tid pg_lsn money macaddr macaddr8 point line lseg box circle name char'.split(
+    ' ',
+  ),
+);
+
+/** Whether an update may leave the column's value out (PostgreSQL: "TOAST"). Enums and domains over fixed types count as if it might. */
+function isToastable(structure: TableStructure, name: string): boolean {
+  const column = structure.columns.find((one) => one.name === name);
+  return column === undefined || column.typeSchema !== 'pg_catalog' || !NEVER_TOASTED.has(column.typeName);
+}
