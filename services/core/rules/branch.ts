@@ -3,6 +3,7 @@ import { RestageError } from '#core/errors.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
 import type { OutputColumn } from '#core/rules/output-column.ts';
 import { imageOfColumns, keyText, rowFrom } from '#core/rules/rows.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { RowSource } from '#core/rules/row-source.ts';
 import type { Where } from '#core/rules/where.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
@@ -19,6 +20,10 @@ export interface ShapedRow {
 export interface Branch {
   readonly shaped: TableStructure;
   readonly version: number;
+  /** null: no rule names the table. */
+  readonly rule: RuleConfig | null;
+  /** For people: which rule. */
+  readonly name: string;
   /** Key and value pass byte for byte. */
   readonly isUnchanged: boolean;
   /** Columns of the source on which it depends how many rows there are, and which keys they have. */
@@ -27,6 +32,8 @@ export interface Branch {
   readonly joint: readonly string[];
   /** Columns that have one value, never NULL, in every row: PostgreSQL's text. */
   readonly constants: ReadonlyMap<string, string>;
+  /** Columns at the target that depend on when a row's transaction was committed, so that the row alone does not tell them. */
+  readonly timed: readonly string[];
   /** A column's name behind the rule; null where it is dropped, or a value of another type takes its place. */
   nameOf(column: string): string | null;
   /** The columns at the target that are made from these of the source alone. */
@@ -41,11 +48,12 @@ export interface BranchParts {
   readonly source: RowSource;
   readonly where: Where | null;
   readonly outputs: readonly OutputColumn[];
+  readonly rule: RuleConfig | null;
   /** For messages: which rule. */
-  readonly rule: string;
+  readonly name: string;
 }
 
-export function makeBranch({ shaped, isUnchanged, source, where, outputs, rule }: BranchParts): Branch {
+export function makeBranch({ shaped, isUnchanged, source, where, outputs, rule, name }: BranchParts): Branch {
   const keys = shaped.identity.columns;
   const stored = outputs.filter(({ structure }) => !structure.generated);
   const isKey = ({ structure }: OutputColumn): boolean => keys.includes(structure.name);
@@ -67,15 +75,18 @@ export function makeBranch({ shaped, isUnchanged, source, where, outputs, rule }
       return cell === undefined ? [] : [[names[index] ?? '', cell]];
     });
     const made = rowFrom(cells);
-    return { key: keys.length === 0 ? null : requireKey(made, shaped, event.place, rule), row: made };
+    return { key: keys.length === 0 ? null : requireKey(made, shaped, event.place, name), row: made };
   };
   return {
     shaped,
     version: structureVersion(shaped),
+    rule,
+    name,
     isUnchanged,
     deciding: own,
     joint: source.ownColumns(joint).filter((column) => !own.includes(column)),
     constants: constantsOf(stored),
+    timed: stored.filter(({ readsTime }) => readsTime).map(({ structure }) => structure.name),
     nameOf: (column) => copies.get(column) ?? null,
     madeFrom: (columns) =>
       stored

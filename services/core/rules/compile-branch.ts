@@ -24,7 +24,7 @@ export function compileBranch(
   if (rule === null) {
     const outputs = structure.columns.map((column) => copyColumn(column, column.name));
     const shaped = { ...structure, topic };
-    return makeBranch({ shaped, isUnchanged: true, source, where: null, outputs, rule: place });
+    return makeBranch({ shaped, isUnchanged: true, source, where: null, outputs, rule, name: place });
   }
   const outputs = inOrder(rule, makeOutputs(source, rule, place), place);
   const alone = { ...shapeStructure(structure, rule, outputs, place), ...name, topic };
@@ -37,7 +37,7 @@ export function compileBranch(
     rule.orderColumns === undefined &&
     outputs.length === structure.columns.length &&
     outputs.every(({ isCopy, structure: { name: to }, reads: [from] }) => isCopy && to === from);
-  return makeBranch({ shaped, isUnchanged, source, where, outputs, rule: place });
+  return makeBranch({ shaped, isUnchanged, source, where, outputs, rule, name: place });
 }
 
 /** What holds for one table's rows need not hold for those of several together. */

@@ -5,7 +5,6 @@ import { cellOf, imageOfColumns } from '#core/rules/rows.ts';
 import type { ComputedColumn } from '#core/rules/rule-config.ts';
 import { compileCast } from '#core/rules/values/cast.ts';
 import { compileExpression } from '#core/rules/values/expression.ts';
-import type { Expression } from '#core/rules/values/expression-types.ts';
 import { parseValueType, type ValueType } from '#core/rules/values/value-types.ts';
 import { cellText } from '#core/envelope.ts';
 import type { ColumnStructure } from '#core/structure.ts';
@@ -21,6 +20,7 @@ export function castColumn(column: ColumnStructure, name: string, type: string, 
     reads: [from],
     isCopy: false,
     isConstant: false,
+    readsTime: false,
     cell: (row, event) =>
       Object.hasOwn(row, from)
         ? cellOf(
@@ -46,7 +46,8 @@ export function computedColumn(
     structure: columnOf(column, result, false),
     reads,
     isCopy: false,
-    isConstant: reads.length === 0 && isTimeless(expression),
+    isConstant: reads.length === 0 && !expression.readsTime,
+    readsTime: expression.readsTime,
     cell(row, event) {
       if (!reads.every((read) => Object.hasOwn(row, read))) return undefined;
       return cellOf(
@@ -55,17 +56,6 @@ export function computedColumn(
       );
     },
   };
-}
-
-/** Without a time an expression fails that reads it. */
-function isTimeless(expression: Expression): boolean {
-  try {
-    expression.evaluate(new Map());
-    return true;
-  } catch (error) {
-    if (error instanceof RestageError) return false;
-    throw error;
-  }
 }
 
 function columnOf(name: string, type: ValueType, notNull: boolean): ColumnStructure {

@@ -11,6 +11,8 @@ export interface OutputColumn {
   readonly isCopy: boolean;
   /** Whether it is the same whatever the row and its transaction are. */
   readonly isConstant: boolean;
+  /** Whether it depends on when the row's transaction was committed. */
+  readonly readsTime: boolean;
   /** undefined where the row lacks what it is made from: the value did not change. @throws RestageError rule_failed. */
   cell(row: Row, event: EventPlace): Cell | undefined;
 }
@@ -22,6 +24,7 @@ export function copyColumn(column: ColumnStructure, name: string): OutputColumn 
     reads: [from],
     isCopy: true,
     isConstant: false,
+    readsTime: false,
     cell: (row) => (Object.hasOwn(row, from) ? row[from] : undefined),
   };
 }

@@ -11,6 +11,7 @@ export class ColumnScope {
   readonly place: Place;
   readonly used: Set<string> = new Set();
   readonly usedOfRows: Map<string, Set<string>> = new Map();
+  readsTime = false;
   readonly #columns: ReadonlyMap<string, ColumnStructure>;
   readonly #rows: ReadonlyMap<string, ReadonlyMap<string, ColumnStructure>>;
 
@@ -57,6 +58,7 @@ export class ColumnScope {
 
   /** `event.time`: the transaction's commit. */
   eventTime(): Node {
+    this.readsTime = true;
     return {
       type: { kind: 'timestamp' },
       run: ({ context: { time } }) => {

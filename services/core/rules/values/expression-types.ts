@@ -41,6 +41,8 @@ export interface Expression {
   readonly columns: readonly string[];
   /** Columns of the other rows that it reads, by the row's name. */
   readonly reads: ReadonlyMap<string, readonly string[]>;
+  /** Whether `event.time` is in it: the row alone does not tell what it gives. */
+  readonly readsTime: boolean;
   readonly kind: ExpressionKind;
   /** The declared type, or the one that the expression has by itself. */
   readonly type: ValueType;

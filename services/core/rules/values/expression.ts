@@ -33,6 +33,7 @@ export function compileExpression(
   return {
     columns: [...scope.used],
     reads: new Map([...scope.usedOfRows].map(([name, used]) => [name, [...used]])),
+    readsTime: scope.readsTime,
     kind: node.type.kind,
     type,
     evaluate: withContext(plainColumn(syntax, columns, type, place) ?? computed(node, type, place)),
