@@ -1,7 +1,8 @@
 import type pg from 'pg';
 import { ChunkDigests, groupChunks, hashNumber } from '#core/verify/chunk-digests.ts';
 import { eachFetched, type SuspectKey } from './row-cursor.ts';
-import type { TablePair, TableSide } from './table-pair.ts';
+import type { TablePair } from './table-pair.ts';
+import type { TableSide } from './table-side.ts';
 import { digestSql, rowsSql } from './table-sql.ts';
 
 /** 128 MB a query at the usual page size, so that progress shows and an abort is heard. */
@@ -9,7 +10,7 @@ const PAGES_A_SCAN = 16_384;
 const LAST_PAGE = 4_294_967_295;
 const ROWS_IN_HAND = 100_000;
 /** A table with more differing rows than this is not looked at further: it is not a case for single rows. */
-const MOST_SUSPECTS = 5_000;
+export const MOST_SUSPECTS = 5_000;
 
 export interface Suspects {
   readonly keys: readonly SuspectKey[];

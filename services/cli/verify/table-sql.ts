@@ -1,11 +1,15 @@
 import { castText } from '#adapters/postgres/value-type.ts';
-import type { RowFilter, TableSide } from './table-pair.ts';
+import type { RowFilter } from './table-pair.ts';
+import type { TableSide } from './table-side.ts';
 
 /*
  * Rows are hashed as records of their columns: record output takes each type's own output function, which is what the pipeline
  * carries, writes NULL as nothing and '' as "", and quotes what it has to; so NULL, '' and 'NULL' differ, and 1.10 and 1.1 too
  * (PostgreSQL: "Composite Types", input and output syntax). md5 sees bytes, so collations play no part.
  */
+
+/** Hexadecimal digits that tell a column's value from another one of the same row, once the whole row is known to differ. */
+export const HASH_DIGITS = 8;
 
 /** md5 of the row's compared columns. */
 export function rowMd5(side: TableSide): string {
@@ -20,10 +24,15 @@ export function chunkNumber(side: TableSide, chunks: number): string {
 
 /** Rows and sum of hashes per chunk, of the pages from $1 on and before $2. */
 export function digestSql(side: TableSide, chunks: number): string {
+  return digestOf(side, chunks, 'ctid >= $1::tid AND ctid < $2::tid');
+}
+
+/** The same of rows for which a condition holds. */
+export function digestOf(side: TableSide, chunks: number, condition: string): string {
   return `
     SELECT chunk, pg_catalog.count(*)::text AS rows, pg_catalog.sum(hash)::text AS sum
       FROM (SELECT ${chunkNumber(side, chunks)} AS chunk, ('x' || pg_catalog.left(${rowMd5(side)}, 16))::bit(64)::bigint AS hash
-              FROM ${side.sql} WHERE ctid >= $1::tid AND ctid < $2::tid) AS hashed
+              FROM ${side.sql} WHERE ${condition}) AS hashed
      GROUP BY chunk`;
 }
 
@@ -33,6 +42,14 @@ export function rowsSql(side: TableSide, chunks: number, filter: RowFilter | nul
   return `
     SELECT ${chunk} AS chunk, ${rowMd5(side)} AS md5, ${keyTexts(side)} AS key, ${filterTexts(filter)} AS filter
       FROM ${side.sql} ${isAll ? '' : `WHERE (${chunk}) = ANY ($1::int[])`}`;
+}
+
+/** Rows of the chunks that a parameter names: md5, the identity's texts, the beginnings of the columns' md5s one after another. */
+export function hashedRowsSql(side: TableSide, chunks: number, parameter: string): string {
+  const columns = side.columns.map((column) => `pg_catalog.left(pg_catalog.md5(ROW(${column})::text), ${HASH_DIGITS})`);
+  return `
+    SELECT ${rowMd5(side)} AS md5, ${keyTexts(side)} AS key, ${side.key.length === 0 ? "''" : `pg_catalog.concat(VARIADIC ARRAY[${columns.join(', ')}])`} AS columns
+      FROM ${side.sql} WHERE (${chunkNumber(side, chunks)}) = ANY (${parameter}::int[])`;
 }
 
 /**

@@ -14,7 +14,7 @@ export function describeReport(report: VerifyReport): string {
       table.rows,
       table.chunks,
       table.different.length,
-      table.unverified.length,
+      table.reason === undefined ? table.unverified.length : 'all',
     ]),
   );
   const lines = report.tables.flatMap(describeRows);
@@ -36,6 +36,10 @@ function describeRows(table: TableReport): string[] {
         `${name} ${formatKey(key)}: ${kind}${columns.length === 0 ? '' : ` in ${columns.join(', ')}`}${deadLetter === undefined ? '' : `; dead letter ${deadLetter} waits there`}`,
     ),
     ...table.unverified.map(({ key, reason }) => `${name} ${formatKey(key)}: not verified: ${reason}`),
+    ...(table.reason === undefined ? [] : [`${name}: not verified: ${table.reason}`]),
+    ...(table.columnsLeft === undefined
+      ? []
+      : [`${name}: not compared, since made from when rows were committed: ${table.columnsLeft.join(', ')}`]),
     ...(table.chunksLeft === 0
       ? []
       : [`${name}: ${table.chunksLeft} more chunks differ, too many to compare row by row`]),

@@ -22,8 +22,10 @@ export interface UnverifiedRow {
 }
 
 export interface TableReport {
-  /** The source's name. */
+  /** The source's name; of a table that several are merged into the first one's. */
   readonly table: TableName;
+  /** The others that are merged into it; absent for none. */
+  readonly alsoFrom?: readonly TableName[];
   readonly targetTable: TableName;
   /** Rows of the source, through the rules, in the snapshot that was compared. */
   readonly rows: number;
@@ -32,6 +34,10 @@ export interface TableReport {
   readonly chunksLeft: number;
   readonly different: readonly RowDifference[];
   readonly unverified: readonly UnverifiedRow[];
+  /** Columns that no comparison can judge, by their names at the target: what they hold is not a function of the row. Absent for none. */
+  readonly columnsLeft?: readonly string[];
+  /** Why the table as a whole was not judged; absent where it was. */
+  readonly reason?: string;
 }
 
 /** What `verify --json` prints. */
@@ -48,5 +54,7 @@ export interface VerifyReport {
 /** equal only when nothing differs and nothing is left open. */
 export function verdictOf(tables: readonly TableReport[]): VerifyReport['verdict'] {
   if (tables.some((table) => table.different.length > 0)) return 'different';
-  return tables.some((table) => table.unverified.length > 0 || table.chunksLeft > 0) ? 'unverified' : 'equal';
+  const isOpen = ({ unverified, chunksLeft, reason }: TableReport): boolean =>
+    unverified.length > 0 || chunksLeft > 0 || reason !== undefined;
+  return tables.some(isOpen) ? 'unverified' : 'equal';
 }
