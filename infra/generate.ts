@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { makeFixtureSchema } from '#core/fixtures/fixture.ts';
 import { makeManifestSchema } from '#core/manifest-schema.ts';
 import { makeConfigReference } from '#core/option-reference.ts';
 import { makeConfigSchema } from '#core/option-schema.ts';
@@ -8,6 +9,7 @@ import { makeConfigSchema } from '#core/option-schema.ts';
 const root = path.resolve(import.meta.dirname, '..');
 const files: Readonly<Record<string, string>> = {
   'schemas/config.schema.json': `${JSON.stringify(makeConfigSchema(), null, 2)}\n`,
+  'schemas/fixture.schema.json': `${JSON.stringify(makeFixtureSchema(), null, 2)}\n`,
   'schemas/manifest.schema.json': `${JSON.stringify(makeManifestSchema(), null, 2)}\n`,
   'docs/configuration.md': makeConfigReference(),
 };

@@ -17,6 +17,7 @@ import { registerSink } from './sink.ts';
 import { registerSnapshot } from './snapshot.ts';
 import { registerStatus } from './status.ts';
 import { registerTeardown } from './teardown.ts';
+import { registerTransform } from './transform.ts';
 import { registerTransformer } from './transformer.ts';
 import { registerVerify } from './verify.ts';
 import { registerWait } from './wait.ts';
@@ -25,6 +26,7 @@ const COMMANDS = [
   registerCheck,
   registerRun,
   registerProducer,
+  registerTransform,
   registerTransformer,
   registerSink,
   registerStatus,
