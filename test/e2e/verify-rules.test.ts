@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
@@ -112,6 +112,7 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
     });
     expect(spoilt.code).toBe(1);
 
+    await showsHistory(config);
     await source.client.query('SELECT pg_cancel_backend($1)', [pid]);
     const ended = await written;
     expect(ended, JSON.stringify(ended)).toMatchObject({ code: '57014' });
@@ -122,6 +123,42 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
     await rm(folder, { recursive: true, force: true });
   }
 }, 180_000);
+
+/** What is in Kafka goes through the rules of the file, also through those that are not deployed. */
+async function showsHistory(config: string): Promise<void> {
+  const dryRun = async (file: string, ...more: string[]): ReturnType<typeof runCli> =>
+    await runCli(['transform', 'test', '-c', file, ...more]);
+  const first = await dryRun(config, '--table', 'public.baskets', '--limit', '5000', '--json');
+  expect(first, first.stderr.slice(0, 2000)).toMatchObject({ code: 0 });
+  const report = JSON.parse(first.stdout) as {
+    failed: number;
+    shown: { before: { op: string; key: { id: string }; after: unknown }; after: unknown[] }[];
+  };
+  expect(report.failed).toBe(0);
+  const loaded = report.shown.find(({ before }) => before.op === 'r' && before.key.id === '1');
+  expect(loaded?.before.after).toMatchObject({ items: '{x1,NULL,"y\\"1"}' });
+  expect(loaded?.after).toHaveLength(6);
+  expect(loaded?.after).toContainEqual({
+    table: 'public.basket_items',
+    op: 'r',
+    key: { id: '1', position: '2' },
+    before: null,
+    after: { id: '1', position: '2', item: null },
+  });
+
+  const changed = config.replace('restage.yaml', 'changed.yaml');
+  const text = await readFile(config, 'utf8');
+  await writeFile(
+    changed,
+    text.replace('cast: { amount: "numeric(14,2)" }', 'cast: { amount: "numeric(14,2)", note: int4 }'),
+  );
+  const second = await dryRun(changed, '--table', 'public.orders_2024', '--from', 'beginning', '--limit', '30');
+  expect(second).toMatchObject({ code: 1 });
+  expect(second.stdout).toMatch(/rule_failed: .*\n.*where: topic .*orders_2024, partition 0, offset \d+; rule for/);
+  expect(second.stdout).toMatch(/30 events through the rules of main, [1-9]\d* failed; \d+ events\/s in the rules\n$/);
+  const none = await dryRun(config, '--from', '2099-01-01T00:00:00Z', '--quiet');
+  expect(none.stdout).toContain('0 events through the rules of main, 0 failed');
+}
 
 async function verify(config: string): Promise<{ readonly code: number | null; readonly report: VerifyReport }> {
   const cli = await runCli(['verify', '-c', config, '--target', 'new', '--json']);

@@ -1,16 +1,15 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { Config, OutputConfig } from '#core/config.ts';
+import type { Config } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import { parseFixtures, writeFixtures, type PlacedFixture } from '#core/fixtures/fixture-file.ts';
 import { runFixture, type FixtureOutcome } from '#core/fixtures/fixture-run.ts';
 import { diffOutcome, type FixtureResult } from '#core/fixtures/fixture-verdict.ts';
 import { writeJunit, type FixtureSuite } from '#core/fixtures/junit.ts';
-import { findOutput } from '#core/output-ref.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { checkOutput } from '../config-file.ts';
 import type { CliEnvironment } from '../environment.ts';
+import { outputOf } from './find-rules.ts';
 
 export interface FixtureOptions {
   readonly fixtures: string;
@@ -78,19 +77,6 @@ async function run(
 ): Promise<FixtureOutcome> {
   const structures = fixture.structures === undefined ? [] : await readStructures(file, fixture.structures, place);
   return runFixture(fixture, structures, outputOf(config, fixture.output, place).rules, place);
-}
-
-/** @throws RestageError usage. */
-function outputOf(config: Config, name: string | undefined, place: string): OutputConfig {
-  const [only, ...others] = config.outputs;
-  if (name === undefined && only !== undefined && others.length === 0) return only;
-  if (name !== undefined) checkOutput(config, name);
-  const output = name === undefined ? undefined : findOutput(config.outputs, name);
-  if (output !== undefined) return output;
-  throw new RestageError('usage', 'a fixture does not say of which output it is', {
-    where: place,
-    fix: only === undefined ? 'the configuration has no outputs' : 'write output: NAME, or NAME@VERSION',
-  });
 }
 
 async function readStructures(file: string, name: string, place: string): Promise<TableStructure[]> {

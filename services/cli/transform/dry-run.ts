@@ -1,0 +1,179 @@
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import type { Config } from '#core/config.ts';
+import type { Row } from '#core/envelope.ts';
+import { describeError, RestageError } from '#core/errors.ts';
+import type { ExitCode } from '#core/error-policy.ts';
+import { describeEvent } from '#core/fixtures/fixture-verdict.ts';
+import type { Logger } from '#core/log.ts';
+import type { RowEvent } from '#core/rules/row-delta.ts';
+import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
+import { structureId } from '#core/structure-record.ts';
+import { formatTable } from '#core/table-name.ts';
+import { splitEnvelope, timeIn } from '../../transformer/envelope-text.ts';
+import type { CliEnvironment } from '../environment.ts';
+import { formatColumns } from '../table-text.ts';
+import { outputOf } from './find-rules.ts';
+import { readHistory, type HistoryEvent, type StartPoint } from './history-events.ts';
+
+export interface DryRunOptions {
+  readonly output?: string;
+  /** As `schema.table`; every table by default. */
+  readonly table?: string;
+  readonly from: StartPoint;
+  /** Events of the source. */
+  readonly limit: number;
+  readonly json: boolean;
+  /** Only the sums. */
+  readonly quiet: boolean;
+}
+
+/** What became of a rule's events. */
+interface RuleCount {
+  readonly table: string;
+  readonly rule: string;
+  readonly target: string;
+  events: number;
+}
+
+interface Shown {
+  readonly place: string;
+  readonly before: ReturnType<typeof named>;
+  readonly after: readonly ReturnType<typeof named>[];
+}
+
+interface DryRunReport {
+  readonly output: string;
+  readonly events: number;
+  readonly seconds: number;
+  readonly eventsPerSecond: number;
+  readonly rules: readonly RuleCount[];
+  readonly failures: readonly { readonly place: string; readonly code: string; readonly reason: string }[];
+  readonly failed: number;
+  readonly shown: readonly Shown[];
+}
+
+const MOST_FAILURES = 100;
+
+/** The rules of the file over what is in the raw topics: before, and after; nothing is written. 1 when a rule failed for an event. */
+export async function runDryRun(
+  config: Config,
+  options: DryRunOptions,
+  cli: CliEnvironment,
+  logger: Logger,
+): Promise<ExitCode> {
+  const output = outputOf(config, options.output, `${config.file}: --output`);
+  const pool = createConnectionPool(config.kafka, { clientId: `${config.name}.test`, logger });
+  const run = new DryRun(options, cli);
+  try {
+    const wants = (table: { schema: string; table: string }): boolean =>
+      options.table === undefined || formatTable(table) === options.table;
+    for await (const event of readHistory(pool, config.name, options.from, wants, { logger, signal: cli.signal }))
+      if (run.take(event, output.rules) >= options.limit) break;
+  } finally {
+    await pool.close();
+  }
+  const report = run.report(output.name);
+  cli.out(options.json ? `${JSON.stringify(report)}\n` : describe(report));
+  return report.failed === 0 ? 0 : 1;
+}
+
+class DryRun {
+  readonly #options: DryRunOptions;
+  readonly #cli: CliEnvironment;
+  readonly #compiled = new Map<string, TableRules>();
+  readonly #counts = new Map<string, RuleCount>();
+  readonly #failures: DryRunReport['failures'][number][] = [];
+  readonly #shown: Shown[] = [];
+  #failed = 0;
+  #events = 0;
+  /** Of the rules alone: Kafka's part is not theirs. */
+  #ms = 0;
+
+  constructor(options: DryRunOptions, cli: CliEnvironment) {
+    this.#options = options;
+    this.#cli = cli;
+  }
+
+  /** How many there were so far. @throws RestageError rule_invalid. */
+  take({ record, structure, version, place }: HistoryEvent, rules: Parameters<typeof compileTable>[1]): number {
+    const id = structureId({ version, structure });
+    const compiled = this.#compiled.get(id) ?? compileTable(structure, rules, 'dry-run');
+    this.#compiled.set(id, compiled);
+    this.#events += 1;
+    const startedAt = performance.now();
+    try {
+      const { event, tail } = splitEnvelope(record.value ?? Buffer.alloc(0), place);
+      const key = record.key === null ? null : (JSON.parse(record.key.toString('utf8')) as Row);
+      const given = { ...event, key };
+      const made = compiled.apply(given, { place, time: timeIn(tail) });
+      this.#ms += performance.now() - startedAt;
+      this.#note(compiled, given, made, place);
+    } catch (error) {
+      this.#ms += performance.now() - startedAt;
+      if (!(error instanceof RestageError)) throw error;
+      this.#failed += 1;
+      const failure = { place: error.where ?? place, code: error.code, reason: error.message };
+      if (this.#failures.length < MOST_FAILURES) this.#failures.push(failure);
+      if (!this.#options.json && !this.#options.quiet) this.#cli.out(`${this.#red(describeError(error))}\n`);
+    }
+    return this.#events;
+  }
+
+  report(output: string): DryRunReport {
+    const seconds = this.#ms / 1000;
+    return {
+      output,
+      events: this.#events,
+      seconds,
+      eventsPerSecond: seconds === 0 ? 0 : Math.round(this.#events / seconds),
+      rules: [...this.#counts.values()],
+      failures: this.#failures,
+      failed: this.#failed,
+      shown: this.#shown,
+    };
+  }
+
+  #note(compiled: TableRules, given: RowEvent, made: readonly ShapedEvent[], place: string): void {
+    const table = formatTable(compiled.source);
+    for (const { name, shaped } of compiled.branches) {
+      const id = JSON.stringify([table, name]);
+      const known = this.#counts.get(id) ?? { table, rule: name, target: formatTable(shaped), events: 0 };
+      known.events += made.filter(({ branch }) => branch.name === name).length;
+      this.#counts.set(id, known);
+    }
+    if (this.#options.quiet) return;
+    const before = named(table, given);
+    const after = made.map(({ branch, event }) => named(formatTable(branch.shaped), event));
+    if (this.#options.json) this.#shown.push({ place, before, after });
+    else
+      this.#cli.out(
+        [
+          `${place}\n`,
+          `${this.#red(`- ${describeEvent(before)}`)}\n`,
+          ...(after.length === 0
+            ? ['  (nothing)\n']
+            : after.map((one) => `${this.#green(`+ ${describeEvent(one)}`)}\n`)),
+        ].join(''),
+      );
+  }
+
+  #red(text: string): string {
+    return this.#cli.isTerminal ? `\u001B[31m${text}\u001B[39m` : text;
+  }
+
+  #green(text: string): string {
+    return this.#cli.isTerminal ? `\u001B[32m${text}\u001B[39m` : text;
+  }
+}
+
+function named(table: string, { op, key, before, after }: RowEvent): RowEvent & { readonly table: string } {
+  return { table, op, key, before, after };
+}
+
+function describe(report: DryRunReport): string {
+  const rows = report.rules.map(({ table, target, rule, events }) => [table, target, rule, events]);
+  return [
+    formatColumns(['table', 'target', 'rule', 'events'], rows),
+    `${report.events} events through the rules of ${report.output}, ${report.failed} failed; ${report.eventsPerSecond} events/s in the rules\n`,
+  ].join('');
+}
