@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readConfig } from './config-file.ts';
+import { readShapedConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 
 export function registerCheck(program: Command, cli: CliEnvironment): void {
@@ -11,7 +11,7 @@ export function registerCheck(program: Command, cli: CliEnvironment): void {
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--json', 'one JSON document on standard output', false)
     .action(async (options: { config: string; json: boolean }) => {
-      const config = await readConfig(options.config, cli.env);
+      const config = await readShapedConfig(options.config, cli.env);
       const { runCheck } = await import('./check/check-command.ts');
       cli.setExitCode(await runCheck(config, { json: options.json }));
     });

@@ -25,6 +25,14 @@ export async function readConfig(file: string, env: Environment): Promise<Config
   return loadConfig(text, file, env);
 }
 
+/** The same with what modules say of their tables, for whoever asks for the shape of outputs. @throws RestageError config_invalid, rule_invalid. */
+export async function readShapedConfig(file: string, env: Environment): Promise<Config> {
+  const config = await readConfig(file, env);
+  if (config.outputs.every(({ module = null }) => module === null)) return config;
+  const { declareModules } = await import('#adapters/module/open-module.ts');
+  return declareModules(config);
+}
+
 /** Where Debezium reads the source, nothing here knows it. @throws RestageError usage. */
 export function requireOwnSource(config: Config, what: string): void {
   if ((config.source.debezium ?? null) === null) return;

@@ -19,6 +19,7 @@ import { registerStatus } from './status.ts';
 import { registerTeardown } from './teardown.ts';
 import { registerTransform } from './transform.ts';
 import { registerTransformer } from './transformer.ts';
+import { registerTypes } from './types.ts';
 import { registerVerify } from './verify.ts';
 import { registerWait } from './wait.ts';
 
@@ -38,6 +39,7 @@ const COMMANDS = [
   registerAccept,
   registerSchema,
   registerSequences,
+  registerTypes,
   registerDlq,
   registerTeardown,
   registerDev,

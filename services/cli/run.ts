@@ -1,7 +1,7 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import type { Config } from '#core/config.ts';
-import { readConfig } from './config-file.ts';
+import { readShapedConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 import { requireReadyPipeline } from './preflight.ts';
@@ -14,7 +14,7 @@ export function registerRun(program: Command, cli: CliEnvironment): void {
     .description('producer, transformer and sinks as supervised child processes; SIGTERM drains all')
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
-      const config = await readConfig(options.config, cli.env);
+      const config = await readShapedConfig(options.config, cli.env);
       const logger = makeLogger(cli.env, cli.isTerminal);
       await requireReadyPipeline(config, logger);
       // A sink never connects to the source: what it restores is put into its target first.

@@ -7,6 +7,8 @@ import { requireAbsent } from '#adapters/postgres/target/target-tables.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import { NO_FAILPOINTS } from '#core/failpoints.ts';
+import { declarationOf } from '#core/module/module-config.ts';
+import { copyRules } from '#core/module/module-tables.ts';
 import { findOutput } from '#core/output-ref.ts';
 import { shapeTables } from '#core/rules/shape-tables.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -25,11 +27,11 @@ export interface SchemaCopyArguments {
  */
 export async function runSchemaCopy(config: Config, args: SchemaCopyArguments): Promise<ExitCode> {
   const target = findTarget(config, args.target);
-  const rules = findOutput(config.outputs, target.output)?.rules ?? [];
+  const output = findOutput(config.outputs, target.output);
   const schema = openTargetSchema({
     pipeline: config.name,
     target: { ...target, schema: 'copy' },
-    rules,
+    rules: output === undefined ? [] : copyRules(output.rules, declarationOf(output)),
     failpoints: NO_FAILPOINTS,
   });
   if (args.section === 'post-data') {
@@ -85,7 +87,8 @@ async function hasSink(config: Config, target: TargetConfig): Promise<boolean> {
   }
 }
 
-async function readChosen(config: Config): Promise<TableStructure[]> {
+/** The chosen tables, as the source's catalog has them now. */
+export async function readChosen(config: Config): Promise<TableStructure[]> {
   const client = await connectPg({
     url: config.source.url,
     purpose: 'source',

@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander';
-import { findTarget, readConfig, requireOwnSource } from './config-file.ts';
+import { findTarget, readShapedConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { registerSchemaFinish } from './schema-finish.ts';
 
@@ -17,7 +17,7 @@ export function registerSchema(program: Command, cli: CliEnvironment): void {
         .makeOptionMandatory(),
     )
     .action(async (options: { config: string; target: string; section: 'pre-data' | 'post-data' }) => {
-      const config = await readConfig(options.config, cli.env);
+      const config = await readShapedConfig(options.config, cli.env);
       requireOwnSource(config, 'schema copy');
       findTarget(config, options.target);
       const { runSchemaCopy } = await import('./schema-command.ts');

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { findTarget, readConfig } from './config-file.ts';
+import { findTarget, readShapedConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 
@@ -10,7 +10,7 @@ export function registerSink(program: Command, cli: CliEnvironment): void {
     .requiredOption('-c, --config <file>', 'configuration file')
     .requiredOption('--target <name>', 'which target')
     .action(async (options: { config: string; target: string }) => {
-      const config = await readConfig(options.config, cli.env);
+      const config = await readShapedConfig(options.config, cli.env);
       const target = findTarget(config, options.target);
       const [{ runService }, { main }, { requireReadyTarget }, { requireReadyDebezium }] = await Promise.all([
         import('./service-command.ts'),

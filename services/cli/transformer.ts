@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { RestageError } from '#core/errors.ts';
 import { matchOutputs, outputRef, versionedRef } from '#core/output-ref.ts';
-import { checkOutput, readConfig } from './config-file.ts';
+import { checkOutput, readShapedConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 
@@ -12,7 +12,7 @@ export function registerTransformer(program: Command, cli: CliEnvironment): void
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--output <name>', 'only this output; one of its versions as name@2')
     .action(async (options: { config: string; output?: string }) => {
-      const config = await readConfig(options.config, cli.env);
+      const config = await readShapedConfig(options.config, cli.env);
       if (options.output !== undefined) checkOutput(config, options.output);
       const outputs = options.output === undefined ? config.outputs : matchOutputs(config.outputs, options.output);
       if (outputs.length === 0) {

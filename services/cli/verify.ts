@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { findTarget, readConfig, requireOwnSource } from './config-file.ts';
+import { findTarget, readShapedConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 
@@ -11,7 +11,7 @@ export function registerVerify(program: Command, cli: CliEnvironment): void {
     .requiredOption('--target <name>', 'which target')
     .option('--json', 'one JSON document on standard output', false)
     .action(async (options: { config: string; target: string; json: boolean }) => {
-      const config = await readConfig(options.config, cli.env);
+      const config = await readShapedConfig(options.config, cli.env);
       requireOwnSource(config, 'verify');
       findTarget(config, options.target);
       const { runVerify } = await import('./verify/verify-command.ts');

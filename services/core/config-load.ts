@@ -141,9 +141,20 @@ function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputCon
       version,
       profile,
       rules: readRules(reader, at),
+      ...readModule(reader, at),
     });
   }
   return outputs;
+}
+
+function readModule(reader: OptionReader, at: number): Pick<OutputConfig, 'module'> {
+  const file = reader.get('transform.outputs[].module', at);
+  const memoryMb = reader.get('transform.outputs[].moduleLimits.memoryMb', at);
+  const batchMs = reader.get('transform.outputs[].moduleLimits.batchMs', at);
+  if (file !== null) return { module: { file, memoryMb, batchMs } };
+  if (reader.isGiven(`transform.outputs[${at}].moduleLimits`))
+    reader.report('transform.outputs[].module', [at], 'moduleLimits are those of a module: name it');
+  return {};
 }
 
 function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): TargetConfig[] {

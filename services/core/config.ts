@@ -1,5 +1,6 @@
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import type { Profile } from '#core/debezium/options.ts';
+import type { ModuleConfig } from '#core/module/module-config.ts';
 import type { CaptureColumns } from '#core/rules/mask-config.ts';
 import type { MaskKeys } from '#core/rules/values/mask-types.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
@@ -69,6 +70,8 @@ export interface OutputConfig {
   /** Of its shaped topics. Absent is null. */
   readonly profile?: Profile;
   readonly rules: readonly RuleConfig[];
+  /** Absent is null. */
+  readonly module?: ModuleConfig | null;
 }
 
 export interface TargetConfig {

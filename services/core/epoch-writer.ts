@@ -28,6 +28,11 @@ export interface EpochWriter {
   open(): Promise<void>;
   /** The last committed manifest, or null on an empty topic. After `open`, nothing newer can appear but by this writer. */
   last(): Promise<StoredManifest | null>;
-  write(draft: ManifestDraft, data: readonly PartitionRecords[]): Promise<StoredManifest>;
+  /** `side`: records that belong to the transaction and to no range of the manifest, for readers of their own. */
+  write(
+    draft: ManifestDraft,
+    data: readonly PartitionRecords[],
+    side?: readonly PartitionRecords[],
+  ): Promise<StoredManifest>;
   close(): Promise<void>;
 }

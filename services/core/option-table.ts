@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { isBroker, isPostgresUrl } from '#core/address.ts';
 import { DEBEZIUM_SOURCE_OPTIONS } from '#core/debezium-source/option-rows.ts';
 import { DEBEZIUM_OPTIONS } from '#core/debezium/option-rows.ts';
+import { MODULE_OPTIONS } from '#core/module/module-options.ts';
 import { OUTPUT_REF } from '#core/output-ref.ts';
 import { MASK_OPTIONS } from '#core/rules/mask-options.ts';
 import { RULE_OPTIONS } from '#core/rules/rule-options.ts';
@@ -252,6 +253,7 @@ export const OPTIONS = [
     example: 'debezium',
     about: "How its shaped topics' events are written. No target reads an output with `debezium`.",
   },
+  ...MODULE_OPTIONS,
   ...RULE_OPTIONS,
   ...DEBEZIUM_OPTIONS,
   {

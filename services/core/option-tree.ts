@@ -17,10 +17,10 @@ export function buildOptionTree(options: readonly Option[] = OPTIONS): ObjectNod
   return root;
 }
 
-/** Keys under `debezium` are Debezium's own option names, dots and all. */
+/** Keys under `debezium` and `outbox` are Debezium's own option names, dots and all. */
 function segmentsOf(path: string): readonly string[] {
   const segments = path.split('.');
-  const at = segments.indexOf('debezium');
+  const at = segments.findIndex((segment) => segment === 'debezium' || segment === 'outbox');
   if (at < 0 || segments.at(-1) === '*') return segments;
   return [...segments.slice(0, at + 1), segments.slice(at + 1).join('.')];
 }

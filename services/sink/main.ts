@@ -12,6 +12,8 @@ import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { Lease } from '#core/lease.ts';
+import { declarationOf } from '#core/module/module-config.ts';
+import { copyRules } from '#core/module/module-tables.ts';
 import { findOutput, prefixOf } from '#core/output-ref.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
@@ -74,7 +76,7 @@ export async function main(
       const schema = openTargetSchema({
         pipeline: config.name,
         target,
-        rules: output?.rules ?? [],
+        rules: output === undefined ? [] : copyRules(output.rules, declarationOf(output)),
         failpoints,
         connect,
       });

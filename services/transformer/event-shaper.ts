@@ -3,11 +3,19 @@ import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
 import type { ControlEntry, Manifest, ManifestRange } from '#core/manifest.ts';
-import { chunkHeaders, encodeHeaders, readStreamHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
+import {
+  chunkHeaders,
+  encodeHeaders,
+  readStreamHeaders,
+  streamHeaders,
+  type EventHeaders,
+  type KafkaRecord,
+} from '#core/record.ts';
+import type { ModuleDeclaration } from '#core/module/declaration.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
-import { compileTable, type TableRules } from '#core/rules/table-rules.ts';
+import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
 import type { ColumnChange } from '#core/structure-change.ts';
 import { keyText } from '#core/rules/rows.ts';
 import { findStructures, parseStructureRecord, structureId, structureRecord } from '#core/structure-record.ts';
@@ -16,6 +24,8 @@ import { formatTable } from '#core/table-name.ts';
 import type { TopicBatches } from '#core/topic-batches.ts';
 import type { DebeziumShaper } from './debezium-shaper.ts';
 import { joinEnvelope, splitEnvelope, timeIn } from './envelope-text.ts';
+import type { ModuleQueue } from './module-queue.ts';
+import type { OutboxWriter } from './outbox-writer.ts';
 
 export interface EventShaperOptions {
   readonly reader: EpochReader;
@@ -27,12 +37,31 @@ export interface EventShaperOptions {
   readonly written: Set<string>;
   /** null: profile `lossless`. */
   readonly debezium?: DebeziumShaper | null;
+  /** null: the output has no module. */
+  readonly module?: ModuleQueue | null;
+  readonly outbox?: OutboxWriter | null;
+}
+
+/** Where an epoch's records go: those that the manifest names, and those beside it. */
+export interface EpochRecords {
+  readonly data: TopicBatches;
+  readonly side: TopicBatches;
 }
 
 /** A change of a table's columns, in its place in the stream. */
 export type Alteration = Extract<ControlEntry, { kind: 'ddl' }>;
 
 type Truncation = Extract<ControlEntry, { kind: 'truncate' }>;
+
+/** Of the record that an event is made from. */
+interface RecordFacts {
+  /** The envelope's, from its source block on. */
+  readonly tail: string;
+  /** null for a row of the load. */
+  readonly headers: EventHeaders | null;
+  readonly headersFor: (branch: Branch) => Buffer;
+  readonly where: string;
+}
 
 const NO_HEADERS = encodeHeaders([]);
 
@@ -45,6 +74,11 @@ export class EventShaper {
   constructor(options: EventShaperOptions, structures: Iterable<Buffer>) {
     this.#options = options;
     for (const record of findStructures(structures)) this.#add(record);
+  }
+
+  /** null: the output has no module. */
+  get declaration(): ModuleDeclaration | null {
+    return this.#options.module?.declaration ?? null;
   }
 
   get structures(): TableStructure[] {
@@ -178,45 +212,70 @@ export class EventShaper {
     this.introduce(topic, structureRecord(known.raw).version, out);
   }
 
-  /** Shapes one record; returns the ops of the events it gave, a letter each (a tombstone none: it follows its delete). */
-  shape(record: KafkaRecord, range: ManifestRange, out: TopicBatches): string {
+  /**
+   * Shapes one record; returns the ops of the events it gave, a letter each (a tombstone none: it follows its delete). Changes for the module
+   * wait for `settle`.
+   */
+  shape(record: KafkaRecord, range: ManifestRange, { data: out, side }: EpochRecords): string {
     if (record.value === null) return '';
     const where = `topic ${range.topic}, partition ${range.partition}, offset ${record.offset}`;
     const headers = readStreamHeaders(record);
     const version = headers?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
     const rules = this.introduce(range.topic, version, out);
     const [only] = rules.branches;
+    if (rules.outbox !== null && headers !== null)
+      this.#options.outbox?.write(rules.outbox, splitEnvelope(record.value, where).event, side, where);
     if (only === undefined) return '';
     const headersFor = (branch: Branch): Buffer =>
       headers === null
         ? chunkHeadersOf(record, branch, where)
         : streamHeaders({ ...headers, structure: branch.version });
     const key = record.key?.toString('utf8') ?? null;
-    const debezium = this.#options.debezium ?? null;
-    if (rules.branches.length === 1 && only.isUnchanged && debezium === null)
+    const isPlain = (this.#options.debezium ?? null) === null;
+    if (rules.branches.length === 1 && only.isUnchanged && isPlain)
       return passOn(only, key, record.value, headersFor(only), out);
     const { event, tail } = splitEnvelope(record.value, where);
-    const shaped = rules.apply(
-      { ...event, key: key === null ? null : parseKey(key, where) },
-      {
-        place: where,
-        time: timeIn(tail),
-      },
-    );
-    for (const { branch, event: one } of shaped) {
-      if (debezium === null) append(branch, one, tail, headersFor(branch), out, where);
+    const row = { ...event, key: key === null ? null : parseKey(key, where) };
+    const at = { place: where, time: timeIn(tail) };
+    const take = (shaped: readonly ShapedEvent[]): string =>
+      this.#append(shaped, { tail, headers, headersFor, where }, out);
+    if (!rules.isForModule) return take(rules.apply(row, at));
+    const { module = null } = this.#options;
+    if (module === null) throw new RestageError('bug', 'an output without its module', { where });
+    module.add({ source: rules.source, event: row, at }, take, record.value.length);
+    return '';
+  }
+
+  /** Whether `settle` should be called before the next record. */
+  get isFull(): boolean {
+    return this.#options.module?.isFull === true;
+  }
+
+  /** Appends what waits for the module, as `shape` does; nothing more waits then. @throws RestageError rule_failed. */
+  async settle(signal: AbortSignal): Promise<string> {
+    return (await this.#options.module?.settle(signal)) ?? '';
+  }
+
+  #append(
+    shaped: readonly ShapedEvent[],
+    { tail, headers, headersFor, where }: RecordFacts,
+    out: TopicBatches,
+  ): string {
+    const debezium = this.#options.debezium ?? null;
+    for (const { branch, event } of shaped) {
+      if (debezium === null) append(branch, event, tail, headersFor(branch), out, where);
       else
-        for (const made of debezium.shape(branch, one, tail, headers?.position ?? null, where))
+        for (const made of debezium.shape(branch, event, tail, headers?.position ?? null, where))
           out.append(made.topic, made.key, made.value, joinHeaders(headersFor(branch), made.headers));
     }
-    return shaped.map(({ event: one }) => one.op).join('');
+    return shaped.map(({ event }) => event.op).join('');
   }
 
   #add({ version, structure }: { readonly version: number; readonly structure: TableStructure }): {
     readonly topic: string;
     readonly version: number;
   } {
-    const rules = compileTable(structure, this.#options.rules, this.#options.shapedPrefix);
+    const rules = compileTable(structure, this.#options.rules, this.#options.shapedPrefix, this.declaration);
     this.#rules.set(structureId({ version, structure }), rules);
     this.#newest.set(structure.topic, { raw: structure, rules });
     return { topic: structure.topic, version };

@@ -1,15 +1,20 @@
 import { converterFactory } from '#adapters/registry/converters.ts';
-import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { createConnectionPool, type ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
 import { createGroupLease } from '#adapters/kafka/group-lease.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { TopicGround } from '#adapters/kafka/topic-ground.ts';
+import { listTopics } from '#adapters/kafka/topic-list.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
+import { openModule } from '#adapters/module/open-module.ts';
 import type { Config, OutputConfig } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
+import { ModuleStage } from '#core/module/module-stage.ts';
+import { OutboxTopics } from '#core/outbox/outbox-topics.ts';
 import { findOutput } from '#core/output-ref.ts';
+import { isShaping } from '#core/rules/table-rules.ts';
 import { findStructures, structureId } from '#core/structure-record.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
@@ -17,6 +22,8 @@ import { whileGuarded } from '#core/while-guarded.ts';
 import { VERSION } from '#core/version.ts';
 import { DebeziumShaper } from './debezium-shaper.ts';
 import { EventShaper } from './event-shaper.ts';
+import { ModuleQueue } from './module-queue.ts';
+import { OutboxWriter } from './outbox-writer.ts';
 import { transform, type TransformerParts } from './transformer.ts';
 
 const TRANSACTION_TIMEOUT_MS = 60_000;
@@ -57,6 +64,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
         service: 'transformer',
       });
       const reader = createKafkaEpochReader({ pool, prefix: raw, logger });
+      const module = output.module == null ? null : await openModule(output.module, config.file);
       try {
         const parts: TransformerParts = {
           output,
@@ -74,6 +82,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
             await shapedGround.remember(topics, null);
             failpoints.hit('transformer.outputTopics.after');
           },
+          ensureSideTopics: (topics) => ensureTopics(pool, topics, { replicationFactor }),
           makeShaper: async () => {
             const written = findStructures((await readCompacted(pool, schemasTopic(shaped))).values()).map(structureId);
             const options = {
@@ -84,6 +93,8 @@ export async function main(config: Config, outputName: string, context: ServiceC
               shapedSchemasTopic: schemasTopic(shaped),
               written: new Set(written),
               debezium: openDebezium(config, output, shaped),
+              module: module === null ? null : new ModuleQueue(new ModuleStage(module, shaped), module.declaration),
+              outbox: new OutboxWriter(new OutboxTopics(raw, await findEventTopics(pool, output)), logger),
             };
             const shaper = new EventShaper(options, (await readCompacted(pool, schemasTopic(raw))).values());
             await shaper.prepare();
@@ -96,7 +107,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
           (until) => transform(parts, until),
         );
       } finally {
-        await Promise.all([writer.close(), reader.close()]);
+        await Promise.all([writer.close(), reader.close(), module?.close()]);
       }
       if (lease.lost.aborted && !signal.aborted) throw new RestageError('lease_lost', 'the transformer lost its lease');
     });
@@ -104,6 +115,11 @@ export async function main(config: Config, outputName: string, context: ServiceC
     await lease.release();
     await pool.close();
   }
+}
+
+/** Topics that Kafka has; none is asked for without an outbox. */
+async function findEventTopics(pool: ConnectionPool, { rules }: OutputConfig): Promise<string[]> {
+  return rules.every(isShaping) ? [] : (await listTopics(pool)).map(({ name }) => name);
 }
 
 /** null: profile `lossless`. */

@@ -292,6 +292,7 @@ async function run(kafka: Kafka, writes: number): Promise<ServiceStatus> {
           ),
         ),
       ensureTopics: () => Promise.resolve(),
+      ensureSideTopics: () => Promise.resolve(),
       status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
       logger: pino({ level: 'silent' }),

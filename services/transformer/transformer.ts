@@ -2,7 +2,7 @@ import type { OutputConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
 import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
-import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
+import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { LagMeter, watchLag } from '#core/lag-meter.ts';
 import type { Logger } from '#core/log.ts';
@@ -13,7 +13,7 @@ import { requireSoundRules } from '#core/rules/output-rules.ts';
 import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { epochsTopic } from '#core/topic-names.ts';
-import type { EventShaper } from './event-shaper.ts';
+import type { EpochRecords, EventShaper } from './event-shaper.ts';
 import { readInOrder, type RangeRecord } from './ordered-records.ts';
 import { ShapedLoad } from './shaped-load.ts';
 
@@ -25,6 +25,8 @@ export interface TransformerParts {
   readonly writer: EpochWriter;
   readonly makeShaper: () => Promise<EventShaper>;
   readonly ensureTopics: (topics: readonly string[]) => Promise<void>;
+  /** Topics of others, which the pipeline does not stand on. */
+  readonly ensureSideTopics: (topics: readonly string[]) => Promise<void>;
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
   readonly logger: Logger;
@@ -212,51 +214,74 @@ class TransformerRun {
   }
 
   async #forward(stored: StoredManifest, signal: AbortSignal): Promise<void> {
-    const { writer, status, clock, ensureTopics } = this.#parts;
+    const { writer, status, clock, ensureTopics, ensureSideTopics } = this.#parts;
     const startedAt = clock();
     const out = new TopicBatches();
     if (stored.manifest.kind === 'plan' || stored.manifest.kind === 'announce')
       await this.#introducePlan(stored.manifest, out, signal);
     const control = stored.manifest.control.flatMap((entry) => this.#shapeControl(entry, out));
-    const ops = await this.#shapeRanges(stored.manifest, out, signal);
+    const side = new TopicBatches();
+    const ops = await this.#shapeRanges(stored.manifest, { data: out, side }, signal);
     const rows = Object.values(ops).reduce((sum, count) => sum + count, 0);
     if (signal.aborted) return;
-    const data = out.finish();
-    const unseen = data.map(({ topic }) => topic).filter((topic) => !this.#topics.has(topic));
-    if (unseen.length > 0) await ensureTopics(unseen);
-    for (const topic of unseen) this.#topics.add(topic);
-    const written = await writer.write(this.#draft(stored, rows, control), data);
+    const [data, beside] = [out.finish(), side.finish()];
+    await this.#ensure(data, ensureTopics);
+    await this.#ensure(beside, ensureSideTopics);
+    const written = await writer.write(this.#draft(stored, rows, control), data, beside);
     this.#last = written;
     if (written.manifest.kind === 'plan') this.#plan ??= String(written.offset);
     noteWritten(status, written.manifest, rows, out.bytes, (clock() - startedAt) / 1000, clock());
     noteEvents(status.events, ops, written.manifest);
   }
 
+  async #ensure(records: readonly PartitionRecords[], make: TransformerParts['ensureTopics']): Promise<void> {
+    const unseen = records.map(({ topic }) => topic).filter((topic) => !this.#topics.has(topic));
+    if (unseen.length > 0) await make(unseen);
+    for (const topic of unseen) this.#topics.add(topic);
+  }
+
   /** The structures that the raw manifest has of its tables, where it has them; the newest known else. */
   async #introducePlan(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<void> {
-    requireSoundRules(this.#parts.output.rules, this.#shaper.structures, this.#parts.shapedPrefix);
+    requireSoundRules(
+      this.#parts.output.rules,
+      this.#shaper.structures,
+      this.#parts.shapedPrefix,
+      this.#shaper.declaration,
+    );
     const own = await this.#shaper.learn(manifest, signal);
     for (const { topic } of manifest.tables ?? []) this.#shaper.introducePlanned(topic, own, out);
   }
 
-  async #shapeRanges(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<OpCounts> {
+  async #shapeRanges(manifest: Manifest, out: EpochRecords, signal: AbortSignal): Promise<OpCounts> {
     const ops: OpCounts = { c: 0, u: 0, d: 0, r: 0 };
     const { reader, rawSchemasTopic } = this.#parts;
     const isStream = manifest.kind === 'stream';
+    const count = (given: string): void => {
+      for (const op of given) ops[op as keyof OpCounts] += 1;
+    };
     const take = ({ range, record }: RangeRecord): void => {
       const headers = readStreamHeaders(record);
       // The table's snapshot has it already.
       if (isStream && headers !== null && headers.position.commit < (this.#snapshots.get(range.topic) ?? LSN_ZERO))
         return;
-      for (const op of this.#shaper.shape(record, range, out)) ops[op as keyof OpCounts] += 1;
+      count(this.#shaper.shape(record, range, out));
     };
+    const settle = async (): Promise<void> => count(await this.#shaper.settle(signal));
     const ranges = manifest.ranges.filter(({ topic }) => topic !== rawSchemasTopic);
     if (isStream && this.#shaper.doMeet(ranges.map(({ topic }) => topic))) {
-      for await (const one of readInOrder(reader, ranges, signal)) take(one);
-      return ops;
+      for await (const one of readInOrder(reader, ranges, signal)) {
+        take(one);
+        if (this.#shaper.isFull) await settle();
+      }
+    } else {
+      for (const range of ranges)
+        for await (const records of reader.read(range, signal))
+          for (const record of records) {
+            take({ range, record });
+            if (this.#shaper.isFull) await settle();
+          }
     }
-    for (const range of ranges)
-      for await (const records of reader.read(range, signal)) for (const record of records) take({ range, record });
+    await settle();
     return ops;
   }
 

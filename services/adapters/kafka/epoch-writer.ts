@@ -84,15 +84,21 @@ class KafkaEpochWriter implements EpochWriter {
     return last;
   }
 
-  async write(draft: ManifestDraft, data: readonly PartitionRecords[]): Promise<StoredManifest> {
+  async write(
+    draft: ManifestDraft,
+    data: readonly PartitionRecords[],
+    side: readonly PartitionRecords[] = [],
+  ): Promise<StoredManifest> {
     if (this.#isSpent) throw new RestageError('kafka_fault', 'this writer met an error before and is spent');
     const { failpoints, service } = this.#options;
     const kind: WrittenKind = draft.kind === 'stream' && !draft.last ? 'part' : draft.kind;
     failpoints.hit(`${service}.${kind}.before`);
     try {
-      const places = await this.#options.pool.locate([...data.map(({ topic }) => topic), this.#epochs]);
-      await this.#addPartitions([...data, { topic: this.#epochs, partition: 0, batches: [] }]);
-      const ranges = await this.#send(data, places);
+      const all = [...data, ...side];
+      const places = await this.#options.pool.locate([...all.map(({ topic }) => topic), this.#epochs]);
+      await this.#addPartitions([...all, { topic: this.#epochs, partition: 0, batches: [] }]);
+      const beside = new Set(side.map(({ topic }) => topic));
+      const ranges = (await this.#send(all, places)).filter(({ topic }) => !beside.has(topic));
       failpoints.hit(`${service}.${kind}.data`);
       const total = addToTotal(this.#total, { kind: draft.kind, ranges }, this.#schemas);
       const manifest: Manifest = { ...draft, format: MANIFEST_FORMAT, ranges, total };

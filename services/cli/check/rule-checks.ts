@@ -1,3 +1,4 @@
+import { declarationOf } from '#core/module/module-config.ts';
 import { findRuleProblems } from '#core/rules/output-rules.ts';
 import { outputRef } from '#core/output-ref.ts';
 import { shapedPrefix } from '#core/topic-names.ts';
@@ -9,7 +10,12 @@ export const RULE_CHECKS: readonly Check[] = [{ id: 'rules', severity: 'block', 
 
 async function checkRules({ config, tables }: CheckContext): Promise<Finding[]> {
   return config.outputs.flatMap((output) =>
-    findRuleProblems(output.rules, tables, shapedPrefix(config.name, output.name, output.version)).map((problem) => ({
+    findRuleProblems(
+      output.rules,
+      tables,
+      shapedPrefix(config.name, output.name, output.version),
+      declarationOf(output),
+    ).map((problem) => ({
       what: problem.message,
       evidence: `output ${outputRef(config.outputs, output)}${problem.where === undefined ? '' : `: ${problem.where}`}`,
       fix: problem.fix ?? 'correct the rule',

@@ -1,8 +1,10 @@
 import { RestageError } from '#core/errors.ts';
+import type { ModuleDeclaration } from '#core/module/declaration.ts';
+import { findModuleProblems, isModuleSource } from '#core/module/module-tables.ts';
 import { nearest } from '#core/nearest.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
-import { compileTable, type TableRules } from '#core/rules/table-rules.ts';
+import { compileTable, isShaping, type TableRules } from '#core/rules/table-rules.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 
@@ -11,8 +13,9 @@ export function requireSoundRules(
   rules: readonly RuleConfig[],
   structures: readonly TableStructure[],
   shapedPrefix: string,
+  declaration: ModuleDeclaration | null = null,
 ): void {
-  const [first] = findRuleProblems(rules, structures, shapedPrefix);
+  const [first] = findRuleProblems(rules, structures, shapedPrefix, declaration);
   if (first !== undefined) throw first;
 }
 
@@ -21,15 +24,23 @@ export function findRuleProblems(
   rules: readonly RuleConfig[],
   structures: readonly TableStructure[],
   shapedPrefix: string,
+  declaration: ModuleDeclaration | null = null,
 ): RestageError[] {
-  const problems = rules.flatMap((rule, index) => findMisnamed(rule, rules.slice(0, index), structures));
+  const shaping = rules.filter(isShaping);
+  const problems = [
+    ...shaping.flatMap((rule, index) => findMisnamed(rule, shaping.slice(0, index), structures)),
+    ...findOutboxProblems(rules, structures),
+  ];
   const compiled: TableRules[] = [];
   for (const structure of structures) {
+    if (isModuleSource(declaration, structure)) continue;
     const one = tryCompile(structure, rules, shapedPrefix);
     if (one instanceof RestageError) problems.push(one);
     else compiled.push(one);
   }
-  return [...problems, ...findMeetings(compiled, rules)];
+  const ruled = compiled.flatMap(({ branches }) => branches.map(({ shaped }) => shaped));
+  const ofModule = declaration === null ? [] : findModuleProblems(declaration, rules, structures, ruled);
+  return [...problems, ...findMeetings(compiled, shaping), ...ofModule];
 }
 
 /** A table at the target, and where its rows come from. */
@@ -98,6 +109,19 @@ function differences(left: readonly ColumnStructure[], right: readonly ColumnStr
     return isSame ? [] : [`${column.name} (${column.type} and ${there.type})`];
   });
   return [...missing, ...other];
+}
+
+function findOutboxProblems(rules: readonly RuleConfig[], structures: readonly TableStructure[]): RestageError[] {
+  const tables = rules.filter((rule) => !isShaping(rule)).map(({ table }) => table);
+  return tables.flatMap((table, index) =>
+    tables.findIndex((other) => tableKey(other) === tableKey(table)) < index
+      ? [
+          new RestageError('rule_invalid', `two rules make ${formatTable(table)} an outbox`, {
+            fix: 'keep one of them',
+          }),
+        ]
+      : findUnknown(table, structures),
+  );
 }
 
 function findMisnamed(

@@ -1,3 +1,4 @@
+import type { OutboxConfig } from '#core/outbox/outbox-config.ts';
 import type { TableName } from '#core/table-name.ts';
 
 /**
@@ -24,6 +25,8 @@ export interface RuleConfig {
   /** Absent is null: a row gives one row. */
   readonly unnest?: Unnest | null;
   readonly lookUps?: readonly LookUp[];
+  /** The table's new rows are events on other topics; the rule takes it to no target. Absent is null. */
+  readonly outbox?: OutboxConfig | null;
 }
 
 /** A column whose value an expression gives; one of the source's name takes its place. */

@@ -1,4 +1,5 @@
 import type { OptionReader } from '#core/option-reader.ts';
+import { readOutbox } from '#core/outbox/outbox-load.ts';
 import type { OptionPath } from '#core/option-table.ts';
 import type { ComputedColumn, RuleConfig, Unnest } from '#core/rules/rule-config.ts';
 import type { TableName } from '#core/table-name.ts';
@@ -15,6 +16,7 @@ export function readRules(reader: OptionReader, output: number): RuleConfig[] {
     const keep = reader.get('transform.outputs[].rules[].columns.keep', output, at);
     const key = reader.get('transform.outputs[].rules[].key', output, at);
     const unnest = readUnnest(reader, output, at);
+    const outbox = readOutbox(reader, output, at);
     rules.push({
       table: readTable(reader, 'transform.outputs[].rules[].table', output, at),
       rename: rename === null ? null : readTable(reader, 'transform.outputs[].rules[].rename', output, at),
@@ -27,6 +29,7 @@ export function readRules(reader: OptionReader, output: number): RuleConfig[] {
       ...(set.length === 0 ? {} : { setColumns: set }),
       ...(key === null ? {} : { key }),
       ...(unnest === null ? {} : { unnest }),
+      ...(outbox === null ? {} : { outbox }),
     });
   }
   return rules;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Option } from '#core/option-table.ts';
+import { OUTBOX_OPTIONS } from '#core/outbox/outbox-options.ts';
 
 const text = z.string().min(1);
 
@@ -129,4 +130,5 @@ export const RULE_OPTIONS = [
     example: 'position',
     about: 'A column that counts the elements from 1.',
   },
+  ...OUTBOX_OPTIONS,
 ] as const satisfies readonly Option[];

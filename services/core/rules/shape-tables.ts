@@ -1,10 +1,11 @@
 import type { OutputConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
+import { declarationOf } from '#core/module/module-config.ts';
 import { compileTable } from '#core/rules/table-rules.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
 
-type Output = Pick<OutputConfig, 'rules'> | undefined;
+type Output = Pick<OutputConfig, 'rules' | 'module'> | undefined;
 
 /** The tables that a target of an output has, each once; the tables themselves where there is none. @throws RestageError rule_invalid. */
 export function shapeTables(tables: readonly TableStructure[], output: Output): TableStructure[] {
@@ -26,8 +27,8 @@ export function shapeSoundTables(tables: readonly TableStructure[], output: Outp
   return distinct(sound);
 }
 
-function shape(table: TableStructure, { rules }: Pick<OutputConfig, 'rules'>): TableStructure[] {
-  return compileTable(table, rules, '').branches.map(({ shaped }) => shaped);
+function shape(table: TableStructure, output: NonNullable<Output>): TableStructure[] {
+  return compileTable(table, output.rules, '', declarationOf(output)).branches.map(({ shaped }) => shaped);
 }
 
 function distinct(shaped: readonly TableStructure[]): TableStructure[] {

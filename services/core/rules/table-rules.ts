@@ -1,5 +1,8 @@
 import type { Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
+import type { ModuleDeclaration } from '#core/module/declaration.ts';
+import { isModuleSource, moduleBranches } from '#core/module/module-tables.ts';
+import { compileOutbox, type Outbox } from '#core/outbox/outbox.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import { compileBranch } from '#core/rules/compile-branch.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
@@ -19,6 +22,10 @@ export interface ShapedEvent {
 export interface TableRules {
   readonly source: TableStructure;
   readonly branches: readonly Branch[];
+  /** The module gives the rows of the branches, and `apply` is not asked. */
+  readonly isForModule: boolean;
+  /** Its new rows are events on other topics, whatever the branches are. */
+  readonly outbox: Outbox | null;
   /** @throws RestageError rule_failed when the event does not carry what a rule needs. */
   apply(event: RowEvent, at: EventPlace): ShapedEvent[];
 }
@@ -28,20 +35,40 @@ export function compileTable(
   structure: TableStructure,
   rules: readonly RuleConfig[],
   shapedPrefix: string,
+  declaration: ModuleDeclaration | null = null,
 ): TableRules {
   const own = rules.filter((rule) => tableKey(rule.table) === tableKey(structure));
-  const branches = (own.length === 0 ? [null] : own).map((rule) =>
-    compileBranch(structure, rule, shapedPrefix, { isMerged: rule !== null && isMerged(rule, rules) }),
+  const [outbox = null] = own.flatMap((rule) => (rule.outbox == null ? [] : [compileOutbox(structure, rule.outbox)]));
+  if (declaration !== null && isModuleSource(declaration, structure))
+    return {
+      source: structure,
+      branches: moduleBranches(declaration, structure, shapedPrefix),
+      isForModule: true,
+      outbox,
+      apply: () => [],
+    };
+  const shaping = own.filter(isShaping);
+  const branches = (own.length === 0 ? [null] : shaping).map((rule) =>
+    compileBranch(structure, rule, shapedPrefix, {
+      isMerged: rule !== null && isMerged(rule, rules.filter(isShaping)),
+    }),
   );
   for (const branch of branches) requireOldValues(branch, structure);
   return {
     source: structure,
     branches,
+    isForModule: false,
+    outbox,
     apply(event, at) {
       const pair = pairOf(event);
       return branches.flatMap((branch) => eventsOf(branch, pair, at).map((one) => ({ branch, event: one })));
     },
   };
+}
+
+/** Whether a rule takes rows to a target. */
+export function isShaping({ outbox }: RuleConfig): boolean {
+  return outbox == null;
 }
 
 /** Whether another table's rows come to the same table. */
@@ -53,7 +80,7 @@ export function isMerged(rule: RuleConfig, rules: readonly RuleConfig[]): boolea
 }
 
 /** Without an old image the key is as it was, and only the key decides. A value that is not in the new image did not change. */
-function pairOf({ op, key, before, after }: RowEvent): RowPair {
+export function pairOf({ op, key, before, after }: RowEvent): RowPair {
   if (op === 'c' || op === 'r') return { op, old: null, now: after, unchanged: [] };
   const old: Row | null = before === null ? key : mergeRows(op === 'd' ? key : null, before);
   if (after === null) return { op, old, now: null, unchanged: [] };
@@ -89,7 +116,7 @@ const NEVER_TOASTED: ReadonlySet<string> = new Set(
 );
 
 /** Whether an update may leave the column's value out (PostgreSQL: "TOAST"). Enums and domains over fixed types count as if it might. */
-function isToastable(structure: TableStructure, name: string): boolean {
+export function isToastable(structure: TableStructure, name: string): boolean {
   const column = structure.columns.find((one) => one.name === name);
   return column === undefined || column.typeSchema !== 'pg_catalog' || !NEVER_TOASTED.has(column.typeName);
 }

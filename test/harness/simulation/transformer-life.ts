@@ -42,6 +42,7 @@ export async function transformerLife(kafka: MemoryKafka, { fates }: Schedule): 
         writer: kafka.writer(SHAPED, fates, () => undefined),
         makeShaper: () => Promise.resolve(new EventShaper(options, kafka.values(schemasTopic(RAW)))),
         ensureTopics: () => Promise.resolve(),
+        ensureSideTopics: () => Promise.resolve(),
         status: newStatus('transformer', 'main'),
         gate: { isPaused: false, whenRunning: () => Promise.resolve() },
         logger: pino({ level: 'silent' }),
