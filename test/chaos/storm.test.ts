@@ -8,7 +8,7 @@ import { startCli, type CliProcess } from '../harness/cli.ts';
 import { SeededRandom } from '../harness/random.ts';
 import { servicesOf, signalProcess } from '../harness/service-processes.ts';
 
-const SECONDS = chaosSeconds(25);
+const SECONDS = chaosSeconds(14);
 const SEED = chaosSeed(7);
 /** In the long run links stay spoilt for longer than a lease lives. */
 const LONGEST_FAULT_MS = isLongRun() ? 15_000 : 4_000;

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { someOf } from '../harness/chaos/long-run.ts';
+import { isLongRun, someOf } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { testKafka } from '../harness/servers.ts';
@@ -137,37 +137,41 @@ test.each(someOf(['transaction', 'row'] as const, 1))(
   300_000,
 );
 
-test('dropped: the row stays different, and what waited behind may be retried', async () => {
-  await start('row');
-  await faulty.client.query(`ALTER TABLE public.note ADD CONSTRAINT no CHECK (body <> 'no')`);
-  await source.client.query(`INSERT INTO public.note VALUES (50, 'no'); INSERT INTO public.note VALUES (51, 'yes')`);
-  // In an epoch of its own: folded, the two would be one good row.
-  await restage(0, 'wait', '--target', 'faulty', '--timeout', '60');
-  await source.client.query(`UPDATE public.note SET body = 'later' WHERE id = 50`);
-  await restage(0, 'wait', '--target', 'faulty', '--timeout', '60');
-  const [first, second] = await list();
-  expect(first, sink?.stderr()).toMatchObject({ code: 'target_constraint' });
-  await dlq(2, 'drop', first?.id ?? '');
-  await dlq(0, 'drop', first?.id ?? '', '--dry-run');
-  expect(await list()).toHaveLength(2);
-  const env = { RESTAGE_FAILPOINTS: 'dlq.drop.before=kill' };
-  expect(await runCli(['dlq', 'drop', '-c', config, first?.id ?? '', '--yes'], env)).toMatchObject({
-    signal: 'SIGKILL',
-  });
-  expect(await list()).toHaveLength(2);
-  const after = { RESTAGE_FAILPOINTS: 'dlq.drop.after=kill' };
-  expect(await runCli(['dlq', 'drop', '-c', config, first?.id ?? '', '--yes'], after)).toMatchObject({
-    signal: 'SIGKILL',
-  });
-  expect(await list()).toMatchObject([{ id: second?.id, code: 'freed', behind: null }]);
-  await dlq(1, 'retry');
-  const shown = await dlq(0, 'show', second?.id ?? '', '--values', '--json');
-  expect(JSON.parse(shown)).toMatchObject([{ code: 'target_drift', value: expect.stringContaining('later') }]);
-  expect(await dlq(0, 'show', second?.id ?? '')).not.toContain('later');
-  await dlq(0, 'drop', second?.id ?? '', '--yes');
-  const verified = await runCli(['verify', '-c', config, '--target', 'faulty', '--json']);
-  expect(JSON.parse(verified.stdout)).toMatchObject({ verdict: 'different' });
-}, 180_000);
+test.runIf(isLongRun())(
+  'dropped: the row stays different, and what waited behind may be retried',
+  async () => {
+    await start('row');
+    await faulty.client.query(`ALTER TABLE public.note ADD CONSTRAINT no CHECK (body <> 'no')`);
+    await source.client.query(`INSERT INTO public.note VALUES (50, 'no'); INSERT INTO public.note VALUES (51, 'yes')`);
+    // In an epoch of its own: folded, the two would be one good row.
+    await restage(0, 'wait', '--target', 'faulty', '--timeout', '60');
+    await source.client.query(`UPDATE public.note SET body = 'later' WHERE id = 50`);
+    await restage(0, 'wait', '--target', 'faulty', '--timeout', '60');
+    const [first, second] = await list();
+    expect(first, sink?.stderr()).toMatchObject({ code: 'target_constraint' });
+    await dlq(2, 'drop', first?.id ?? '');
+    await dlq(0, 'drop', first?.id ?? '', '--dry-run');
+    expect(await list()).toHaveLength(2);
+    const env = { RESTAGE_FAILPOINTS: 'dlq.drop.before=kill' };
+    expect(await runCli(['dlq', 'drop', '-c', config, first?.id ?? '', '--yes'], env)).toMatchObject({
+      signal: 'SIGKILL',
+    });
+    expect(await list()).toHaveLength(2);
+    const after = { RESTAGE_FAILPOINTS: 'dlq.drop.after=kill' };
+    expect(await runCli(['dlq', 'drop', '-c', config, first?.id ?? '', '--yes'], after)).toMatchObject({
+      signal: 'SIGKILL',
+    });
+    expect(await list()).toMatchObject([{ id: second?.id, code: 'freed', behind: null }]);
+    await dlq(1, 'retry');
+    const shown = await dlq(0, 'show', second?.id ?? '', '--values', '--json');
+    expect(JSON.parse(shown)).toMatchObject([{ code: 'target_drift', value: expect.stringContaining('later') }]);
+    expect(await dlq(0, 'show', second?.id ?? '')).not.toContain('later');
+    await dlq(0, 'drop', second?.id ?? '', '--yes');
+    const verified = await runCli(['verify', '-c', config, '--target', 'faulty', '--json']);
+    expect(JSON.parse(verified.stdout)).toMatchObject({ verdict: 'different' });
+  },
+  180_000,
+);
 
 let sink: CliProcess | null = null;
 

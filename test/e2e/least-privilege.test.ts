@@ -5,6 +5,7 @@ import pg from 'pg';
 import { afterEach, expect, test } from 'vitest';
 import { FAILPOINTS } from '#core/failpoints.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
+import { isLongRun } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess, type CliResult } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { readmeGrants } from '../harness/readme-grants.ts';
@@ -126,19 +127,23 @@ test('no superuser: a pipeline into copied tables, with and without session_repl
   expect(await run.result(12_000), run.stderr()).toMatchObject({ code: 0 });
 }, 240_000);
 
-test('PostgreSQL 18 on both sides, tables made from events', async () => {
-  const source = await makeSource(18, SOURCE_SQL);
-  const target = await makeTarget(18, 'made', 'create', { without: [/session_replication_role/] });
-  const file = await makeConfig(source, [target]);
-  const check = await runCli(['check', '-c', file, '--json']);
-  expect(check, check.stdout + check.stderr).toMatchObject({ code: 0 });
-  const run = start(['run', '-c', file]);
-  await until(() => areLoaded([target]), { what: 'the load to be done', timeoutMs: 60_000 });
-  for (const sql of TRAFFIC) await source.client.query(`BEGIN; ${sql}; COMMIT`);
-  await expectEqual(file, [target], run);
-  run.kill('SIGTERM');
-  expect(await run.result(12_000), run.stderr()).toMatchObject({ code: 0 });
-}, 240_000);
+test.runIf(isLongRun())(
+  'PostgreSQL 18 on both sides, tables made from events',
+  async () => {
+    const source = await makeSource(18, SOURCE_SQL);
+    const target = await makeTarget(18, 'made', 'create', { without: [/session_replication_role/] });
+    const file = await makeConfig(source, [target]);
+    const check = await runCli(['check', '-c', file, '--json']);
+    expect(check, check.stdout + check.stderr).toMatchObject({ code: 0 });
+    const run = start(['run', '-c', file]);
+    await until(() => areLoaded([target]), { what: 'the load to be done', timeoutMs: 60_000 });
+    for (const sql of TRAFFIC) await source.client.query(`BEGIN; ${sql}; COMMIT`);
+    await expectEqual(file, [target], run);
+    run.kill('SIGTERM');
+    expect(await run.result(12_000), run.stderr()).toMatchObject({ code: 0 });
+  },
+  240_000,
+);
 
 /** A source whose tables an owner made who is no superuser; he grants and publishes what the README says. */
 async function makeSource(version: 15 | 18, sql: string): Promise<TestDatabase & { readonly roleUrl: string }> {

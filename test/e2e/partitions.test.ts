@@ -58,7 +58,7 @@ describe('a partitioned table that is captured as one', () => {
         ['partitions as the source has them, 15 → 15', [15, 15], 'copy'],
         ['target not partitioned, 18 → 18', [18, 18], 'plain'],
       ],
-      2,
+      1,
     ),
   )('arrives: %s', async (_what, versions, kind) => {
     await using pipeline = await open(versions, kind);

@@ -12,6 +12,7 @@ import { SHAPES, SHAPES_18 } from '../corpus/shapes.ts';
 import { COPIED, STATEMENTS } from '../corpus/statements.ts';
 import { MADE_BY_CREATE, REFERENCED_FUNCTION_SQL, REFERENCED_SQL, TYPES_SQL } from '../corpus/types.ts';
 import { KEY_TABLES, keyTables, valueTables } from '../corpus/value-tables.ts';
+import { isLongRun } from '../harness/chaos/long-run.ts';
 import { runCli, startCli } from '../harness/cli.ts';
 import { findDifferences } from '../harness/compare-tables.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
@@ -81,7 +82,7 @@ test(
   LIMIT_MS,
 );
 
-test(
+test.runIf(isLongRun())(
   'through rules that change nothing and one that renames a wild column, to tables made by others too',
   async () => {
     await using source = await createDatabase(15, 'corpus_source');

@@ -1,13 +1,13 @@
 import type pg from 'pg';
 import type { ValueType } from '#adapters/postgres/value-type.ts';
 import { RestageError } from '#core/errors.ts';
-import type { Config } from '#core/config.ts';
+import type { Config, OutputConfig } from '#core/config.ts';
+import { declarationOf } from '#core/module/module-config.ts';
 import { CapturePolicy, type RowMask } from '#core/rules/capture-policy.ts';
 import { byTarget, type Meeting } from '#core/rules/output-rules.ts';
-import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { compileTable } from '#core/rules/table-rules.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { formatTable, type TableName } from '#core/table-name.ts';
+import type { TableName } from '#core/table-name.ts';
 import type { TableReport } from '#core/verify/verify-report.ts';
 import { isPlain, pairTables, requireColumns, requireTable, type TablePair } from './table-pair.ts';
 import { sideOf, type FoundTable, type TableSide } from './table-side.ts';
@@ -52,13 +52,16 @@ export async function planTables(
   config: Config,
   sides: Sides,
   structures: readonly TableStructure[],
-  rules: readonly RuleConfig[],
+  output: OutputConfig | undefined,
 ): Promise<VerifyPlan> {
   const pairs: TablePair[] = [];
   const shaped: ShapedTable[] = [];
   const left: TableReport[] = [];
-  const compiled = structures.map((structure) => compileTable(structure, rules, ''));
-  for (const meetings of byTarget(compiled).values()) {
+  const declaration = output === undefined ? null : declarationOf(output);
+  const compiled = structures.map((structure) => compileTable(structure, output?.rules ?? [], '', declaration));
+  for (const meetings of byTarget(compiled.filter(({ isForModule }) => isForModule)).values())
+    left.push({ ...emptyReport(meetings), reason: 'its rows are what a module gives' });
+  for (const meetings of byTarget(compiled.filter(({ isForModule }) => !isForModule)).values()) {
     const [first, ...others] = meetings;
     if (first === undefined) continue;
     const reason = reasonAgainst(meetings);
@@ -88,12 +91,10 @@ export function emptyReport(meetings: readonly Meeting[]): TableReport {
 
 /** Why a table's rows are no function of the source's rows; null where they are one. */
 function reasonAgainst(meetings: readonly Meeting[]): string | null {
-  for (const { branch, source } of meetings) {
+  for (const { branch } of meetings) {
     const { columns } = branch.shaped.identity;
     const timed = columns.filter((column) => branch.timed.includes(column));
     if (timed.length > 0) return `its key is made from when a row's transaction was committed: ${timed.join(', ')}`;
-    if ((branch.rule?.lookUps ?? []).length > 0)
-      return `the rule for ${formatTable(source)} looks up rows of other tables`;
   }
   return null;
 }

@@ -70,9 +70,9 @@ export async function verifyTables(
   const checkpoint = await readCheckpoint(sessions.target, config.name);
   if (checkpoint?.isLoadDone !== true)
     return report([], 'unverified', 'a load is not done: restage wait says when it is');
-  const rules = findOutput(config.outputs, target.output)?.rules ?? [];
+  const output = findOutput(config.outputs, target.output);
   const structures = await readChosenTables(sessions.source, config);
-  const plan = await planTables(config, sessions, structures, rules);
+  const plan = await planTables(config, sessions, structures, output);
   const run = new VerifyRun(config, sessions, options);
   const reports = [...(await run.comparePairs(plan)), ...plan.left];
   const settled = await nameDeadLetters(sessions.target, config.name, reports);

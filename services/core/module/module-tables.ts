@@ -28,6 +28,9 @@ export function declaredBranch(table: DeclaredTable, shapedPrefix: string): Bran
   return {
     shaped,
     version: structureVersion(shaped),
+    rule: null,
+    name: `the module, for ${formatTable(shaped)}`,
+    timed: [],
     isUnchanged: false,
     deciding: [],
     joint: [],

@@ -139,9 +139,7 @@ function findMisnamed(
         fix: 'make one of them, or rename in one of them',
       }),
     ];
-  return [rule.table, ...(rule.lookUps ?? []).map(({ table }) => table)].flatMap((name) =>
-    findUnknown(name, structures),
-  );
+  return findUnknown(rule.table, structures);
 }
 
 function findUnknown(name: TableName, structures: readonly TableStructure[]): RestageError[] {

@@ -5,7 +5,7 @@ import { compileFanOut } from '#core/rules/fan-out.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 
-/** The rows over which a rule's expressions are evaluated: the table's own, each with what its array and its look-ups bring. */
+/** The rows over which a rule's expressions are evaluated: the table's own, each with what its array brings. */
 export interface RowSource {
   readonly columns: readonly ColumnStructure[];
   /** Columns of the table on which it depends how many rows there are. */

@@ -24,7 +24,6 @@ export interface RuleConfig {
   readonly key?: readonly string[] | null;
   /** Absent is null: a row gives one row. */
   readonly unnest?: Unnest | null;
-  readonly lookUps?: readonly LookUp[];
   /** The table's new rows are events on other topics; the rule takes it to no target. Absent is null. */
   readonly outbox?: OutboxConfig | null;
 }
@@ -45,13 +44,4 @@ export interface Unnest {
   readonly as: string;
   /** The column that counts the elements from 1; null for none. */
   readonly position: string | null;
-}
-
-/** Columns of the row of another captured table that has these values; NULL where there is none. */
-export interface LookUp {
-  readonly table: TableName;
-  /** Column of its primary key to column of the row. */
-  readonly on: ReadonlyMap<string, string>;
-  /** New column of the row to column of the other table. */
-  readonly columns: ReadonlyMap<string, string>;
 }
