@@ -7,17 +7,22 @@ import { readTables } from '#adapters/postgres/catalog.ts';
 import { readTopicStates } from '#adapters/postgres/target/debezium-state.ts';
 import type { Config } from '#core/config.ts';
 import { formOf } from '#core/debezium-source/column-text.ts';
+import { eventReader } from '#core/debezium-source/event.ts';
+import type { ModeLosses } from '#core/debezium-source/mode-losses.ts';
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { formatTable } from '#core/table-name.ts';
 import { requireReadyDebezium } from '../../sink/debezium/preflight.ts';
+import { RecordReader } from '../../sink/debezium/record-reader.ts';
+import { TableBook } from '../../sink/debezium/table-book.ts';
+import { TopicFeed } from '../../sink/debezium/topic-feed.ts';
 import { isTableTopic } from '../../sink/debezium/topic-set.ts';
 import type { CheckedFinding } from './check-printer.ts';
 import { listSome } from './finding.ts';
 
 /** How many things are asked. */
-export const DEBEZIUM_CHECK_COUNT = 4;
+export const DEBEZIUM_CHECK_COUNT = 5;
 /** Debezium writes NULL for an unchanged TOASTed value of these: nothing tells it from a NULL of the source. */
 const NO_PLACEHOLDER: ReadonlySet<string> = new Set(['numeric']);
 const ARRAYS_WITH_PLACEHOLDER: ReadonlySet<string> = new Set([
@@ -49,7 +54,8 @@ export async function collectDebeziumFindings(
     }
     const client = await connectPg({ url: target.url, purpose: 'target', application: `restage ${config.name} check` });
     try {
-      findings.push(...(await losses(client)), ...(await shortened(config, source, client, logger)));
+      findings.push(...(await losses(client)), ...(await modeLosses(config, source, client, logger)));
+      findings.push(...(await shortened(config, source, client, logger)));
     } finally {
       await client.end();
     }
@@ -96,6 +102,51 @@ async function losses(client: pg.ClientBase): Promise<CheckedFinding[]> {
       fix: 'at the source: ALTER TABLE … REPLICA IDENTITY FULL; for tables whose values there are longer than 2 kB',
     },
   ];
+}
+
+/** The first event of every topic tells the connector's modes. What cannot be read is the sink's to say, when its turn comes. */
+async function modeLosses(
+  config: Config,
+  source: DebeziumSourceConfig,
+  client: pg.ClientBase,
+  logger: Logger,
+): Promise<CheckedFinding[]> {
+  const found = new Map<string, string[]>();
+  const pool = createConnectionPool(config.kafka, { clientId: `restage ${config.name} check`, logger });
+  const book = new TableBook(client, source);
+  const records = new RecordReader(source, config.kafka);
+  try {
+    for (const { name, partitions } of await listTopics(pool)) {
+      if (!isTableTopic(source, name) || partitions > 1) continue;
+      const feed = new TopicFeed(pool, name, await startOffset(pool, name), (read) => records.learn(read));
+      await feed.fill();
+      for (const [loss, columns] of await lossesOfFirst(feed, book, records))
+        found.set(loss, [...(found.get(loss) ?? []), ...columns.map((column) => `${name}: ${column}`)]);
+    }
+  } finally {
+    await pool.close();
+  }
+  return [...found].map(([loss, columns]) => ({
+    id: 'debezium.modes',
+    severity: 'warn',
+    what: `values of these columns do not come whole: ${loss}`,
+    evidence: listSome(columns),
+    fix: 'at the connector, and with a new snapshot: decimal.handling.mode=string, time.precision.mode=adaptive, interval.handling.mode=string',
+  }));
+}
+
+async function lossesOfFirst(feed: TopicFeed, book: TableBook, records: RecordReader): Promise<ModeLosses> {
+  const read = eventReader(feed.topic, records.open(), records.open());
+  for (const record of feed.records) {
+    try {
+      const event = read(record);
+      if (event !== null && event.op !== 't' && event.op !== 'd') return (await book.open(event, false)).losses;
+    } catch (error) {
+      if (!(error instanceof RestageError)) throw error;
+      return new Map();
+    }
+  }
+  return new Map();
 }
 
 async function shortened(

@@ -41,7 +41,12 @@ export function columnText(
   options: SourceOptions,
 ): string | null {
   if (value === null) return null;
-  return write(form, schema ?? impliedSchema(form, options), value, options);
+  return write(form, arrivingSchema(form, schema, options), value, options);
+}
+
+/** The record's own, or what the options say of a column of this type. */
+export function arrivingSchema(form: ColumnForm, schema: WireSchema | null, options: SourceOptions): WireSchema {
+  return schema ?? impliedSchema(form, options);
 }
 
 /** Types whose values mean something else in each mode, and the mode's option. */

@@ -53,6 +53,8 @@ export class EventIntake {
   readonly #options: EventIntakeOptions;
   readonly #placeholder: Placeholder;
   #ordinal: number;
+  /** Tables whose losses were told. */
+  readonly #opened = new WeakSet<SinkTable>();
   /** The newest LSN of what was taken. */
   through: Lsn = LSN_ZERO;
 
@@ -207,8 +209,16 @@ export class EventIntake {
     }
   }
 
-  #open(reader: TopicReader, event: SourceEvent): Promise<SinkTable> {
-    return this.#options.book.open(event, !reader.hasRows);
+  async #open(reader: TopicReader, event: SourceEvent): Promise<SinkTable> {
+    const table = await this.#options.book.open(event, !reader.hasRows);
+    if (this.#opened.has(table)) return table;
+    this.#opened.add(table);
+    for (const [loss, columns] of table.losses)
+      this.#options.logger.warn(
+        { table: formatTable(table.form.table), columns },
+        `values come here as the connector shortened them: ${loss}`,
+      );
+    return table;
   }
 
   #count(reader: TopicReader, event: SourceEvent): void {

@@ -7,6 +7,7 @@ import { formatPlace } from '#core/debezium-source/bad-record.ts';
 import { collectionTopic } from '#core/debezium-source/boundary.ts';
 import { formOf } from '#core/debezium-source/column-text.ts';
 import type { SourceEvent } from '#core/debezium-source/event.ts';
+import { lossesOf, type ModeLosses } from '#core/debezium-source/mode-losses.ts';
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import { requireReadable, type RowForm } from '#core/debezium-source/row-change.ts';
 import { RestageError } from '#core/errors.ts';
@@ -19,6 +20,8 @@ export interface SinkTable {
   readonly topic: string;
   readonly form: RowForm;
   readonly target: TargetTable;
+  /** What the connector's modes lose of its values. */
+  readonly losses: ModeLosses;
 }
 
 /** The target's tables as events name them, from its own catalog: what a record says of names never gets into SQL unseen. */
@@ -57,7 +60,9 @@ export class TableBook {
     if ((event.after ?? event.before ?? event.key)?.schema === null) requireReadable(form, this.#config.options);
     const identity = { kind: columns.length === 0 ? 'full' : 'primaryKey', columns, isFull: true } as const;
     const target = await readTargetTable(this.#client, { ...structure, identity });
-    const table = { topic: event.topic, form, target };
+    const row = event.after ?? event.before;
+    const losses: ModeLosses = row === null ? new Map() : lossesOf(row, form, this.#config.options);
+    const table = { topic: event.topic, form, target, losses };
     this.#tables.set(id, table);
     return table;
   }
@@ -79,7 +84,8 @@ export class TableBook {
     const [only, ...others] = named.filter(({ length }) => length === longest);
     if (only === undefined || others.length > 0) return null;
     const [structure = only.structure] = await addColumnFacts(this.#client, [only.structure]);
-    return { topic, form: rowForm(structure, structure), target: await readTargetTable(this.#client, structure) };
+    const target = await readTargetTable(this.#client, structure);
+    return { topic, form: rowForm(structure, structure), target, losses: new Map() };
   }
 
   /** The target's tables by what the source calls them. */
