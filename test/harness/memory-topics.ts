@@ -65,6 +65,12 @@ export class MemoryTopics {
     this.#write({ kind: 'plan', load, tables, ranges: this.#announce(structures) });
   }
 
+  /** A load to come while the stream goes on. */
+  announce(load: number, structures: readonly TableStructure[]): void {
+    const tables = structures.map((structure) => ({ ...nameOf(structure), chunks: 0, rows: 0 }));
+    this.#write({ kind: 'announce', load, tables, loaded: false, late: { at: null, requests: [] } });
+  }
+
   chunk(load: number, structure: TableStructure, chunk: number, rows: readonly Cells[]): void {
     const records = rows.map((after) =>
       toRecord({ before: null, after, op: 'r' }, [['structure', uint32(structureVersion(structure))]]),

@@ -8,42 +8,30 @@ import { finishSchema, type SchemaFinish } from '#adapters/postgres/target/schem
 import type { TargetConfig } from '#core/config.ts';
 import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
-import type { TableStructure } from '#core/structure.ts';
 import { HoldRequests } from '../../services/cli/hold-requests.ts';
 import { sink } from '../../services/sink/sink.ts';
+import { isLongRun } from '../harness/chaos/long-run.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
-import { MemoryTopics, SCHEMAS_TOPIC, type TestChange } from '../harness/memory-topics.ts';
+import { MemoryTopics, SCHEMAS_TOPIC } from '../harness/memory-topics.ts';
+import {
+  SNAPSHOT,
+  TABLES_SQL,
+  writeLateLoad,
+  writeLoad,
+  writeStream,
+  type OriginTables,
+} from '../harness/origin-history.ts';
 import { until } from '../harness/until.ts';
 
 /** A sink whose role may not set session_replication_role, and owns tables with triggers, rules and foreign keys. */
 const PIPELINE = 'test';
-const SNAPSHOT = 100;
 const PASSWORD = 'plain';
-
-const TABLES_SQL = `
-  CREATE TABLE public.parent (id int PRIMARY KEY, place int UNIQUE);
-  CREATE TABLE public.child (id int PRIMARY KEY, parent int CONSTRAINT child_key REFERENCES public.parent);
-  CREATE TABLE public.tree (id int PRIMARY KEY, up int CONSTRAINT tree_key REFERENCES public.tree DEFERRABLE);
-  CREATE TABLE public.days (id int, day date, parent int CONSTRAINT days_key REFERENCES public.parent, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
-  CREATE TABLE public.days_2020 PARTITION OF public.days FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
-  CREATE TABLE public.fired (what text);
-  CREATE FUNCTION public.fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.fired VALUES (TG_NAME); RETURN NULL; END $$;
-  CREATE TRIGGER plain AFTER INSERT OR UPDATE OR DELETE ON public.child FOR EACH ROW EXECUTE FUNCTION public.fire();
-  CREATE TRIGGER whole AFTER INSERT OR TRUNCATE ON public.tree FOR EACH STATEMENT EXECUTE FUNCTION public.fire();
-  CREATE TRIGGER always AFTER INSERT ON public.parent FOR EACH ROW EXECUTE FUNCTION public.fire();
-  CREATE TRIGGER replica AFTER INSERT ON public.parent FOR EACH ROW EXECUTE FUNCTION public.fire();
-  CREATE TRIGGER never AFTER INSERT ON public.parent FOR EACH ROW EXECUTE FUNCTION public.fire();
-  CREATE TRIGGER parted AFTER INSERT ON public.days FOR EACH ROW EXECUTE FUNCTION public.fire();
-  CREATE CONSTRAINT TRIGGER late AFTER INSERT ON public.child DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.fire();
-  ALTER TABLE public.parent ENABLE ALWAYS TRIGGER always, ENABLE REPLICA TRIGGER replica, DISABLE TRIGGER never;
-  CREATE RULE twice AS ON INSERT TO public.parent DO ALSO INSERT INTO public.fired VALUES ('rule');
-`;
 
 let database: TestDatabase;
 let role: string;
 let url: string;
 let topics: MemoryTopics;
-let structures: Record<'parent' | 'child' | 'tree' | 'days_2020', TableStructure>;
+let structures: OriginTables;
 
 beforeAll(async () => {
   database = await createDatabase(15, 'origin');
@@ -65,8 +53,8 @@ beforeEach(async () => {
 
 it('meets plain and deferrable keys by order, with triggers off from the first row to the switch', async () => {
   const before = await shape();
-  writeLoad();
-  writeStream();
+  writeLoad(topics, structures);
+  writeStream(topics, structures);
   await runUntil(124);
   await expectRows();
   expect(await fired()).toBe(0);
@@ -83,32 +71,81 @@ it('meets plain and deferrable keys by order, with triggers off from the first r
   expect(await finish()).toEqual({ isLoadDone: true, steps: [] });
 });
 
+async function expectLateRows(): Promise<void> {
+  const { rows } = await database.client.query(
+    'SELECT p.id, p.place, array_agg(c.id ORDER BY c.id) AS children FROM public.parent p LEFT JOIN public.child c ON c.parent = p.id GROUP BY p.id ORDER BY p.id',
+  );
+  expect(rows).toEqual([
+    { id: 3, place: 33, children: [2, 3] },
+    { id: 4, place: 44, children: [null] },
+    { id: 5, place: 2, children: [null] },
+    { id: 6, place: 6, children: [6] },
+  ]);
+}
+
+it('takes a table again that others refer to, with their keys away meanwhile and nothing fired', async () => {
+  const before = await shape();
+  writeLoad(topics, structures);
+  writeStream(topics, structures);
+  await runUntil(124);
+  writeLateLoad(topics, structures);
+  await runUntil(142);
+  await expectLateRows();
+  expect(await fired()).toBe(0);
+  expect((await shape()).keys).toEqual(before.keys);
+  await finish();
+  expect(await shape()).toEqual(before);
+});
+
+it('goes on with such a load, whichever query is the last one that reaches the server', async () => {
+  const failures = await endEverywhere({ from: 3, step: isLongRun() ? 13 : 120 }, async (attempt) => {
+    await runUntil(124);
+    writeLateLoad(topics, structures);
+    const isWhole = await attempt(142);
+    await expectLateRows();
+    return isWhole;
+  });
+  expect(failures).toBeGreaterThan(0);
+});
+
 /** Every seventeenth query is tried: the whole takes minutes on a busy machine. */
 it('brings back exactly what there was, whichever query is the last one that reaches the server', async () => {
-  const before = await shape();
-  let failures = 0;
-  for (let survivors = 1; ; survivors += 17) {
-    await makeTables();
-    topics = new MemoryTopics('life-1');
-    writeLoad();
-    writeStream();
-    const isWhole = await runUntil(124, breakAfter(survivors)).then(
-      () => true,
-      () => false,
-    );
-    if (!isWhole) await runUntil(124);
+  const failures = await endEverywhere({ from: 1, step: 17 }, async (attempt) => {
+    const isWhole = await attempt(124);
     await expectRows();
-    expect(await fired()).toBe(0);
-    await finish();
-    expect(await shape()).toEqual(before);
-    if (isWhole) break;
-    failures += 1;
-  }
+    return isWhole;
+  });
   expect(failures).toBeGreaterThan(3);
 });
 
+/** One life after another ends after some queries, `attempt` says whether it came to its goal; the next one does. Returns how many did not. */
+async function endEverywhere(
+  { from, step }: { readonly from: number; readonly step: number },
+  play: (attempt: (through: number) => Promise<boolean>) => Promise<boolean>,
+): Promise<number> {
+  const before = await shape();
+  for (let survivors = from, failures = 0; ; survivors += step, failures += 1) {
+    await makeTables();
+    topics = new MemoryTopics('life-1');
+    writeLoad(topics, structures);
+    writeStream(topics, structures);
+    const isWhole = await play(async (through) => {
+      const hasCome = await runUntil(through, breakAfter(survivors)).then(
+        () => true,
+        () => false,
+      );
+      if (!hasCome) await runUntil(through);
+      return hasCome;
+    });
+    expect(await fired()).toBe(0);
+    await finish();
+    expect(await shape()).toEqual(before);
+    if (isWhole) return failures;
+  }
+}
+
 it('takes nothing more once the operator gave the target away, not even with a new sink', async () => {
-  writeLoad();
+  writeLoad(topics, structures);
   const running = start();
   await until(() => running.status.load.isDone, { what: 'the load to be done' });
   await finish();
@@ -126,7 +163,7 @@ it('takes nothing more once the operator gave the target away, not even with a n
 });
 
 it('says that the load is not done, and changes nothing', async () => {
-  writeLoad({ isWhole: false });
+  writeLoad(topics, structures, { isWhole: false });
   const running = start();
   await until(async () => (await database.client.query('SELECT FROM public.parent')).rowCount === 3, {
     what: 'the first chunk',
@@ -152,7 +189,7 @@ it.each([
   ],
 ])('refuses to start where %s, says what mends it, and starts then', async (sql, mended) => {
   await database.client.query(sql);
-  writeLoad();
+  writeLoad(topics, structures);
   const error: unknown = await start().ended.catch((caught: unknown) => caught);
   expect(error).toMatchObject({ code: 'foreign_key_unmet', fix: expect.stringContaining(mended) });
   expect((await database.client.query('SELECT FROM public.parent')).rowCount).toBe(0);
@@ -170,65 +207,6 @@ async function makeTables(): Promise<void> {
     await database.client.query(`ALTER TABLE public.${table} OWNER TO ${role}`);
   const known = await readTables(database.client, PIPELINE);
   structures = Object.fromEntries(known.map((structure) => [structure.table, structure])) as typeof structures;
-}
-
-/** Children come before their parents, and a tree's rows before what they hang on. */
-function writeLoad({ isWhole = true } = {}): void {
-  const { parent, child, tree, days_2020: days } = structures;
-  topics.plan(1, [child, tree, days, parent]);
-  if (isWhole) {
-    topics.chunk(1, child, 0, [
-      { id: 1, parent: 1 },
-      { id: 2, parent: 2 },
-      { id: 3, parent: 3 },
-    ]);
-    topics.chunk(1, tree, 0, [{ id: 9, up: 1 }]);
-    topics.chunk(1, tree, 1, [{ id: 1, up: null }]);
-    topics.chunk(1, days, 0, [{ id: 1, day: '2020-05-05', parent: 3 }]);
-  }
-  topics.chunk(1, parent, 0, [
-    { id: 1, place: 1 },
-    { id: 2, place: 2 },
-    { id: 3, place: 3 },
-  ]);
-  if (!isWhole) return;
-  for (const structure of [child, tree, days, parent]) topics.tableEnd(1, structure, SNAPSHOT);
-  topics.end(1);
-  topics.empty(SNAPSHOT + 1);
-}
-
-/** One epoch of transactions that no single order of the tables meets, and one that an order meets. */
-function writeStream(): void {
-  const { parent, child, tree, days_2020: days } = structures;
-  const change = (
-    structure: TableStructure,
-    commit: number,
-    op: TestChange['op'],
-    image: NonNullable<TestChange['after']>,
-  ): TestChange => ({ structure, commit, op, ...(op === 'd' ? { before: image } : { after: image }) });
-  topics.stream([
-    change(child, 110, 'c', { id: 4, parent: 4 }),
-    change(parent, 110, 'c', { id: 4, place: 4 }),
-    change(tree, 110, 'c', { id: 21, up: 22 }),
-    change(tree, 110, 'c', { id: 22, up: 9 }),
-  ]);
-  topics.stream([
-    change(child, 119, 'd', { id: 4 }),
-    // A cascade of the source: the parent goes first.
-    change(parent, 120, 'd', { id: 1 }),
-    change(child, 120, 'd', { id: 1 }),
-    // Led to another parent, then the first one goes.
-    change(child, 121, 'u', { id: 2, parent: 4 }),
-    change(parent, 121, 'd', { id: 2 }),
-    // Its unique value is given to another.
-    change(parent, 122, 'c', { id: 5, place: 2 }),
-    change(days, 122, 'u', { id: 1, day: '2020-05-05', parent: 5 }),
-    // The same key goes and comes again.
-    change(child, 123, 'u', { id: 2, parent: 5 }),
-    change(parent, 123, 'd', { id: 4 }),
-    change(parent, 123, 'c', { id: 4, place: 44 }),
-    change(child, 123, 'u', { id: 2, parent: 4 }),
-  ]);
 }
 
 async function expectRows(): Promise<void> {
