@@ -17,7 +17,10 @@ import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
 
 export interface CaptureOptions {
   readonly stream: Pick<ReplicationStream, 'frames'>;
-  readonly book: Pick<RelationBook, 'get' | 'learn' | 'hasNewLabel' | 'learnLabels' | 'requireNotRewritten'>;
+  readonly book: Pick<
+    RelationBook,
+    'get' | 'learn' | 'hasNewLabel' | 'learnLabels' | 'requireNotRewritten' | 'requireTold'
+  >;
   readonly assembler: ChangeAssembler;
   readonly epochs: StreamEpochs;
   readonly parts: BoundedQueue<StreamPart | RewriteMark>;
@@ -58,6 +61,10 @@ function takeFrame(options: CaptureOptions, frame: ReplicationFrame): Promise<vo
   }
   if (message.tag === 'message' && message.isTransactional && message.prefix === REWRITE_PREFIX)
     return guardRewrite(options, commit, () => book.requireNotRewritten(message.content, commit)).then(() =>
+      takeMessage(options, message, frame.lsn),
+    );
+  if (message.tag === 'truncate')
+    return guardRewrite(options, commit, () => book.requireTold(message.relations, commit)).then(() =>
       takeMessage(options, message, frame.lsn),
     );
   const hasRow = message.tag === 'insert' || message.tag === 'update';

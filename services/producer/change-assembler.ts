@@ -150,7 +150,7 @@ export class ChangeAssembler {
   #truncate(message: Extract<PgoutputMessage, { tag: 'truncate' }>, lsn: Lsn): void {
     const { transaction, position } = this.#next();
     const { book, debezium, epochs } = this.#options;
-    const tables = book.truncated(message.relations, position);
+    const tables = book.truncated(message.relations);
     debezium?.truncate(tables, position, lsn);
     if (tables.length === 0 || !epochs.isNew(position)) return;
     for (const table of tables) this.#introduce(table, position);

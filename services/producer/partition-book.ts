@@ -12,29 +12,37 @@ export interface Root extends TableName {
   readonly oid: number;
 }
 
+/** Partitions that came or went with rows lead to another load of the table, or stop the pipeline (`source.onRewrite`). */
+export type OnRewrite = 'stop' | 'snapshot';
+
 /**
  * Where partitioned tables are captured as one (`source.partitions: roots`): which one each relation of the stream belongs to. The
  * publication names the partitions, so that a TRUNCATE of one is seen; attaching, detaching and dropping one is seen in the catalog only.
  */
 export class PartitionBook {
   readonly #client: pg.ClientBase;
+  readonly #onRewrite: OnRewrite;
   readonly #roots = new Map<number, Root>();
   /** Partitions of which the stream or the load may have brought rows, by the root's OID. */
   readonly #leaves = new Map<number, Set<number>>();
   /** Partitions that were made since, of which nothing came yet. */
   readonly #fresh = new Set<number>();
+  /** What changed, by the root's OID: tables that are to be loaded again. */
+  readonly #changed = new Map<number, string>();
 
-  private constructor(client: pg.ClientBase) {
+  private constructor(client: pg.ClientBase, onRewrite: OnRewrite) {
     this.#client = client;
+    this.#onRewrite = onRewrite;
   }
 
-  /** @throws RestageError ddl_unsupported when partitions went, or were attached, since the newest events in Kafka. */
+  /** @throws RestageError ddl_unsupported when partitions went, or were attached, since the newest events in Kafka, and that is to stop it. */
   static async open(
     client: pg.ClientBase,
     chosen: readonly TableStructure[],
     written: WrittenStructures,
+    onRewrite: OnRewrite,
   ): Promise<PartitionBook> {
-    const book = new PartitionBook(client);
+    const book = new PartitionBook(client, onRewrite);
     const found = await readPartitions(client, null);
     for (const table of chosen) {
       const root = found.get(tableKey(table));
@@ -61,8 +69,43 @@ export class PartitionBook {
     const known = this.#roots.get(oid) ?? (await readRoot(this.#client, oid));
     if (known === null) return null;
     this.#roots.set(oid, known);
-    this.#leaves.get(known.oid)?.add(oid);
     return known;
+  }
+
+  /**
+   * Before events of one of its partitions: whether the stream has every row of it. False for one that was attached, and of which no load
+   * has the rows yet.
+   */
+  async takeIn(root: Root, { oid }: Pick<Relation, 'oid'>): Promise<boolean> {
+    const known = this.#leaves.get(root.oid);
+    if (known === undefined) return true;
+    const now = [...(await readPartitions(this.#client, root.oid)).values()][0];
+    this.#compare(now ?? { ...root, leaves: [] });
+    if (!known.has(oid) && !this.#fresh.has(oid)) return false;
+    known.add(oid);
+    return true;
+  }
+
+  /** Partitioned tables whose partitions came or went with rows since they were loaded, by tableKey, and what happened. */
+  get changed(): ReadonlyMap<string, string> {
+    const tables = new Map<string, string>();
+    for (const [oid, what] of this.#changed)
+      for (const root of this.#roots.values()) if (root.oid === oid) tables.set(tableKey(root), what);
+    return tables;
+  }
+
+  /** Their load is announced, and its snapshot still to come: whatever partitions they have now is in it. */
+  async settle(tables: readonly TableName[]): Promise<void> {
+    const found = await readPartitions(this.#client, null);
+    for (const table of tables) {
+      const now = found.get(tableKey(table));
+      const root = now ?? [...this.#roots.values()].find((one) => tableKey(one) === tableKey(table));
+      if (root === undefined || !this.#leaves.has(root.oid)) continue;
+      const leaves = (now?.leaves ?? []).map(({ oid }) => oid);
+      this.#leaves.set(root.oid, new Set(leaves));
+      for (const oid of leaves) this.#roots.set(oid, root);
+      this.#changed.delete(root.oid);
+    }
   }
 
   /** The relation whose structure a relation's rows have: itself, or the partitioned table above it. */
@@ -70,20 +113,14 @@ export class PartitionBook {
     return this.#roots.get(oid)?.oid ?? oid;
   }
 
-  /**
-   * Whether relations truncated together are all that a partitioned table had rows in.
-   * @throws RestageError ddl_unsupported where some of it stays: which rows went is not in the stream.
-   */
-  requireWhole(table: TableStructure, relations: readonly number[], where: string): void {
+  /** Whether relations truncated together are all that a partitioned table had rows in: else which rows went is not in the stream. */
+  isWhole(table: TableName, relations: readonly number[]): boolean {
     const root = [...this.#roots.values()].find((one) => tableKey(one) === tableKey(table));
-    const left = [...(root === undefined ? [] : (this.#leaves.get(root.oid) ?? []))].filter(
-      (oid) => !relations.includes(oid),
-    );
-    if (left.length === 0) return;
-    throw changed(table, `TRUNCATE of some of its partitions, ${where}`);
+    const leaves = root === undefined ? [] : (this.#leaves.get(root.oid) ?? []);
+    return [...leaves].every((oid) => relations.includes(oid));
   }
 
-  /** Looks at the catalog. @throws RestageError ddl_unsupported. */
+  /** Looks at the catalog. @throws RestageError ddl_unsupported where a change is to stop it. */
   async requireAllKept(): Promise<void> {
     if (this.#leaves.size === 0) return;
     const found = new Map([...(await readPartitions(this.#client, null)).values()].map((root) => [root.oid, root]));
@@ -94,23 +131,23 @@ export class PartitionBook {
     }
   }
 
-  /** The same for one of them: before anything is written that names its partitions. */
-  async requireKept(root: Root): Promise<void> {
-    const now = [...(await readPartitions(this.#client, root.oid)).values()][0];
-    this.#compare(now ?? { ...root, leaves: [] });
-  }
-
   #compare(root: PartitionedTable): void {
     const known = this.#leaves.get(root.oid);
     if (known === undefined) return;
     const gone = [...known].filter((oid) => !root.leaves.some((leaf) => leaf.oid === oid));
-    if (gone.length > 0) throw changed(root, `${gone.length} of its partitions were dropped or detached`);
+    if (gone.length > 0) this.#note(root, `${gone.length} of its partitions were dropped or detached`);
     for (const leaf of root.leaves) {
       if (known.has(leaf.oid) || this.#fresh.has(leaf.oid)) continue;
-      if (!leaf.isMade) throw changed(root, `${formatTable(leaf)} was attached, perhaps with rows`);
-      this.#fresh.add(leaf.oid);
-      this.#roots.set(leaf.oid, root);
+      if (leaf.isMade) {
+        this.#fresh.add(leaf.oid);
+        this.#roots.set(leaf.oid, root);
+      } else this.#note(root, `${formatTable(leaf)} was attached, perhaps with rows`);
     }
+  }
+
+  #note(root: Root, what: string): void {
+    if (this.#onRewrite === 'stop') throw changed(root, what);
+    this.#changed.set(root.oid, what);
   }
 }
 
@@ -161,7 +198,7 @@ function changed(table: TableName, what: string): RestageError {
     'a partitioned table changed at the source in a way that is not in the stream',
     {
       where: `${formatTable(table)}: ${what}`,
-      fix: 'start the pipeline anew under another name, so that the table is loaded as it is now; or leave it out of source.tables',
+      fix: 'set source.onRewrite: snapshot and start again, so that the table is loaded as it is now; or leave it out of source.tables',
     },
   );
 }

@@ -15,6 +15,7 @@ import type { LoadSnapshots } from './load-snapshots.ts';
 import { loadTables, type LoaderOptions } from './loader.ts';
 import type { ManifestBook } from './manifest-book.ts';
 import { NewTables } from './new-tables.ts';
+import type { PartitionBook } from './partition-book.ts';
 import type { ProducerParts } from './producer-parts.ts';
 import type { RelationBook } from './relation-book.ts';
 import { serveLateLoads } from './serve-late-loads.ts';
@@ -33,6 +34,8 @@ export interface LoadTools {
   /** Topics of the tables whose changes are written. */
   readonly captured: Set<string>;
   readonly newTables: NewTables;
+  /** Where partitioned tables are captured as one; else null. */
+  readonly partitions: PartitionBook | null;
 }
 
 /** The loads of one attempt: the first one, then those that come while the stream goes on. */
@@ -86,7 +89,7 @@ export class ProducerLoads {
   /** Loads while the stream goes on, until aborted; first what an earlier life announced and did not end. */
   serve(open: UnfinishedLoad | null, signal: AbortSignal): Promise<void> {
     const { config, snapshots: requests, failpoints, logger } = this.#parts;
-    const { client, late, manifests, captured, newTables } = this.#tools;
+    const { client, late, manifests, captured, newTables, partitions } = this.#tools;
     return serveLateLoads(
       {
         late,
@@ -94,6 +97,7 @@ export class ProducerLoads {
         requests,
         choose: () => chooseTables(this.#parts, client, ({ topic }) => captured.has(topic)),
         newTables,
+        changed: () => partitions?.changed ?? new Map(),
         schemasTopic: schemasTopic(config.name),
         goOn: open === null ? null : () => this.#goOnLate(open, signal),
         load: (tables) => this.#loadLate(tables, signal),
@@ -105,8 +109,9 @@ export class ProducerLoads {
   }
 
   async #goOnLate(open: UnfinishedLoad, signal: AbortSignal): Promise<void> {
-    const { late, client, manifests } = this.#tools;
+    const { late, client, manifests, partitions } = this.#tools;
     const { begun, fresh } = open;
+    await partitions?.settle(fresh);
     late.noteOpen(
       fresh.map(({ topic }) => topic),
       true,
@@ -122,7 +127,8 @@ export class ProducerLoads {
 
   /** The structures are read after the snapshot was taken: a slot waits for running transactions, which may alter tables. */
   async #loadLate(tables: readonly TableStructure[], signal: AbortSignal): Promise<void> {
-    const { client, manifests, snapshots, loaded, book, late, captured } = this.#tools;
+    const { client, manifests, snapshots, loaded, book, late, captured, partitions } = this.#tools;
+    await partitions?.settle(tables);
     // Readers that know no manifests have rows of an earlier snapshot.
     for (const { topic } of tables) if (captured.has(topic)) loaded.noteRows(topic, 0, 1);
     // Every change from the snapshot on must be captured, so the table is before there is one.

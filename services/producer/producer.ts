@@ -105,7 +105,8 @@ class ProducerRun {
     const topics = new Set(chosen.map(({ topic }) => topic));
     const newTables = watchNewTables(this.#parts, client, topics);
     const isByRoot = config.source.partitions === 'roots';
-    const partitions = isByRoot ? await PartitionBook.open(client, chosen, written) : null;
+    const { onRewrite } = config.source;
+    const partitions = isByRoot ? await PartitionBook.open(client, chosen, written, onRewrite) : null;
     await this.#parts.ground.remember(client, chosen);
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
@@ -183,6 +184,7 @@ class ProducerRun {
       late,
       captured: topics,
       newTables,
+      partitions,
     });
     const isFirst = !status.load.isDone && announced === null;
     const load = isFirst ? loads.first(born, unfinished, either) : Promise.resolve();
@@ -197,7 +199,7 @@ class ProducerRun {
           parts: partQueue,
           rewrites: this.#parts.rewrites,
           late,
-          onRewrite: config.source.onRewrite,
+          onRewrite,
           notifier,
           limits: config.epoch,
           gate: this.#parts.gate,

@@ -10,7 +10,6 @@ import type { CapturePolicy } from '#core/rules/capture-policy.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import type { ColumnChange, SourceShape } from '#core/structure-change.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
-import type { Position } from '#core/position.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
@@ -19,7 +18,14 @@ import type { CapturedTable, KnownTable } from './captured-table.ts';
 import { LabelWatch } from './label-watch.ts';
 import { requireSameIdentity, type PartitionBook } from './partition-book.ts';
 import { maskFills, requireSafeColumns } from './capture-guard.ts';
-import { findChanges, passOver, RewrittenError, rewritten, type Alteration } from './table-alteration.ts';
+import {
+  findChanges,
+  partlyChanged,
+  passOver,
+  RewrittenError,
+  rewritten,
+  type Alteration,
+} from './table-alteration.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
 export interface RelationBookOptions {
@@ -92,7 +98,16 @@ export class RelationBook {
     const before = written.currentOf(chosen.topic) ?? { structure: chosen, source: null };
     const [now = null] = await this.#describe(await readTables(client, prefix, { oid, partitions: 'all' }));
     const [facts = null] = (await readTableFacts(client, oid)).values();
-    if (root !== null) await partitions?.requireKept(root);
+    const isKnown = root === null || (await partitions?.takeIn(root, relation)) !== false;
+    if (
+      !isKnown &&
+      (await this.#options.coverOf(chosen.topic, commit)) === null &&
+      !(await partitions?.takeIn(root, relation))
+    )
+      throw partlyChanged(
+        before.structure,
+        `${formatTable({ schema: relation.schema, table: relation.table })} was attached`,
+      );
     const sent = { ...relation, columns: relation.columns.filter((column) => !policy.isExcluded(chosen, column.name)) };
     const types = await readTypes(client, sent.columns);
     const shape = policy.shape(makeShape(sent, name, types, before.structure, now));
@@ -140,14 +155,29 @@ export class RelationBook {
     throw rewritten(table.structure, `a statement computed its rows anew, LSN ${formatLsn(commit)}`);
   }
 
-  /** The tables that a TRUNCATE of these relations empties. @throws RestageError ddl_unsupported where only partitions of one are. */
-  truncated(relations: readonly number[], position: Position): CapturedTable[] {
+  /** Where only partitions of a table are truncated: which rows went is not in the stream. @throws RewrittenError where no other load has it. */
+  async requireTold(relations: readonly number[], commit: Lsn): Promise<void> {
+    const { partitions, coverOf } = this.#options;
+    if (partitions === null) return;
+    for (const { structure } of this.#tablesOf(relations)) {
+      if (partitions.isWhole(structure, relations) || (await coverOf(structure.topic, commit)) !== null) continue;
+      throw partlyChanged(structure, `TRUNCATE of some of its partitions, LSN ${formatLsn(commit)}`);
+    }
+  }
+
+  /** The tables that a TRUNCATE of these relations empties. What empties a part of one is in another load of it (`requireTold`). */
+  truncated(relations: readonly number[]): CapturedTable[] {
+    const { partitions } = this.#options;
+    return this.#tablesOf(relations)
+      .map((table) => this.#noteTruncated(table))
+      .filter(({ structure }) => partitions?.isWhole(structure, relations) !== false);
+  }
+
+  #tablesOf(relations: readonly number[]): CapturedTable[] {
     const tables = new Map<string, CapturedTable>();
     for (const table of relations.flatMap((relation) => this.get(relation) ?? []))
       tables.set(table.structure.topic, table);
-    for (const { structure } of tables.values())
-      this.#options.partitions?.requireWhole(structure, relations, `LSN ${formatLsn(position.commit)}`);
-    return [...tables.values()].map((table) => this.#noteTruncated(table));
+    return [...tables.values()];
   }
 
   /** The next file of the table says nothing of a rewrite. */

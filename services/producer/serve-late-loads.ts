@@ -17,6 +17,8 @@ export interface ServeOptions {
   /** The tables that are captured, as the source's catalog has them now. */
   readonly choose: () => Promise<readonly TableStructure[]>;
   readonly newTables: Pick<NewTables, 'find'>;
+  /** Captured tables that only another load mends, by tableKey, and what happened to them. */
+  readonly changed: () => ReadonlyMap<string, string>;
   readonly schemasTopic: string;
   /** Goes on with what an earlier life announced and did not end; null for nothing. */
   readonly goOn: (() => Promise<void>) | null;
@@ -56,12 +58,24 @@ export async function serveLateLoads(options: ServeOptions, signal: AbortSignal)
 async function collect(options: ServeOptions): Promise<Announcement | null> {
   const fresh = await options.newTables.find();
   const { tables, ids } = await collectRequests(options);
-  const all = uniteTables(tables, fresh);
+  const all = uniteTables(tables, fresh, await collectChanged(options));
   if (all.length === 0) return null;
   const structures = new TopicBatches();
   for (const record of fresh.map(structureRecord))
     structures.append(options.schemasTopic, record.key, record.value, NO_HEADERS);
   return { tables: all, requests: ids, data: structures.finish() };
+}
+
+async function collectChanged({ changed, choose, logger }: ServeOptions): Promise<readonly TableStructure[]> {
+  const found = changed();
+  if (found.size === 0) return [];
+  const tables = (await choose()).filter((table) => found.has(tableKey(table)));
+  for (const table of tables)
+    logger.warn(
+      { table: formatTable(table) },
+      `a partitioned table is loaded again: ${found.get(tableKey(table)) ?? ''}`,
+    );
+  return tables;
 }
 
 /** A table that is not captured (any more) is said and left out. */

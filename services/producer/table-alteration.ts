@@ -77,6 +77,14 @@ export function rewritten(table: TableStructure, what: string): RewrittenError {
   );
 }
 
+/** Of a partitioned table that is captured as one. */
+export function partlyChanged(table: TableStructure, what: string): RewrittenError {
+  return new RewrittenError(table, 'a partitioned table changed at the source in a way that is not in the stream', {
+    where: `${formatTable(table)}: ${what}`,
+    fix: `${FIX}; or leave it out of source.tables`,
+  });
+}
+
 const FIX =
   'set source.onRewrite: snapshot, so that the table is loaded again, or start the pipeline anew under another name';
 

@@ -1,4 +1,5 @@
 import { currentRecord, findStructures, parseCurrent, structureId, type CurrentShape } from '#core/structure-record.ts';
+import { partitionsIn } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { currentShape, type CapturedTable, type KnownTable } from './captured-table.ts';
 
@@ -78,6 +79,16 @@ export class WrittenStructures {
     this.#structures.set(structureId(table.record), table.structure);
     const opening = this.#opening.get(topic) ?? [];
     this.#opening.delete(topic);
-    return [table.record, ...opening.filter(({ key }) => key !== table.record.key)];
+    return [table.record, ...opening.filter(({ key }) => key !== table.record.key), ...this.#notePartitions(table)];
+  }
+
+  /** A partitioned table's partitions are from now on those that the load found: the next life looks for others than them. */
+  #notePartitions({ structure: { topic }, source }: CapturedTable): TopicRecord[] {
+    const known = this.#current.get(topic);
+    const fileNode = source?.fileNode ?? null;
+    if (known === undefined || fileNode === known.fileNode || partitionsIn(fileNode).size === 0) return [];
+    const current = { ...known, fileNode };
+    this.#current.set(topic, current);
+    return [currentRecord(current)];
   }
 }

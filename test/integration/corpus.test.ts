@@ -69,7 +69,7 @@ test(
   LIMIT_MS,
 );
 
-test(
+test.runIf(isLongRun())(
   'every value and every table shape, from 18 to 18',
   async () => {
     await using source = await createDatabase(18, 'corpus_source');

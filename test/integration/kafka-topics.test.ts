@@ -4,6 +4,9 @@ import { expect, test } from 'vitest';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { appendRecord, readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
+import { produceBatches } from '#adapters/kafka/produce.ts';
+import { RecordBatchBuilder } from '#core/record-batch.ts';
+import { encodeHeaders } from '#core/record.ts';
 import { testKafka } from '../harness/servers.ts';
 
 const brokers = testKafka().split(',');
@@ -33,6 +36,36 @@ test('history is kept without limit, and compacted topics are rolled and cleaned
     const large = 'x'.repeat(2_000_000);
     await appendRecord(pool, `${prefix}.control`, 'key', large);
     expect((await readCompacted(pool, `${prefix}.control`)).get('key')?.toString()).toBe(large);
+  } finally {
+    await pool.close();
+  }
+});
+
+test('a clock that is a year ahead is no reason to refuse a record', async () => {
+  const logger = pino({ level: 'silent' });
+  const kafka = { brokers, ssl: false, sasl: null, replicationFactor: 1 };
+  const pool = createConnectionPool(kafka, { clientId: 'test', logger });
+  const write = async (topic: string): Promise<void> => {
+    const builder = new RecordBatchBuilder(1024);
+    builder.append('key', 'value', encodeHeaders([]));
+    const timestampMs = Date.now() + 365 * 24 * 3_600_000;
+    const stamp = { producerId: -1n, producerEpoch: -1, baseSequence: -1, timestampMs };
+    const batch = builder.seal({ ...stamp, compress: false, transactional: false });
+    const leader = await pool.leaderOf(topic);
+    await pool.request(leader, 'control', (connection) =>
+      produceBatches(connection, null, [{ topic, partition: 0, batch }]),
+    );
+  };
+  try {
+    await ensureTopics(pool, [`${prefix}.ahead`], { replicationFactor: 1, compacted: true });
+    await write(`${prefix}.ahead`);
+    expect((await readCompacted(pool, `${prefix}.ahead`)).get('key')?.toString()).toBe('value');
+    // The broker's own default would not take it: INVALID_TIMESTAMP.
+    const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    await admin.createTopics({ topics: [{ topic: `${prefix}.plain` }], waitForLeaders: true });
+    await admin.disconnect();
+    await expect(write(`${prefix}.plain`)).rejects.toThrow('code 32');
   } finally {
     await pool.close();
   }

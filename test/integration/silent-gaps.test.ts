@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { ConfigResourceTypes, type Admin } from 'kafkajs';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -178,7 +179,7 @@ describe.concurrent('the slot', () => {
           'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1',
           [own],
         );
-        await source.client.query(GROW);
+        await grow(source.client);
         await source.client.query(sql, [own]);
         return true;
       },
@@ -186,8 +187,16 @@ describe.concurrent('the slot', () => {
     );
   }
   const DROP = 'SELECT pg_drop_replication_slot($1)';
-  // Up to what is on disk, and no further.
-  const GROW = `SELECT pg_logical_emit_message(true, 'x', repeat('x', 100000))`;
+  /** WAL that is on disk: a slot is moved up to there, and no further. */
+  async function grow(client: pg.ClientBase): Promise<void> {
+    const { rows } = await client.query<{ lsn: string }>(
+      `SELECT pg_logical_emit_message(true, 'x', repeat('x', 100000))::text AS lsn`,
+    );
+    const isFlushed = 'SELECT pg_current_wal_flush_lsn() >= $1::pg_lsn AS is';
+    await until(async () => (await client.query<{ is: boolean }>(isFlushed, [rows[0]?.lsn])).rows[0]?.is, {
+      what: 'the WAL to be on disk',
+    });
+  }
   const MOVE = 'SELECT pg_replication_slot_advance($1, pg_current_wal_flush_lsn())';
 
   test('is dropped under the producer', async () => {
@@ -210,7 +219,7 @@ describe.concurrent('the slot', () => {
     await meetsAtWork(pipeline, 'slot_ahead', () => whileFree(pipeline, MOVE), ['slot_ahead', 'slot_foreign']);
     await using other = await makePipeline();
     await live(other);
-    await other.source.client.query(GROW);
+    await grow(other.source.client);
     await other.source.client.query(MOVE, [other.own]);
     await meetsAtStart(other, 'slot_ahead');
   });
