@@ -8,8 +8,9 @@ import { actAsReplica } from '#adapters/postgres/target/apply-session.ts';
 import { moveBound, noteReplay, prepareReplays, replayLease } from '#adapters/postgres/target/replay-state.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
 import { TargetState } from '#adapters/postgres/target/target-state.ts';
+import { backoffMs, pause } from '#core/backoff.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
-import type { ExitCode } from '#core/error-policy.ts';
+import { reactTo, type ExitCode } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
@@ -27,7 +28,9 @@ import { planReplay, type ReplayPlan, type ReplayRequest } from './replay-plan.t
 import { planReset, reset, type ResetPlan } from './replay-reset.ts';
 import { runReplay, type ReplayResult } from './replay-run.ts';
 
-export interface ReplayOptions extends ReplayRequest {
+const MOST_FAILURES = 8;
+
+interface ReplayOptions extends ReplayRequest {
   /** Events a second; null: as fast as the target takes them. */
   readonly rate: number | null;
   readonly isDryRun: boolean;
@@ -44,13 +47,37 @@ interface Tools {
   readonly failpoints: Failpoints;
 }
 
-/** `restage replay`: 0 when it is where it was to go, 1 when it was stopped before, or nothing was to be done after all. */
+/**
+ * `restage replay`: 0 when it is where it was to go, 1 when it was stopped before, or nothing was to be done after all. Once it has begun, what
+ * may pass by itself is met by going on, as any service does: the sink that it displaced may end a session of it on its way out.
+ */
 export async function replayCommand(
   config: Config,
   target: TargetConfig,
   options: ReplayOptions,
   cli: CliEnvironment,
   logger: Logger,
+): Promise<ExitCode> {
+  let isBegun = false;
+  for (let failed = 0; ; failed += 1) {
+    try {
+      const agreed = { ...options, isAgreed: options.isAgreed || isBegun };
+      return await replayOnce(config, target, agreed, cli, logger, () => (isBegun = true));
+    } catch (error) {
+      if (!isBegun || cli.signal.aborted || failed === MOST_FAILURES || reactTo(error).do === 'stop') throw error;
+      logger.warn({ err: error }, 'the replay was cut short and goes on');
+      await pause(backoffMs(failed), cli.signal);
+    }
+  }
+}
+
+async function replayOnce(
+  config: Config,
+  target: TargetConfig,
+  options: ReplayOptions,
+  cli: CliEnvironment,
+  logger: Logger,
+  noteBegun: () => void,
 ): Promise<ExitCode> {
   const pool = openControlPool(config, logger);
   const application = `restage ${config.name} replay ${target.name}`;
@@ -75,6 +102,7 @@ export async function replayCommand(
         fix: 'wait for its end, or stop it',
       });
     });
+    noteBegun();
     if (target.schema === 'copy' && !(await new SchemaJournal(client, config.name).isPreDataDone()))
       await storeStructures({ ...config, targets: [target] });
     await begin(tools, options, plan, emptied);
