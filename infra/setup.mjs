@@ -137,6 +137,7 @@ async function build() {
     '-p',
     'tsconfig.build.json',
   ]);
+  await runStep('bundling the Kafka client', process.execPath, [join(ROOT, 'infra', 'bundle-kafka.mjs')]);
   writeFileSync(entry, '');
 }
 
