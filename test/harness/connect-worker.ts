@@ -12,6 +12,8 @@ import { until } from './until.ts';
 const run = promisify(execFile);
 /** As infra/debezium/pom.xml has it. */
 export const DEBEZIUM_VERSION = '3.5.0.Final';
+/** As infra/avro-converter/pom.xml has it. */
+const AVRO_CONVERTER_VERSION = '2.6.13.Final';
 const START_TIMEOUT_MS = 90_000;
 
 /** One Kafka Connect worker with Debezium's connectors, from Kafka's own jars. `await using` stops it. */
@@ -28,7 +30,7 @@ export interface ConnectWorker extends AsyncDisposable {
 
 export async function startConnectWorker(): Promise<ConnectWorker> {
   const root = projectRoot();
-  const plugins = await fetchDebezium(root);
+  const plugins = (await Promise.all([fetchDebezium(root), fetchAvroConverter(root)])).join(',');
   const folder = dataFolder(root);
   const processes = new ServerProcesses(join(folder, 'servers'));
   const port = await freePort();
@@ -109,31 +111,58 @@ async function connectorStatus(url: string, name: string): Promise<ConnectorStat
   return response.ok ? ((await response.json()) as ConnectorStatus) : null;
 }
 
-/** The folder of the unpacked connectors, fetched by Maven on first use. */
-async function fetchDebezium(root: string): Promise<string> {
-  const home = join(root, '.restage', `debezium-${DEBEZIUM_VERSION}`);
+/** The folder of the unpacked connectors. */
+function fetchDebezium(root: string): Promise<string> {
+  return fetchPlugin(join(root, '.restage', `debezium-${DEBEZIUM_VERSION}`), async (unfinished) => {
+    const archives = join(unfinished, 'archives');
+    await copyDependencies(join(root, 'infra', 'debezium', 'pom.xml'), archives, ['-DexcludeTransitive=true']);
+    for (const archive of readdirSync(archives)) await run('tar', ['-xzf', join(archives, archive), '-C', unfinished]);
+    rmSync(archives, { recursive: true });
+  });
+}
+
+/** The folder of a converter that writes Avro through a registry: a plugin is a folder in it. */
+function fetchAvroConverter(root: string): Promise<string> {
+  return fetchPlugin(join(root, '.restage', `avro-converter-${AVRO_CONVERTER_VERSION}`), (unfinished) =>
+    copyDependencies(join(root, 'infra', 'avro-converter', 'pom.xml'), join(unfinished, 'avro'), [
+      '-DincludeScope=runtime',
+    ]),
+  );
+}
+
+/** Fetched by Maven on first use. */
+async function fetchPlugin(home: string, fill: (folder: string) => Promise<void>): Promise<string> {
   if (existsSync(home)) return home;
   const unfinished = `${home}.${process.pid}`;
   mkdirSync(unfinished, { recursive: true });
   try {
-    const pom = join(root, 'infra', 'debezium', 'pom.xml');
-    const archives = join(unfinished, 'archives');
-    await run('mvn', [
-      '-q',
-      '-B',
-      '-f',
-      pom,
-      'dependency:copy-dependencies',
-      '-DexcludeTransitive=true',
-      `-DoutputDirectory=${archives}`,
-    ]);
-    for (const archive of readdirSync(archives)) await run('tar', ['-xzf', join(archives, archive), '-C', unfinished]);
-    rmSync(archives, { recursive: true });
+    await fill(unfinished);
     renameSync(unfinished, home);
   } finally {
     rmSync(unfinished, { recursive: true, force: true });
   }
   return home;
+}
+
+async function copyDependencies(pom: string, folder: string, more: readonly string[]): Promise<void> {
+  await run('mvn', ['-q', '-B', '-f', pom, 'dependency:copy-dependencies', ...more, `-DoutputDirectory=${folder}`]);
+}
+
+/** A connector's options for that converter, in the frame and with the ids of Confluent's registry; `registry` as kafka.registry.url. */
+export function avroConverter(registry: string): Readonly<Record<string, string>> {
+  const options = {
+    '': 'io.apicurio.registry.utils.converter.AvroConverter',
+    '.apicurio.registry.url': registry.replace(/apis\/ccompat.*/, 'apis/registry/v2'),
+    '.apicurio.registry.auto-register': 'true',
+    '.apicurio.registry.headers.enabled': 'false',
+    '.apicurio.registry.as-confluent': 'true',
+    '.apicurio.registry.use-id': 'contentId',
+  };
+  return Object.fromEntries(
+    ['key', 'value'].flatMap((what) =>
+      Object.entries(options).map(([name, value]) => [`${what}.converter${name}`, value]),
+    ),
+  );
 }
 
 function kafkaFolder(root: string): string {
@@ -151,7 +180,7 @@ function workerProperties(dir: string, plugins: string, port: number): string {
     'offset.storage.file.filename': join(dir, 'offsets'),
     'offset.flush.interval.ms': 500,
     'plugin.path': plugins,
-    'plugin.discovery': 'service_load',
+    'plugin.discovery': 'hybrid_warn',
     'connector.client.config.override.policy': 'All',
     listeners: `http://127.0.0.1:${port}`,
     'task.shutdown.graceful.timeout.ms': 2_000,

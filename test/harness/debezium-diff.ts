@@ -101,7 +101,11 @@ function compareLists(
   report: (path: string, theirs: Json | undefined, ours: Json | undefined) => void,
 ): void {
   const names = (list: readonly Json[]): string[] =>
-    list.flatMap((one) => (isObject(one) && typeof one['field'] === 'string' ? [one['field']] : []));
+    list.flatMap((one) => {
+      // Avro's are called name, Kafka Connect's field.
+      const name = isObject(one) ? (one['field'] ?? one['name']) : null;
+      return typeof name === 'string' ? [name] : [];
+    });
   const [a, b] = [names(theirs), names(ours)];
   if (a.length !== theirs.length || b.length !== ours.length) {
     for (let index = 0; index < Math.max(theirs.length, ours.length); index += 1)

@@ -60,6 +60,11 @@ export class DebeziumPipelines implements AsyncDisposable {
     await this.source[Symbol.asyncDispose]();
   }
 
+  /** kafka.registry.url of every sink. */
+  get registry(): string {
+    return this.#registry;
+  }
+
   /** topic.prefix of the connector of this name. */
   prefix(name: string): string {
     return `${name}_${this.source.name}`;

@@ -9,6 +9,7 @@ import {
   DEBEZIUM_TABLES_SQL,
 } from '../corpus/debezium-values.ts';
 import { runCommand } from '../harness/command.ts';
+import { avroConverter } from '../harness/connect-worker.ts';
 import type { TestDatabase } from '../harness/database.ts';
 import { DebeziumPipelines } from '../harness/debezium-pipelines.ts';
 import { testKafka } from '../harness/servers.ts';
@@ -54,6 +55,12 @@ const WHOLE = {
   'skipped.operations': 'none',
   'table.include.list': tableList([...DEBEZIUM_TABLE_NAMES, ...ACCOUNTS]),
 };
+const WHOLE_AVRO = {
+  ...WHOLE,
+  'table.include.list': tableList(DEBEZIUM_TABLE_NAMES),
+  'schema.name.adjustment.mode': 'avro',
+  'field.name.adjustment.mode': 'avro',
+};
 const SINGLY = { ...OTHERS, 'table.include.list': tableList([...KEYED, ...ACCOUNTS]) };
 const BARE = {
   'table.include.list': tableList(DEBEZIUM_TABLE_NAMES),
@@ -95,6 +102,7 @@ beforeAll(async () => {
     all.addConnector('singly', SINGLY),
     all.addConnector('bare', BARE),
     all.addConnector('incremental', INCREMENTAL),
+    all.addConnector('registered', { ...WHOLE_AVRO, ...avroConverter(all.registry) }),
     all.startProducer('avro'),
   ]);
   await Promise.all([
@@ -104,6 +112,10 @@ beforeAll(async () => {
       'bare',
       `topics: ["${bare}.*"]\n transaction.topic: ${bare}.transaction
        schemas.enable: false\n decimal.handling.mode: precise\n time.precision.mode: isostring`,
+    ),
+    all.startSink(
+      'registered',
+      `topics: ["${all.prefix('registered')}.public.*"]\n format: avro\n transaction.topic: ${all.prefix('registered')}.transaction`,
     ),
     all.startSink('avro', `topics: ["${avro}.public.*"]\n format: avro\n transaction.topic: ${avro}.transaction`),
   ]);
@@ -118,6 +130,7 @@ test.each([
   { name: 'whole', how: 'JSON with schemas, whole transactions', tables: DEBEZIUM_TABLE_NAMES, leftOut: LOST_PRECISE },
   { name: 'singly', how: 'other modes, no transactions', tables: KEYED, leftOut: LOST_OTHERS },
   { name: 'bare', how: 'JSON without schemas', tables: DEBEZIUM_TABLE_NAMES, leftOut: LOST_PRECISE },
+  { name: 'registered', how: 'Avro of an AvroConverter', tables: DEBEZIUM_TABLE_NAMES, leftOut: LOST_PRECISE },
   { name: 'avro', how: "Avro, of Restage's own topics", tables: DEBEZIUM_TABLE_NAMES, leftOut: LOST_PRECISE },
 ])('$how: the target has every value that events have', async ({ name, tables, leftOut }) => {
   expect(await all.differences(name, tables, leftOut)).toEqual([]);
@@ -138,6 +151,9 @@ test('commands know that there is no source of their own', async () => {
   const check = await runCommand(['check', '-c', file]);
   expect(check.code, check.text).toBe(0);
   expect(check.text).toContain('debezium.unchanged');
+  expect(check.text).toContain('drops trailing zeros of a numeric without scale');
+  const others = await runCommand(['check', '-c', all.fileOf('singly')]);
+  expect(others.text).toContain('time.precision.mode=connect cuts to milliseconds');
 });
 
 test(
