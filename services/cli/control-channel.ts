@@ -18,9 +18,11 @@ import {
 } from '#core/control.ts';
 import { reactTo } from '#core/error-policy.ts';
 import { describeError } from '#core/errors.ts';
+import { FlowMeter } from '#core/flow-meter.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
+import type { WaitMeter } from '#core/wait-meter.ts';
 import { HoldRequests } from './hold-requests.ts';
 import { SnapshotRequests } from './snapshot-requests.ts';
 
@@ -44,6 +46,7 @@ export interface ControlChannelOptions {
   readonly logger: Logger;
   /** Somebody tells the services of this pipeline to drain and end. */
   readonly onStop: () => void;
+  readonly waits: WaitMeter;
 }
 
 /**
@@ -65,6 +68,7 @@ export class ControlChannel implements PauseGate {
   #isPaused = false;
   /** When another instance last said that it is at work. */
   #otherAt = 0;
+  readonly #flow = new FlowMeter();
   #loops: Promise<unknown> = Promise.resolve();
 
   constructor(options: ControlChannelOptions) {
@@ -92,7 +96,7 @@ export class ControlChannel implements PauseGate {
     if (this.#holdKey !== null) this.hold.take(known.get(this.#holdKey));
     for (const [key, value] of known) if (key.startsWith(SNAPSHOT_PREFIX)) this.snapshots.take(key, value);
     this.#loops = Promise.all([
-      this.#repeat(STATUS_INTERVAL_MS, () => this.#say()),
+      this.#repeat(STATUS_INTERVAL_MS, () => this.#sayWithFlow()),
       this.#repeat(RETRY_INTERVAL_MS, () => this.#listen()),
     ]);
   }
@@ -119,6 +123,13 @@ export class ControlChannel implements PauseGate {
     await this.#say().catch((error: unknown) =>
       this.#options.logger.debug({ err: error }, 'the last status was not written'),
     );
+  }
+
+  async #sayWithFlow(): Promise<void> {
+    const { status, waits } = this.#options;
+    const { user, system } = process.cpuUsage();
+    status.flow = this.#flow.note(status, Date.now(), waits.waitedMs, (user + system) / 1000);
+    await this.#say();
   }
 
   async #say(): Promise<void> {

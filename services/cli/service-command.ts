@@ -7,6 +7,7 @@ import { exitCodeOf, reactTo, type ExitCode } from '#core/error-policy.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
+import { WaitMeter } from '#core/wait-meter.ts';
 import { startHttp } from '../dashboard/http-server.ts';
 import { ControlChannel } from './control-channel.ts';
 import { ensureControlTopic, openControlPool } from './control-topic.ts';
@@ -94,12 +95,14 @@ interface LoopTools {
 
 async function runLoop(name: string, loop: ServiceLoop, status: ServiceStatus, tools: LoopTools): Promise<ExitCode> {
   const { pool, address, logger, signal, failpoints, onStop } = tools;
-  const channel = new ControlChannel({ name, pool, status, address, logger, onStop });
+  const waits = new WaitMeter(Date.now);
+  const channel = new ControlChannel({ name, pool, status, address, logger, onStop, waits });
   try {
     await channel.open();
     logger.info({ address }, 'started');
     const { hold, snapshots } = channel;
-    const code = await repeatMain(loop, { logger, status, signal, failpoints, gate: channel, hold, snapshots });
+    const context = { logger, status, signal, failpoints, gate: channel, hold, snapshots, waits };
+    const code = await repeatMain(loop, context);
     status.state = code === 0 ? 'stopped' : 'failed';
     return code;
   } finally {

@@ -13,7 +13,8 @@ import {
 import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
-import { outputRef } from '#core/output-ref.ts';
+import { findOutput, outputRef } from '#core/output-ref.ts';
+import { forecast, type Forecast } from '#core/forecast.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
@@ -53,6 +54,8 @@ export interface ServiceLine {
   readonly load: ServiceStatus['load'] | null;
   /** The producer's: what its slot keeps. */
   readonly wal: ServiceStatus['wal'];
+  /** How it moved over the last half minute; null while nobody can say. */
+  readonly flow: ServiceStatus['flow'];
 }
 
 export interface TargetLine {
@@ -71,6 +74,8 @@ export interface TargetLine {
   readonly quarantine: QuarantinePolicy;
   /** The newest one, while it goes on and where it stopped at a bound; null for none. */
   readonly replay: ReplayLine | null;
+  /** If all goes on as in the last half minute. */
+  readonly forecast: Forecast;
 }
 
 export interface ReplayLine {
@@ -102,8 +107,10 @@ export async function collectStatus(
     hasOwnSource(config) ? ask(readSourceFigures(config)) : null,
     ...config.targets.map((target) => ask(askTarget(config, target))),
   ]);
-  const targets = config.targets.map((target, index) => targetLine(target, checkpoints[index] ?? null, source));
   const services = listLines(config, records?.services ?? new Map(), now());
+  const targets = config.targets.map((target, index) =>
+    targetLine(config, target, checkpoints[index] ?? null, source, services),
+  );
   return { name: config.name, services, targets, source, requests: records?.requests ?? [], problems };
 }
 
@@ -185,6 +192,7 @@ export function serviceLine(
       events: null,
       load: null,
       wal: null,
+      flow: null,
     };
   }
   const { status } = record;
@@ -207,23 +215,50 @@ export function serviceLine(
     load: status.load,
     // A service of before there were figures has none.
     wal: status.wal ?? null,
+    flow: isSilent ? null : (status.flow ?? null),
   };
 }
 
-function targetLine(target: TargetConfig, asked: AskedTarget | null, source: SourceFigures | null): TargetLine {
+function targetLine(
+  config: Config,
+  target: TargetConfig,
+  asked: AskedTarget | null,
+  source: SourceFigures | null,
+  services: readonly ServiceLine[],
+): TargetLine {
   const checkpoint = asked?.checkpoint ?? null;
   const lag = checkpoint === null || source === null ? null : parseLsn(source.current) - parseLsn(checkpoint.through);
+  const lagBytes = lag === null ? null : Math.max(0, Number(lag));
   return {
     name: target.name,
     output: target.output,
     through: checkpoint?.through ?? null,
     isLoadDone: checkpoint?.isLoadDone ?? false,
-    lagBytes: lag === null ? null : Math.max(0, Number(lag)),
+    lagBytes,
     deadLetters: asked?.counts.waiting ?? null,
     heldKeys: asked?.counts.heldKeys ?? null,
     quarantine: target.quarantine ?? 'stop',
     replay: replayLine(asked?.replay ?? null),
+    forecast: forecastOf(config, target, services, lagBytes),
   };
+}
+
+/** Along the way of what the target gets: the producer, its output's transformer, its sink. */
+function forecastOf(
+  { outputs }: Config,
+  target: TargetConfig,
+  services: readonly ServiceLine[],
+  lagBytes: number | null,
+): Forecast {
+  const output = findOutput(outputs, target.output);
+  const instances = {
+    producer: '',
+    transformer: output === undefined ? null : outputRef(outputs, output),
+    sink: target.name,
+  };
+  const stages = services.filter(({ service, instance }) => instance === instances[service]);
+  const producer = stages.find(({ service }) => service === 'producer');
+  return forecast(stages, lagBytes, producer?.wal?.bytesPerSecond ?? null);
 }
 
 /** One that is done and has no bound says nothing of the target any more. */

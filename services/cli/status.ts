@@ -78,6 +78,7 @@ export function formatStatus(report: PipelineStatus): string {
       targets,
     ),
     source + report.services.map(({ wal }) => formatWal(wal)).join('') + snapshot,
+    report.targets.map(formatForecast).join(''),
     report.targets.map(formatReplay).join(''),
     ...report.requests.map(
       ({ id, tables }) => `snapshot ${id} of ${tables.map(formatTable).join(', ')} is asked for and has not begun\n`,
@@ -86,6 +87,26 @@ export function formatStatus(report: PipelineStatus): string {
   ]
     .filter((part) => part !== '')
     .join('\n');
+}
+
+function formatForecast({ name, forecast }: PipelineStatus['targets'][number]): string {
+  const { state, inBytesPerSecond, outBytesPerSecond, eventsPerSecond, secondsLeft, limitedBy } = forecast;
+  if (state === 'unknown' || state === 'paused') return '';
+  const left = state === 'caught up' || secondsLeft === null ? '' : `, about ${formatSeconds(secondsLeft)} left`;
+  const by = limitedBy === null ? '' : `; held back by: ${limitedBy}`;
+  const rates = `${formatBytes(inBytesPerSecond)}/s of WAL come, ${formatBytes(outBytesPerSecond)}/s go, ${Math.round(eventsPerSecond)} events/s`;
+  return `${name}: ${state}${left} (${rates}${by})\n`;
+}
+
+/** `1.5 MB`: powers of 1000. */
+function formatBytes(bytes: number): string {
+  const power = bytes < 1_000 ? 0 : Math.min(4, Math.floor(Math.log10(bytes) / 3));
+  return `${(bytes / 1_000 ** power).toFixed(power === 0 ? 0 : 1)} ${['B', 'kB', 'MB', 'GB', 'TB'][power] ?? ''}`;
+}
+
+function formatSeconds(seconds: number): string {
+  if (seconds < 120) return `${Math.ceil(seconds)} s`;
+  return seconds < 7_200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3_600)} h`;
 }
 
 function formatReplay({ name, replay }: PipelineStatus['targets'][number]): string {

@@ -4,6 +4,7 @@ import type { Logger } from '#core/log.ts';
 import type { Lsn } from '#core/lsn.ts';
 import { newStatus, SERVICE_STATES, type ServiceStatus } from '#core/status.ts';
 import type { TableName } from '#core/table-name.ts';
+import type { WaitMeter } from '#core/wait-meter.ts';
 
 /** Desired state, obeyed between epochs: a paused service holds its position and its lease and does no work. */
 export interface PauseGate {
@@ -54,6 +55,8 @@ export interface ServiceContext {
   readonly hold: HoldGate;
   readonly snapshots: SnapshotGate;
   readonly failpoints: Failpoints;
+  /** Of the loop's input, for the figures of its flow. */
+  readonly waits: WaitMeter;
 }
 
 export type DesiredState = 'run' | 'paused';

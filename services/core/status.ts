@@ -1,3 +1,4 @@
+import type { FlowFigures } from '#core/flow-meter.ts';
 import type { Manifest } from '#core/manifest.ts';
 import type { WalFigures } from '#core/wal-budget.ts';
 
@@ -33,6 +34,8 @@ export interface ServiceStatus {
   retainedWalBytes: number;
   /** The same beside its budget (producer); null until it was looked at. */
   wal: WalFigures | null;
+  /** Over the last half minute; null until there are two looks at it. */
+  flow: FlowFigures | null;
   events: Record<'insert' | 'update' | 'delete' | 'truncate' | 'snapshot', number>;
   epochs: number;
   lastEpochEvents: number;
@@ -93,6 +96,7 @@ export function newStatus(service: ServiceStatus['service'], instance: string): 
     lagEvents: 0,
     retainedWalBytes: 0,
     wal: null,
+    flow: null,
     events: { insert: 0, update: 0, delete: 0, truncate: 0, snapshot: 0 },
     epochs: 0,
     lastEpochEvents: 0,

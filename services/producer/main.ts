@@ -26,7 +26,7 @@ const TRANSACTION_TIMEOUT_MS = 60_000;
 
 /** The producer: source → `<name>.*`. One active instance holds the lease in the source; others wait as stand-by. */
 export async function main(config: Config, context: ServiceContext, startKeeper: StartKeeper): Promise<void> {
-  const { logger, status, signal, gate, snapshots, failpoints } = context;
+  const { logger, status, signal, gate, snapshots, failpoints, waits } = context;
   const application = `restage ${config.name} producer`;
   const { url } = config.source;
   const connect = (settings: Record<string, string> = {}) =>
@@ -70,6 +70,7 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
             reader,
             connect,
             gate,
+            waits,
             snapshots,
             rewrites,
             status,

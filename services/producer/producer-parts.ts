@@ -7,6 +7,7 @@ import type { Failpoints } from '#core/failpoints.ts';
 import type { ConverterFactory } from '#core/debezium/record-converter.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
+import type { WaitMeter } from '#core/wait-meter.ts';
 import type { StartKeeper } from './load-snapshots.ts';
 import type { Rewrites } from './rewrites.ts';
 import type { SourceGround } from './source-ground.ts';
@@ -32,6 +33,7 @@ export interface ProducerParts {
   readonly readStructures: () => Promise<Iterable<Buffer>>;
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
+  readonly waits: WaitMeter;
   readonly snapshots: SnapshotGate;
   /** Outlives the attempt. */
   readonly rewrites: Rewrites;

@@ -192,7 +192,7 @@ class ProducerRun {
     const follow = (): Promise<void> =>
       capture(
         {
-          stream,
+          stream: { frames: (until) => this.#parts.waits.through(stream.frames(until)) },
           book,
           assembler,
           epochs,

@@ -17,6 +17,7 @@ import { copyRules } from '#core/module/module-tables.ts';
 import { findOutput, prefixOf } from '#core/output-ref.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
+import { waitingReader } from '#core/waiting-reader.ts';
 import { whileGuarded } from '#core/while-guarded.ts';
 import type { SendDeadLetters } from './dead-letter-relay.ts';
 import { debeziumSink } from './debezium/debezium-sink.ts';
@@ -84,7 +85,7 @@ export async function main(
       const parts: SinkParts = {
         pipeline: config.name,
         target,
-        reader: replay?.pace(reader) ?? reader,
+        reader: waitingReader(replay?.pace(reader) ?? reader, context.waits),
         isReplay: replay !== null,
         raw: prefix === config.name ? reader : createKafkaEpochReader({ pool, prefix: config.name, logger }),
         schemasTopic: schemasTopic(prefix),

@@ -18,6 +18,7 @@ import { isShaping } from '#core/rules/table-rules.ts';
 import { findStructures, structureId } from '#core/structure-record.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
+import { waitingReader } from '#core/waiting-reader.ts';
 import { whileGuarded } from '#core/while-guarded.ts';
 import { VERSION } from '#core/version.ts';
 import { DebeziumShaper } from './debezium-shaper.ts';
@@ -63,7 +64,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
         failpoints,
         service: 'transformer',
       });
-      const reader = createKafkaEpochReader({ pool, prefix: raw, logger });
+      const reader = waitingReader(createKafkaEpochReader({ pool, prefix: raw, logger }), context.waits);
       const module = output.module == null ? null : await openModule(output.module, config.file);
       try {
         const parts: TransformerParts = {

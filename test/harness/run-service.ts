@@ -3,6 +3,7 @@ import type { Config } from '#core/config.ts';
 import type { HoldGate, PauseGate, SnapshotGate, ServiceContext } from '#core/control.ts';
 import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
+import { WaitMeter } from '#core/wait-meter.ts';
 import { main as producer } from '../../services/producer/main.ts';
 import { main as sink } from '../../services/sink/main.ts';
 import { main as transformer } from '../../services/transformer/main.ts';
@@ -39,6 +40,7 @@ export function startService(
     gate: RUNNING,
     hold: UNASKED,
     snapshots: NO_REQUESTS,
+    waits: new WaitMeter(Date.now),
     failpoints: NO_FAILPOINTS,
   };
   const main = {

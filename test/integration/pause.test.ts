@@ -44,6 +44,7 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
       expect(await runCommand(['pause', '-c', file, '--service', 'transformer'])).toMatchObject({ code: 2 });
       expect(await runCommand(['pause', '-c', file, '--target', 'new'])).toMatchObject({ code: 0 });
       await become('streaming', 'paused');
+      expect((await runCommand(['status', '-c', file, '--json'])).text).toContain('"forecast":{"state":"paused"');
       expect(await runCommand(['pause', '-c', file, '--service', 'producer'])).toMatchObject({ code: 0 });
       await become('paused', 'paused');
       expect(await run.drain()).toMatchObject({ code: 0 });
@@ -57,6 +58,11 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
     await become('streaming', 'streaming');
     const arrived = async (): Promise<boolean> => (await target.client.query('SELECT FROM public.t')).rowCount === 2;
     await until(arrived, { what: 'the row at the target' });
+    await until(async () => (await runCommand(['status', '-c', file])).text.includes('\nnew: caught up ('), {
+      what: 'the forecast of the target',
+      everyMs: 200,
+      timeoutMs: 60_000,
+    });
     expect(await run.drain()).toMatchObject({ code: 0 });
   } finally {
     rmSync(folder, { recursive: true });

@@ -13,6 +13,7 @@ import { prefixOf } from '#core/output-ref.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { TokenBucket } from '#core/token-bucket.ts';
 import { schemasTopic } from '#core/topic-names.ts';
+import { WaitMeter } from '#core/wait-meter.ts';
 import { main } from '../../sink/main.ts';
 import { pacedReader } from './paced-reader.ts';
 import type { ReplayPlan } from './replay-plan.ts';
@@ -55,6 +56,7 @@ export async function runReplay(options: ReplayRunOptions, signal: AbortSignal):
     gate: RUNNING,
     hold: holdAt(plan.bound, () => reached.abort()),
     snapshots: NO_REQUESTS,
+    waits: new WaitMeter(Date.now),
     failpoints,
   };
   const bucket = rate === null ? null : new TokenBucket(rate, Date.now);
