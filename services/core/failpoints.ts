@@ -1,4 +1,5 @@
 import { RestageError } from '#core/errors.ts';
+import { STEP_NAMES } from '#core/migration/steps.ts';
 import type { ManifestKind } from '#core/manifest.ts';
 
 /** What an epoch's manifest is, `part` for a part of a transaction that is not its last. */
@@ -79,13 +80,19 @@ const STEPS = [
   'replay.end',
 ] as const;
 
+/** Met by `restage cutover` and `restage rollback` alone. */
+const SWITCH_POINTS = [...STEP_NAMES, 'commit', 'undo'] as const;
+type SwitchPoint = (typeof SWITCH_POINTS)[number];
+
 export type FailpointName =
   | `producer.${WrittenKind}.${WriteMoment}`
   | `transformer.${WrittenKind}.${WriteMoment}`
-  | `${(typeof STEPS)[number]}.${Side}`;
+  | `${(typeof STEPS)[number]}.${Side}`
+  | `switch.${SwitchPoint}.${Side}`;
 
 /** Every place at which a process may be made to end, and from which it must come back (invariant 7). */
 export const FAILPOINTS: readonly FailpointName[] = [
+  ...SWITCH_POINTS.flatMap((point) => SIDES.map((side) => `switch.${point}.${side}` as const)),
   ...STEPS.flatMap((step) => SIDES.map((side) => `${step}.${side}` as const)),
   ...PRODUCER_KINDS.flatMap((kind) => WRITE_MOMENTS.map((moment) => `producer.${kind}.${moment}` as const)),
   ...TRANSFORMER_KINDS.flatMap((kind) => WRITE_MOMENTS.map((moment) => `transformer.${kind}.${moment}` as const)),

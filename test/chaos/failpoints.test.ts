@@ -9,8 +9,17 @@ import { runCli } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { testKafka } from '../harness/servers.ts';
 
-/** Only where session_replication_role is refused, or dead letters are: least-privilege.test.ts and dead-letters.test.ts (e2e) kill there; and replay.test.ts. */
-const ELSEWHERE = ['sink.takeAway', 'finish.take', 'sink.enable', 'finish.end', 'sink.relay', 'dlq', 'replay'];
+/** Only where session_replication_role is refused, or dead letters are: least-privilege.test.ts and dead-letters.test.ts (e2e) kill there; and replay.test.ts, and cutover.test.ts. */
+const ELSEWHERE = [
+  'switch',
+  'sink.takeAway',
+  'finish.take',
+  'sink.enable',
+  'finish.end',
+  'sink.relay',
+  'dlq',
+  'replay',
+];
 
 /** In the order of a pipeline's life, so that each is reached by the life that the one before left. `:n` is the hit. */
 const PRODUCER = {

@@ -1,0 +1,155 @@
+import type { JournalEntry, JournalRecord, Side } from './journal.ts';
+import { STEPS, STEPS_AFTER, type StepName } from './steps.ts';
+
+export type Verification = Extract<JournalEntry, { kind: 'verified' }> & { readonly at: string };
+
+/** A switch that began and has not ended. */
+export interface OpenSwitch {
+  readonly to: Side;
+  readonly startedAt: string;
+  readonly timeBoxMs: number;
+  readonly wayBack: boolean;
+  readonly isCommitted: boolean;
+  /** Steps that were started and not undone: each may have taken effect. */
+  readonly started: readonly StepName[];
+  readonly done: readonly StepName[];
+}
+
+/** Where a migration is, as its journal tells it. */
+export interface MigrationState {
+  /** After a switch was committed its other side is; before, the one that was. */
+  readonly live: Side;
+  readonly isPrepared: boolean;
+  /** The way back follows, or would after the switch. */
+  readonly wayBack: boolean;
+  readonly open: OpenSwitch | null;
+  /** The newest comparison of all rows. */
+  readonly verified: Verification | null;
+  /** Of the newest switch that ended. */
+  readonly unavailableMs: number | null;
+  readonly isCompleted: boolean;
+  /** A switch to the target was committed at some time. */
+  readonly hasSwitched: boolean;
+  /** Why the newest attempt was given up; null after a later one went well. */
+  readonly aborted: string | null;
+}
+
+export const NEW_MIGRATION: MigrationState = {
+  live: 'source',
+  isPrepared: false,
+  wayBack: false,
+  open: null,
+  verified: null,
+  unavailableMs: null,
+  isCompleted: false,
+  hasSwitched: false,
+  aborted: null,
+};
+
+export function foldJournal(records: readonly JournalRecord[]): MigrationState {
+  return records.reduce(foldRecord, NEW_MIGRATION);
+}
+
+export function foldRecord(state: MigrationState, { entry, at }: JournalRecord): MigrationState {
+  switch (entry.kind) {
+    case 'prepared':
+      return { ...state, isPrepared: true, wayBack: entry.wayBack };
+    case 'verified':
+      return { ...state, verified: { ...entry, at } };
+    case 'begun': {
+      const { to, timeBoxMs, wayBack } = entry;
+      const open = { to, timeBoxMs, wayBack, startedAt: at, isCommitted: false, started: [], done: [] };
+      return { ...state, wayBack, open };
+    }
+    case 'committed':
+      return withOpen(
+        { ...state, live: entry.to, hasSwitched: state.hasSwitched || entry.to === 'target' },
+        (open) => ({
+          ...open,
+          isCommitted: true,
+        }),
+      );
+    case 'started':
+      return withOpen(state, (open) => ({ ...open, started: add(open.started, entry.step) }));
+    case 'done':
+      return withOpen(state, (open) => ({ ...open, done: add(open.done, entry.step) }));
+    case 'undone':
+      return withOpen(state, (open) => ({
+        ...open,
+        started: open.started.filter((name) => name !== entry.step),
+        done: open.done.filter((name) => name !== entry.step),
+      }));
+    case 'aborted':
+      return { ...state, open: null, aborted: entry.why };
+    case 'finished':
+      return { ...state, open: null, unavailableMs: entry.unavailableMs, aborted: null };
+    case 'completed':
+      return { ...state, isCompleted: true };
+  }
+}
+
+function withOpen(state: MigrationState, change: (open: OpenSwitch) => OpenSwitch): MigrationState {
+  return state.open === null ? state : { ...state, open: change(state.open) };
+}
+
+function add(names: readonly StepName[], name: StepName): readonly StepName[] {
+  return names.includes(name) ? names : [...names, name];
+}
+
+/** How far the copy is, which the journal does not tell. */
+export type CopyProgress = 'none' | 'structure' | 'copying' | 'streaming';
+
+export type MigrationPhase =
+  | 'NEW'
+  | 'SCHEMA_READY'
+  | 'COPYING'
+  | 'STREAMING'
+  | 'READY'
+  | 'SWITCHING'
+  | 'SWITCHED'
+  | 'REVERSING'
+  | 'ROLLED_BACK'
+  | 'COMPLETED';
+
+export function phaseOf(state: MigrationState, copy: CopyProgress): MigrationPhase {
+  if (state.isCompleted) return 'COMPLETED';
+  if (state.open !== null) return state.open.to === 'target' ? 'SWITCHING' : 'REVERSING';
+  if (state.live === 'target') return 'SWITCHED';
+  if (state.hasSwitched) return 'ROLLED_BACK';
+  if (copy === 'streaming') return state.isPrepared ? 'READY' : 'STREAMING';
+  return ({ none: 'NEW', structure: 'SCHEMA_READY', copying: 'COPYING' } as const)[copy];
+}
+
+/** The answers of `restage status`: what next, and whether it can be gone back. */
+export function describeNext(
+  state: MigrationState,
+  copy: CopyProgress,
+): { readonly next: string; readonly back: string } {
+  const { open } = state;
+  if (state.isCompleted) return { next: 'nothing: the migration is over', back: 'no: it was completed' };
+  if (open !== null) {
+    const command = open.to === 'target' ? 'restage cutover' : 'restage rollback';
+    const left = STEPS_AFTER.filter(({ name }) => !open.done.includes(name)).map(({ name }) => name);
+    return open.isCommitted
+      ? {
+          next: `${command} goes on: ${left.join(', ')}`,
+          back: 'not before this switch has ended: it is past its point of no return',
+        }
+      : { next: `its operator, else ${command}, which undoes what was begun first`, back: 'yes: nothing is committed' };
+  }
+  if (state.live === 'target')
+    return {
+      next: state.wayBack ? 'restage rollback, or restage complete' : 'restage complete',
+      back: state.wayBack ? 'yes: restage rollback' : 'no: it was switched without a way back',
+    };
+  if (copy !== 'streaming')
+    return { next: 'the load; restage wait says when it is done', back: 'nothing to go back from' };
+  return { next: 'restage verify, then restage cutover', back: 'nothing to go back from: the source is live' };
+}
+
+/** Steps whose effect may be there and is to be taken back, the newest first. */
+export function stepsToUndo(open: OpenSwitch): readonly StepName[] {
+  return STEPS.filter(({ name, isBefore, hasUndo }) => isBefore && hasUndo && open.started.includes(name))
+    .map(({ name }) => name)
+    .toReversed();
+}

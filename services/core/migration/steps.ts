@@ -1,0 +1,58 @@
+/**
+ * The steps of a switch, in their order, from the live side X to the other side Y. P feeds Y from X; back feeds X from Y.
+ * Up to `seal` everything is undone on any failure; between `seal` and `open` stands the journal's `committed`, the point of no return.
+ */
+export const STEP_NAMES = [
+  'hold',
+  'fence',
+  'drain',
+  'verify',
+  'sequences',
+  'freeze',
+  'mark',
+  'seal',
+  'finish',
+  'open',
+  'follow',
+  'flip',
+] as const;
+
+export type StepName = (typeof STEP_NAMES)[number];
+
+interface Step {
+  readonly name: StepName;
+  /** Before the point of no return. */
+  readonly isBefore: boolean;
+  /** Something outside the journal that an undo takes back. */
+  readonly hasUndo: boolean;
+  /** For people. */
+  readonly does: string;
+}
+
+export const STEPS: readonly Step[] = [
+  { name: 'hold', isBefore: true, hasUndo: true, does: 'the hook tells writers to stop' },
+  {
+    name: 'fence',
+    isBefore: true,
+    hasUndo: true,
+    does: 'the live side is closed for writes, with nobody inside, until the time-box ends',
+  },
+  {
+    name: 'drain',
+    isBefore: true,
+    hasUndo: false,
+    does: 'everything that was committed there arrives at the other side',
+  },
+  { name: 'verify', isBefore: true, hasUndo: false, does: 'both sides are compared while neither changes' },
+  { name: 'sequences', isBefore: true, hasUndo: false, does: 'sequences of the other side are moved ahead' },
+  { name: 'freeze', isBefore: true, hasUndo: true, does: 'the sink of the other side may apply nothing more' },
+  { name: 'mark', isBefore: true, hasUndo: false, does: 'the position from which the way back follows is noted' },
+  { name: 'seal', isBefore: true, hasUndo: false, does: 'the fence no longer ends by itself' },
+  { name: 'finish', isBefore: false, hasUndo: false, does: 'foreign keys and triggers that waited come back' },
+  { name: 'open', isBefore: false, hasUndo: false, does: 'the other side is opened for writes' },
+  { name: 'follow', isBefore: false, hasUndo: false, does: 'the way back begins to apply' },
+  { name: 'flip', isBefore: false, hasUndo: false, does: 'the hook sends writers to the other side' },
+];
+
+export const STEPS_BEFORE: readonly Step[] = STEPS.filter(({ isBefore }) => isBefore);
+export const STEPS_AFTER: readonly Step[] = STEPS.filter(({ isBefore }) => !isBefore);
