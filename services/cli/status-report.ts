@@ -56,6 +56,10 @@ export interface ServiceLine {
   readonly wal: ServiceStatus['wal'];
   /** How it moved over the last half minute; null while nobody can say. */
   readonly flow: ServiceStatus['flow'];
+  /** Dead letters that wait behind a transformer's rules; null for the other services. */
+  readonly deadLetters: number | null;
+  /** Of an output; null for the other services. `row` shows parts of source transactions (invariant 4). */
+  readonly quarantine: QuarantinePolicy | null;
 }
 
 export interface TargetLine {
@@ -164,7 +168,10 @@ async function askTarget(config: Config, target: TargetConfig): Promise<AskedTar
 function listLines(config: Config, records: ReadonlyMap<string, StatusRecord>, now: number): ServiceLine[] {
   return [
     ...(hasOwnSource(config) ? [serviceLine('producer', '', records, now)] : []),
-    ...config.outputs.map((output) => serviceLine('transformer', outputRef(config.outputs, output), records, now)),
+    ...config.outputs.map((output) => ({
+      ...serviceLine('transformer', outputRef(config.outputs, output), records, now),
+      quarantine: output.quarantine ?? 'stop',
+    })),
     ...config.targets.map((target) => serviceLine('sink', target.name, records, now)),
   ];
 }
@@ -193,6 +200,8 @@ export function serviceLine(
       load: null,
       wal: null,
       flow: null,
+      deadLetters: null,
+      quarantine: null,
     };
   }
   const { status } = record;
@@ -216,6 +225,8 @@ export function serviceLine(
     // A service of before there were figures has none.
     wal: status.wal ?? null,
     flow: isSilent ? null : (status.flow ?? null),
+    deadLetters: service === 'transformer' ? status.deadLetters : null,
+    quarantine: null,
   };
 }
 

@@ -43,7 +43,7 @@ export function formatStatus(report: PipelineStatus): string {
     one.lagSeconds,
     one.pid === null ? '' : String(one.pid),
     one.address,
-    [progressOf(one), one.detail.split('\n')[0] ?? ''].filter((part) => part !== '').join('; '),
+    [progressOf(one), lettersOf(one), one.detail.split('\n')[0] ?? ''].filter((part) => part !== '').join('; '),
   ]);
   const targets = report.targets.map((one) => [
     one.name,
@@ -131,4 +131,11 @@ function formatWal(wal: PipelineStatus['services'][number]['wal']): string {
     unreserved: 'ALARM: the server may give the slot up: ',
   };
   return `WAL: ${alarm[wal.state]}${wal.retainedBytes} bytes of ${wal.budgetBytes}${safe}; ${Math.round(wal.bytesPerSecond)} written per second${until}\n`;
+}
+
+/** What waits behind a transformer's rules, and what its policy gives up. */
+function lettersOf({ deadLetters, quarantine }: ServiceLine): string {
+  const waiting = (deadLetters ?? 0) > 0 ? [`${deadLetters} dead letters wait`] : [];
+  const policy = quarantine === 'row' ? ['quarantine: row: parts of transactions may show'] : [];
+  return [...waiting, ...policy].join('; ');
 }

@@ -142,6 +142,7 @@ function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputCon
       profile,
       rules: readRules(reader, at),
       ...readModule(reader, at),
+      quarantine: reader.get('transform.outputs[].quarantine', at),
     });
   }
   return outputs;

@@ -72,6 +72,8 @@ export interface OutputConfig {
   readonly rules: readonly RuleConfig[];
   /** Absent is null. */
   readonly module?: ModuleConfig | null;
+  /** What becomes of a change that the rules do not take. Absent is `stop`. */
+  readonly quarantine?: QuarantinePolicy;
 }
 
 export interface TargetConfig {

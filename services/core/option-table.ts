@@ -253,6 +253,15 @@ export const OPTIONS = [
     example: 'debezium',
     about: "How its shaped topics' events are written. No target reads an output with `debezium`.",
   },
+  {
+    path: 'transform.outputs[].quarantine',
+    type: z.enum(QUARANTINE_POLICIES),
+    default: 'stop',
+    env: null,
+    example: 'transaction',
+    about:
+      'What becomes of a change that a rule, a cast or the module cannot take: the transformer stops; or the whole source transaction waits as dead letters; or the row change alone does, which gives up whole transactions (docs/quarantine.md).',
+  },
   ...MODULE_OPTIONS,
   ...RULE_OPTIONS,
   ...DEBEZIUM_OPTIONS,

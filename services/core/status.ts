@@ -43,9 +43,9 @@ export interface ServiceStatus {
   /** Seconds the last epoch took to be written (producer, transformer) or applied (sink). */
   lastEpochSeconds: number;
   load: LoadStatus;
-  /** Dead letters that wait in the sink's target; of a transformer, those it made since it started. */
+  /** Dead letters that wait: in the sink's target, or behind a transformer's rules. */
   deadLetters: number;
-  /** Rows of the target at which later changes wait (sink). */
+  /** Rows at which later changes wait. */
   heldKeys: number;
 }
 

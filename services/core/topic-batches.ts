@@ -9,8 +9,34 @@ const BATCH_BYTES = 1_000_000;
 /** Under the topics' max.message.bytes, 64 MiB, with room for the batch's own header. */
 const LARGEST_RECORD_BYTES = 60 * 1024 * 1024;
 
+/** Takes the records of one Kafka transaction, in order; headers are copied at once. */
+export interface RecordSink {
+  append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void;
+  appendRow(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void;
+}
+
+/** Records that may still be given up: they are kept until they are passed on. */
+export class PendingRecords implements RecordSink {
+  #steps: ((out: RecordSink) => void)[] = [];
+
+  append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
+    const copy = Buffer.from(headers);
+    this.#steps.push((out) => out.append(topic, key, value, copy));
+  }
+
+  appendRow(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
+    const copy = Buffer.from(headers);
+    this.#steps.push((out) => out.appendRow(topic, key, value, copy));
+  }
+
+  passTo(out: RecordSink): void {
+    for (const step of this.#steps) step(out);
+    this.#steps = [];
+  }
+}
+
 /** The records of one Kafka transaction as they are encoded: per topic, in order. Partition 0: `ordering: transaction` has one. */
-export class TopicBatches {
+export class TopicBatches implements RecordSink {
   readonly #topics = new Map<string, RecordBatchBuilder[]>();
   #bytes = 0;
   #count = 0;

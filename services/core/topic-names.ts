@@ -27,6 +27,16 @@ export function deadLetterTopic(name: string): string {
   return `${name}.dlq`;
 }
 
+/** What became of dead letters of transformers, and why: one record for each that a command touched. */
+export function auditTopic(name: string): string {
+  return `${name}.dlq.audit`;
+}
+
+/** The dead letters of an output that wait (compacted): its transformer's own state, written in the Kafka transactions of its epochs. */
+export function waitingTopic(name: string, output: string, version: number): string {
+  return `${name}.state.${output}.v${version}.held`;
+}
+
 export function controlTopic(name: string): string {
   return `${name}.control`;
 }

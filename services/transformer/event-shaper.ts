@@ -21,7 +21,7 @@ import { keyText } from '#core/rules/rows.ts';
 import { findStructures, parseStructureRecord, structureId, structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
-import type { TopicBatches } from '#core/topic-batches.ts';
+import type { RecordSink } from '#core/topic-batches.ts';
 import type { DebeziumShaper } from './debezium-shaper.ts';
 import { joinEnvelope, splitEnvelope, timeIn } from './envelope-text.ts';
 import type { ModuleQueue } from './module-queue.ts';
@@ -44,9 +44,11 @@ export interface EventShaperOptions {
 
 /** Where an epoch's records go: those that the manifest names, and those beside it. */
 export interface EpochRecords {
-  readonly data: TopicBatches;
-  readonly side: TopicBatches;
+  readonly data: RecordSink;
+  readonly side: RecordSink;
 }
+
+export type RecordPlace = Pick<ManifestRange, 'topic' | 'partition'>;
 
 /** A change of a table's columns, in its place in the stream. */
 export type Alteration = Extract<ControlEntry, { kind: 'ddl' }>;
@@ -65,10 +67,20 @@ interface RecordFacts {
 
 const NO_HEADERS = encodeHeaders([]);
 
+/** Of the structure that a record has. */
+export function versionOf(record: KafkaRecord): number {
+  return readStreamHeaders(record)?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
+}
+
+function placeOf(topic: string, partition: number, offset: bigint): string {
+  return `topic ${topic}, partition ${partition}, offset ${offset}`;
+}
+
 /** Records in, shaped records out: knows every raw structure and the rules that its events go through. */
 export class EventShaper {
   readonly #options: EventShaperOptions;
   readonly #rules = new Map<string, TableRules>();
+  readonly #introduced = new Set<string>();
   readonly #newest = new Map<string, { readonly raw: TableStructure; readonly rules: TableRules }>();
 
   constructor(options: EventShaperOptions, structures: Iterable<Buffer>) {
@@ -121,22 +133,27 @@ export class EventShaper {
   }
 
   /** The table's shaped structures go into the transaction that first uses them. */
-  introduce(topic: string, version: number, out: TopicBatches): TableRules {
-    const rules = this.#rules.get(structureId({ version, structure: { topic } }));
-    if (rules === undefined)
-      throw new RestageError('record_invalid', `structure ${version} was never announced`, { where: `topic ${topic}` });
+  introduce(topic: string, version: number, out: RecordSink): TableRules {
+    const rules = this.#rulesAt(topic, version);
     for (const { version: shapedVersion, shaped } of rules.branches) {
       const id = structureId({ version: shapedVersion, structure: shaped });
       if (this.#options.written.has(id)) continue;
       this.#options.written.add(id);
+      this.#introduced.add(id);
       const record = structureRecord(shaped);
       out.append(this.#options.shapedSchemasTopic, record.key, record.value, NO_HEADERS);
     }
     return rules;
   }
 
+  #rulesAt(topic: string, version: number): TableRules {
+    const rules = this.#rules.get(structureId({ version, structure: { topic } }));
+    if (rules !== undefined) return rules;
+    throw new RestageError('record_invalid', `structure ${version} was never announced`, { where: `topic ${topic}` });
+  }
+
   /** What a change of columns is behind the rules, for each table that it reaches. @throws RestageError rule_failed. */
-  shapeAlteration(entry: Alteration, out: TopicBatches): Alteration[] {
+  shapeAlteration(entry: Alteration, out: RecordSink): Alteration[] {
     const from = this.introduce(entry.topic, entry.from, out);
     const to = this.introduce(entry.topic, entry.to, out);
     return to.branches.flatMap((after, index) => {
@@ -178,7 +195,7 @@ export class EventShaper {
   }
 
   /** Of a table whose rows come from several, only those of the truncated ones go. @throws RestageError rule_failed where nothing tells them apart. */
-  shapeTruncation(entry: Truncation, out: TopicBatches): Truncation[] {
+  shapeTruncation(entry: Truncation, out: RecordSink): Truncation[] {
     const whole = new Set<string>();
     const parts: Truncation[] = [];
     for (const topic of entry.topics) {
@@ -193,7 +210,7 @@ export class EventShaper {
   }
 
   /** A plan names its structures also where Kafka has them: its readers may know later ones. */
-  introducePlanned(topic: string, versions: ReadonlyMap<string, number>, out: TopicBatches): void {
+  introducePlanned(topic: string, versions: ReadonlyMap<string, number>, out: RecordSink): void {
     const version = versions.get(topic);
     if (version === undefined) {
       this.introduceNewest(topic, out);
@@ -205,7 +222,7 @@ export class EventShaper {
     this.introduce(topic, version, out);
   }
 
-  introduceNewest(topic: string, out: TopicBatches): void {
+  introduceNewest(topic: string, out: RecordSink): void {
     const known = this.#newest.get(topic);
     if (known === undefined)
       throw new RestageError('record_invalid', 'a plan names a topic without structure', { where: `topic ${topic}` });
@@ -216,12 +233,11 @@ export class EventShaper {
    * Shapes one record; returns the ops of the events it gave, a letter each (a tombstone none: it follows its delete). Changes for the module
    * wait for `settle`.
    */
-  shape(record: KafkaRecord, range: ManifestRange, { data: out, side }: EpochRecords): string {
+  shape(record: KafkaRecord, range: RecordPlace, { data: out, side }: EpochRecords): string {
     if (record.value === null) return '';
-    const where = `topic ${range.topic}, partition ${range.partition}, offset ${record.offset}`;
+    const where = placeOf(range.topic, range.partition, record.offset);
     const headers = readStreamHeaders(record);
-    const version = headers?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
-    const rules = this.introduce(range.topic, version, out);
+    const rules = this.introduce(range.topic, versionOf(record), out);
     const [only] = rules.branches;
     if (rules.outbox !== null && headers !== null)
       this.#options.outbox?.write(rules.outbox, splitEnvelope(record.value, where).event, side, where);
@@ -246,6 +262,30 @@ export class EventShaper {
     return '';
   }
 
+  /** A record's event and its table's structure, before any rule. @throws RestageError record_invalid. */
+  read(
+    record: KafkaRecord,
+    { topic, partition }: RecordPlace,
+  ): { readonly source: TableStructure; readonly event: RowEvent } {
+    const where = placeOf(topic, partition, record.offset);
+    const { source } = this.#rulesAt(topic, versionOf(record));
+    if (record.value === null) throw new RestageError('record_invalid', 'a record has no value', { where });
+    const { event } = splitEnvelope(record.value, where);
+    const key = record.key?.toString('utf8') ?? null;
+    return { source, event: { ...event, key: key === null ? null : parseKey(key, where) } };
+  }
+
+  /** Structures that were introduced since, in an epoch that is given up, are to be introduced again. */
+  forgetIntroduced(): void {
+    for (const id of this.#introduced) this.#options.written.delete(id);
+    this.#introduced.clear();
+  }
+
+  /** The epoch is written. */
+  keepIntroduced(): void {
+    this.#introduced.clear();
+  }
+
   /** Whether `settle` should be called before the next record. */
   get isFull(): boolean {
     return this.#options.module?.isFull === true;
@@ -256,11 +296,7 @@ export class EventShaper {
     return (await this.#options.module?.settle(signal)) ?? '';
   }
 
-  #append(
-    shaped: readonly ShapedEvent[],
-    { tail, headers, headersFor, where }: RecordFacts,
-    out: TopicBatches,
-  ): string {
+  #append(shaped: readonly ShapedEvent[], { tail, headers, headersFor, where }: RecordFacts, out: RecordSink): string {
     const debezium = this.#options.debezium ?? null;
     for (const { branch, event } of shaped) {
       if (debezium === null) append(branch, event, tail, headersFor(branch), out, where);
@@ -283,7 +319,7 @@ export class EventShaper {
 }
 
 /** Key and value byte for byte. */
-function passOn(branch: Branch, key: string | null, bytes: Buffer, headers: Buffer, out: TopicBatches): string {
+function passOn(branch: Branch, key: string | null, bytes: Buffer, headers: Buffer, out: RecordSink): string {
   const value = bytes.toString('utf8');
   const { topic } = branch.shaped;
   out.appendRow(topic, key, value, headers);
@@ -297,7 +333,7 @@ function append(
   event: RowEvent,
   tail: string,
   headers: Buffer,
-  out: TopicBatches,
+  out: RecordSink,
   where: string,
 ): void {
   const key = event.key === null ? null : keyText(event.key, shaped.identity.columns);

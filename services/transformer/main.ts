@@ -6,6 +6,7 @@ import { createGroupLease } from '#adapters/kafka/group-lease.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { TopicGround } from '#adapters/kafka/topic-ground.ts';
 import { listTopics } from '#adapters/kafka/topic-list.ts';
+import { untilDecided } from '#adapters/kafka/offsets.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
 import { openModule } from '#adapters/module/open-module.ts';
 import type { Config, OutputConfig } from '#core/config.ts';
@@ -13,18 +14,21 @@ import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
 import { ModuleStage } from '#core/module/module-stage.ts';
 import { OutboxTopics } from '#core/outbox/outbox-topics.ts';
-import { findOutput } from '#core/output-ref.ts';
+import { findOutput, outputRef } from '#core/output-ref.ts';
 import { isShaping } from '#core/rules/table-rules.ts';
 import { findStructures, structureId } from '#core/structure-record.ts';
 import { supervise } from '#core/supervise.ts';
-import { epochsTopic, schemasTopic, shapedPrefix } from '#core/topic-names.ts';
+import { epochsTopic, schemasTopic, shapedPrefix, waitingTopic } from '#core/topic-names.ts';
+import { parseWaitingLetter } from '#core/waiting-letter.ts';
 import { waitingReader } from '#core/waiting-reader.ts';
 import { whileGuarded } from '#core/while-guarded.ts';
 import { VERSION } from '#core/version.ts';
 import { DebeziumShaper } from './debezium-shaper.ts';
 import { EventShaper } from './event-shaper.ts';
+import { HeldLetters } from './held-letters.ts';
 import { ModuleQueue } from './module-queue.ts';
 import { OutboxWriter } from './outbox-writer.ts';
+import { OutputQuarantine } from './output-quarantine.ts';
 import { transform, type TransformerParts } from './transformer.ts';
 
 const TRANSACTION_TIMEOUT_MS = 60_000;
@@ -65,6 +69,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
         service: 'transformer',
       });
       const reader = waitingReader(createKafkaEpochReader({ pool, prefix: raw, logger }), context.waits);
+      const ahead = createKafkaEpochReader({ pool, prefix: raw, logger });
       const module = output.module == null ? null : await openModule(output.module, config.file);
       try {
         const parts: TransformerParts = {
@@ -72,6 +77,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
           shapedPrefix: shaped,
           rawSchemasTopic: schemasTopic(raw),
           reader,
+          ahead,
           writer,
           status,
           gate,
@@ -101,6 +107,18 @@ export async function main(config: Config, outputName: string, context: ServiceC
             await shaper.prepare();
             return shaper;
           },
+          makeQuarantine: async (shaper) =>
+            new OutputQuarantine({
+              policy: output.quarantine ?? 'stop',
+              name: raw,
+              service: `transformer ${outputRef(config.outputs, output)}`,
+              output: outputRef(config.outputs, output),
+              topic: waitingTopic(raw, output.name, output.version),
+              held: await readWaiting(config, pool, output),
+              shaper,
+              status,
+              clock: Date.now,
+            }),
         };
         await whileGuarded(
           held,
@@ -108,7 +126,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
           (until) => transform(parts, until),
         );
       } finally {
-        await Promise.all([writer.close(), reader.close(), module?.close()]);
+        await Promise.all([writer.close(), reader.close(), ahead.close(), module?.close()]);
       }
       if (lease.lost.aborted && !signal.aborted) throw new RestageError('lease_lost', 'the transformer lost its lease');
     });
@@ -116,6 +134,19 @@ export async function main(config: Config, outputName: string, context: ServiceC
     await lease.release();
     await pool.close();
   }
+}
+
+/** What waits, with every transaction decided that an earlier life left open. The topic is there where something may come to wait. */
+async function readWaiting(config: Config, pool: ConnectionPool, output: OutputConfig): Promise<HeldLetters> {
+  const topic = waitingTopic(config.name, output.name, output.version);
+  const mayGrow = (output.quarantine ?? 'stop') !== 'stop';
+  if (mayGrow)
+    await ensureTopics(pool, [topic], { replicationFactor: config.kafka.replicationFactor, compacted: true });
+  else if (!(await listTopics(pool)).some(({ name }) => name === topic)) return new HeldLetters();
+  await untilDecided(pool, topic);
+  return new HeldLetters(
+    [...(await readCompacted(pool, topic)).values()].map((value) => parseWaitingLetter(value, topic)),
+  );
 }
 
 /** Topics that Kafka has; none is asked for without an outbox. */

@@ -3,7 +3,7 @@ import type { Logger } from '#core/log.ts';
 import type { Outbox } from '#core/outbox/outbox.ts';
 import type { OutboxTopics } from '#core/outbox/outbox-topics.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
-import type { TopicBatches } from '#core/topic-batches.ts';
+import type { RecordSink } from '#core/topic-batches.ts';
 
 /**
  * Writes the events of outbox tables, each in the Kafka transaction of its epoch (invariant 2). Rows of a load are none: they were there before,
@@ -19,7 +19,7 @@ export class OutboxWriter {
   }
 
   /** A change of the stream. @throws RestageError rule_failed. */
-  write(outbox: Outbox, { op, after }: Pick<RowEvent, 'op' | 'after'>, side: TopicBatches, where: string): void {
+  write(outbox: Outbox, { op, after }: Pick<RowEvent, 'op' | 'after'>, side: RecordSink, where: string): void {
     if (op === 'u') return this.#update(outbox, where);
     if (op !== 'c' || after === null) return;
     const { topic, key, value, headers } = outbox.event(after, this.#topics, where);

@@ -8,13 +8,15 @@ import { LagMeter, watchLag } from '#core/lag-meter.ts';
 import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
-import { readStreamHeaders } from '#core/record.ts';
 import { requireSoundRules } from '#core/rules/output-rules.ts';
-import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
+import type { ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { epochsTopic } from '#core/topic-names.ts';
+import { isBelow, readContent, type EpochContent } from './epoch-content.ts';
+import { countOps, noteEvents, noteWritten, type OpCounts } from './epoch-figures.ts';
 import type { EpochRecords, EventShaper } from './event-shaper.ts';
 import { readInOrder, type RangeRecord } from './ordered-records.ts';
+import type { OutputQuarantine } from './output-quarantine.ts';
 import { ShapedLoad } from './shaped-load.ts';
 
 export interface TransformerParts {
@@ -23,7 +25,11 @@ export interface TransformerParts {
   readonly rawSchemasTopic: string;
   readonly reader: EpochReader;
   readonly writer: EpochWriter;
+  /** A second reader of the same stream, for a look at the later parts of an epoch. */
+  readonly ahead: EpochReader;
   readonly makeShaper: () => Promise<EventShaper>;
+  /** After `writer.last`: what waits is as the last epoch left it. */
+  readonly makeQuarantine: (shaper: EventShaper) => Promise<OutputQuarantine>;
   readonly ensureTopics: (topics: readonly string[]) => Promise<void>;
   /** Topics of others, which the pipeline does not stand on. */
   readonly ensureSideTopics: (topics: readonly string[]) => Promise<void>;
@@ -33,12 +39,12 @@ export interface TransformerParts {
   readonly clock: () => number;
 }
 
-/** Events by the envelope's `op`. */
-interface OpCounts {
-  c: number;
-  u: number;
-  d: number;
-  r: number;
+/** What becomes of one raw manifest. */
+interface ShapedEpoch {
+  readonly data: TopicBatches;
+  readonly side: TopicBatches;
+  readonly ops: OpCounts;
+  readonly control: ControlEntry[];
 }
 
 /** One attempt, by the holder of the lease: raw manifests in, one shaped manifest each, which says what it was made from. */
@@ -50,7 +56,8 @@ export async function transform(parts: TransformerParts, signal: AbortSignal): P
   const lag = new LagMeter(rawSchemasTopic);
   const figures = watchLag({ ...parts, meter: lag, raw: reader }, AbortSignal.any([signal, ended.signal]));
   try {
-    await new TransformerRun(parts, await parts.makeShaper(), last, lag).run(signal);
+    const shaper = await parts.makeShaper();
+    await new TransformerRun(parts, shaper, await parts.makeQuarantine(shaper), last, lag).run(signal);
   } finally {
     ended.abort();
     await figures;
@@ -60,6 +67,7 @@ export async function transform(parts: TransformerParts, signal: AbortSignal): P
 class TransformerRun {
   readonly #parts: TransformerParts;
   readonly #shaper: EventShaper;
+  readonly #quarantine: OutputQuarantine;
   readonly #lag: LagMeter;
   readonly #snapshots = new Map<string, Lsn>();
   /** Of late loads, as long as the stream has not passed them: the next life is told. */
@@ -72,9 +80,16 @@ class TransformerRun {
   #last: StoredManifest | null;
   #plan: string | null;
 
-  constructor(parts: TransformerParts, shaper: EventShaper, last: StoredManifest | null, lag: LagMeter) {
+  constructor(
+    parts: TransformerParts,
+    shaper: EventShaper,
+    quarantine: OutputQuarantine,
+    last: StoredManifest | null,
+    lag: LagMeter,
+  ) {
     this.#parts = parts;
     this.#shaper = shaper;
+    this.#quarantine = quarantine;
     this.#load = new ShapedLoad(shaper);
     this.#last = last;
     this.#lag = lag;
@@ -214,14 +229,9 @@ class TransformerRun {
   }
 
   async #forward(stored: StoredManifest, signal: AbortSignal): Promise<void> {
-    const { writer, status, clock, ensureTopics, ensureSideTopics } = this.#parts;
+    const { writer, status, clock, ensureTopics, ensureSideTopics, logger } = this.#parts;
     const startedAt = clock();
-    const out = new TopicBatches();
-    if (stored.manifest.kind === 'plan' || stored.manifest.kind === 'announce')
-      await this.#introducePlan(stored.manifest, out, signal);
-    const control = stored.manifest.control.flatMap((entry) => this.#shapeControl(entry, out));
-    const side = new TopicBatches();
-    const ops = await this.#shapeRanges(stored.manifest, { data: out, side }, signal);
+    const { data: out, side, ops, control } = await this.#shapeEpoch(stored, signal);
     const rows = Object.values(ops).reduce((sum, count) => sum + count, 0);
     if (signal.aborted) return;
     const [data, beside] = [out.finish(), side.finish()];
@@ -229,9 +239,62 @@ class TransformerRun {
     await this.#ensure(beside, ensureSideTopics);
     const written = await writer.write(this.#draft(stored, rows, control), data, beside);
     this.#last = written;
+    const letters = this.#quarantine.written(stored.manifest);
+    if (letters > 0) logger.warn({ letters }, `${letters} events became dead letters: restage dlq list says why`);
     if (written.manifest.kind === 'plan') this.#plan ??= String(written.offset);
     noteWritten(status, written.manifest, rows, out.bytes, (clock() - startedAt) / 1000, clock());
     noteEvents(status.events, ops, written.manifest);
+  }
+
+  /** First as ever; with care where something waits, and again where the policy leaves out what failed. */
+  async #shapeEpoch(stored: StoredManifest, signal: AbortSignal): Promise<ShapedEpoch> {
+    const { manifest } = stored;
+    const quarantine = this.#quarantine;
+    if (quarantine.mustSeeAhead(manifest))
+      await quarantine.seeAhead(manifest.epoch, this.#readAhead(stored, signal), signal);
+    quarantine.supersede(manifest);
+    if (quarantine.isCareful) return this.#shapeOnce(manifest, true, signal);
+    try {
+      return await this.#shapeOnce(manifest, false, signal);
+    } catch (error) {
+      if (!quarantine.takes(error)) throw error;
+      this.#shaper.forgetIntroduced();
+      return this.#shapeOnce(manifest, true, signal);
+    }
+  }
+
+  async #shapeOnce(manifest: Manifest, isCareful: boolean, signal: AbortSignal): Promise<ShapedEpoch> {
+    const out = { data: new TopicBatches(), side: new TopicBatches() };
+    if (manifest.kind === 'plan' || manifest.kind === 'announce') await this.#introducePlan(manifest, out.data, signal);
+    const control = manifest.control.flatMap((entry) => this.#shapeControl(entry, out.data));
+    const ops: OpCounts = { c: 0, u: 0, d: 0, r: 0 };
+    if (isCareful) {
+      const count = (given: string): void => countOps(ops, given);
+      await this.#quarantine.shape(await this.#contentOf(manifest, signal), { ...out, count }, signal);
+    } else await this.#shapeRanges(manifest, out, ops, signal);
+    for (const entry of manifest.control)
+      if (entry.kind === 'ddl') this.#quarantine.requireNoneOf(entry.topic, `LSN ${entry.commit}`);
+    this.#quarantine.append(out.side);
+    return { ...out, ops, control };
+  }
+
+  /** The parts of an epoch from one to its last. */
+  async *#readAhead(from: StoredManifest, signal: AbortSignal): AsyncGenerator<EpochContent> {
+    const ended = new AbortController();
+    const either = AbortSignal.any([signal, ended.signal]);
+    for await (const manifests of this.#parts.ahead.manifests(from.offset, either)) {
+      for (const { manifest } of manifests) {
+        if (manifest.kind !== 'stream' || manifest.epoch !== from.manifest.epoch) continue;
+        await this.#shaper.learn(manifest, signal);
+        yield await this.#contentOf(manifest, signal);
+        if (manifest.last) return;
+      }
+    }
+  }
+
+  #contentOf(manifest: Manifest, signal: AbortSignal): Promise<EpochContent> {
+    const { reader, rawSchemasTopic } = this.#parts;
+    return readContent({ reader, manifest, rawSchemasTopic, floors: this.#snapshots }, signal);
   }
 
   async #ensure(records: readonly PartitionRecords[], make: TransformerParts['ensureTopics']): Promise<void> {
@@ -252,37 +315,30 @@ class TransformerRun {
     for (const { topic } of manifest.tables ?? []) this.#shaper.introducePlanned(topic, own, out);
   }
 
-  async #shapeRanges(manifest: Manifest, out: EpochRecords, signal: AbortSignal): Promise<OpCounts> {
-    const ops: OpCounts = { c: 0, u: 0, d: 0, r: 0 };
+  async #shapeRanges(manifest: Manifest, out: EpochRecords, ops: OpCounts, signal: AbortSignal): Promise<void> {
     const { reader, rawSchemasTopic } = this.#parts;
+    const shaper = this.#shaper;
     const isStream = manifest.kind === 'stream';
-    const count = (given: string): void => {
-      for (const op of given) ops[op as keyof OpCounts] += 1;
-    };
     const take = ({ range, record }: RangeRecord): void => {
-      const headers = readStreamHeaders(record);
-      // The table's snapshot has it already.
-      if (isStream && headers !== null && headers.position.commit < (this.#snapshots.get(range.topic) ?? LSN_ZERO))
-        return;
-      count(this.#shaper.shape(record, range, out));
+      if (isStream && isBelow(record, this.#snapshots.get(range.topic))) return;
+      countOps(ops, shaper.shape(record, range, out));
     };
-    const settle = async (): Promise<void> => count(await this.#shaper.settle(signal));
+    const settle = async (): Promise<void> => countOps(ops, await shaper.settle(signal));
     const ranges = manifest.ranges.filter(({ topic }) => topic !== rawSchemasTopic);
-    if (isStream && this.#shaper.doMeet(ranges.map(({ topic }) => topic))) {
+    if (isStream && shaper.doMeet(ranges.map(({ topic }) => topic))) {
       for await (const one of readInOrder(reader, ranges, signal)) {
         take(one);
-        if (this.#shaper.isFull) await settle();
+        if (shaper.isFull) await settle();
       }
     } else {
       for (const range of ranges)
         for await (const records of reader.read(range, signal))
           for (const record of records) {
             take({ range, record });
-            if (this.#shaper.isFull) await settle();
+            if (shaper.isFull) await settle();
           }
     }
     await settle();
-    return ops;
   }
 
   #draft({ manifest, offset }: StoredManifest, rows: number, control: ControlEntry[]): ManifestDraft {
@@ -338,28 +394,4 @@ class TransformerRun {
     if (entry.kind === 'ddl') return isAfter(entry.topic) ? this.#shaper.shapeAlteration(entry, out) : [];
     return this.#shaper.shapeTruncation({ ...entry, topics: entry.topics.filter(isAfter) }, out);
   }
-}
-
-function noteWritten(
-  status: ServiceStatus,
-  manifest: Manifest,
-  rows: number,
-  bytes: number,
-  seconds: number,
-  now: number,
-): void {
-  status.through = manifest.through;
-  status.epochs += manifest.kind === 'stream' && manifest.last ? 1 : 0;
-  if (manifest.kind === 'stream' || manifest.kind === 'chunk')
-    noteEpochPart(status, manifest, { events: rows, bytes, seconds });
-  noteAge(status, manifest, now);
-  if (manifest.kind === 'chunk') status.load.rows += rows;
-}
-
-function noteEvents(events: ServiceStatus['events'], ops: OpCounts, { control }: Manifest): void {
-  events.snapshot += ops.r;
-  events.insert += ops.c;
-  events.update += ops.u;
-  events.delete += ops.d;
-  events.truncate += control.filter((entry) => entry.kind === 'truncate').length;
 }

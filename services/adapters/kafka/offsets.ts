@@ -7,6 +7,7 @@ import { isRetriable } from './kafka-error.ts';
 const LATEST = -1n;
 const EARLIEST = -2n;
 const ELECTION_POLL_MS = 100;
+const DECISION_POLL_MS = 20;
 const ELECTION_LIMIT_MS = 10_000;
 
 /** The next offset to be written, or (read_committed) the last stable offset. */
@@ -16,6 +17,12 @@ export function endOffset(pool: ConnectionPool, topic: string, isolation: Isolat
 
 export function startOffset(pool: ConnectionPool, topic: string): Promise<bigint> {
   return listOffset(pool, topic, EARLIEST, 'read_uncommitted');
+}
+
+/** Until no transaction is open on it: what InitProducerId ended may still lack its marker. */
+export async function untilDecided(pool: ConnectionPool, topic: string): Promise<void> {
+  while ((await endOffset(pool, topic, 'read_committed')) < (await endOffset(pool, topic, 'read_uncommitted')))
+    await pause(DECISION_POLL_MS);
 }
 
 /** A topic that another service has just made, or whose broker has just started, is without a leader for a moment. */

@@ -5,6 +5,7 @@ import { parseStructureRecord, structureId } from '#core/structure-record.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { EventShaper } from '../../../services/transformer/event-shaper.ts';
 import { transform } from '../../../services/transformer/transformer.ts';
+import { idleQuarantine } from '../idle-quarantine.ts';
 import type { Schedule } from './choices.ts';
 import { Death, type MemoryKafka } from './memory-kafka.ts';
 import { RAW } from './tables.ts';
@@ -40,6 +41,8 @@ export async function transformerLife(kafka: MemoryKafka, { fates }: Schedule): 
         rawSchemasTopic: schemasTopic(RAW),
         reader,
         writer: kafka.writer(SHAPED, fates, () => undefined),
+        ahead: reader,
+        makeQuarantine: idleQuarantine,
         makeShaper: () => Promise.resolve(new EventShaper(options, kafka.values(schemasTopic(RAW)))),
         ensureTopics: () => Promise.resolve(),
         ensureSideTopics: () => Promise.resolve(),

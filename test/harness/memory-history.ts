@@ -1,0 +1,258 @@
+import { pino } from 'pino';
+import type { EpochReader } from '#core/epoch-reader.ts';
+import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
+import { EventEncoder } from '#core/event-encoder.ts';
+import { lsnOf } from '#core/lsn.ts';
+import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
+import type { QuarantinePolicy } from '#core/quarantine.ts';
+import { chunkHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
+import { newStatus, type ServiceStatus } from '#core/status.ts';
+import { structureRecord } from '#core/structure-record.ts';
+import type { TableStructure } from '#core/structure.ts';
+import { parseWaitingLetter } from '#core/waiting-letter.ts';
+import { EventShaper } from '../../services/transformer/event-shaper.ts';
+import { HeldLetters } from '../../services/transformer/held-letters.ts';
+import { OutputQuarantine } from '../../services/transformer/output-quarantine.ts';
+import { transform } from '../../services/transformer/transformer.ts';
+import { readHeaders, STAMP, unseal } from './batch-records.ts';
+
+export const RAW = 'shop';
+export const SHAPED = 'shop.shaped.main.v1';
+export const HELD = 'shop.state.main.v1.held';
+
+/** Raw and shaped topics of one pipeline, in memory. */
+export interface MemoryHistory {
+  readonly raw: StoredManifest[];
+  readonly out: StoredManifest[];
+  readonly records: Map<string, KafkaRecord[]>;
+}
+
+/** A record that is to be written. */
+export interface Entry {
+  readonly topic: string;
+  readonly key: string | null;
+  readonly value: string | null;
+  readonly headers: Buffer;
+}
+
+export interface LifeOptions {
+  readonly rules: readonly RuleConfig[];
+  /** Ends once it has written so many manifests, or all that there are. */
+  readonly writes?: number;
+  readonly policy?: QuarantinePolicy;
+}
+
+export function newHistory(): MemoryHistory {
+  return { raw: [], out: [], records: new Map() };
+}
+
+export function addManifest(kafka: MemoryHistory, extra: Partial<Manifest>, entries: readonly Entry[] = []): void {
+  const ranges: ManifestRange[] = [];
+  for (const entry of entries)
+    append(kafka, ranges, entry.topic, {
+      key: buffer(entry.key),
+      value: buffer(entry.value),
+      headers: readHeaders(entry.headers),
+    });
+  const manifest: Manifest = {
+    format: 1,
+    incarnation: 'life',
+    kind: 'empty',
+    epoch: 0,
+    part: 1,
+    last: true,
+    firstCommit: null,
+    lastCommit: null,
+    lastOrdinal: 0,
+    through: '0/0',
+    commitTime: null,
+    systemId: '1',
+    timeline: 1,
+    load: 0,
+    control: [],
+    plan: kafka.raw.length > 2 ? '2' : null,
+    ...extra,
+    ranges,
+  };
+  kafka.raw.push({ offset: BigInt(kafka.raw.length), manifest });
+}
+
+/** One life of the transformer over it. */
+export async function transformHistory(
+  kafka: MemoryHistory,
+  { rules, writes = 99, policy = 'stop' }: LifeOptions,
+): Promise<ServiceStatus> {
+  const status = newStatus('transformer', 'main');
+  const stop = new AbortController();
+  let left = writes;
+  const reader = readerOf(kafka, () => stop.abort());
+  const writer = writerOf(kafka, () => {
+    left -= 1;
+    if (left === 0) stop.abort();
+  });
+  const options = {
+    reader,
+    rules,
+    rawSchemasTopic: `${RAW}.schemas`,
+    shapedPrefix: SHAPED,
+    shapedSchemasTopic: `${SHAPED}.schemas`,
+    written: new Set((kafka.records.get(`${SHAPED}.schemas`) ?? []).map(({ value }) => idOf(value))),
+  };
+  await transform(
+    {
+      output: { name: 'main', version: 1, rules },
+      shapedPrefix: SHAPED,
+      rawSchemasTopic: `${RAW}.schemas`,
+      reader,
+      ahead: readerOf(kafka, () => undefined),
+      writer,
+      makeShaper: () => Promise.resolve(new EventShaper(options, structureValues(kafka))),
+      makeQuarantine: (shaper) =>
+        Promise.resolve(
+          new OutputQuarantine({
+            policy,
+            name: RAW,
+            service: 'transformer main',
+            output: 'main',
+            topic: HELD,
+            held: waitingLetters(kafka),
+            shaper,
+            status,
+            clock: () => 0,
+          }),
+        ),
+      ensureTopics: () => Promise.resolve(),
+      ensureSideTopics: () => Promise.resolve(),
+      status,
+      gate: { isPaused: false, whenRunning: () => Promise.resolve() },
+      logger: pino({ level: 'silent' }),
+      clock: () => 0,
+    },
+    stop.signal,
+  );
+  return status;
+}
+
+/** What waits, as the compacted topic has it. */
+export function waitingLetters(kafka: MemoryHistory): HeldLetters {
+  const newest = new Map((kafka.records.get(HELD) ?? []).map(({ key, value }) => [String(key), value]));
+  return new HeldLetters(
+    [...newest.values()].flatMap((value) => (value === null ? [] : [parseWaitingLetter(value, HELD)])),
+  );
+}
+
+function structureValues(kafka: MemoryHistory): Buffer[] {
+  return (kafka.records.get(`${RAW}.schemas`) ?? []).flatMap(({ value }) => (value === null ? [] : [value]));
+}
+
+function readerOf(kafka: MemoryHistory, onEnd: () => void): EpochReader {
+  return {
+    async *manifests(from, signal) {
+      for (const stored of kafka.raw) if (stored.offset >= from && !signal.aborted) yield [stored];
+      onEnd();
+    },
+    async *read(range) {
+      yield (kafka.records.get(range.topic) ?? []).slice(Number(range.first), Number(range.last) + 1);
+    },
+    last: () => Promise.resolve(kafka.raw.at(-1) ?? null),
+    end: () => Promise.resolve(BigInt(kafka.raw.length)),
+    close: () => Promise.resolve(),
+  };
+}
+
+function writerOf(kafka: MemoryHistory, onWrite: () => void): EpochWriter {
+  return {
+    open: () => Promise.resolve(),
+    last: () => Promise.resolve(kafka.out.at(-1) ?? null),
+    write: (draft: ManifestDraft, data: readonly PartitionRecords[], side: readonly PartitionRecords[] = []) => {
+      const ranges = appendAll(kafka, data);
+      appendAll(kafka, side);
+      const stored = { offset: BigInt(kafka.out.length), manifest: { ...draft, format: 1, ranges } };
+      kafka.out.push(stored);
+      onWrite();
+      return Promise.resolve(stored);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+function appendAll(kafka: MemoryHistory, data: readonly PartitionRecords[]): ManifestRange[] {
+  const ranges: ManifestRange[] = [];
+  for (const { topic, batches } of data)
+    for (const batch of batches) for (const record of unseal(batch.seal(STAMP))) append(kafka, ranges, topic, record);
+  return ranges;
+}
+
+function append(
+  kafka: MemoryHistory,
+  ranges: ManifestRange[],
+  topic: string,
+  record: Omit<KafkaRecord, 'offset'>,
+): void {
+  const list = kafka.records.get(topic) ?? [];
+  kafka.records.set(topic, list);
+  const at = ranges.findIndex((range) => range.topic === topic);
+  const offset = String(list.length);
+  list.push({ ...record, offset: BigInt(offset) });
+  const known = ranges[at];
+  if (known === undefined) ranges.push({ topic, partition: 0, first: offset, last: offset, count: 1 });
+  else ranges[at] = { ...known, last: offset, count: known.count + 1 };
+}
+
+/** A change as the producer writes it; `before` is the old row whole. */
+export function changeEntry(
+  structure: TableStructure,
+  op: 'c' | 'u' | 'd',
+  values: readonly (string | null)[],
+  at: { readonly commit: number; readonly ordinal?: number },
+  before: readonly (string | null)[] | null = null,
+): Entry {
+  const encode = new EventEncoder(structure, structure.columns, RAW, 'db', '0.1.0');
+  const position = { commit: lsnOf(BigInt(at.commit)), ordinal: at.ordinal ?? 1 };
+  const old = op === 'd' ? (before ?? values) : before;
+  const value = encode.change(
+    op,
+    old === null ? 'null' : encode.row([...old]),
+    op === 'd' ? 'null' : encode.row([...values]),
+    { commit: position.commit, xid: 1, commitTime: 1_700_000_000_123_456_789n },
+    { lsn: lsnOf(1n), ordinal: position.ordinal, tableOrdinal: 1, processedMs: 5 },
+  );
+  const headers = streamHeaders({ position, xid: 1n, epoch: 1, structure: structureRecord(structure).version });
+  return { topic: structure.topic, key: encode.key([...values]), value, headers: Buffer.from(headers) };
+}
+
+/** A row of a load. */
+export function rowEntry(structure: TableStructure, row: number, values: readonly (string | null)[]): Entry {
+  const encode = new EventEncoder(structure, structure.columns, RAW, 'db', '0.1.0');
+  const headers = Buffer.from(chunkHeaders(0, row, 0, structureRecord(structure).version));
+  return {
+    topic: structure.topic,
+    key: encode.key([...values]),
+    value: encode.snapshotRow(encode.row([...values]), lsnOf(10n), 5),
+    headers,
+  };
+}
+
+export function announceEntry(structure: TableStructure): Entry {
+  const { key, value } = structureRecord(structure);
+  return { topic: `${RAW}.schemas`, key, value, headers: Buffer.from([0]) };
+}
+
+/** Op and `id` of each record of a topic; a tombstone has its delete's. */
+export function textsOf(kafka: MemoryHistory, topic: string): string[] {
+  let last = '';
+  return (kafka.records.get(topic) ?? []).map(({ key, value }) => {
+    last = value === null ? last : (JSON.parse(value.toString()) as { op: string }).op;
+    return `${last} ${(JSON.parse(String(key)) as { id: number }).id}`;
+  });
+}
+
+function idOf(value: Buffer | null): string {
+  const { version, structure } = JSON.parse(String(value)) as { version: number; structure: TableStructure };
+  return `${structure.topic}:${version}`;
+}
+
+function buffer(text: string | null): Buffer | null {
+  return text === null ? null : Buffer.from(text);
+}
