@@ -262,17 +262,17 @@ export class EventShaper {
     return '';
   }
 
-  /** A record's event and its table's structure, before any rule. @throws RestageError record_invalid. */
+  /** A record's event before any rule, and its table's rules. @throws RestageError record_invalid. */
   read(
     record: KafkaRecord,
     { topic, partition }: RecordPlace,
-  ): { readonly source: TableStructure; readonly event: RowEvent } {
+  ): { readonly rules: TableRules; readonly event: RowEvent } {
     const where = placeOf(topic, partition, record.offset);
-    const { source } = this.#rulesAt(topic, versionOf(record));
+    const rules = this.#rulesAt(topic, versionOf(record));
     if (record.value === null) throw new RestageError('record_invalid', 'a record has no value', { where });
     const { event } = splitEnvelope(record.value, where);
     const key = record.key?.toString('utf8') ?? null;
-    return { source, event: { ...event, key: key === null ? null : parseKey(key, where) } };
+    return { rules, event: { ...event, key: key === null ? null : parseKey(key, where) } };
   }
 
   /** Structures that were introduced since, in an epoch that is given up, are to be introduced again. */

@@ -1,4 +1,5 @@
 import { deadLetterId, type DeadLetter, type DeadLetterKind } from '#core/dead-letter.ts';
+import type { Row } from '#core/envelope.ts';
 import { isEventFault } from '#core/error-policy.ts';
 import type { RestageError } from '#core/errors.ts';
 import { heldTableSlots } from '#core/key-slots.ts';
@@ -19,6 +20,13 @@ export type Reason =
 export interface MadeLetter {
   readonly waiting: WaitingLetter;
   readonly record: DeadLetter;
+}
+
+interface ReadRecord {
+  readonly structure: TableStructure;
+  /** null for a record that is no event. */
+  readonly event: RowEvent | null;
+  readonly conceal: (row: Row) => Row;
 }
 
 const KINDS: Readonly<Record<RowEvent['op'], DeadLetterKind>> = { c: 'insert', r: 'insert', u: 'update', d: 'delete' };
@@ -58,7 +66,7 @@ export class LetterMaker {
 
   make(one: RangeRecord, reason: Reason): MadeLetter {
     const { range, record } = one;
-    const { structure, event } = this.#read(one);
+    const { structure, event, conceal } = this.#read(one);
     const table = slotTableOf(structure);
     const headers = readStreamHeaders(record);
     const facts = {
@@ -71,7 +79,7 @@ export class LetterMaker {
       xid: headers?.xid ?? null,
       table: { schema: structure.schema, table: structure.table },
       kind: event === null ? 'unknown' : KINDS[event.op],
-      rowKey: event === null ? null : rowKeyOf(event, table),
+      rowKey: event === null ? null : rowKeyOf(concealKey(event, conceal), table),
       stage: event === null ? 'read' : 'shape',
       ...(reason.kind === 'behind'
         ? { code: 'waits', error: 'an earlier change of its row, or its transaction, waits', behind: reason.letter }
@@ -84,16 +92,21 @@ export class LetterMaker {
     };
   }
 
-  #read({ range, record }: RangeRecord): { readonly structure: TableStructure; readonly event: RowEvent | null } {
+  #read({ range, record }: RangeRecord): ReadRecord {
     try {
-      const { source, event } = this.#shaper.read(record, range);
-      return { structure: source, event };
+      const { rules, event } = this.#shaper.read(record, range);
+      return { structure: rules.source, event, conceal: (row) => rules.conceal(row) };
     } catch (error) {
       if (!isEventFault(error)) throw error;
       // Its structure is known, or it would have stopped the transformer before.
-      return { structure: this.#shaper.rulesOf(range.topic).source, event: null };
+      return { structure: this.#shaper.rulesOf(range.topic).source, event: null, conceal: (row) => row };
     }
   }
+}
+
+/** A masked key is shown as it is at the target (invariant 8). */
+function concealKey(event: RowEvent, conceal: ReadRecord['conceal']): RowEvent {
+  return event.key === null ? event : { ...event, key: conceal(event.key) };
 }
 
 /** What, and the rule's place; the event's own stands in the letter. */

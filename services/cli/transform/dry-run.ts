@@ -142,7 +142,7 @@ class DryRun {
       this.#counts.set(id, known);
     }
     if (this.#options.quiet) return;
-    const before = named(table, given);
+    const before = named(table, concealEvent(given, compiled));
     const after = made.map(({ branch, event }) => named(formatTable(branch.shaped), event));
     if (this.#options.json) this.#shown.push({ place, before, after });
     else
@@ -164,6 +164,14 @@ class DryRun {
   #green(text: string): string {
     return this.#cli.isTerminal ? `\u001B[32m${text}\u001B[39m` : text;
   }
+}
+
+/** Before the rules, and yet without what they mask. */
+function concealEvent(event: RowEvent, rules: TableRules): RowEvent {
+  const [key, before, after] = [event.key, event.before, event.after].map((row) =>
+    row === null ? null : conceal(row),
+  );
+  return { op: event.op, key: key ?? null, before: before ?? null, after: after ?? null };
 }
 
 function named(table: string, { op, key, before, after }: RowEvent): RowEvent & { readonly table: string } {

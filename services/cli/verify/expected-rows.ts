@@ -140,7 +140,12 @@ export class ExpectedRows {
     this.#failed += 1;
     if (this.#failures.length >= MOST_FAILURES) return;
     const names = source.identity.columns;
-    const key = Object.fromEntries(names.map((name) => [name, cellText(from[name] ?? null) ?? '']));
+    const key = Object.fromEntries(
+      names.map((name) => {
+        const text = cellText(from[name] ?? null);
+        return [name, branch.masks.get(name)?.apply(text) ?? text ?? ''];
+      }),
+    );
     this.#failures.push({ key, reason: `${branch.name}: ${why}` });
   }
 }

@@ -31,6 +31,7 @@ export function declaredBranch(table: DeclaredTable, shapedPrefix: string): Bran
     rule: null,
     name: `the module, for ${formatTable(shaped)}`,
     timed: [],
+    masks: new Map(),
     isUnchanged: false,
     deciding: [],
     joint: [],

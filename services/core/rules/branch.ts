@@ -6,6 +6,7 @@ import { imageOfColumns, keyText, rowFrom } from '#core/rules/rows.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { RowSource } from '#core/rules/row-source.ts';
 import type { Where } from '#core/rules/where.ts';
+import type { Mask } from '#core/rules/values/mask-types.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
 
@@ -34,6 +35,8 @@ export interface Branch {
   readonly constants: ReadonlyMap<string, string>;
   /** Columns at the target that depend on when a row's transaction was committed, so that the row alone does not tell them. */
   readonly timed: readonly string[];
+  /** Of the source's columns, where the rule masks them. */
+  readonly masks: ReadonlyMap<string, Mask>;
   /** A column's name behind the rule; null where it is dropped, or a value of another type takes its place. */
   nameOf(column: string): string | null;
   /** The columns at the target that are made from these of the source alone. */
@@ -49,11 +52,12 @@ export interface BranchParts {
   readonly where: Where | null;
   readonly outputs: readonly OutputColumn[];
   readonly rule: RuleConfig | null;
+  readonly masks: ReadonlyMap<string, Mask>;
   /** For messages: which rule. */
   readonly name: string;
 }
 
-export function makeBranch({ shaped, isUnchanged, source, where, outputs, rule, name }: BranchParts): Branch {
+export function makeBranch({ shaped, isUnchanged, source, where, outputs, masks, rule, name }: BranchParts): Branch {
   const keys = shaped.identity.columns;
   const stored = outputs.filter(({ structure }) => !structure.generated);
   const isKey = ({ structure }: OutputColumn): boolean => keys.includes(structure.name);
@@ -86,6 +90,7 @@ export function makeBranch({ shaped, isUnchanged, source, where, outputs, rule, 
     deciding: own,
     joint: source.ownColumns(joint).filter((column) => !own.includes(column)),
     constants: constantsOf(stored),
+    masks,
     timed: stored.filter(({ readsTime }) => readsTime).map(({ structure }) => structure.name),
     nameOf: (column) => copies.get(column) ?? null,
     madeFrom: (columns) =>

@@ -2,9 +2,11 @@ import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import { makeBranch, type Branch } from '#core/rules/branch.ts';
 import { castColumn, computedColumn } from '#core/rules/computed-column.ts';
-import { copyColumn, type OutputColumn } from '#core/rules/output-column.ts';
+import { copyColumn, maskedColumn, type OutputColumn } from '#core/rules/output-column.ts';
 import { makeRowSource, type RowSource } from '#core/rules/row-source.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
+import type { Mask } from '#core/rules/values/mask-types.ts';
+import { compileMask } from '#core/rules/values/mask.ts';
 import { compileWhere } from '#core/rules/where.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
@@ -24,20 +26,22 @@ export function compileBranch(
   if (rule === null) {
     const outputs = structure.columns.map((column) => copyColumn(column, column.name));
     const shaped = { ...structure, topic };
-    return makeBranch({ shaped, isUnchanged: true, source, where: null, outputs, rule, name: place });
+    return makeBranch({ shaped, isUnchanged: true, source, where: null, outputs, masks: new Map(), rule, name: place });
   }
-  const outputs = inOrder(rule, makeOutputs(source, rule, place), place);
+  const masks = compileMasks(structure, source, rule, place);
+  const outputs = inOrder(rule, makeOutputs(source, rule, masks, place), place);
   const alone = { ...shapeStructure(structure, rule, outputs, place), ...name, topic };
   const shaped = isMerged ? withoutOwnRules(alone) : alone;
   const where = rule.where === null ? null : compileWhere(rule.where, { ...structure, columns: source.columns });
   const isUnchanged =
     where === null &&
+    masks.size === 0 &&
     rule.unnest == null &&
     rule.key == null &&
     rule.orderColumns === undefined &&
     outputs.length === structure.columns.length &&
     outputs.every(({ isCopy, structure: { name: to }, reads: [from] }) => isCopy && to === from);
-  return makeBranch({ shaped, isUnchanged, source, where, outputs, rule, name: place });
+  return makeBranch({ shaped, isUnchanged, source, where, outputs, masks, rule, name: place });
 }
 
 /** What holds for one table's rows need not hold for those of several together. */
@@ -60,7 +64,12 @@ export function isRowForRow(rule: RuleConfig): boolean {
   return rule.unnest == null && rule.key == null;
 }
 
-function makeOutputs(source: RowSource, rule: RuleConfig, place: string): OutputColumn[] {
+function makeOutputs(
+  source: RowSource,
+  rule: RuleConfig,
+  masks: ReadonlyMap<string, Mask>,
+  place: string,
+): OutputColumn[] {
   const fail = failAt(place);
   const names = source.columns.map((column) => column.name);
   const casts = rule.castColumns ?? new Map<string, string>();
@@ -82,7 +91,8 @@ function makeOutputs(source: RowSource, rule: RuleConfig, place: string): Output
     if (column.generated && (kept !== null || !isRowForRow(rule))) continue;
     const to = rule.renameColumns.get(column.name) ?? column.name;
     const cast = casts.get(column.name);
-    if (cast === undefined) outputs.push(copyColumn(column, to));
+    const mask = masks.get(column.name);
+    if (cast === undefined) outputs.push(mask === undefined ? copyColumn(column, to) : maskedColumn(column, to, mask));
     else if (column.generated) fail(`column ${column.name} is generated: events do not carry it`);
     else outputs.push(castColumn(column, to, cast, place));
   }
@@ -91,6 +101,32 @@ function makeOutputs(source: RowSource, rule: RuleConfig, place: string): Output
     outputs.push(computedColumn(set, source.columns, place));
   }
   return outputs;
+}
+
+/** @throws RestageError rule_invalid for a mask that does not fit its column, or that hides nothing. */
+function compileMasks(
+  structure: TableStructure,
+  source: RowSource,
+  rule: RuleConfig,
+  place: string,
+): ReadonlyMap<string, Mask> {
+  const masks = new Map<string, Mask>();
+  const fail = failAt(`${place}, columns.mask`);
+  const names = source.columns.map(({ name }) => name);
+  const keys = [structure.identity.columns, structure.primaryKey, ...structure.uniques];
+  for (const [name, spec] of rule.maskColumns?.specs ?? []) {
+    const column = source.columns.find((one) => one.name === name);
+    if (column === undefined) return fail(`column ${name} is not in the table`, hint(name, names));
+    if (rule.dropColumns.includes(name)) fail(`column ${name} is both masked and dropped`);
+    if (rule.castColumns?.has(name) === true)
+      fail(`column ${name} is both masked and cast`, 'cast it at the target, or compute it with set');
+    if (rule.setColumns?.some((set) => set.column === name) === true)
+      fail(`column ${name} is both masked and set: the mask would not see what set gives`);
+    const to = rule.renameColumns.get(name) ?? name;
+    const isKey = keys.some((key) => key.includes(name)) || (rule.key ?? []).includes(to);
+    masks.set(name, compileMask(spec, column, { where: place, keys: rule.maskColumns?.keys ?? new Map(), isKey }));
+  }
+  return masks;
 }
 
 function inOrder(rule: RuleConfig, outputs: readonly OutputColumn[], place: string): OutputColumn[] {

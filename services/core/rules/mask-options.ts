@@ -6,7 +6,7 @@ const text = z.string().min(1);
 const count = z.number().int().min(0).max(1_000);
 
 /** A mask's options below any path, `….mask.*`: the star is the column. */
-function maskOptions<const P extends string>(path: P) {
+export function maskOptions<const P extends string>(path: P) {
   return [
     {
       path: `${path}.method`,
@@ -86,7 +86,7 @@ function maskOptions<const P extends string>(path: P) {
 }
 
 /** Where masks may stand. */
-export type MaskPath = 'source.columns[].mask.*';
+export type MaskPath = 'source.columns[].mask.*' | 'transform.outputs[].rules[].columns.mask.*';
 
 /** What the producer does to columns before anything of them is written, and the secrets of all masks. */
 export const MASK_OPTIONS = [

@@ -1,5 +1,7 @@
-import type { Cell, Row } from '#core/envelope.ts';
+import { cellText, type Cell, type Row } from '#core/envelope.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
+import { cellOf } from '#core/rules/rows.ts';
+import type { Mask } from '#core/rules/values/mask-types.ts';
 import type { ColumnStructure } from '#core/structure.ts';
 
 /** A column of a shaped row, and how its value is had from the source's row. */
@@ -15,6 +17,17 @@ export interface OutputColumn {
   readonly readsTime: boolean;
   /** undefined where the row lacks what it is made from: the value did not change. @throws RestageError rule_failed. */
   cell(row: Row, event: EventPlace): Cell | undefined;
+}
+
+/** One of the source's columns whose values are masked: of its own type. */
+export function maskedColumn(column: ColumnStructure, name: string, mask: Mask): OutputColumn {
+  const from = column.name;
+  return {
+    ...copyColumn({ ...column, mask: mask.id }, name),
+    reads: [from],
+    cell: (row) =>
+      Object.hasOwn(row, from) ? cellOf(mask.apply(cellText(row[from] ?? null)), column.json) : undefined,
+  };
 }
 
 export function copyColumn(column: ColumnStructure, name: string): OutputColumn {

@@ -1,4 +1,5 @@
 import type { OutboxConfig } from '#core/outbox/outbox-config.ts';
+import type { MaskKeys, MaskSpec } from '#core/rules/values/mask-types.ts';
 import type { TableName } from '#core/table-name.ts';
 
 /**
@@ -20,12 +21,20 @@ export interface RuleConfig {
   /** Column to type, as PostgreSQL writes it. */
   readonly castColumns?: ReadonlyMap<string, string>;
   readonly setColumns?: readonly ComputedColumn[];
+  /** Columns whose values are masked, after every condition and computed column has seen them. */
+  readonly maskColumns?: RuleMasks;
   /** The row's identity at the target, by its names there. Absent is null: the source's. */
   readonly key?: readonly string[] | null;
   /** Absent is null: a row gives one row. */
   readonly unnest?: Unnest | null;
   /** The table's new rows are events on other topics; the rule takes it to no target. Absent is null. */
   readonly outbox?: OutboxConfig | null;
+}
+
+/** Masks by column, and the secrets that they name. */
+export interface RuleMasks {
+  readonly specs: ReadonlyMap<string, MaskSpec>;
+  readonly keys: MaskKeys;
 }
 
 /** A column whose value an expression gives; one of the source's name takes its place. */

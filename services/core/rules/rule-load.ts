@@ -1,6 +1,7 @@
 import type { OptionReader } from '#core/option-reader.ts';
 import { readOutbox } from '#core/outbox/outbox-load.ts';
 import type { OptionPath } from '#core/option-table.ts';
+import { readMaskKeys, readMasks } from '#core/rules/mask-config.ts';
 import type { ComputedColumn, RuleConfig, Unnest } from '#core/rules/rule-config.ts';
 import type { TableName } from '#core/table-name.ts';
 import { parseTableName } from '#core/table-text.ts';
@@ -8,6 +9,7 @@ import { parseTableName } from '#core/table-text.ts';
 /** The rules of one output. What is wrong is reported to the reader. */
 export function readRules(reader: OptionReader, output: number): RuleConfig[] {
   const rules: RuleConfig[] = [];
+  const { maskKeys = new Map() } = readMaskKeys(reader);
   for (let at = 0; at < reader.count('transform.outputs[].rules[]', output); at += 1) {
     const rename = reader.get('transform.outputs[].rules[].rename', output, at);
     const order = reader.get('transform.outputs[].rules[].columns.order', output, at);
@@ -15,6 +17,7 @@ export function readRules(reader: OptionReader, output: number): RuleConfig[] {
     const set = readComputed(reader, output, at);
     const keep = reader.get('transform.outputs[].rules[].columns.keep', output, at);
     const key = reader.get('transform.outputs[].rules[].key', output, at);
+    const masks = readMasks(reader, 'transform.outputs[].rules[].columns.mask.*', output, at);
     const unnest = readUnnest(reader, output, at);
     const outbox = readOutbox(reader, output, at);
     rules.push({
@@ -27,6 +30,7 @@ export function readRules(reader: OptionReader, output: number): RuleConfig[] {
       ...(order.length === 0 ? {} : { orderColumns: order }),
       ...(cast === null ? {} : { castColumns: cast }),
       ...(set.length === 0 ? {} : { setColumns: set }),
+      ...(masks.size === 0 ? {} : { maskColumns: { specs: masks, keys: maskKeys } }),
       ...(key === null ? {} : { key }),
       ...(unnest === null ? {} : { unnest }),
       ...(outbox === null ? {} : { outbox }),

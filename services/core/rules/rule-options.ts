@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Option } from '#core/option-table.ts';
+import { maskOptions, type MaskPath } from '#core/rules/mask-options.ts';
 import { OUTBOX_OPTIONS } from '#core/outbox/outbox-options.ts';
 
 const text = z.string().min(1);
@@ -64,6 +65,7 @@ export const RULE_OPTIONS = [
     example: '{ amount: "numeric(12,2)" }',
     about: 'Columns of another type: name to type. A value that does not fit fails its row.',
   },
+  ...maskOptions('transform.outputs[].rules[].columns.mask.*' satisfies MaskPath),
   {
     path: 'transform.outputs[].rules[].set[].column',
     type: text,

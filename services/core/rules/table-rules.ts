@@ -1,4 +1,4 @@
-import type { Row } from '#core/envelope.ts';
+import { cellText, type Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
 import type { ModuleDeclaration } from '#core/module/declaration.ts';
 import { isModuleSource, moduleBranches } from '#core/module/module-tables.ts';
@@ -8,7 +8,7 @@ import { compileBranch } from '#core/rules/compile-branch.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
 import { eventsOf, type RowEvent, type RowPair } from '#core/rules/row-delta.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
-import { mergeRows } from '#core/rules/rows.ts';
+import { cellOf, mergeRows, rowFrom } from '#core/rules/rows.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteTable, tableKey } from '#core/table-name.ts';
 
@@ -26,6 +26,8 @@ export interface TableRules {
   readonly isForModule: boolean;
   /** Its new rows are events on other topics, whatever the branches are. */
   readonly outbox: Outbox | null;
+  /** A row of the source as people may see it: what a rule masks is masked (invariant 8). */
+  conceal(row: Row): Row;
   /** @throws RestageError rule_failed when the event does not carry what a rule needs. */
   apply(event: RowEvent, at: EventPlace): ShapedEvent[];
 }
@@ -45,6 +47,7 @@ export function compileTable(
       branches: moduleBranches(declaration, structure, shapedPrefix),
       isForModule: true,
       outbox,
+      conceal: (row) => row,
       apply: () => [],
     };
   const shaping = own.filter(isShaping);
@@ -59,11 +62,24 @@ export function compileTable(
     branches,
     isForModule: false,
     outbox,
+    conceal: (row) => concealWith(branches, row, structure),
     apply(event, at) {
       const pair = pairOf(event);
       return branches.flatMap((branch) => eventsOf(branch, pair, at).map((one) => ({ branch, event: one })));
     },
   };
+}
+
+function concealWith(branches: readonly Branch[], row: Row, { columns }: TableStructure): Row {
+  const masks = new Map(branches.flatMap(({ masks: own }) => [...own]));
+  if (masks.size === 0) return row;
+  return rowFrom(
+    Object.entries(row).map(([name, cell]) => {
+      const mask = masks.get(name);
+      const json = columns.find((column) => column.name === name)?.json ?? 'text';
+      return [name, mask === undefined ? cell : cellOf(mask.apply(cellText(cell)), json)] as const;
+    }),
+  );
 }
 
 /** Whether a rule takes rows to a target. */
