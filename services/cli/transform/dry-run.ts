@@ -169,7 +169,7 @@ class DryRun {
 /** Before the rules, and yet without what they mask. */
 function concealEvent(event: RowEvent, rules: TableRules): RowEvent {
   const [key, before, after] = [event.key, event.before, event.after].map((row) =>
-    row === null ? null : conceal(row),
+    row === null ? null : rules.conceal(row),
   );
   return { op: event.op, key: key ?? null, before: before ?? null, after: after ?? null };
 }
