@@ -11,23 +11,33 @@ import { KAFKA_CHECKS } from './kafka-checks.ts';
 import { MASK_CHECKS } from './mask-checks.ts';
 import { PROFILE_CHECKS } from './profile-checks.ts';
 import { QUARANTINE_CHECKS } from './quarantine-checks.ts';
+import { ROLLBACK_CHECKS } from './rollback-checks.ts';
 import { RULE_CHECKS } from './rule-checks.ts';
 import { SCOPE_CHECKS } from './scope-checks.ts';
 import { SOURCE_CHECKS } from './source-checks.ts';
 import { TARGET_CHECKS } from './target-checks.ts';
 import { APPLY_CHECKS } from './apply-checks.ts';
+import { ENVIRONMENT_CHECKS } from './environment-checks.ts';
+import { SOURCE_HEALTH_CHECKS } from './source-health-checks.ts';
+import { STRUCTURE_CHECKS } from './structure-checks.ts';
+import { TARGET_FITNESS_CHECKS } from './target-fitness-checks.ts';
 
 /** Every check, in the order they run. */
 export const CHECKS: readonly Check[] = [
   ...SOURCE_CHECKS,
+  ...SOURCE_HEALTH_CHECKS,
   ...SCOPE_CHECKS,
+  ...STRUCTURE_CHECKS,
   ...KAFKA_CHECKS,
   ...RULE_CHECKS,
   ...MASK_CHECKS,
   ...PROFILE_CHECKS,
   ...TARGET_CHECKS,
   ...APPLY_CHECKS,
+  ...TARGET_FITNESS_CHECKS,
   ...QUARANTINE_CHECKS,
+  ...ENVIRONMENT_CHECKS,
+  ...ROLLBACK_CHECKS,
 ];
 
 export interface CheckOptions {

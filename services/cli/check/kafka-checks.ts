@@ -1,25 +1,34 @@
 import pino from 'pino';
-import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
+import { countBrokers } from '#adapters/kafka/broker-count.ts';
+import { createConnectionPool, type ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { probeTopicCreation } from '#adapters/kafka/creation-probe.ts';
+import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { LARGEST_MESSAGE_BYTES } from '#adapters/kafka/topics.ts';
+import type { Config } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
+import { structureVersion, type TableStructure } from '#core/structure.ts';
+import { formatTable } from '#core/table-name.ts';
+import { schemasTopic } from '#core/topic-names.ts';
+import { WrittenStructures } from '../../producer/written-structures.ts';
 import type { CheckContext } from './check-context.ts';
-import type { Check, Finding } from './finding.ts';
+import { listSome, type Check, type Finding } from './finding.ts';
 
-/** The brokers, by requests of the kind that the services send. */
-export const KAFKA_CHECKS: readonly Check[] = [{ id: 'kafka.topics', severity: 'block', run: checkTopics }];
+/** The brokers, by requests of the kind that the services send, and what is in Kafka of the tables already. */
+export const KAFKA_CHECKS: readonly Check[] = [
+  { id: 'kafka.topics', severity: 'block', run: checkTopics },
+  { id: 'kafka.replication', severity: 'warn', run: checkReplication },
+  { id: 'scope.drift', severity: 'warn', run: checkDrift },
+];
 
 async function checkTopics({ config }: CheckContext): Promise<Finding[]> {
-  const pool = createConnectionPool(config.kafka, {
-    clientId: `restage-${config.name}-check`,
-    logger: pino({ level: 'silent' }),
-  });
   try {
-    await probeTopicCreation(
-      pool,
-      `${config.name}.check-${process.pid}`,
-      config.kafka.replicationFactor,
-      LARGEST_MESSAGE_BYTES,
+    await withPool(config, (pool) =>
+      probeTopicCreation(
+        pool,
+        `${config.name}.check-${process.pid}`,
+        config.kafka.replicationFactor,
+        LARGEST_MESSAGE_BYTES,
+      ),
     );
     return [];
   } catch (error) {
@@ -33,6 +42,80 @@ async function checkTopics({ config }: CheckContext): Promise<Finding[]> {
           `allow CREATE on topics with prefix ${config.name}., and set kafka.topics.replicationFactor to no more than there are brokers`,
       },
     ];
+  }
+}
+
+/** The topics are the migration's history: with one copy a broker's disk takes it along. */
+async function checkReplication({ config }: CheckContext): Promise<Finding[]> {
+  const { replicationFactor } = config.kafka;
+  const brokers = await askKafka(config, null, countBrokers);
+  if (brokers === null || replicationFactor > 1) return [];
+  return [
+    {
+      severity: brokers > 1 ? 'warn' : 'info',
+      what: 'Kafka keeps one copy of the history: a disk that fails takes the pipeline with it',
+      evidence: `kafka.topics.replicationFactor = ${replicationFactor}, ${brokers} ${brokers === 1 ? 'broker' : 'brokers'}`,
+      fix:
+        brokers > 1
+          ? `kafka.topics.replicationFactor: ${Math.min(3, brokers)}, before the first start`
+          : 'a cluster of three brokers, where the history must outlive one of them',
+    },
+  ];
+}
+
+/** Tables whose newest events in Kafka have another structure than the catalog says now: DDL that the stream has yet to bring. */
+async function checkDrift({ config, tables }: CheckContext): Promise<Finding[]> {
+  const written = await askKafka(config, null, async (pool) => {
+    const topic = schemasTopic(config.name);
+    return (await pool.isThere(topic)) ? new WrittenStructures((await readCompacted(pool, topic)).values()) : null;
+  });
+  if (written === null) return [];
+  const changed = tables.flatMap((table) => {
+    const known = written.currentOf(table.topic)?.structure;
+    if (known === undefined || structureVersion(known) === structureVersion(table)) return [];
+    return [`${formatTable(table)} (${describeDrift(known, table)})`];
+  });
+  return changed.length === 0
+    ? []
+    : [
+        {
+          what: 'the source was altered since the newest events of these tables',
+          evidence: listSome(changed),
+          fix: 'nothing, while the producer runs: the stream brings what was done (docs/ddl.md); plan no DDL for the switch',
+        },
+      ];
+}
+
+function describeDrift(before: TableStructure, now: TableStructure): string {
+  const old = new Map(before.columns.map((column) => [column.name, column.type]));
+  const names = new Set(now.columns.map(({ name }) => name));
+  const said = [
+    ...now.columns.filter(({ name }) => !old.has(name)).map(({ name }) => `+ ${name}`),
+    ...before.columns.filter(({ name }) => !names.has(name)).map(({ name }) => `- ${name}`),
+    ...now.columns
+      .filter(({ name, type }) => old.has(name) && old.get(name) !== type)
+      .map(({ name, type }) => `${name} is ${type} now`),
+  ];
+  return said.length === 0 ? 'its keys or its identity' : listSome(said);
+}
+
+/** Where Kafka is away `kafka.topics` says so, and no other check again. */
+async function askKafka<T>(config: Config, otherwise: T, work: (pool: ConnectionPool) => Promise<T>): Promise<T> {
+  try {
+    return await withPool(config, work);
+  } catch (error) {
+    if (error instanceof RestageError && error.code.startsWith('kafka_')) return otherwise;
+    throw error;
+  }
+}
+
+async function withPool<T>(config: Config, work: (pool: ConnectionPool) => Promise<T>): Promise<T> {
+  const pool = createConnectionPool(config.kafka, {
+    clientId: `restage-${config.name}-check`,
+    logger: pino({ level: 'silent' }),
+  });
+  try {
+    return await work(pool);
   } finally {
     await pool.close();
   }

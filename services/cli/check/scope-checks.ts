@@ -1,5 +1,6 @@
 import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 import type { CheckContext } from './check-context.ts';
+import { CHOSEN, namesOf } from './chosen-tables.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
 
 const WIDE_COLUMNS = 30;
@@ -17,14 +18,6 @@ export const SCOPE_CHECKS: readonly Check[] = [
   { id: 'scope.large_objects', severity: 'warn', run: checkLargeObjects },
   { id: 'scope.foreign_keys', severity: 'warn', run: checkForeignKeys },
 ];
-
-/** The chosen tables with their catalog rows: `c`, `n`. */
-const CHOSEN = `FROM unnest($1::text[], $2::text[]) AS t(schema, name)
-  JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name`;
-
-function namesOf(tables: readonly TableName[]): [string[], string[]] {
-  return [tables.map((table) => table.schema), tables.map((table) => table.table)];
-}
 
 async function checkSelect({ source, sourceRole, tables }: CheckContext): Promise<Finding[]> {
   const { rows } = await source.query<TableName & { usage: boolean; readable: boolean }>(

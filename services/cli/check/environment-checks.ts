@@ -1,0 +1,188 @@
+import type pg from 'pg';
+import { formatTable, quoteTable, type TableName } from '#core/table-name.ts';
+import type { CheckContext } from './check-context.ts';
+import { CHOSEN, namesOf } from './chosen-tables.ts';
+import { listSome, type Check, type Finding } from './finding.ts';
+
+const LARGEST_SKEW_MS = 500;
+const LONGEST_ROUND_TRIP_MS = 20;
+const PROBES = 5;
+/** Of the two thousand million that there are (PostgreSQL: "Preventing Transaction ID Wraparound Failures"). */
+const OLDEST_AGE = 1_000_000_000;
+
+/** Clocks and distances, how much there is to move, and who works with the source today. */
+export const ENVIRONMENT_CHECKS: readonly Check[] = [
+  { id: 'servers.clock', severity: 'warn', run: checkClocks },
+  { id: 'servers.round_trip', severity: 'warn', run: checkRoundTrips },
+  { id: 'scope.size', severity: 'info', run: checkSize },
+  { id: 'scope.statistics', severity: 'info', run: checkStatistics },
+  { id: 'source.wraparound', severity: 'warn', run: checkWraparound },
+  { id: 'source.clients', severity: 'info', run: checkClients },
+  { id: 'source.query_figures', severity: 'info', run: checkQueryFigures },
+  { id: 'source.neighbours', severity: 'warn', run: checkNeighbours },
+];
+
+interface ProbedServer {
+  readonly name: string;
+  readonly client: pg.Client;
+}
+
+function serversOf({ source, targets }: CheckContext): ProbedServer[] {
+  return [
+    { name: 'source', client: source },
+    ...targets.map(({ config, client }) => ({ name: `target ${config.name}`, client })),
+  ];
+}
+
+interface Probe {
+  readonly roundTripMs: number;
+  /** The server's clock less ours, at the middle of the round trip. */
+  readonly skewMs: number;
+}
+
+/** The shortest of a few: the others waited for something else too. */
+async function probe({ client }: ProbedServer): Promise<Probe> {
+  const probes: Probe[] = [];
+  for (let turn = 0; turn < PROBES; turn += 1) {
+    const sent = performance.now();
+    const at = Date.now();
+    const [row] = (
+      await client.query<{ ms: string }>('SELECT (extract(epoch FROM clock_timestamp()) * 1000)::text AS ms')
+    ).rows;
+    const roundTripMs = performance.now() - sent;
+    probes.push({ roundTripMs, skewMs: Number(row?.ms ?? at) - (at + roundTripMs / 2) });
+  }
+  return probes.reduce((best, one) => (one.roundTripMs < best.roundTripMs ? one : best));
+}
+
+async function checkClocks(context: CheckContext): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const server of serversOf(context)) {
+    const { skewMs, roundTripMs } = await probe(server);
+    if (Math.abs(skewMs) <= LARGEST_SKEW_MS + roundTripMs) continue;
+    findings.push({
+      what: 'clocks differ: lag in seconds is wrong by as much, and a point in time means another one on each side',
+      evidence: `${server.name}: ${(skewMs / 1000).toFixed(1)} s from the clock here`,
+      fix: 'let NTP set the clocks of all machines',
+    });
+  }
+  return findings;
+}
+
+async function checkRoundTrips(context: CheckContext): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const server of serversOf(context)) {
+    const { roundTripMs } = await probe(server);
+    if (roundTripMs <= LONGEST_ROUND_TRIP_MS) continue;
+    findings.push({
+      what: 'a long way to a server: each epoch takes several round trips',
+      evidence: `${server.name}: ${roundTripMs.toFixed(0)} ms`,
+      fix: server.name === 'source' ? 'run the producer near the source' : 'run this sink near its target',
+    });
+  }
+  return findings;
+}
+
+async function checkSize({ source, tables }: CheckContext): Promise<Finding[]> {
+  const [row] = (
+    await source.query<{ bytes: string; indexes: string; rows: string; largest: string }>(
+      `SELECT pg_size_pretty(coalesce(sum(pg_table_size(c.oid)), 0)) AS bytes, pg_size_pretty(coalesce(sum(pg_indexes_size(c.oid)), 0)) AS indexes,
+              coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint::text AS rows,
+              coalesce((array_agg(format('%I.%I %s', t.schema, t.name, pg_size_pretty(pg_table_size(c.oid))) ORDER BY pg_table_size(c.oid) DESC))[1], '') AS largest ${CHOSEN}`,
+      namesOf(tables),
+    )
+  ).rows;
+  if (row === undefined) return [];
+  return [
+    {
+      what: `${tables.length} tables are to be moved`,
+      evidence: `${row.bytes} of rows, about ${row.rows} of them, ${row.indexes} of indexes; the largest: ${row.largest}`,
+      fix: 'see that Kafka has room for the rows and for every change since, and each target for rows, indexes and its own WAL',
+    },
+  ];
+}
+
+async function checkStatistics({ source, tables }: CheckContext): Promise<Finding[]> {
+  const { rows } = await source.query<TableName>(
+    `SELECT t.schema, t.name AS table ${CHOSEN} JOIN pg_stat_all_tables s ON s.relid = c.oid
+      WHERE c.relkind = 'r' AND s.last_analyze IS NULL AND s.last_autoanalyze IS NULL AND pg_table_size(c.oid) > 8192 ORDER BY 1, 2`,
+    namesOf(tables),
+  );
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'tables without statistics: their size is a guess, and so is the time that is left',
+          evidence: listSome(rows.map(formatTable)),
+          fix: `ANALYZE ${rows.map(quoteTable).join(', ')};`,
+        },
+      ];
+}
+
+async function checkWraparound({ source }: CheckContext): Promise<Finding[]> {
+  const [row] = (
+    await source.query<{ age: number }>(
+      'SELECT age(datfrozenxid) AS age FROM pg_database WHERE datname = current_database()',
+    )
+  ).rows;
+  return row === undefined || row.age < OLDEST_AGE
+    ? []
+    : [
+        {
+          what: 'the source will vacuum against wraparound, and the load holds back vacuum',
+          evidence: `the oldest transaction is ${row.age} transactions old`,
+          fix: 'VACUUM (FREEZE); -- of the oldest tables, before the load',
+        },
+      ];
+}
+
+/** Who must be told, and stopped, at the switch. What they do is not looked at. */
+async function checkClients({ source }: CheckContext): Promise<Finding[]> {
+  const { rows } = await source.query<{ who: string; n: number }>(
+    `SELECT concat_ws(' ', usename, 'from', coalesce(host(client_addr), 'the server itself'), nullif('(' || application_name || ')', '()')) AS who, count(*)::int AS n
+       FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+        AND application_name !~ '^restage ' GROUP BY 1 ORDER BY 2 DESC, 1`,
+  );
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'these work with the source now: each must go elsewhere at the switch',
+          evidence: listSome(rows.map((row) => `${row.n} × ${row.who}`)),
+          fix: 'list every client, also those that connect at night, with how each is told of the new address',
+        },
+      ];
+}
+
+async function checkQueryFigures({ source }: CheckContext): Promise<Finding[]> {
+  const there = await source.query("SELECT FROM pg_extension WHERE extname = 'pg_stat_statements'");
+  return there.rowCount !== 0
+    ? []
+    : [
+        {
+          what: 'no figures of queries are kept: whether they are slower after the switch cannot be compared',
+          evidence: 'the extension pg_stat_statements is not installed in the source',
+          fix: "CREATE EXTENSION pg_stat_statements; -- with shared_preload_libraries = 'pg_stat_statements'",
+        },
+      ];
+}
+
+/** Others that read the source's changes, or act in it by themselves. */
+async function checkNeighbours({ source, config }: CheckContext): Promise<Finding[]> {
+  const { rows } = await source.query<{ what: string }>(
+    `SELECT 'slot ' || slot_name || ' (' || plugin || ')' AS what FROM pg_replication_slots WHERE database = current_database() AND slot_name <> $1 AND NOT temporary
+      UNION ALL SELECT 'publication ' || pubname || CASE WHEN puballtables THEN ' FOR ALL TABLES' ELSE '' END FROM pg_publication WHERE pubname <> $2
+      UNION ALL SELECT 'extension ' || extname FROM pg_extension WHERE extname IN ('pg_cron', 'pgmq', 'pg_partman', 'timescaledb', 'citus', 'pglogical', 'spock', 'pgq')
+      ORDER BY 1`,
+    [config.source.slot, config.source.publication],
+  );
+  return rows.length === 0
+    ? []
+    : [
+        {
+          what: 'others read this database too, or act in it by themselves: each needs its place at the new one, and none may run on both',
+          evidence: listSome(rows.map((row) => row.what)),
+          fix: 'hand each of them over at the switch: position, jobs, queues',
+        },
+      ];
+}
