@@ -9,6 +9,7 @@ import { reportError } from './exit.ts';
 import { registerPause } from './pause.ts';
 import { registerKeeper } from './keeper.ts';
 import { registerProducer } from './producer.ts';
+import { registerRehearse, registerReset } from './rehearse.ts';
 import { registerReplay } from './replay.ts';
 import { registerRun } from './run.ts';
 import { registerSchema } from './schema-copy.ts';
@@ -34,6 +35,8 @@ const COMMANDS = [
   registerWait,
   registerVerify,
   registerReplay,
+  registerRehearse,
+  registerReset,
   registerPause,
   registerSnapshot,
   registerAccept,

@@ -9,6 +9,7 @@ import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import { OptionReader } from '#core/option-reader.ts';
 import { readCaptureColumns, readMaskKeys } from '#core/rules/mask-config.ts';
+import { readRehearsal } from '#core/rehearsal/rehearsal-load.ts';
 import { findOutput, matchOutputs, outputRef } from '#core/output-ref.ts';
 
 /**
@@ -27,6 +28,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
   else checkDebeziumSource(reader, outputs, raw, targets);
   const kafka = readKafka(reader);
   const columns = readCaptureColumns(reader);
+  const rehearsal = readRehearsal(reader);
   if (parsed.problems.length > 0) throw invalid(parsed.problems, file);
   const name = reader.get('name');
   const ownName = `restage_${name.replaceAll('-', '_')}`;
@@ -58,6 +60,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       partBytes: reader.get('epoch.partBytes'),
     },
     ...readMaskKeys(reader),
+    ...(rehearsal === null ? {} : { rehearsal }),
   };
 }
 

@@ -4,6 +4,7 @@ import type { ModuleConfig } from '#core/module/module-config.ts';
 import type { CaptureColumns } from '#core/rules/mask-config.ts';
 import type { MaskKeys } from '#core/rules/values/mask-types.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
+import type { RehearsalConfig } from '#core/rehearsal/rehearsal-config.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 
 /** A checked configuration: every key has its value, every `${VAR}` is resolved. Built by config-load.ts from option-table.ts. */
@@ -19,6 +20,8 @@ export interface Config {
   readonly epoch: EpochConfig;
   /** Secrets of masks by their ids (`masks.keys`). Absent is none. */
   readonly maskKeys?: MaskKeys;
+  /** Clones for rehearsals. Absent is none. */
+  readonly rehearsal?: RehearsalConfig;
 }
 
 export interface KafkaConfig {

@@ -45,6 +45,7 @@ export const ERROR_CODES = {
   state_damaged: 'person',
   output_changed: 'usage',
   replay_refused: 'usage',
+  clone_refused: 'usage',
   schema_missing: 'usage',
   schema_differs: 'usage',
   schema_tool: 'person',

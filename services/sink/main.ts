@@ -24,10 +24,12 @@ import { debeziumSink } from './debezium/debezium-sink.ts';
 import { sink, type SinkParts } from './sink.ts';
 import { standAside } from './stand-aside.ts';
 
-/** What `restage replay` makes of a sink: one that may go on where others stand aside. */
+/** What `restage replay` and `restage rehearse` make of a sink: one that may go on where others stand aside. */
 export interface ReplayRun {
   /** Slows the reading of events down; as it is without a rate. */
   pace(reader: EpochReader): EpochReader;
+  /** Dead letters stay in the target alone: a rehearsal's are nobody else's. */
+  readonly keepsLetters?: boolean;
 }
 
 /**
@@ -61,7 +63,10 @@ export async function main(
       if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
       const { replicationFactor } = config.kafka;
-      const send: SendDeadLetters = (letters) => sendDeadLetters(pool, config.name, replicationFactor, letters);
+      const send: SendDeadLetters =
+        replay?.keepsLetters === true
+          ? () => Promise.resolve()
+          : (letters) => sendDeadLetters(pool, config.name, replicationFactor, letters);
       const theirs = config.source.debezium ?? null;
       if (theirs !== null) {
         const parts = { config, source: theirs, target, pool, connect, context, sendDeadLetters: send };

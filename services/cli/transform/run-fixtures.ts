@@ -35,7 +35,7 @@ export async function runFixtures(config: Config, options: FixtureOptions, cli: 
   const all = suites.flatMap(({ results }) => results);
   const failed = all.filter(({ diff }) => diff !== null).length;
   cli.out(`${all.length} fixtures, ${failed} not as expected\n`);
-  if (options.junit !== undefined) await writeFile(options.junit, writeJunit(suites));
+  if (options.junit !== undefined) await writeFile(options.junit, writeJunit('restage transform test', suites));
   return failed === 0 ? 0 : 1;
 }
 

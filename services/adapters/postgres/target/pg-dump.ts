@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { RestageError } from '#core/errors.ts';
 import { startupOptions } from '../session.ts';
 
@@ -102,6 +103,47 @@ export async function archiveSql(tools: PgTools, archive: Buffer, list: string):
     );
     return sql.replaceAll(/^\\(?:un)?restrict [A-Za-z0-9]+$/gm, '').replace(/^SET transaction_timeout = 0;$/m, '');
   });
+}
+
+/** Everything of one database into another, an empty one, through a pipe: nothing is kept on disk between. @throws RestageError schema_tool. */
+export async function copyDatabase(tools: PgTools, from: string, to: string): Promise<void> {
+  const [source, target] = [splitPassword(from), splitPassword(to)];
+  const dump = spawnTool(
+    join(tools.directory, 'pg_dump'),
+    ['-Fc', '--encoding=UTF8', '--no-publications', '--no-subscriptions', '--no-password', '--dbname', source.url],
+    source.password,
+  );
+  const restore = spawnTool(
+    join(tools.directory, 'pg_restore'),
+    ['--exit-on-error', '--no-owner', '--no-password', '--dbname', target.url],
+    target.password,
+  );
+  // Either end's death shows in its own exit code.
+  await Promise.all([
+    pipeline(dump.child.stdout, restore.child.stdin).catch(() => undefined),
+    dump.ended,
+    restore.ended,
+  ]);
+}
+
+function spawnTool(
+  program: string,
+  args: readonly string[],
+  password: string | null,
+): { readonly child: ChildProcessWithoutNullStreams; readonly ended: Promise<void> } {
+  const child = spawn(program, args, {
+    env: { ...process.env, LC_ALL: 'C', ...(password === null ? {} : { PGPASSWORD: password }) },
+  });
+  let complaint = '';
+  child.stderr.on('data', (data: Buffer) => (complaint = (complaint + data.toString()).slice(-STDERR_KEPT)));
+  const ended = new Promise<void>((resolve, reject) => {
+    child.on('error', (cause) => reject(new RestageError('schema_tool', `${program} does not start`, { cause })));
+    child.on('close', (code) => {
+      if (code === 0) resolve();
+      else reject(new RestageError('schema_tool', `${program} failed: ${complaint.trim()}`));
+    });
+  });
+  return { child, ended };
 }
 
 async function candidateDirectories(environment: NodeJS.ProcessEnv): Promise<string[]> {

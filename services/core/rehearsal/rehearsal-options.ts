@@ -1,0 +1,87 @@
+import { z } from 'zod';
+import { isPostgresUrl } from '#core/address.ts';
+import type { Option } from '#core/option-table.ts';
+import { DRIVERS } from '#core/rehearsal/rehearsal-config.ts';
+
+const text = z.string().min(1);
+const seconds = z.number().min(0.001).max(31_536_000);
+
+/** `rehearsal`, a part of option-table.ts. */
+export const REHEARSAL_OPTIONS = [
+  {
+    path: 'rehearsal.postgres.url',
+    type: z.string().refine(isPostgresUrl, 'write it as postgresql://host:5432/database'),
+    default: null,
+    env: 'RESTAGE_REHEARSAL_URL',
+    example: '"${REHEARSAL_URL}"',
+    about:
+      'Any database of the server that clones are made on, as a role that may make databases (CREATEDB). Best a server of its own. See docs/rehearse.md.',
+  },
+  {
+    path: 'rehearsal.baseline',
+    type: z.string().min(1).max(63),
+    default: null,
+    derived: 'an empty database',
+    env: 'RESTAGE_REHEARSAL_BASELINE',
+    example: 'shop_baseline',
+    about: 'The database on that server that a clone begins as. Never a live target: a template may have no sessions.',
+  },
+  {
+    path: 'rehearsal.driver',
+    type: z.enum(['auto', ...DRIVERS]),
+    default: 'auto',
+    env: 'RESTAGE_REHEARSAL_DRIVER',
+    example: 'dump',
+    about:
+      'How clones are made: `template` (CREATE DATABASE … TEMPLATE), `dump` (pg_dump into a new database), `command`; `auto` takes the first that can.',
+  },
+  {
+    path: 'rehearsal.command.create',
+    type: text,
+    default: null,
+    env: null,
+    example: './clone create',
+    about: 'A shell command that makes a clone and prints its URL as its last line. RESTAGE_CLONE is its name.',
+  },
+  {
+    path: 'rehearsal.command.drop',
+    type: text,
+    default: null,
+    env: null,
+    example: './clone drop',
+    about: 'A shell command that removes the clone RESTAGE_CLONE, and does nothing where there is none.',
+  },
+  {
+    path: 'rehearsal.smoke',
+    type: text,
+    default: null,
+    env: null,
+    example: 'npm run smoke',
+    about: 'A shell command that tries the application on the clone, whose URL is in RESTAGE_CLONE_URL. 0 passes.',
+  },
+  {
+    path: 'rehearsal.smokeSeconds',
+    type: seconds,
+    default: 300,
+    env: null,
+    example: '60',
+    about: 'How long that may take. Seconds.',
+  },
+  {
+    path: 'rehearsal.budget.switchSeconds',
+    type: seconds,
+    default: null,
+    env: null,
+    example: '3',
+    about:
+      'Most seconds from the last write at the source to a clone that has it and can go on by itself. Above it the rehearsal fails.',
+  },
+  {
+    path: 'rehearsal.budget.replaySeconds',
+    type: seconds,
+    default: null,
+    env: null,
+    example: '3600',
+    about: 'Most seconds that the replay of the history into the clone may take. Above it the rehearsal fails.',
+  },
+] as const satisfies readonly Option[];
