@@ -14,6 +14,7 @@ import { RestageError } from '#core/errors.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
+import { isLateOpen } from './late-loads.ts';
 import type { ManifestBook } from './manifest-book.ts';
 import { released } from './wal-watch.ts';
 
@@ -95,11 +96,11 @@ export function requireOwnSlot(name: string, slot: SlotState | null, last: Manif
 }
 
 /**
- * A slot that was given up can be replaced once the initial load is done: every table is then loaded anew. Not while a load is open, for
+ * A slot that was given up can be replaced: every table is then loaded anew, or for the first time. Not while a late load is open, for
  * readers take one at a time.
  */
 export function isRepairable(last: Manifest): boolean {
-  return last.released === true && (last.loaded === true || last.kind === 'announce');
+  return last.released === true && (last.kind === 'announce' || !isLateOpen(last));
 }
 
 /** The same, as a question. */

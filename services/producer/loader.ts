@@ -257,6 +257,7 @@ class LoadRun {
       try {
         await this.#copyChunk(client, task);
       } catch (error) {
+        if (this.#options.signal.aborted) return;
         if (!(error instanceof TableRewrittenSignal)) throw error;
         this.rewritten.add(key);
         continue;
@@ -274,7 +275,7 @@ class LoadRun {
   }
 
   async #copyChunk(client: pg.Client, task: ChunkTask): Promise<void> {
-    const { queue, partBytes, clock } = this.#options;
+    const { queue, partBytes, clock, signal } = this.#options;
     const { structure, debezium, record, mask } = task.captured;
     const { chunk, range } = task;
     const key = tableKey(structure);
@@ -297,7 +298,7 @@ class LoadRun {
       partRows += 1;
     };
     let held: { readonly values: Values; readonly marker: SnapshotMarker } | null = null;
-    for await (const rows of readChunk(client, structure, copiedColumns(structure), range, this.#snapshot)) {
+    for await (const rows of readChunk(client, structure, copiedColumns(structure), range, this.#snapshot, signal)) {
       const now = clock();
       for (const read of rows) {
         const values = mask === null ? read : mask(read);

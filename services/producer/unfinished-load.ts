@@ -95,6 +95,8 @@ class LoadHistory {
 
   note(manifest: Manifest): void {
     const { kind, table, load, chunk = 0, part, rows = 0, last } = manifest;
+    // What the stream gives to these rows is missing from here on: all are taken again, under a later snapshot.
+    if (manifest.released === true) this.#forget();
     if (kind === 'plan') {
       this.#plan = manifest;
       this.#written = new Map();
@@ -106,6 +108,12 @@ class LoadHistory {
     const chunks = this.#written.get(tableKey(table)) ?? new Map<number, WrittenChunk>();
     this.#written.set(tableKey(table), chunks);
     chunks.set(chunk, { parts: part, rows: rows + (chunks.get(chunk)?.rows ?? 0), isComplete: last });
+  }
+
+  #forget(): void {
+    this.#done.clear();
+    this.#plan = null;
+    this.#written = new Map();
   }
 
   unfinished(chosen: readonly TableStructure[]): UnfinishedLoad {

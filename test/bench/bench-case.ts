@@ -6,6 +6,8 @@ export interface BenchOptions {
   readonly scale: number;
   /** pgbench's transactions of a backlog, four row changes each. */
   readonly transactions: number;
+  /** Of what is huge or long: 1 for as much as the cases' names say. */
+  readonly size: number;
   /** Folder for profiles of the services; null: none. */
   readonly profiles: string | null;
   readonly say: (line: string) => void;

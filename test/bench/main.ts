@@ -8,16 +8,18 @@ import { buildProgram } from '../harness/build-program.ts';
 import type { BenchCase, BenchOptions } from './bench-case.ts';
 import { startServers } from './bench-servers.ts';
 import { drain, stages } from './cases/drain.ts';
+import { HUGE_AND_LONG } from './cases/huge-and-long.ts';
 import { load } from './cases/load.ts';
 import { describe, type RunResult } from './result.ts';
 
-const CASES: readonly BenchCase[] = [load, drain, stages];
+const CASES: readonly BenchCase[] = [load, drain, stages, ...HUGE_AND_LONG];
 
 const { values } = parseArgs({
   options: {
     case: { type: 'string', multiple: true, default: [] },
     scale: { type: 'string', default: '5' },
     transactions: { type: 'string', default: '25000' },
+    size: { type: 'string', default: '0.01' },
     profiles: { type: 'string' },
     out: { type: 'string', default: path.join(dataFolder(projectRoot()), 'bench') },
   },
@@ -27,6 +29,7 @@ const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const options: BenchOptions = {
   scale: Number(values.scale),
   transactions: Number(values.transactions),
+  size: Number(values.size),
   profiles: values.profiles ?? null,
   say,
 };

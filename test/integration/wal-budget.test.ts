@@ -123,6 +123,48 @@ test('the slot is given up, which its history says; the next start makes a new o
   expect(await isThere()).toBe(true);
 });
 
+test('given up in the middle of the initial load, the next start takes all tables anew, those that were done too', async () => {
+  await using target = await createDatabase(15, 'budget_target');
+  await source.client.query(`
+    CREATE TABLE public.u (id int PRIMARY KEY); INSERT INTO public.u SELECT generate_series(1, 200000);
+    CREATE TABLE public.z (id int PRIMARY KEY); INSERT INTO public.z VALUES (1)`);
+  const whole = configOf('half', 'release', target.url);
+  const config = { ...whole, source: { ...whole.source, snapshotWorkers: 1 } };
+  const bar = new pg.Client({ connectionString: source.url });
+  await bar.connect();
+  const rows = async ({ client }: TestDatabase): Promise<unknown[]> =>
+    (
+      await client.query(
+        `SELECT 'u', count(*), sum(id) FROM public.u UNION ALL SELECT 'z', count(*), sum(id) FROM public.z`,
+      )
+    ).rows;
+  await using sink = startService('sink', config, 'new');
+  {
+    await using producer = startService('producer', config);
+    // While the tables before it are read: the slot would wait for a lock that is there before.
+    await until(() => producer.status.load.chunks > 0, { what: 'a plan', everyMs: 2 });
+    await bar.query('BEGIN; LOCK TABLE public.z');
+    await until(() => sink.status.load.tablesDone >= 2, { what: 'tables at the target' });
+    expect(producer.status.load.isDone).toBe(false);
+    const holder = await openTransaction();
+    await writeWal(30);
+    expect(await producer.end).toMatchObject({ code: 'slot_released' });
+    await holder.query('COMMIT');
+    await holder.end();
+  }
+  expect(sink.status.load.isDone).toBe(false);
+  await bar.query('ROLLBACK');
+  await bar.end();
+  await source.client.query('DELETE FROM public.u WHERE id % 2 = 0; INSERT INTO public.z VALUES (2)');
+  await requireReadySource(config, pino({ level: 'silent' }));
+  await using producer = startService('producer', config);
+  await Promise.all([producer.streaming(), sink.streaming()]);
+  await source.client.query('DELETE FROM public.u WHERE id < 100; DELETE FROM public.z WHERE id = 1');
+  await until(async () => isDeepStrictEqual(await rows(target), await rows(source)), {
+    what: 'the rows at the target',
+  });
+});
+
 test('the source does not wait for a Kafka that is away', async () => {
   const config = configOf('away', 'release');
   {

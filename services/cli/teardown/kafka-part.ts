@@ -70,7 +70,7 @@ function shapedPrefixes(name: string, topics: readonly string[]): string[] {
 }
 
 /** No table's topic has such a name: schemas of these names are escaped. */
-function isReserved(name: string, topic: string): boolean {
+export function isReserved(name: string, topic: string): boolean {
   if ([`${name}.dlq`, transactionTopic(name), heartbeatTopic(name)].includes(topic)) return true;
   return topic.startsWith(`${name}.state.`) || /^\.shaped\.[a-z0-9_-]+\.v\d+\./.test(topic.slice(name.length));
 }

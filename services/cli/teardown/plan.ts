@@ -5,7 +5,7 @@ import type { Config } from '#core/config.ts';
 import { exitCodeOf, type ExitCode } from '#core/error-policy.ts';
 import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
-import { openKafkaPart } from './kafka-part.ts';
+import { isReserved, openKafkaPart } from './kafka-part.ts';
 import type { Kept, Part, Piece } from './piece.ts';
 import { openSourcePart } from './source-part.ts';
 import { openTargetPart } from './target-part.ts';
@@ -23,25 +23,31 @@ export interface Plan extends Part {
   readonly code: ExitCode;
 }
 
-/** Targets first, then the source's slot, then Kafka: what is left by a call that was cut short is found by the next. */
+/** Targets first, then the source's slot, what the registry has by the names of topics, then Kafka: what is left by a call that was cut short is found by the next. */
 export async function makePlan(config: Config, options: PlanOptions, logger: Logger): Promise<Plan> {
   const parts: Part[] = [];
   const kept: Kept[] = [];
   let code: ExitCode = 0;
-  const add = async (place: string, open: () => Promise<Part>): Promise<void> => {
+  const open = async (place: string, part: () => Promise<Part>): Promise<Part[]> => {
     try {
-      parts.push(await open());
+      return [await part()];
     } catch (error) {
       code ||= exitCodeOf(error);
       kept.push({ kind: 'everything', name: config.name, place, why: describeError(error) });
+      return [];
     }
   };
   for (const target of config.targets)
-    await add(`target ${target.name}`, () => openTargetPart(config, target, options.isForced));
-  await add('source', () => openSourcePart(config));
-  const topics = await tableTopics(config);
-  await add('kafka', () => openKafkaPart(config, topics, logger));
-  if (config.kafka.registryUrl != null) await add('registry', () => openRegistryPart(config, parts, options));
+    parts.push(...(await open(`target ${target.name}`, () => openTargetPart(config, target, options.isForced))));
+  parts.push(...(await open('source', () => openSourcePart(config))));
+  const tables = await tableTopics(config);
+  const kafka = await open('kafka', () => openKafkaPart(config, tables, logger));
+  if (config.kafka.registryUrl != null) {
+    const topics = kafka.flatMap(({ pieces }) => pieces.filter(({ kind }) => kind === 'topic'));
+    const named = new Set([...tables, ...topics.map(({ name }) => name)]);
+    parts.push(...(await open('registry', () => openRegistryPart(config, named, options))));
+  }
+  parts.push(...kafka);
   return {
     pieces: parts.flatMap((part) => part.pieces),
     kept: [...kept, ...parts.flatMap((part) => part.kept)],
@@ -70,12 +76,11 @@ async function tableTopics(config: Config): Promise<string[]> {
   }
 }
 
-async function openRegistryPart(config: Config, parts: readonly Part[], options: PlanOptions): Promise<Part> {
+/** Subjects of these topics, and of those with reserved names: their topics may be gone since a call without --registry. */
+async function openRegistryPart(config: Config, topics: ReadonlySet<string>, options: PlanOptions): Promise<Part> {
   const url = config.kafka.registryUrl ?? '';
-  const topics = new Set(
-    parts.flatMap((part) => part.pieces.filter(({ kind }) => kind === 'topic').map(({ name }) => name)),
-  );
-  const subjects = (await listSubjects(url)).filter((subject) => topics.has(subject.replace(/-(key|value)$/, '')));
+  const isOwn = (topic: string): boolean => topics.has(topic) || isReserved(config.name, topic);
+  const subjects = (await listSubjects(url)).filter((subject) => isOwn(subject.replace(/-(key|value)$/, '')));
   const pieces = subjects.map((name): Piece => ({
     kind: 'subject',
     name,

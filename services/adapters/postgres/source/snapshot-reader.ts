@@ -99,7 +99,8 @@ export async function planChunks(
 /**
  * The rows of one chunk as an exported snapshot sees them, in arrays as they arrive, values in the order of `columns`; on a session with
  * READER_SETTINGS in the same order each time. The lock comes before the snapshot, and the file node is compared under both, so a TRUNCATE or rewrite since cannot pass
- * unseen (it throws TableRewrittenSignal). @throws RestageError snapshot_lost when the exporting session is gone.
+ * unseen (it throws TableRewrittenSignal). Whoever holds the table locked may do so for long: once aborted, the wait ends with the signal's
+ * reason. @throws RestageError snapshot_lost when the exporting session is gone.
  */
 export async function* readChunk(
   client: pg.Client,
@@ -107,9 +108,10 @@ export async function* readChunk(
   columns: readonly string[],
   range: ChunkRange,
   snapshot: ExportedSnapshot,
+  signal: AbortSignal,
 ): AsyncGenerator<(string | null)[][]> {
   const holder = range.partition ?? table;
-  await lockTable(client, holder);
+  await lockTable(client, holder, signal);
   try {
     await takeSnapshot(client, snapshot.name);
     await requireSameFile(client, holder, snapshot);
@@ -135,7 +137,7 @@ export function chunkSql(holder: TableName, columns: readonly string[], range: C
   return `${rows} WHERE ctid >= '(${index * pages},0)'::tid${upper}${skip === 0 ? '' : ` OFFSET ${skip}`}`;
 }
 
-async function lockTable(client: pg.Client, table: TableName): Promise<void> {
+async function lockTable(client: pg.Client, table: TableName, signal: AbortSignal): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     try {
@@ -147,7 +149,8 @@ async function lockTable(client: pg.Client, table: TableName): Promise<void> {
       const code = error instanceof Error && 'code' in error ? error.code : '';
       if (code === '42P01') throw new TableRewrittenSignal(formatTable(table));
       if (code !== LOCK_NOT_AVAILABLE || attempt === LOCK_ATTEMPTS) throw error;
-      await pause(LOCK_TIMEOUT_MS);
+      await pause(LOCK_TIMEOUT_MS, signal);
+      signal.throwIfAborted();
     }
   }
 }
