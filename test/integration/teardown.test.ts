@@ -5,6 +5,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadConfig } from '#core/config-load.ts';
 import type { Config } from '#core/config.ts';
 import { REWRITE_TRIGGER_SQL } from '#adapters/postgres/source/rewrite-trigger.ts';
+import { listSubjects, registerSchema } from '#adapters/registry/schema-registry.ts';
+import { Infrastructure } from '#infra/infrastructure.ts';
 import { isLongRun } from '../harness/chaos/long-run.ts';
 import { runCli, startCli } from '../harness/cli.ts';
 import { runCommand } from '../harness/command.ts';
@@ -138,6 +140,32 @@ test('it asks, says what it would do, spares what is not ours, and goes on where
   await source.client.query(`DROP PUBLICATION ${publication}`);
   await admin.deleteTopics({ topics: [`${name}.orders`] });
   await emptyTarget();
+});
+
+test('subjects of a registry stay until --registry, which finds them when the topics are gone, and no others', async () => {
+  const infrastructure = await Infrastructure.open({ say: () => undefined, durable: false });
+  try {
+    const { url } = await infrastructure.startRegistry();
+    const text = `name: ${name}
+kafka: { brokers: ["${testKafka()}"], registry: { url: "${url}" } }
+source: { profile: debezium, postgres: { url: "${source.url}" }, tables: ["public.*"] }
+debezium: { format: avro }
+`;
+    const file = write(text, 'registry.yaml');
+    await using producer = startService('producer', loadConfig(text, file, {}));
+    await producer.streaming();
+    await producer.drain();
+    await registerSchema(url, `${name}.other-value`, '{"type":"string"}');
+    const own = [`${name}.public.a-key`, `${name}.public.a-value`];
+    expect(await listSubjects(url)).toEqual(expect.arrayContaining([...own, `${name}.other-value`]));
+    expect((await runCommand(['teardown', '-c', file, '--yes'])).text).toContain('goes with --registry');
+    expect(await listSubjects(url)).toEqual(expect.arrayContaining(own));
+    const end = await runCommand(['teardown', '-c', file, '--yes', '--registry']);
+    expect(end, end.text).toMatchObject({ code: 0 });
+    expect(await listSubjects(url)).toEqual([`${name}.other-value`]);
+  } finally {
+    await infrastructure.stop();
+  }
 });
 
 test('a pipeline at work is spared, or told to end; a target out of reach is said', async () => {
