@@ -22,6 +22,7 @@ export class OptionReader {
       | 'transform.outputs[]'
       | 'transform.outputs[].rules[]'
       | 'transform.outputs[].rules[].set[]'
+      | 'transform.outputs[].rules[].lookUp[]'
       | 'targets[]',
     ...indexes: readonly number[]
   ): number {
@@ -37,6 +38,11 @@ export class OptionReader {
   /** Whether the file or the environment says something at this concrete path, or below it. */
   isGiven(path: string): boolean {
     return [...this.#parsed.places.keys()].some((place) => place === path || place.startsWith(`${path}.`));
+  }
+
+  /** Where the file says it: its name, line and column. */
+  placeOf(path: OptionPath, ...indexes: readonly (number | string)[]): string | undefined {
+    return this.#parsed.places.get(concrete(path, indexes));
   }
 
   /** As isGiven, by a path of the table. */

@@ -58,7 +58,7 @@ export function structureId(record: {
   return `${record.structure.topic}:${record.version}`;
 }
 
-type ParsedStructure = Pick<StructureRecord, 'version' | 'structure'>;
+export type ParsedStructure = Pick<StructureRecord, 'version' | 'structure'>;
 
 /**
  * The structures among the topic's records. Others may have written there too, and what is no structure of ours is none: an event that

@@ -11,6 +11,8 @@ const LARGEST_RECORD_BYTES = 60 * 1024 * 1024;
 
 /** Takes the records of one Kafka transaction, in order; headers are copied at once. */
 export interface RecordSink {
+  /** About so many were taken. */
+  readonly bytes: number;
   append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void;
   appendRow(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void;
 }
@@ -18,14 +20,17 @@ export interface RecordSink {
 /** Records that may still be given up: they are kept until they are passed on. */
 export class PendingRecords implements RecordSink {
   #steps: ((out: RecordSink) => void)[] = [];
+  bytes = 0;
 
   append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
     const copy = Buffer.from(headers);
+    this.bytes += (key?.length ?? 0) + (value?.length ?? 0);
     this.#steps.push((out) => out.append(topic, key, value, copy));
   }
 
   appendRow(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
     const copy = Buffer.from(headers);
+    this.bytes += (key?.length ?? 0) + (value?.length ?? 0);
     this.#steps.push((out) => out.appendRow(topic, key, value, copy));
   }
 

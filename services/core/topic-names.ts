@@ -9,9 +9,15 @@ export function shapedPrefix(name: string, output: string, version: number): str
   return `${name}.shaped.${output}.v${version}`;
 }
 
-/** Whether a table's topic is of this stream of epochs: no schema's name begins as the shaped ones' do (RESERVED_SCHEMAS). */
+/** Topics of what an output's rules remember: `<name>.state.<output>.v<N>`. */
+export function statePrefix(name: string, output: string, version: number): string {
+  return `${name}.state.${output}.v${version}`;
+}
+
+/** Whether a table's topic is of this stream of epochs: no schema's name begins as those of outputs do (RESERVED_SCHEMAS). */
 export function isTopicOf(prefix: string, topic: string): boolean {
-  return topic.startsWith(`${prefix}.`) && (/\.shaped\./.test(prefix) || !topic.startsWith(`${prefix}.shaped.`));
+  const isOfOutput = topic.startsWith(`${prefix}.shaped.`) || topic.startsWith(`${prefix}.state.`);
+  return topic.startsWith(`${prefix}.`) && (/\.shaped\./.test(prefix) || !isOfOutput);
 }
 
 export function epochsTopic(prefix: string): string {

@@ -21,10 +21,14 @@ export interface Verdict {
 export interface Truncation {
   readonly position: Position;
   readonly topics: readonly string[];
+  /** Of its transaction's commit, microseconds since 1970. */
+  readonly time: bigint;
 }
 
 export interface CarefulOptions {
-  readonly shaper: Pick<EventShaper, 'introduce' | 'shape' | 'settle'>;
+  readonly shaper: Pick<EventShaper, 'introduce' | 'shape' | 'settle' | 'state'>;
+  /** What else a TRUNCATE means to the rules; returns the ops. */
+  readonly onTruncate: (truncation: Truncation, out: CarefulOutput) => Promise<string>;
   readonly held: HeldLetters;
   readonly maker: LetterMaker;
   readonly policy: QuarantinePolicy;
@@ -35,6 +39,7 @@ export interface CarefulOptions {
 export interface CarefulOutput {
   readonly data: RecordSink;
   readonly side: RecordSink;
+  readonly floorOf: (topic: string) => Lsn;
   readonly count: (ops: string) => void;
 }
 
@@ -80,12 +85,12 @@ export class CarefulEpoch {
         next !== undefined && isBefore(next, unit);
         next = truncations[truncated]
       ) {
-        this.#truncate(next);
+        await this.#truncate(next, out);
         truncated += 1;
       }
       await this.#take(unit, truncations, out, signal);
     }
-    for (const rest of truncations.slice(truncated)) this.#truncate(rest);
+    for (const rest of truncations.slice(truncated)) await this.#truncate(rest, out);
   }
 
   #split(records: readonly RangeRecord[]): Unit[] {
@@ -147,14 +152,16 @@ export class CarefulEpoch {
 
   async #shape(unit: Unit, out: CarefulOutput, signal: AbortSignal): Promise<Verdict | null> {
     const { shaper, maker } = this.#options;
-    const pending = { data: new PendingRecords(), side: new PendingRecords() };
+    const pending = { data: new PendingRecords(), side: new PendingRecords(), floorOf: out.floorOf };
+    shaper.state?.memory.state.mark();
     let ops = '';
     for (const one of unit.records) {
       try {
-        ops += shaper.shape(one.record, one.range, pending);
+        ops += await shaper.shape(one.record, one.range, pending);
         ops += await shaper.settle(signal);
       } catch (error) {
         if (!isEventFault(error) || !(error instanceof RestageError)) throw error;
+        shaper.state?.memory.state.undo();
         return { letter: maker.idOf(one), error };
       }
     }
@@ -174,12 +181,14 @@ export class CarefulEpoch {
   }
 
   /** The rows that waited are gone with all others. */
-  #truncate({ position, topics }: Truncation): void {
+  async #truncate(truncation: Truncation, out: CarefulOutput): Promise<void> {
+    const { position, topics } = truncation;
     for (const topic of topics)
       for (const { id } of this.#options.held.ofTopic(topic, position)) {
         this.#options.held.remove(id);
         this.ended.push({ id, why: 'its table was truncated' });
       }
+    out.count(await this.#options.onTruncate(truncation, out));
   }
 
   #requireRowsOnly(commit: Lsn, truncations: readonly Truncation[], { error, letter }: Verdict): void {

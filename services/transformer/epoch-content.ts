@@ -1,20 +1,25 @@
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { LSN_ZERO, parseLsn, type Lsn } from '#core/lsn.ts';
-import type { Manifest } from '#core/manifest.ts';
+import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
 import type { Truncation } from './careful-epoch.ts';
 import { readInOrder, type RangeRecord } from './ordered-records.ts';
 
 /** What a manifest has of rows, as the source wrote them. A producer bounds its bytes (invariant 6). */
 export interface EpochContent {
-  readonly manifest: Manifest;
+  readonly stored: StoredManifest;
   readonly records: readonly RangeRecord[];
   readonly truncations: readonly Truncation[];
 }
 
+/** Whether it is the stream's: changes, or that there were none. */
+export function isOfStream({ kind }: Manifest): boolean {
+  return kind === 'stream' || kind === 'empty';
+}
+
 export interface ContentOptions {
   readonly reader: EpochReader;
-  readonly manifest: Manifest;
+  readonly stored: StoredManifest;
   readonly rawSchemasTopic: string;
   /** By raw topic: what committed before it is in the table's snapshot. */
   readonly floors: ReadonlyMap<string, Lsn>;
@@ -27,9 +32,10 @@ export function isBelow(record: KafkaRecord, floor: Lsn = LSN_ZERO): boolean {
 }
 
 export async function readContent(
-  { reader, manifest, rawSchemasTopic, floors }: ContentOptions,
+  { reader, stored, rawSchemasTopic, floors }: ContentOptions,
   signal: AbortSignal,
 ): Promise<EpochContent> {
+  const { manifest } = stored;
   const ranges = manifest.ranges.filter(({ topic }) => topic !== rawSchemasTopic);
   const records: RangeRecord[] = [];
   if (manifest.kind === 'stream') {
@@ -39,10 +45,14 @@ export async function readContent(
     for (const range of ranges)
       for await (const some of reader.read(range, signal)) for (const record of some) records.push({ range, record });
   }
-  const truncations = manifest.control.flatMap((entry) => {
+  return { stored, records, truncations: truncationsIn(manifest, floors) };
+}
+
+export function truncationsIn({ control, commitTime }: Manifest, floors: ReadonlyMap<string, Lsn>): Truncation[] {
+  return control.flatMap((entry) => {
     if (entry.kind !== 'truncate') return [];
     const position = { commit: parseLsn(entry.commit), ordinal: entry.ordinal };
-    return [{ position, topics: entry.topics.filter((topic) => position.commit >= (floors.get(topic) ?? LSN_ZERO)) }];
+    const topics = entry.topics.filter((topic) => position.commit >= (floors.get(topic) ?? LSN_ZERO));
+    return [{ position, topics, time: BigInt(entry.commitTime ?? commitTime ?? 0) }];
   });
-  return { manifest, records, truncations };
 }

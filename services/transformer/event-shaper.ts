@@ -1,31 +1,31 @@
-import type { Row } from '#core/envelope.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
 import type { ControlEntry, Manifest, ManifestRange } from '#core/manifest.ts';
-import {
-  chunkHeaders,
-  encodeHeaders,
-  readStreamHeaders,
-  streamHeaders,
-  type EventHeaders,
-  type KafkaRecord,
-} from '#core/record.ts';
+import { encodeHeaders, readStreamHeaders, streamHeaders, type EventHeaders, type KafkaRecord } from '#core/record.ts';
 import type { ModuleDeclaration } from '#core/module/declaration.ts';
+import type { Lsn } from '#core/lsn.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
 import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
-import type { ColumnChange } from '#core/structure-change.ts';
-import { keyText } from '#core/rules/rows.ts';
-import { findStructures, parseStructureRecord, structureId, structureRecord } from '#core/structure-record.ts';
-import type { TableStructure } from '#core/structure.ts';
-import { formatTable } from '#core/table-name.ts';
+import {
+  findStructures,
+  parseStructureRecord,
+  structureId,
+  structureRecord,
+  type ParsedStructure,
+} from '#core/structure-record.ts';
+import { structureVersion, type TableStructure } from '#core/structure.ts';
+import { formatTable, tableKey } from '#core/table-name.ts';
 import type { RecordSink } from '#core/topic-batches.ts';
 import type { DebeziumShaper } from './debezium-shaper.ts';
-import { joinEnvelope, splitEnvelope, timeIn } from './envelope-text.ts';
+import { splitEnvelope, timeIn } from './envelope-text.ts';
+import type { KeptState } from './kept-state.ts';
 import type { ModuleQueue } from './module-queue.ts';
 import type { OutboxWriter } from './outbox-writer.ts';
+import { reachRows } from './reached-rows.ts';
+import { appendEvent, changeBehind, chunkHeadersOf, parseKey, passOn, tellApart } from './shaped-records.ts';
 
 export interface EventShaperOptions {
   readonly reader: EpochReader;
@@ -40,12 +40,16 @@ export interface EventShaperOptions {
   /** null: the output has no module. */
   readonly module?: ModuleQueue | null;
   readonly outbox?: OutboxWriter | null;
+  /** null: no rule needs one. */
+  readonly state?: KeptState | null;
 }
 
 /** Where an epoch's records go: those that the manifest names, and those beside it. */
 export interface EpochRecords {
   readonly data: RecordSink;
   readonly side: RecordSink;
+  /** What committed before is in the load of a raw topic's table; readers leave it out. */
+  readonly floorOf: (topic: string) => Lsn;
 }
 
 export type RecordPlace = Pick<ManifestRange, 'topic' | 'partition'>;
@@ -56,7 +60,7 @@ export type Alteration = Extract<ControlEntry, { kind: 'ddl' }>;
 type Truncation = Extract<ControlEntry, { kind: 'truncate' }>;
 
 /** Of the record that an event is made from. */
-interface RecordFacts {
+export interface RecordFacts {
   /** The envelope's, from its source block on. */
   readonly tail: string;
   /** null for a row of the load. */
@@ -79,18 +83,24 @@ function placeOf(topic: string, partition: number, offset: bigint): string {
 /** Records in, shaped records out: knows every raw structure and the rules that its events go through. */
 export class EventShaper {
   readonly #options: EventShaperOptions;
+  readonly #structures = new Map<string, TableStructure>();
   readonly #rules = new Map<string, TableRules>();
   readonly #introduced = new Set<string>();
   readonly #newest = new Map<string, { readonly raw: TableStructure; readonly rules: TableRules }>();
 
   constructor(options: EventShaperOptions, structures: Iterable<Buffer>) {
     this.#options = options;
-    for (const record of findStructures(structures)) this.#add(record);
+    this.#add(findStructures(structures));
   }
 
   /** null: the output has no module. */
   get declaration(): ModuleDeclaration | null {
     return this.#options.module?.declaration ?? null;
+  }
+
+  /** null: no rule needs one. */
+  get state(): KeptState | null {
+    return this.#options.state ?? null;
   }
 
   get structures(): TableStructure[] {
@@ -99,20 +109,20 @@ export class EventShaper {
 
   /** Takes in a manifest's structures, and gives their versions by topic. */
   async learn(manifest: Manifest, signal: AbortSignal): Promise<ReadonlyMap<string, number>> {
-    const learnt = new Map<string, number>();
+    const learnt: ParsedStructure[] = [];
     for (const range of manifest.ranges) {
       if (range.topic !== this.#options.rawSchemasTopic) continue;
       for await (const records of this.#options.reader.read(range, signal))
         for (const { value } of records) {
           const record = value === null ? null : parseStructureRecord(value);
-          if (record !== null) {
-            const added = this.#add(record);
-            learnt.set(added.topic, added.version);
-          }
+          if (record !== null) learnt.push(record);
         }
     }
-    await this.prepare();
-    return learnt;
+    if (learnt.length > 0) {
+      this.#add(learnt);
+      await this.prepare();
+    }
+    return new Map(learnt.map(({ version, structure }) => [structure.topic, version]));
   }
 
   /** Once after the constructor; `learn` does it for what it adds. @throws RestageError registry_unreachable, registry_refused. */
@@ -154,6 +164,7 @@ export class EventShaper {
 
   /** What a change of columns is behind the rules, for each table that it reaches. @throws RestageError rule_failed. */
   shapeAlteration(entry: Alteration, out: RecordSink): Alteration[] {
+    this.state?.requireUnaltered(entry);
     const from = this.introduce(entry.topic, entry.from, out);
     const to = this.introduce(entry.topic, entry.to, out);
     return to.branches.flatMap((after, index) => {
@@ -231,9 +242,10 @@ export class EventShaper {
 
   /**
    * Shapes one record; returns the ops of the events it gave, a letter each (a tombstone none: it follows its delete). Changes for the module
-   * wait for `settle`.
+   * wait for `settle`. A promise where rows of other tables may be reached: the next record has to wait for it.
    */
-  shape(record: KafkaRecord, range: RecordPlace, { data: out, side }: EpochRecords): string {
+  shape(record: KafkaRecord, range: RecordPlace, records: EpochRecords): string | Promise<string> {
+    const { data: out, side } = records;
     if (record.value === null) return '';
     const where = placeOf(range.topic, range.partition, record.offset);
     const headers = readStreamHeaders(record);
@@ -241,21 +253,31 @@ export class EventShaper {
     const [only] = rules.branches;
     if (rules.outbox !== null && headers !== null)
       this.#options.outbox?.write(rules.outbox, splitEnvelope(record.value, where).event, side, where);
-    if (only === undefined) return '';
+    const { state = null } = this.#options;
+    const isRemembered = state?.memory.has(range.topic) === true;
+    if (only === undefined && !isRemembered) return '';
     const headersFor = (branch: Branch): Buffer =>
       headers === null
         ? chunkHeadersOf(record, branch, where)
         : streamHeaders({ ...headers, structure: branch.version });
     const key = record.key?.toString('utf8') ?? null;
     const isPlain = (this.#options.debezium ?? null) === null;
-    if (rules.branches.length === 1 && only.isUnchanged && isPlain)
-      return passOn(only, key, record.value, headersFor(only), out);
+    const isPassed = rules.branches.length === 1 && only?.isUnchanged === true && isPlain;
+    if (isPassed && !isRemembered) return passOn(only, key, record.value, headersFor(only), out);
     const { event, tail } = splitEnvelope(record.value, where);
     const row = { ...event, key: key === null ? null : parseKey(key, where) };
     const at = { place: where, time: timeIn(tail) };
     const take = (shaped: readonly ShapedEvent[]): string =>
-      this.#append(shaped, { tail, headers, headersFor, where }, out);
-    if (!rules.isForModule) return take(rules.apply(row, at));
+      this.append(shaped, { tail, headers, headersFor, where }, out);
+    if (state !== null && isRemembered) {
+      const isKnown = headers === null && state.memory.isLookedUp(range.topic);
+      const taken = state.memory.take(rules, row, at, isKnown);
+      state.note(range.topic, taken.changes, side);
+      const ops = isPassed ? passOn(only, key, record.value, headersFor(only), out) : take(taken.own);
+      if (taken.others !== null && headers !== null)
+        return reachRows(this, taken.others, { tail, headers, where }, records).then((more) => ops + more);
+      if (!rules.isForModule) return ops;
+    } else if (!rules.isForModule) return take(rules.apply(row, at));
     const { module = null } = this.#options;
     if (module === null) throw new RestageError('bug', 'an output without its module', { where });
     module.add({ source: rules.source, event: row, at }, take, record.value.length);
@@ -279,6 +301,7 @@ export class EventShaper {
   forgetIntroduced(): void {
     for (const id of this.#introduced) this.#options.written.delete(id);
     this.#introduced.clear();
+    this.state?.rollback();
   }
 
   /** The epoch is written. */
@@ -296,10 +319,11 @@ export class EventShaper {
     return (await this.#options.module?.settle(signal)) ?? '';
   }
 
-  #append(shaped: readonly ShapedEvent[], { tail, headers, headersFor, where }: RecordFacts, out: RecordSink): string {
+  /** Returns the ops. */
+  append(shaped: readonly ShapedEvent[], { tail, headers, headersFor, where }: RecordFacts, out: RecordSink): string {
     const debezium = this.#options.debezium ?? null;
     for (const { branch, event } of shaped) {
-      if (debezium === null) append(branch, event, tail, headersFor(branch), out, where);
+      if (debezium === null) appendEvent(branch, event, tail, headersFor(branch), out, where);
       else
         for (const made of debezium.shape(branch, event, tail, headers?.position ?? null, where))
           out.append(made.topic, made.key, made.value, joinHeaders(headersFor(branch), made.headers));
@@ -307,77 +331,32 @@ export class EventShaper {
     return shaped.map(({ event }) => event.op).join('');
   }
 
-  #add({ version, structure }: { readonly version: number; readonly structure: TableStructure }): {
-    readonly topic: string;
-    readonly version: number;
-  } {
-    const rules = compileTable(structure, this.#options.rules, this.#options.shapedPrefix, this.declaration);
-    this.#rules.set(structureId({ version, structure }), rules);
-    this.#newest.set(structure.topic, { raw: structure, rules });
-    return { topic: structure.topic, version };
+  /** Rules of tables that look up one of these are compiled anew with it. */
+  #add(records: readonly ParsedStructure[]): void {
+    const added = new Map(records.map(({ structure }) => [tableKey(structure), structure]));
+    const captured = new Map(this.structures.map((structure) => [tableKey(structure), structure]));
+    for (const [key, structure] of added) captured.set(key, structure);
+    for (const record of records) this.#structures.set(structureId(record), record.structure);
+    const { rules, shapedPrefix, debezium = null, state = null } = this.#options;
+    const isLooking = (table: TableStructure): boolean =>
+      rules.some(
+        (rule) =>
+          tableKey(rule.table) === tableKey(table) &&
+          rule.lookUps?.some((one) => added.has(tableKey(one.table))) === true,
+      );
+    const context = { captured: [...captured.values()], isWhole: debezium !== null };
+    for (const [id, structure] of this.#structures)
+      if (!this.#rules.has(id) || isLooking(structure))
+        this.#rules.set(id, compileTable(structure, rules, shapedPrefix, this.declaration, context));
+    for (const { structure: raw } of records) this.#newest.set(raw.topic, { raw, rules: this.#rulesBehind(raw) });
+    for (const { raw } of this.#newest.values())
+      if (isLooking(raw)) this.#newest.set(raw.topic, { raw, rules: this.#rulesBehind(raw) });
+    state?.memory.define([...this.#newest.values()].map((known) => known.rules));
   }
-}
 
-/** Key and value byte for byte. */
-function passOn(branch: Branch, key: string | null, bytes: Buffer, headers: Buffer, out: RecordSink): string {
-  const value = bytes.toString('utf8');
-  const { topic } = branch.shaped;
-  out.appendRow(topic, key, value, headers);
-  const op = value.charAt(value.lastIndexOf('"op":"') + 6);
-  if (key !== null && op === 'd') out.append(topic, key, null, headers);
-  return op;
-}
-
-function append(
-  { shaped }: Branch,
-  event: RowEvent,
-  tail: string,
-  headers: Buffer,
-  out: RecordSink,
-  where: string,
-): void {
-  const key = event.key === null ? null : keyText(event.key, shaped.identity.columns);
-  if (event.key !== null && key === null)
-    throw new RestageError('record_invalid', "an event's key lacks a column of the identity", { where });
-  out.appendRow(shaped.topic, key, joinEnvelope(event, tail), headers);
-  if (event.op === 'd' && key !== null) out.append(shaped.topic, key, null, headers);
-}
-
-/** The constant that a merged table's rows have from one of its sources. */
-function tellApart({ constants, shaped }: Branch, where: string): NonNullable<Truncation['only']> {
-  const [first] = constants;
-  if (first !== undefined) return { column: first[0], value: first[1] };
-  throw new RestageError(
-    'rule_failed',
-    'a table was truncated that is merged with others, and nothing tells its rows apart',
-    {
-      where: `${where}; table ${formatTable(shaped)}`,
-      fix: 'set a constant column in the rules that merge, such as { column: year, type: int4, value: "2024" }, under the next version of the output',
-    },
-  );
-}
-
-function changeBehind(change: ColumnChange, before: Branch, after: Branch): ColumnChange[] {
-  const branch = change.kind === 'rename' || change.kind === 'drop' ? before : after;
-  const column = branch.nameOf(change.column);
-  if (column === null) return [];
-  if (change.kind !== 'rename') return [{ ...change, column }];
-  const to = after.nameOf(change.to) ?? change.to;
-  return to === column ? [] : [{ ...change, column, to }];
-}
-
-function chunkHeadersOf(record: KafkaRecord, branch: Branch, where: string): Buffer {
-  const chunk = record.headers.get('chunk');
-  const row = record.headers.get('row');
-  if (chunk?.length !== 4 || row?.length !== 8)
-    throw new RestageError('record_invalid', 'a record lacks the headers of an event', { where });
-  return chunkHeaders(chunk.readUInt32BE(), Number(row.readBigUInt64BE()), 0, branch.version);
-}
-
-function parseKey(key: string, where: string): Row {
-  try {
-    return JSON.parse(key) as Row;
-  } catch (cause) {
-    throw new RestageError('record_invalid', "an event's key is not JSON", { where, cause });
+  #rulesBehind(structure: TableStructure): TableRules {
+    const rules = this.#rules.get(structureId({ version: structureVersion(structure), structure }));
+    if (rules !== undefined) return rules;
+    throw new RestageError('bug', 'a structure without its rules', { where: `topic ${structure.topic}` });
   }
 }

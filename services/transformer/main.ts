@@ -3,22 +3,25 @@ import { createConnectionPool, type ConnectionPool } from '#adapters/kafka/conne
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
 import { createGroupLease } from '#adapters/kafka/group-lease.ts';
-import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { readCompacted, readDecided } from '#adapters/kafka/keyed-topic.ts';
 import { TopicGround } from '#adapters/kafka/topic-ground.ts';
 import { listTopics } from '#adapters/kafka/topic-list.ts';
 import { untilDecided } from '#adapters/kafka/offsets.ts';
-import { ensureTopics } from '#adapters/kafka/topics.ts';
+import { ensureTopics, ROW_SEGMENT_BYTES } from '#adapters/kafka/topics.ts';
 import { openModule } from '#adapters/module/open-module.ts';
+import { openLevelStore } from '#adapters/state/level-store.ts';
 import type { Config, OutputConfig } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
 import { ModuleStage } from '#core/module/module-stage.ts';
 import { OutboxTopics } from '#core/outbox/outbox-topics.ts';
 import { findOutput, outputRef } from '#core/output-ref.ts';
+import { needsState, RuleMemory } from '#core/rules/rule-memory.ts';
+import { RuleState } from '#core/rules/rule-state.ts';
 import { isShaping } from '#core/rules/table-rules.ts';
 import { findStructures, structureId } from '#core/structure-record.ts';
 import { supervise } from '#core/supervise.ts';
-import { epochsTopic, schemasTopic, shapedPrefix, waitingTopic } from '#core/topic-names.ts';
+import { epochsTopic, schemasTopic, shapedPrefix, statePrefix, waitingTopic } from '#core/topic-names.ts';
 import { parseWaitingLetter } from '#core/waiting-letter.ts';
 import { waitingReader } from '#core/waiting-reader.ts';
 import { whileGuarded } from '#core/while-guarded.ts';
@@ -26,6 +29,7 @@ import { VERSION } from '#core/version.ts';
 import { DebeziumShaper } from './debezium-shaper.ts';
 import { EventShaper } from './event-shaper.ts';
 import { HeldLetters } from './held-letters.ts';
+import { KeptState } from './kept-state.ts';
 import { ModuleQueue } from './module-queue.ts';
 import { OutboxWriter } from './outbox-writer.ts';
 import { OutputQuarantine } from './output-quarantine.ts';
@@ -41,6 +45,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
     throw new RestageError('usage', `there is no output ${JSON.stringify(outputName)}`, { where: config.file });
   const raw = config.name;
   const shaped = shapedPrefix(raw, output.name, output.version);
+  const remembered = statePrefix(raw, output.name, output.version);
   const id = `${raw}.transformer.${output.name}.v${output.version}`;
   const pool = createConnectionPool(config.kafka, { clientId: id, logger });
   const lease = createGroupLease({ pool, group: id, logger });
@@ -89,7 +94,16 @@ export async function main(config: Config, outputName: string, context: ServiceC
             await shapedGround.remember(topics, null);
             failpoints.hit('transformer.outputTopics.after');
           },
-          ensureSideTopics: (topics) => ensureTopics(pool, topics, { replicationFactor }),
+          ensureSideTopics: async (topics) => {
+            const isState = (topic: string): boolean => topic.startsWith(`${remembered}.`);
+            const options = { replicationFactor, compacted: true, segmentBytes: ROW_SEGMENT_BYTES };
+            await ensureTopics(pool, topics.filter(isState), options);
+            await ensureTopics(
+              pool,
+              topics.filter((topic) => !isState(topic)),
+              { replicationFactor },
+            );
+          },
           makeShaper: async () => {
             const written = findStructures((await readCompacted(pool, schemasTopic(shaped))).values()).map(structureId);
             const options = {
@@ -102,6 +116,17 @@ export async function main(config: Config, outputName: string, context: ServiceC
               debezium: openDebezium(config, output, shaped),
               module: module === null ? null : new ModuleQueue(new ModuleStage(module, shaped), module.declaration),
               outbox: new OutboxWriter(new OutboxTopics(raw, await findEventTopics(pool, output)), logger),
+              state: needsState(output.rules)
+                ? new KeptState({
+                    memory: new RuleMemory(new RuleState(await openLevelStore())),
+                    prefix: remembered,
+                    reader,
+                    readTopic: (topic) => readDecided(pool, topic),
+                    status,
+                    logger,
+                    clock: Date.now,
+                  })
+                : null,
             };
             const shaper = new EventShaper(options, (await readCompacted(pool, schemasTopic(raw))).values());
             await shaper.prepare();

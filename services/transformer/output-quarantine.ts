@@ -2,18 +2,25 @@ import { appendDeadLetters } from '#adapters/kafka/dead-letter-topic.ts';
 import { isEventFault } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import type { LetterAudit } from '#core/letter-audit.ts';
-import type { Lsn } from '#core/lsn.ts';
-import type { Manifest } from '#core/manifest.ts';
+import { LSN_ZERO, type Lsn } from '#core/lsn.ts';
+import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import { encodeHeaders } from '#core/record.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { RecordSink, TopicBatches } from '#core/topic-batches.ts';
 import { auditTopic } from '#core/topic-names.ts';
 import { writeWaitingLetter } from '#core/waiting-letter.ts';
-import { CarefulEpoch, type CarefulOutput, type EndedLetter, type Verdict } from './careful-epoch.ts';
+import {
+  CarefulEpoch,
+  type CarefulOptions,
+  type CarefulOutput,
+  type EndedLetter,
+  type Verdict,
+} from './careful-epoch.ts';
 import type { EpochContent } from './epoch-content.ts';
 import type { EventShaper } from './event-shaper.ts';
 import type { HeldLetters } from './held-letters.ts';
+import { truncateRemembered } from './reached-rows.ts';
 import { LetterMaker, type MadeLetter } from './letter-maker.ts';
 
 export interface QuarantineParts {
@@ -36,7 +43,7 @@ export interface QuarantineParts {
 /** More than so many that wait are no matter of single rows; they are held in memory (invariant 6). */
 const MOST_WAITING = 100_000;
 const NO_HEADERS = encodeHeaders([]);
-const NOTHING: RecordSink = { append: () => undefined, appendRow: () => undefined };
+const NOTHING: RecordSink = { bytes: 0, append: () => undefined, appendRow: () => undefined };
 
 /** What becomes of events that an output's rules do not take: dead letters, in the Kafka transaction of their epoch (invariants 2 and 3). */
 export class OutputQuarantine {
@@ -74,9 +81,9 @@ export class OutputQuarantine {
   /** The parts of an epoch from the one in hand to its last, to see what of it is left out; nothing is kept but that. */
   async seeAhead(epoch: number, parts: AsyncIterable<EpochContent>, signal: AbortSignal): Promise<void> {
     const verdicts = new Map<Lsn, Verdict>();
-    const nowhere: CarefulOutput = { data: NOTHING, side: NOTHING, count: () => undefined };
-    for await (const { manifest, records, truncations } of parts) {
-      const run = this.#careful(manifest, verdicts);
+    const nowhere: CarefulOutput = { data: NOTHING, side: NOTHING, floorOf: () => LSN_ZERO, count: () => undefined };
+    for await (const { stored, records, truncations } of parts) {
+      const run = this.#careful(stored, verdicts);
       await run.run(records, truncations, nowhere, signal);
       for (const [commit, verdict] of run.verdicts) verdicts.set(commit, verdict);
     }
@@ -85,13 +92,9 @@ export class OutputQuarantine {
     this.#seen = { epoch, verdicts };
   }
 
-  async shape(
-    { manifest, records, truncations }: EpochContent,
-    out: CarefulOutput,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const seen = this.#seen?.epoch === manifest.epoch ? this.#seen.verdicts : new Map<Lsn, Verdict>();
-    const run = this.#careful(manifest, seen);
+  async shape({ stored, records, truncations }: EpochContent, out: CarefulOutput, signal: AbortSignal): Promise<void> {
+    const seen = this.#seen?.epoch === stored.manifest.epoch ? this.#seen.verdicts : new Map<Lsn, Verdict>();
+    const run = this.#careful(stored, seen);
     await run.run(records, truncations, out, signal);
     this.#letters.push(...run.letters);
     this.#ended.push(...run.ended);
@@ -160,9 +163,11 @@ export class OutputQuarantine {
     return (this.#maker ??= new LetterMaker(shaper, { service, incarnation, clock }));
   }
 
-  #careful(manifest: Manifest, verdicts: ReadonlyMap<Lsn, Verdict>): CarefulEpoch {
+  #careful(stored: StoredManifest, verdicts: ReadonlyMap<Lsn, Verdict>): CarefulEpoch {
     const { shaper, held, policy } = this.#parts;
-    return new CarefulEpoch({ shaper, held, maker: this.makerFor(manifest), policy, verdicts });
+    const maker = this.makerFor(stored.manifest);
+    const onTruncate: CarefulOptions['onTruncate'] = (one, out) => truncateRemembered(shaper, one, stored, out);
+    return new CarefulEpoch({ shaper, held, maker, policy, verdicts, onTruncate });
   }
 
   #count(): void {

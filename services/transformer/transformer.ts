@@ -12,11 +12,12 @@ import { requireSoundRules } from '#core/rules/output-rules.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { epochsTopic } from '#core/topic-names.ts';
-import { isBelow, readContent, type EpochContent } from './epoch-content.ts';
+import { isOfStream, readContent, type EpochContent } from './epoch-content.ts';
 import { countOps, noteEvents, noteWritten, type OpCounts } from './epoch-figures.ts';
-import type { EpochRecords, EventShaper } from './event-shaper.ts';
-import { readInOrder, type RangeRecord } from './ordered-records.ts';
+import type { EventShaper } from './event-shaper.ts';
 import type { OutputQuarantine } from './output-quarantine.ts';
+import { settleReload } from './reached-rows.ts';
+import { shapeRanges } from './shape-ranges.ts';
 import { ShapedLoad } from './shaped-load.ts';
 
 export interface TransformerParts {
@@ -57,7 +58,12 @@ export async function transform(parts: TransformerParts, signal: AbortSignal): P
   const figures = watchLag({ ...parts, meter: lag, raw: reader }, AbortSignal.any([signal, ended.signal]));
   try {
     const shaper = await parts.makeShaper();
-    await new TransformerRun(parts, shaper, await parts.makeQuarantine(shaper), last, lag).run(signal);
+    try {
+      await shaper.state?.restore(last !== null);
+      await new TransformerRun(parts, shaper, await parts.makeQuarantine(shaper), last, lag).run(signal);
+    } finally {
+      await shaper.state?.close();
+    }
   } finally {
     ended.abort();
     await figures;
@@ -107,6 +113,7 @@ class TransformerRun {
     status.state = 'loading';
     status.through = this.#last?.manifest.through ?? '';
     this.#lag.begin('load');
+    if (!isStreaming && kind !== 'end' && !(await this.#readLookedUp(plan.offset, false, signal))) return;
     // Chunks first, stepping over the stream; what was passed on by an earlier life only teaches the snapshots.
     const isLoaded = await this.#pass(plan.offset, signal, (stored) =>
       this.#takeLoad(stored, consumed !== undefined && (isStreaming || stored.offset <= BigInt(consumed.offset))),
@@ -120,7 +127,8 @@ class TransformerRun {
       const from = isStreaming && consumed !== undefined ? BigInt(consumed.offset) + 1n : plan.offset;
       if (!(await this.#stream(from, signal))) return;
     } else this.#back = BigInt(consumed.back);
-    const isWhole = kind === 'end' && consumed?.back !== undefined;
+    // Where rules look up rows, what the load did to others may still be to be written.
+    const isWhole = kind === 'end' && consumed?.back !== undefined && this.#shaper.state === null;
     const reached = isWhole ? null : BigInt(consumed?.offset ?? 0);
     await this.#alternate(reached, signal);
   }
@@ -145,11 +153,23 @@ class TransformerRun {
         this.#parts.status.state = 'loading';
         this.#parts.status.load.isDone = false;
         this.#lag.begin('load');
+        if (!(await this.#readLookedUp(back + 1n, true, signal))) return;
         if (!(await this.#pass(back + 1n, signal, (stored) => this.#takeLoad(stored, stored.offset <= upTo)))) return;
       }
       this.#back = null;
       if (!(await this.#stream(back + 1n, signal))) return;
     }
+  }
+
+  /** Rows of tables that are looked up come before all others of their load. False when aborted. */
+  async #readLookedUp(from: bigint, isLate: boolean, signal: AbortSignal): Promise<boolean> {
+    const { state } = this.#shaper;
+    if (state === null) return true;
+    state.beginLoad(isLate);
+    return this.#pass(from, signal, async (stored) => {
+      await this.#shaper.learn(stored.manifest, signal);
+      return state.takeLookedUp(stored, signal);
+    });
   }
 
   /** The raw history's first plan; null when aborted before there is one. */
@@ -234,10 +254,12 @@ class TransformerRun {
     const { data: out, side, ops, control } = await this.#shapeEpoch(stored, signal);
     const rows = Object.values(ops).reduce((sum, count) => sum + count, 0);
     if (signal.aborted) return;
+    if (isOfStream(stored.manifest)) await this.#shaper.state?.sweep(side);
     const [data, beside] = [out.finish(), side.finish()];
     await this.#ensure(data, ensureTopics);
     await this.#ensure(beside, ensureSideTopics);
     const written = await writer.write(this.#draft(stored, rows, control), data, beside);
+    await this.#shaper.state?.committed();
     this.#last = written;
     const letters = this.#quarantine.written(stored.manifest);
     if (letters > 0) logger.warn({ letters }, `${letters} events became dead letters: restage dlq list says why`);
@@ -253,25 +275,29 @@ class TransformerRun {
     if (quarantine.mustSeeAhead(manifest))
       await quarantine.seeAhead(manifest.epoch, this.#readAhead(stored, signal), signal);
     quarantine.supersede(manifest);
-    if (quarantine.isCareful) return this.#shapeOnce(manifest, true, signal);
+    if (quarantine.isCareful) return this.#shapeOnce(stored, true, signal);
     try {
-      return await this.#shapeOnce(manifest, false, signal);
+      return await this.#shapeOnce(stored, false, signal);
     } catch (error) {
       if (!quarantine.takes(error)) throw error;
       this.#shaper.forgetIntroduced();
-      return this.#shapeOnce(manifest, true, signal);
+      return this.#shapeOnce(stored, true, signal);
     }
   }
 
-  async #shapeOnce(manifest: Manifest, isCareful: boolean, signal: AbortSignal): Promise<ShapedEpoch> {
-    const out = { data: new TopicBatches(), side: new TopicBatches() };
+  async #shapeOnce(stored: StoredManifest, isCareful: boolean, signal: AbortSignal): Promise<ShapedEpoch> {
+    const { manifest } = stored;
+    const floorOf = (topic: string): Lsn => this.#snapshots.get(topic) ?? LSN_ZERO;
+    const out = { data: new TopicBatches(), side: new TopicBatches(), floorOf };
     if (manifest.kind === 'plan' || manifest.kind === 'announce') await this.#introducePlan(manifest, out.data, signal);
     const control = manifest.control.flatMap((entry) => this.#shapeControl(entry, out.data));
     const ops: OpCounts = { c: 0, u: 0, d: 0, r: 0 };
-    if (isCareful) {
-      const count = (given: string): void => countOps(ops, given);
-      await this.#quarantine.shape(await this.#contentOf(manifest, signal), { ...out, count }, signal);
-    } else await this.#shapeRanges(manifest, out, ops, signal);
+    if (isOfStream(manifest)) countOps(ops, await settleReload(this.#shaper, stored, out));
+    const count = (given: string): void => countOps(ops, given);
+    const ranges = { ...this.#parts, shaper: this.#shaper, stored, floors: this.#snapshots };
+    if (isCareful) await this.#quarantine.shape(await this.#contentOf(stored, signal), { ...out, count }, signal);
+    else await shapeRanges(ranges, out, ops, signal);
+    if (manifest.kind === 'plan') this.#shaper.state?.plan(stored, out.side);
     for (const entry of manifest.control)
       if (entry.kind === 'ddl') this.#quarantine.requireNoneOf(entry.topic, `LSN ${entry.commit}`);
     this.#quarantine.append(out.side);
@@ -283,18 +309,19 @@ class TransformerRun {
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
     for await (const manifests of this.#parts.ahead.manifests(from.offset, either)) {
-      for (const { manifest } of manifests) {
+      for (const stored of manifests) {
+        const { manifest } = stored;
         if (manifest.kind !== 'stream' || manifest.epoch !== from.manifest.epoch) continue;
         await this.#shaper.learn(manifest, signal);
-        yield await this.#contentOf(manifest, signal);
+        yield await this.#contentOf(stored, signal);
         if (manifest.last) return;
       }
     }
   }
 
-  #contentOf(manifest: Manifest, signal: AbortSignal): Promise<EpochContent> {
+  #contentOf(stored: StoredManifest, signal: AbortSignal): Promise<EpochContent> {
     const { reader, rawSchemasTopic } = this.#parts;
-    return readContent({ reader, manifest, rawSchemasTopic, floors: this.#snapshots }, signal);
+    return readContent({ reader, stored, rawSchemasTopic, floors: this.#snapshots }, signal);
   }
 
   async #ensure(records: readonly PartitionRecords[], make: TransformerParts['ensureTopics']): Promise<void> {
@@ -315,32 +342,6 @@ class TransformerRun {
     for (const { topic } of manifest.tables ?? []) this.#shaper.introducePlanned(topic, own, out);
   }
 
-  async #shapeRanges(manifest: Manifest, out: EpochRecords, ops: OpCounts, signal: AbortSignal): Promise<void> {
-    const { reader, rawSchemasTopic } = this.#parts;
-    const shaper = this.#shaper;
-    const isStream = manifest.kind === 'stream';
-    const take = ({ range, record }: RangeRecord): void => {
-      if (isStream && isBelow(record, this.#snapshots.get(range.topic))) return;
-      countOps(ops, shaper.shape(record, range, out));
-    };
-    const settle = async (): Promise<void> => countOps(ops, await shaper.settle(signal));
-    const ranges = manifest.ranges.filter(({ topic }) => topic !== rawSchemasTopic);
-    if (isStream && shaper.doMeet(ranges.map(({ topic }) => topic))) {
-      for await (const one of readInOrder(reader, ranges, signal)) {
-        take(one);
-        if (shaper.isFull) await settle();
-      }
-    } else {
-      for (const range of ranges)
-        for await (const records of reader.read(range, signal))
-          for (const record of records) {
-            take({ range, record });
-            if (shaper.isFull) await settle();
-          }
-    }
-    await settle();
-  }
-
   #draft({ manifest, offset }: StoredManifest, rows: number, control: ControlEntry[]): ManifestDraft {
     const {
       ranges: _ranges,
@@ -357,6 +358,8 @@ class TransformerRun {
     return {
       ...rest,
       ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : this.#reached(manifest)),
+      // What a late load did to rows that look up its own is no epoch of the source.
+      ...(manifest.kind === 'empty' && rows > 0 ? { kind: 'stream' as const } : {}),
       control,
       plan: this.#plan,
       ...(tables === undefined ? {} : { tables: this.#load.planned }),

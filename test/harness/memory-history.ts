@@ -7,18 +7,23 @@ import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts'
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import { chunkHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
+import { needsState, RuleMemory } from '#core/rules/rule-memory.ts';
+import { RuleState } from '#core/rules/rule-state.ts';
+import { createMemoryStore } from '#core/rules/row-store.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { parseWaitingLetter } from '#core/waiting-letter.ts';
 import { EventShaper } from '../../services/transformer/event-shaper.ts';
 import { HeldLetters } from '../../services/transformer/held-letters.ts';
+import { KeptState } from '../../services/transformer/kept-state.ts';
 import { OutputQuarantine } from '../../services/transformer/output-quarantine.ts';
 import { transform } from '../../services/transformer/transformer.ts';
 import { readHeaders, STAMP, unseal } from './batch-records.ts';
 
 export const RAW = 'shop';
 export const SHAPED = 'shop.shaped.main.v1';
+export const STATE = 'shop.state.main.v1';
 export const HELD = 'shop.state.main.v1.held';
 
 /** Raw and shaped topics of one pipeline, in memory. */
@@ -98,6 +103,7 @@ export async function transformHistory(
     shapedPrefix: SHAPED,
     shapedSchemasTopic: `${SHAPED}.schemas`,
     written: new Set((kafka.records.get(`${SHAPED}.schemas`) ?? []).map(({ value }) => idOf(value))),
+    state: needsState(rules) ? stateOf(kafka, reader, status) : null,
   };
   await transform(
     {
@@ -132,6 +138,20 @@ export async function transformHistory(
     stop.signal,
   );
   return status;
+}
+
+function stateOf(kafka: MemoryHistory, reader: EpochReader, status: ServiceStatus): KeptState {
+  return new KeptState({
+    memory: new RuleMemory(new RuleState(createMemoryStore())),
+    prefix: STATE,
+    reader,
+    async *readTopic(topic) {
+      yield* await Promise.resolve([kafka.records.get(topic) ?? []]);
+    },
+    status,
+    logger: pino({ level: 'silent' }),
+    clock: () => 0,
+  });
 }
 
 /** What waits, as the compacted topic has it. */

@@ -2,7 +2,7 @@ import { RecordBatchBuilder } from '#core/record-batch.ts';
 import { encodeHeaders, type KafkaRecord } from '#core/record.ts';
 import { committedRecords } from './committed-records.ts';
 import type { ConnectionPool } from './connection-pool.ts';
-import { endOffset, startOffset } from './offsets.ts';
+import { endOffset, startOffset, untilDecided } from './offsets.ts';
 import { fetchBatches } from './partition-reader.ts';
 import { produceBatches } from './produce.ts';
 
@@ -13,21 +13,38 @@ const LONG_POLL_MS = 500;
 export async function readCompacted(pool: ConnectionPool, topic: string): Promise<Map<string, Buffer>> {
   const values = new Map<string, Buffer>();
   const end = await endOffset(pool, topic, 'read_committed');
+  for await (const records of readUpTo(pool, topic, end)) {
+    for (const record of records) {
+      if (record.key === null) continue;
+      const key = record.key.toString('utf8');
+      values.delete(key);
+      if (record.value !== null) values.set(key, record.value);
+    }
+  }
+  return values;
+}
+
+/**
+ * All committed records of a topic in the order in which they were written; none where there is no such topic. For its only writer, after
+ * InitProducerId: the markers of what that ended are waited for.
+ */
+export async function* readDecided(pool: ConnectionPool, topic: string): AsyncGenerator<readonly KafkaRecord[]> {
+  if (!(await pool.isThere(topic))) return;
+  await untilDecided(pool, topic);
+  yield* readUpTo(pool, topic, await endOffset(pool, topic, 'read_committed'));
+}
+
+async function* readUpTo(pool: ConnectionPool, topic: string, end: bigint): AsyncGenerator<readonly KafkaRecord[]> {
   for (let next = await startOffset(pool, topic); next < end;) {
     const { batches, fetched } = await fetchBatches(
       pool,
       { topic, partition: 0, isolation: 'read_committed', channel: 'read', maxWaitMs: 0 },
       next,
     );
-    for (const record of committedRecords(batches, fetched.aborted)) {
-      if (record.key === null) continue;
-      const key = record.key.toString('utf8');
-      values.delete(key);
-      if (record.value !== null) values.set(key, record.value);
-    }
+    const first = next;
     next = (batches.at(-1)?.lastOffset ?? end) + 1n;
+    yield committedRecords(batches, fetched.aborted).filter(({ offset }) => offset >= first);
   }
-  return values;
 }
 
 /** Writes one record outside any transaction; at least once. Resolves when all replicas have it. */

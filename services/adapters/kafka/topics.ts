@@ -9,6 +9,8 @@ export interface TopicOptions {
   readonly replicationFactor: number;
   /** Keeps the latest record of each key instead of all records. */
   readonly compacted?: boolean;
+  /** Of a compacted topic; by default few, so that it is compacted soon. No batch may be larger. */
+  readonly segmentBytes?: number;
 }
 
 const BATCH = 500;
@@ -16,6 +18,8 @@ const TIMEOUT_MS = 30_000;
 const LEADER_POLL_MS = 50;
 const LEADER_LIMIT_MS = 30_000;
 export const LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024;
+/** For topics whose records may be as large as rows. */
+export const ROW_SEGMENT_BYTES = 2 * LARGEST_MESSAGE_BYTES;
 /** Kafka: "Topic Configs". The segment being written is never compacted: in its usual week or GiB a status every 2 s piles up. */
 const COMPACTED: Readonly<Record<string, string>> = {
   'cleanup.policy': 'compact',
@@ -44,6 +48,7 @@ export async function ensureTopics(
 async function createTopics(pool: ConnectionPool, names: readonly string[], options: TopicOptions): Promise<void> {
   const settings = {
     ...(options.compacted === true ? COMPACTED : HISTORY),
+    ...(options.segmentBytes === undefined ? {} : { 'segment.bytes': String(options.segmentBytes) }),
     'retention.ms': '-1',
     'retention.bytes': '-1',
     'max.message.bytes': String(LARGEST_MESSAGE_BYTES),

@@ -2,17 +2,21 @@ import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import type { Config } from '#core/config.ts';
 import type { Row } from '#core/envelope.ts';
 import { describeError, RestageError } from '#core/errors.ts';
-import type { ExitCode } from '#core/error-policy.ts';
+import { isEventFault, type ExitCode } from '#core/error-policy.ts';
 import { describeEvent } from '#core/fixtures/fixture-verdict.ts';
 import type { Logger } from '#core/log.ts';
+import type { EventPlace } from '#core/rules/event-place.ts';
+import { needsState } from '#core/rules/rule-memory.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
+import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
 import { structureId } from '#core/structure-record.ts';
-import { formatTable } from '#core/table-name.ts';
+import { formatTable, type TableName } from '#core/table-name.ts';
 import { splitEnvelope, timeIn } from '../../transformer/envelope-text.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { formatColumns } from '../table-text.ts';
 import { outputOf } from './find-rules.ts';
+import { openJoinedHistory, type JoinedHistory } from './joined-history.ts';
 import { readHistory, type HistoryEvent, type StartPoint } from './history-events.ts';
 
 export interface DryRunOptions {
@@ -63,13 +67,20 @@ export async function runDryRun(
 ): Promise<ExitCode> {
   const output = outputOf(config, options.output, `${config.file}: --output`);
   const pool = createConnectionPool(config.kafka, { clientId: `${config.name}.test`, logger });
-  const run = new DryRun(options, cli);
+  const wants = (table: TableName): boolean => options.table === undefined || formatTable(table) === options.table;
+  const history = { pool, prefix: config.name, logger, signal: cli.signal };
+  let joined: JoinedHistory | null = null;
+  let run: DryRun;
   try {
-    const wants = (table: { schema: string; table: string }): boolean =>
-      options.table === undefined || formatTable(table) === options.table;
-    for await (const event of readHistory(pool, config.name, options.from, wants, { logger, signal: cli.signal }))
-      if (run.take(event, output.rules) >= options.limit) break;
+    if (needsState(output.rules)) joined = await openJoinedHistory(history, output.rules);
+    run = new DryRun(options, output.rules, joined, cli);
+    const events =
+      joined === null
+        ? readHistory(pool, config.name, options.from, wants, { logger, signal: cli.signal })
+        : joined.events(options.from, wants, (event) => run.pass(event));
+    for await (const event of events) if ((await run.take(event)) >= options.limit) break;
   } finally {
+    await joined?.close();
     await pool.close();
   }
   const report = run.report(output.name);
@@ -79,6 +90,8 @@ export async function runDryRun(
 
 class DryRun {
   readonly #options: DryRunOptions;
+  readonly #rules: readonly RuleConfig[];
+  readonly #joined: JoinedHistory | null;
   readonly #cli: CliEnvironment;
   readonly #compiled = new Map<string, TableRules>();
   readonly #counts = new Map<string, RuleCount>();
@@ -89,23 +102,22 @@ class DryRun {
   /** Of the rules alone: Kafka's part is not theirs. */
   #ms = 0;
 
-  constructor(options: DryRunOptions, cli: CliEnvironment) {
+  constructor(options: DryRunOptions, rules: readonly RuleConfig[], joined: JoinedHistory | null, cli: CliEnvironment) {
     this.#options = options;
+    this.#rules = rules;
+    this.#joined = joined;
     this.#cli = cli;
   }
 
   /** How many there were so far. @throws RestageError rule_invalid. */
-  take({ record, structure, version, place }: HistoryEvent, rules: Parameters<typeof compileTable>[1]): number {
-    const id = structureId({ version, structure });
-    const compiled = this.#compiled.get(id) ?? compileTable(structure, rules, 'dry-run');
-    this.#compiled.set(id, compiled);
+  async take(one: HistoryEvent): Promise<number> {
+    const { place } = one;
+    const compiled = this.#rulesOf(one);
     this.#events += 1;
     const startedAt = performance.now();
     try {
-      const { event, tail } = splitEnvelope(record.value ?? Buffer.alloc(0), place);
-      const key = record.key === null ? null : (JSON.parse(record.key.toString('utf8')) as Row);
-      const given = { ...event, key };
-      const made = compiled.apply(given, { place, time: timeIn(tail) });
+      const { given, at } = readEvent(one);
+      const made = (await this.#joined?.apply(compiled, given, at)) ?? compiled.apply(given, at);
       this.#ms += performance.now() - startedAt;
       this.#note(compiled, given, made, place);
     } catch (error) {
@@ -117,6 +129,24 @@ class DryRun {
       if (!this.#options.json && !this.#options.quiet) this.#cli.out(`${this.#red(describeError(error))}\n`);
     }
     return this.#events;
+  }
+
+  /** One that is only to be remembered; whether a rule fails for it is not asked. */
+  async pass(one: HistoryEvent): Promise<void> {
+    try {
+      const { given, at } = readEvent(one);
+      await this.#joined?.apply(this.#rulesOf(one), given, at);
+    } catch (error) {
+      if (!(error instanceof RestageError) || !isEventFault(error)) throw error;
+    }
+  }
+
+  #rulesOf({ structure, version }: HistoryEvent): TableRules {
+    const id = structureId({ version, structure });
+    const compiled =
+      this.#compiled.get(id) ?? this.#joined?.compile(structure) ?? compileTable(structure, this.#rules, 'dry-run');
+    this.#compiled.set(id, compiled);
+    return compiled;
   }
 
   report(output: string): DryRunReport {
@@ -172,6 +202,12 @@ function concealEvent(event: RowEvent, rules: TableRules): RowEvent {
     row === null ? null : rules.conceal(row),
   );
   return { op: event.op, key: key ?? null, before: before ?? null, after: after ?? null };
+}
+
+function readEvent({ record, place }: HistoryEvent): { readonly given: RowEvent; readonly at: EventPlace } {
+  const { event, tail } = splitEnvelope(record.value ?? Buffer.alloc(0), place);
+  const key = record.key === null ? null : (JSON.parse(record.key.toString('utf8')) as Row);
+  return { given: { ...event, key }, at: { place, time: timeIn(tail) } };
 }
 
 function named(table: string, { op, key, before, after }: RowEvent): RowEvent & { readonly table: string } {

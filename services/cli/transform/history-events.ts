@@ -21,6 +21,8 @@ export interface HistoryEvent {
   readonly version: number;
   /** Topic, partition, offset. */
   readonly place: string;
+  /** Of its manifest, on `.epochs`. */
+  readonly offset: bigint;
 }
 
 /** The raw history up to its end as it is now, in the order of its manifests. Nothing is written: no group, no lease, no topic. */
@@ -32,8 +34,7 @@ export async function* readHistory(
   { logger, signal }: { readonly logger: Logger; readonly signal: AbortSignal },
 ): AsyncGenerator<HistoryEvent> {
   const schemas = schemasTopic(prefix);
-  if (!(await pool.isThere(schemas)))
-    throw new RestageError('usage', 'the pipeline has no history yet', { where: `topic ${schemas}` });
+  await requireHistory(pool, schemas);
   const reader = createKafkaEpochReader({ pool, prefix, logger });
   const done = new AbortController();
   const until = AbortSignal.any([signal, done.signal]);
@@ -57,7 +58,7 @@ export async function* readHistory(
               const structure = structures.get(structureId({ version, structure: { topic: range.topic } }));
               if (structure === undefined)
                 throw new RestageError('record_invalid', `structure ${version} was never announced`, { where: place });
-              yield { record, structure, version, place };
+              yield { record, structure, version, place, offset };
             }
         }
         if (offset + 1n >= end) return;
@@ -69,7 +70,21 @@ export async function* readHistory(
   }
 }
 
-async function offsetOf(pool: ConnectionPool, prefix: string, start: StartPoint, end: bigint): Promise<bigint> {
+/** The newest structure of every table that was captured. */
+export async function readNewest(pool: ConnectionPool, prefix: string): Promise<TableStructure[]> {
+  const schemas = schemasTopic(prefix);
+  await requireHistory(pool, schemas);
+  const records = findStructures((await readCompacted(pool, schemas)).values());
+  return [...new Map(records.map(({ structure }) => [structure.topic, structure])).values()];
+}
+
+async function requireHistory(pool: ConnectionPool, schemas: string): Promise<void> {
+  if (await pool.isThere(schemas)) return;
+  throw new RestageError('usage', 'the pipeline has no history yet', { where: `topic ${schemas}` });
+}
+
+/** On `.epochs`. */
+export async function offsetOf(pool: ConnectionPool, prefix: string, start: StartPoint, end: bigint): Promise<bigint> {
   if (start.kind === 'beginning') return 0n;
   if (start.kind === 'offset') return start.offset;
   const found = await findManifest(pool, prefix, ({ through, commitTime }) =>

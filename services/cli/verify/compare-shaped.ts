@@ -3,6 +3,7 @@ import type { RowDifference, RowKey, TableReport } from '#core/verify/verify-rep
 import { ExpectedRows, type ExpectedOptions } from './expected-rows.ts';
 import { eachFetched } from './row-cursor.ts';
 import { countPages, digestTable, MOST_SUSPECTS } from './scan-tables.ts';
+import { openSourceLookUps } from './source-look-ups.ts';
 import { emptyReport, type ShapedTable } from './shaped-table.ts';
 import { isSameFile } from './table-side.ts';
 import { digestOf, HASH_DIGITS, hashedRowsSql } from './table-sql.ts';
@@ -27,7 +28,8 @@ interface HashedRow {
  * rows of unequal chunks, for which the source is read once more.
  */
 export async function compareShaped(table: ShapedTable, options: ExpectedOptions): Promise<TableReport> {
-  const expected = new ExpectedRows(table, options);
+  await using lookUps = await openSourceLookUps(table.lookedUp, options.source, options.signal);
+  const expected = new ExpectedRows(table, options, lookUps.read);
   const chunks = chunkCount(await estimateRows(table, options));
   const from = new ChunkDigests();
   await expected.each(digestOf(expected.side, chunks, 'true'), [], (row) => {

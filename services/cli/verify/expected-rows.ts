@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { cellText, type Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
+import type { ReadRow } from '#core/rules/event-place.ts';
 import type { Meeting } from '#core/rules/output-rules.ts';
 import { eventsOf } from '#core/rules/row-delta.ts';
 import { formatTable } from '#core/table-name.ts';
@@ -41,10 +42,12 @@ export class ExpectedRows {
   readonly #options: ExpectedOptions;
   /** A batch as a table whose columns are named and typed as the target's. */
   readonly side: TableSide;
+  readonly #lookUp: ReadRow;
   #failures: UnverifiedRow[] = [];
   #failed = 0;
 
-  constructor(table: ShapedTable, options: ExpectedOptions) {
+  constructor(table: ShapedTable, options: ExpectedOptions, lookUp: ReadRow) {
+    this.#lookUp = lookUp;
     this.#table = table;
     this.#options = options;
     const columns = table.target.columns.map((column, index) => {
@@ -96,7 +99,11 @@ export class ExpectedRows {
   #shape(meeting: Meeting, from: Row): Row[] {
     try {
       const pair = { op: 'r', old: null, now: from, unchanged: [] } as const;
-      const events = eventsOf(meeting.branch, pair, { place: formatTable(meeting.source), time: NO_TIME });
+      const events = eventsOf(meeting.branch, pair, {
+        place: formatTable(meeting.source),
+        time: NO_TIME,
+        lookUp: this.#lookUp,
+      });
       return events.flatMap(({ after }) => (after === null ? [] : [after]));
     } catch (error) {
       if (!(error instanceof RestageError)) throw error;

@@ -23,6 +23,8 @@ export interface ShapedTable {
   /** Whose rows come to it; more than one where tables are merged. */
   readonly sources: readonly ShapedSource[];
   readonly target: TableSide;
+  /** Tables of which rows are looked up. */
+  readonly lookedUp: readonly LookedUpSource[];
   /** How the target reads the texts of `columnNames`, in their order. */
   readonly types: readonly ValueType[];
   /** The compared columns. */
@@ -32,11 +34,20 @@ export interface ShapedTable {
   readonly columnsLeft: readonly string[];
 }
 
-/** One of the tables whose rows come to another. */
-export interface ShapedSource extends Meeting {
+/** A table of the source that is read whole. */
+export interface SourceTable {
+  readonly source: TableStructure;
   readonly found: FoundTable;
   /** Of its columns with values, in their order, as they are masked at capture; null where none is. */
   readonly mask: RowMask | null;
+}
+
+/** One of the tables whose rows come to another. */
+export interface ShapedSource extends SourceTable, Meeting {}
+
+export interface LookedUpSource extends SourceTable {
+  /** What rules read of it. */
+  readonly columns: readonly string[];
 }
 
 /** How each table of a target is verified. */
@@ -58,7 +69,9 @@ export async function planTables(
   const shaped: ShapedTable[] = [];
   const left: TableReport[] = [];
   const declaration = output === undefined ? null : declarationOf(output);
-  const compiled = structures.map((structure) => compileTable(structure, output?.rules ?? [], '', declaration));
+  const compiled = structures.map((structure) =>
+    compileTable(structure, output?.rules ?? [], '', declaration, { captured: structures }),
+  );
   for (const meetings of byTarget(compiled.filter(({ isForModule }) => isForModule)).values())
     left.push({ ...emptyReport(meetings), reason: 'its rows are what a module gives' });
   for (const meetings of byTarget(compiled.filter(({ isForModule }) => !isForModule)).values()) {
@@ -68,7 +81,7 @@ export async function planTables(
     if (reason !== null) left.push({ ...emptyReport(meetings), reason });
     else if (others.length === 0 && isPlain(first.branch, first.source))
       pairs.push(await pairTables(config, sides, first.source, first.branch));
-    else shaped.push(await shapeTable(config, sides, meetings));
+    else shaped.push(await shapeTable(config, sides, meetings, structures));
   }
   return { pairs, shaped, left };
 }
@@ -103,6 +116,7 @@ async function shapeTable(
   config: Config,
   { source, target }: Sides,
   meetings: readonly Meeting[],
+  captured: readonly TableStructure[],
 ): Promise<ShapedTable> {
   const [first] = meetings;
   if (first === undefined) throw new RestageError('bug', 'a table at the target that no rule gives');
@@ -115,15 +129,24 @@ async function shapeTable(
   requireColumns(to, names, shaped);
   const policy = new CapturePolicy(config);
   const sources: ShapedSource[] = [];
-  for (const meeting of meetings) {
-    const stored = meeting.source.columns.filter(({ generated }) => !generated).map(({ name }) => name);
-    const mask = policy.rowMask(meeting.source, stored);
-    sources.push({ ...meeting, found: await requireTable(source, meeting.source, 'source'), mask });
+  const tableOf = async (structure: TableStructure): Promise<SourceTable> => {
+    const stored = structure.columns.filter(({ generated }) => !generated).map(({ name }) => name);
+    const mask = policy.rowMask(structure, stored);
+    return { source: structure, found: await requireTable(source, structure, 'source'), mask };
+  };
+  for (const meeting of meetings) sources.push({ ...meeting, ...(await tableOf(meeting.source)) });
+  const lookUps = meetings.flatMap(({ branch }) => branch.lookUps);
+  const lookedUp: LookedUpSource[] = [];
+  for (const structure of captured) {
+    const used = lookUps.filter(({ topic }) => topic === structure.topic);
+    const columns = [...new Set(used.flatMap(({ reads }) => reads))];
+    if (used.length > 0) lookedUp.push({ ...(await tableOf(structure)), columns });
   }
   const keyNames = shaped.identity.columns;
   return {
     targetTable: { schema: shaped.schema, table: shaped.table },
     sources,
+    lookedUp,
     target: sideOf(to, names, keyNames),
     types: names.map((name) => to.columns.get(name)).filter((type) => type !== undefined),
     columnNames: names,

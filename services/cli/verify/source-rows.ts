@@ -4,12 +4,12 @@ import { CopyTextSplitter } from '#core/copy-text.ts';
 import type { Row } from '#core/envelope.ts';
 import { cellOf, rowFrom } from '#core/rules/rows.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
-import type { ShapedSource } from './shaped-table.ts';
+import type { SourceTable } from './shaped-table.ts';
 
 /** All rows of a table as the session's snapshot has them, masked as events carry them, in arrays as they arrive. */
 export async function* readSourceRows(
   client: pg.Client,
-  { source: structure, found, mask }: ShapedSource,
+  { source: structure, found, mask }: SourceTable,
   signal: AbortSignal,
 ): AsyncGenerator<Row[]> {
   const columns = structure.columns.filter(({ generated }) => !generated);

@@ -34,7 +34,7 @@ export interface RowFilter {
 export function isPlain(branch: Branch, structure: TableStructure): boolean {
   const { rule, shaped } = branch;
   if (rule === null) return true;
-  if (!isRowForRow(rule) || branch.masks.size > 0) return false;
+  if (!isRowForRow(rule) || branch.masks.size > 0 || branch.lookUps.length > 0) return false;
   const copied = new Set(structure.columns.map(({ name }) => branch.nameOf(name)));
   return shaped.columns.every(({ name }) => copied.has(name));
 }

@@ -5,7 +5,7 @@ import { parsePlacements, type OutboxConfig } from '#core/outbox/outbox-config.t
 export function readOutbox(reader: OptionReader, output: number, rule: number): OutboxConfig | null {
   const path = `transform.outputs[${output}].rules[${rule}]`;
   if (!reader.isGiven(`${path}.outbox`)) return null;
-  for (const other of ['rename', 'columns', 'set', 'where', 'key', 'unnest'])
+  for (const other of ['rename', 'columns', 'set', 'where', 'key', 'unnest', 'lookUp', 'state'])
     if (reader.isGiven(`${path}.${other}`) || reader.isGiven(`${path}.${other}[0]`))
       reader.report(
         'transform.outputs[].rules[].table',

@@ -1,6 +1,7 @@
 import { cellText, type Cell, type Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
+import { findRow, type CompiledLookUp, type UsedLookUp } from '#core/rules/look-up.ts';
 import type { OutputColumn } from '#core/rules/output-column.ts';
 import { imageOfColumns, keyText, rowFrom } from '#core/rules/rows.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
@@ -37,11 +38,17 @@ export interface Branch {
   readonly timed: readonly string[];
   /** Of the source's columns, where the rule masks them. */
   readonly masks: ReadonlyMap<string, Mask>;
+  /** Those that it makes something of. */
+  readonly lookUps: readonly UsedLookUp[];
+  /** Columns of the source that are kept in the rules' state, the identity's among them; null where it needs none. */
+  readonly remembers: readonly string[] | null;
+  /** For each look-up the other rows' keys that a row of the source asks for; `row` may be what is remembered of it. */
+  keysOf(row: Row, place: string): ReadonlyMap<UsedLookUp, readonly string[]>;
   /** A column's name behind the rule; null where it is dropped, or a value of another type takes its place. */
   nameOf(column: string): string | null;
   /** The columns at the target that are made from these of the source alone. */
   madeFrom(columns: readonly string[]): string[];
-  /** @throws RestageError rule_failed, also where the row lacks a deciding column. */
+  /** @throws RestageError rule_failed, also where the row lacks a deciding column, or `event` cannot look up rows. */
   rows(row: Row, event: EventPlace): ShapedRow[];
 }
 
@@ -49,6 +56,11 @@ export interface BranchParts {
   readonly shaped: TableStructure;
   readonly isUnchanged: boolean;
   readonly source: RowSource;
+  readonly lookUps?: readonly CompiledLookUp[];
+  /** Columns of the source that name its row. */
+  readonly identity: readonly string[];
+  /** All that it reads is remembered, also what is only copied. */
+  readonly remembersAll?: boolean;
   readonly where: Where | null;
   readonly outputs: readonly OutputColumn[];
   readonly rule: RuleConfig | null;
@@ -57,15 +69,28 @@ export interface BranchParts {
   readonly name: string;
 }
 
-export function makeBranch({ shaped, isUnchanged, source, where, outputs, masks, rule, name }: BranchParts): Branch {
+export function makeBranch(parts: BranchParts): Branch {
+  const { shaped, isUnchanged, source, where, outputs, masks, rule, name } = parts;
   const keys = shaped.identity.columns;
   const stored = outputs.filter(({ structure }) => !structure.generated);
   const isKey = ({ structure }: OutputColumn): boolean => keys.includes(structure.name);
+  const lookUps = usedLookUps(parts.lookUps ?? [], where, stored);
+  const byOf = (names: ReadonlyMap<string, unknown>): string[] =>
+    lookUps.filter(({ as }) => names.has(as)).flatMap(({ by }) => by);
   const own = source.ownColumns([
     ...(where?.columns ?? []),
+    ...byOf(where?.reads ?? new Map()),
     ...source.deciding,
     ...stored.filter(isKey).flatMap(({ reads }) => reads),
   ]);
+  const isDecidedElsewhere =
+    (where?.reads.size ?? 0) > 0 || stored.some((output) => isKey(output) && output.lookedUp.size > 0);
+  const remembersAll = parts.remembersAll === true || isDecidedElsewhere;
+  const remembered = stored.filter(({ lookedUp }) => remembersAll || lookedUp.size > 0).flatMap(({ reads }) => reads);
+  const remembers =
+    lookUps.length === 0 && !remembersAll
+      ? null
+      : source.ownColumns([...parts.identity, ...own, ...lookUps.flatMap(({ by }) => by), ...remembered]);
   const joint = stored.filter(({ reads }) => reads.length > 1).flatMap(({ reads }) => reads);
   const copies = new Map(
     outputs.flatMap(({ structure, reads: [from], isCopy }) =>
@@ -73,6 +98,10 @@ export function makeBranch({ shaped, isUnchanged, source, where, outputs, masks,
     ),
   );
   const names = stored.map(({ structure }) => structure.name);
+  const found = (row: Row, event: EventPlace): EventPlace =>
+    lookUps.length === 0
+      ? event
+      : { ...event, rows: new Map(lookUps.map((one) => [one.as, findRow(one, row, event)])) };
   const shape = (row: Row, event: EventPlace): ShapedRow => {
     const cells = stored.flatMap((output, index): (readonly [string, Cell])[] => {
       const cell = output.cell(row, event);
@@ -95,14 +124,37 @@ export function makeBranch({ shaped, isUnchanged, source, where, outputs, masks,
     nameOf: (column) => copies.get(column) ?? null,
     madeFrom: (columns) =>
       stored
+        .filter(({ lookedUp }) => lookedUp.size === 0)
         .filter(({ reads }) => reads.length > 0 && source.ownColumns(reads).every((column) => columns.includes(column)))
         .map(({ structure }) => structure.name),
+    lookUps,
+    remembers,
+    keysOf(row, place) {
+      const rows = lookUps.length === 0 ? [] : source.rows(row, { place });
+      const keysFor = ({ keyOf }: UsedLookUp): string[] => [...new Set(rows.map(keyOf).filter((key) => key !== null))];
+      return new Map(lookUps.map((lookUp) => [lookUp, keysFor(lookUp)]));
+    },
     rows: (row, event) =>
       source
         .rows(row, event)
-        .filter((one) => where === null || where.passes(imageOfColumns(one, where.columns), event.place))
-        .map((one) => shape(one, event)),
+        .map((one) => ({ one, at: found(one, event) }))
+        .filter(({ one, at }) => where === null || where.passes(imageOfColumns(one, where.columns), at))
+        .map(({ one, at }) => shape(one, at)),
   };
+}
+
+/** With the columns that are read of each; one that nothing reads is none. */
+function usedLookUps(
+  lookUps: readonly CompiledLookUp[],
+  where: Where | null,
+  outputs: readonly OutputColumn[],
+): UsedLookUp[] {
+  const uses = [...(where === null ? [] : [where.reads]), ...outputs.map(({ lookedUp }) => lookedUp)];
+  return lookUps.flatMap((lookUp) => {
+    const own = uses.flatMap((use) => use.get(lookUp.as) ?? []);
+    const isUsed = uses.some((use) => use.has(lookUp.as));
+    return isUsed ? [{ ...lookUp, reads: [...new Set(own)] }] : [];
+  });
 }
 
 function constantsOf(outputs: readonly OutputColumn[]): Map<string, string> {

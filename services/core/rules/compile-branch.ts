@@ -2,6 +2,7 @@ import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import { makeBranch, type Branch } from '#core/rules/branch.ts';
 import { castColumn, computedColumn } from '#core/rules/computed-column.ts';
+import { compileLookUps, type CompiledLookUp } from '#core/rules/look-up.ts';
 import { copyColumn, maskedColumn, type OutputColumn } from '#core/rules/output-column.ts';
 import { makeRowSource, type RowSource } from '#core/rules/row-source.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
@@ -12,28 +13,44 @@ import type { TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
 import { tableTopic } from '#core/topic-names.ts';
 
+export interface BranchContext {
+  readonly isMerged: boolean;
+  /** The tables that may be looked up. */
+  readonly captured: readonly TableStructure[];
+  /** Whether updates must come with all columns, also those that did not change. */
+  readonly isWhole: boolean;
+}
+
 /** One rule over one table; null passes it as it is. @throws RestageError rule_invalid naming rule, table and column. */
 export function compileBranch(
   structure: TableStructure,
   rule: RuleConfig | null,
   shapedPrefix: string,
-  { isMerged }: { readonly isMerged: boolean },
+  { isMerged, captured, isWhole }: BranchContext,
 ): Branch {
   const name = rule?.rename ?? { schema: structure.schema, table: structure.table };
   const topic = tableTopic(shapedPrefix, name);
   const place = `rule for ${formatTable(structure)}${rule?.rename == null ? '' : ` as ${formatTable(rule.rename)}`}`;
   const source = makeRowSource(structure, rule, place);
+  const identity = structure.identity.columns;
   if (rule === null) {
     const outputs = structure.columns.map((column) => copyColumn(column, column.name));
     const shaped = { ...structure, topic };
-    return makeBranch({ shaped, isUnchanged: true, source, where: null, outputs, masks: new Map(), rule, name: place });
+    const masks = new Map<string, Mask>();
+    return makeBranch({ shaped, isUnchanged: true, source, identity, where: null, outputs, masks, rule, name: place });
   }
   const masks = compileMasks(structure, source, rule, place);
-  const outputs = inOrder(rule, makeOutputs(source, rule, masks, place), place);
+  const lookUps = compileLookUps(rule, source.columns, captured, place);
+  const isStateful = lookUps.length > 0 || rule.state === true;
+  if (isStateful) requireKey(structure, place);
+  const outputs = inOrder(rule, makeOutputs(source, lookUps, rule, masks, place), place);
   const alone = { ...shapeStructure(structure, rule, outputs, place), ...name, topic };
-  const shaped = isMerged ? withoutOwnRules(alone) : alone;
-  const where = rule.where === null ? null : compileWhere(rule.where, { ...structure, columns: source.columns });
+  const named = isStateful ? withoutOldRows(alone) : alone;
+  const shaped = isMerged ? withoutOwnRules(named) : named;
+  const rows = new Map(lookUps.map(({ as, columns }) => [as, columns]));
+  const where = rule.where === null ? null : compileWhere(rule.where, { ...structure, columns: source.columns }, rows);
   const isUnchanged =
+    !isStateful &&
     where === null &&
     masks.size === 0 &&
     rule.unnest == null &&
@@ -41,7 +58,25 @@ export function compileBranch(
     rule.orderColumns === undefined &&
     outputs.length === structure.columns.length &&
     outputs.every(({ isCopy, structure: { name: to }, reads: [from] }) => isCopy && to === from);
-  return makeBranch({ shaped, isUnchanged, source, where, outputs, masks, rule, name: place });
+  const remembersAll = rule.state === true || (lookUps.length > 0 && isWhole);
+  const parts = { shaped, isUnchanged, source, lookUps, identity, remembersAll, where, outputs, masks, rule };
+  return makeBranch({ ...parts, name: place });
+}
+
+/** The rules' state goes by the rows' keys. */
+function requireKey({ identity, ...structure }: TableStructure, place: string): void {
+  if (identity.columns.length > 0) return;
+  const where = `${place}, which looks up rows or has state`;
+  throw new RestageError('rule_invalid', `${formatTable(structure)} has no key by which its rows can be remembered`, {
+    where,
+    fix: 'give it a primary key',
+  });
+}
+
+/** A change of a looked up row comes with the key of the row that it reaches, not with its old values. */
+function withoutOldRows(structure: TableStructure): TableStructure {
+  const { kind, columns } = structure.identity;
+  return { ...structure, identity: { kind: kind === 'full' ? 'primaryKey' : kind, columns, isFull: false } };
 }
 
 /** What holds for one table's rows need not hold for those of several together. */
@@ -66,6 +101,7 @@ export function isRowForRow(rule: RuleConfig): boolean {
 
 function makeOutputs(
   source: RowSource,
+  lookUps: readonly CompiledLookUp[],
   rule: RuleConfig,
   masks: ReadonlyMap<string, Mask>,
   place: string,
@@ -98,7 +134,7 @@ function makeOutputs(
   }
   for (const set of sets) {
     if (casts.has(set.column)) fail(`column ${set.column} is both cast and set: give the type with set`);
-    outputs.push(computedColumn(set, source.columns, place));
+    outputs.push(computedColumn(set, source.columns, lookUps, place));
   }
   return outputs;
 }

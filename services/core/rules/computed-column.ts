@@ -1,6 +1,7 @@
 import { RestageError } from '#core/errors.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
-import type { OutputColumn } from '#core/rules/output-column.ts';
+import type { CompiledLookUp } from '#core/rules/look-up.ts';
+import { NOTHING, type OutputColumn } from '#core/rules/output-column.ts';
 import { cellOf, imageOfColumns } from '#core/rules/rows.ts';
 import type { ComputedColumn } from '#core/rules/rule-config.ts';
 import { compileCast } from '#core/rules/values/cast.ts';
@@ -18,6 +19,7 @@ export function castColumn(column: ColumnStructure, name: string, type: string, 
   return {
     structure: columnOf(name, to, column.notNull),
     reads: [from],
+    lookedUp: NOTHING,
     isCopy: false,
     isConstant: false,
     readsTime: false,
@@ -35,23 +37,28 @@ export function castColumn(column: ColumnStructure, name: string, type: string, 
 export function computedColumn(
   { column, type, value }: ComputedColumn,
   columns: readonly ColumnStructure[],
+  lookUps: readonly CompiledLookUp[],
   place: string,
 ): OutputColumn {
   const where = `${place}, set ${column}: ${value}`;
   const result = parseValueType(type, where);
   const stored = columns.filter(({ generated }) => !generated);
-  const expression = compileExpression(value, stored, { where, result });
-  const reads = expression.columns;
+  const rows = new Map(lookUps.map((lookUp) => [lookUp.as, lookUp.columns]));
+  const expression = compileExpression(value, stored, { where, result, rows });
+  const own = expression.columns;
+  const by = lookUps.filter(({ as }) => expression.reads.has(as)).flatMap((lookUp) => lookUp.by);
+  const reads = [...new Set([...own, ...by])];
   return {
     structure: columnOf(column, result, false),
     reads,
+    lookedUp: expression.reads,
     isCopy: false,
-    isConstant: reads.length === 0 && !expression.readsTime,
+    isConstant: reads.length === 0 && expression.reads.size === 0 && !expression.readsTime,
     readsTime: expression.readsTime,
     cell(row, event) {
       if (!reads.every((read) => Object.hasOwn(row, read))) return undefined;
       return cellOf(
-        at(event, where, () => expression.evaluate(imageOfColumns(row, reads), event)),
+        at(event, where, () => expression.evaluate(imageOfColumns(row, own), event)),
         result.json,
       );
     },

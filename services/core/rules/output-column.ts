@@ -9,6 +9,8 @@ export interface OutputColumn {
   readonly structure: ColumnStructure;
   /** The columns that it is made from. */
   readonly reads: readonly string[];
+  /** Columns of looked up rows that it is made from, by their names in the rule. */
+  readonly lookedUp: ReadonlyMap<string, readonly string[]>;
   /** Whether it is one of the source's with its own type: a change of that column is a change of this one. */
   readonly isCopy: boolean;
   /** Whether it is the same whatever the row and its transaction are. */
@@ -30,11 +32,14 @@ export function maskedColumn(column: ColumnStructure, name: string, mask: Mask):
   };
 }
 
+export const NOTHING: ReadonlyMap<string, readonly string[]> = new Map();
+
 export function copyColumn(column: ColumnStructure, name: string): OutputColumn {
   const from = column.name;
   return {
     structure: { ...column, name },
     reads: [from],
+    lookedUp: NOTHING,
     isCopy: true,
     isConstant: false,
     readsTime: false,

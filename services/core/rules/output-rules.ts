@@ -34,7 +34,7 @@ export function findRuleProblems(
   const compiled: TableRules[] = [];
   for (const structure of structures) {
     if (isModuleSource(declaration, structure)) continue;
-    const one = tryCompile(structure, rules, shapedPrefix);
+    const one = tryCompile(structure, rules, shapedPrefix, structures);
     if (one instanceof RestageError) problems.push(one);
     else compiled.push(one);
   }
@@ -156,9 +156,10 @@ function tryCompile(
   structure: TableStructure,
   rules: readonly RuleConfig[],
   shapedPrefix: string,
+  captured: readonly TableStructure[],
 ): TableRules | RestageError {
   try {
-    return compileTable(structure, rules, shapedPrefix);
+    return compileTable(structure, rules, shapedPrefix, null, { captured });
   } catch (error) {
     if (error instanceof RestageError) return error;
     throw error;

@@ -27,13 +27,28 @@ export interface RowPair {
 /**
  * What an event is behind a branch: the rows that the branch gave of the old row against those that it gives of the new one. Rows of one key
  * are updates; what is left over enters or leaves, but one row that leaves and one that enters are one row whose key changes.
+ * `was`: as other rows were before the event, where that is not as they are.
  * @throws RestageError rule_failed.
  */
-export function eventsOf(branch: Branch, { op, old, now, unchanged }: RowPair, at: EventPlace): RowEvent[] {
-  const { place } = at;
-  const before = old === null ? [] : branch.rows(old, at);
+export function eventsOf(
+  branch: Branch,
+  { op, old, now, unchanged }: RowPair,
+  at: EventPlace,
+  was: EventPlace = at,
+): RowEvent[] {
+  const before = old === null ? [] : branch.rows(old, was);
   const after = now === null ? [] : branch.rows(now, at);
-  if (op === 'r' || op === 'c') return distinct(branch, after, place).map((row) => enter(branch, op, row, place));
+  if (op === 'r' || op === 'c') return distinct(branch, after, at.place).map((row) => enter(branch, op, row, at.place));
+  return difference(branch, before, after, at.place, unchanged);
+}
+
+function difference(
+  branch: Branch,
+  before: readonly ShapedRow[],
+  after: readonly ShapedRow[],
+  place: string,
+  unchanged: readonly string[],
+): RowEvent[] {
   const keyless = branch.shaped.identity.columns.length === 0;
   if (keyless || (before.length === 1 && after.length === 1)) return pairUp(branch, before, after, place, unchanged);
   const known = new Map(distinct(branch, after, place).map((row) => [row.key, row]));
@@ -46,6 +61,14 @@ export function eventsOf(branch: Branch, { op, old, now, unchanged }: RowPair, a
     else if (!isSame(from.row, row.row)) events.push(change(branch, from, row, unchanged));
   }
   return events;
+}
+
+/** What becomes of a row, as it is remembered, where only looked up rows changed: nothing, where it is made of the same values. */
+export function reshape(branch: Branch, row: Row, at: EventPlace, was: EventPlace): RowEvent[] {
+  const [before, after] = [branch.rows(row, was), branch.rows(row, at)];
+  const isUntouched =
+    before.length === after.length && before.every((one, index) => isSame(one.row, after[index]?.row ?? {}));
+  return isUntouched ? [] : difference(branch, before, after, at.place, []);
 }
 
 /** A branch that gives one row for a row, or none. */

@@ -25,6 +25,10 @@ export interface RuleConfig {
   readonly maskColumns?: RuleMasks;
   /** The row's identity at the target, by its names there. Absent is null: the source's. */
   readonly key?: readonly string[] | null;
+  /** Rows of other captured tables that expressions may read. Absent is none. */
+  readonly lookUps?: readonly LookUp[];
+  /** The row's old values are kept in the rules' state: its table need not send them. Absent is false. */
+  readonly state?: boolean;
   /** Absent is null: a row gives one row. */
   readonly unnest?: Unnest | null;
   /** The table's new rows are events on other topics; the rule takes it to no target. Absent is null. */
@@ -44,6 +48,17 @@ export interface ComputedColumn {
   readonly type: string;
   /** CEL over the row's columns. */
   readonly value: string;
+}
+
+/** A row of another captured table, found by its key; as the source has it, whatever the rules make of that table. */
+export interface LookUp {
+  /** The name that stands before the dot: `customer.name`. */
+  readonly as: string;
+  readonly table: TableName;
+  /** Each column of the other table's key, and the column of this row that has its value. */
+  readonly on: ReadonlyMap<string, string>;
+  /** File, line and column. */
+  readonly place?: string;
 }
 
 /** A row for each element of an array, or of a json or jsonb array. */

@@ -2,7 +2,7 @@ import type { OptionReader } from '#core/option-reader.ts';
 import { readOutbox } from '#core/outbox/outbox-load.ts';
 import type { OptionPath } from '#core/option-table.ts';
 import { readMaskKeys, readMasks } from '#core/rules/mask-config.ts';
-import type { ComputedColumn, RuleConfig, Unnest } from '#core/rules/rule-config.ts';
+import type { ComputedColumn, LookUp, RuleConfig, Unnest } from '#core/rules/rule-config.ts';
 import type { TableName } from '#core/table-name.ts';
 import { parseTableName } from '#core/table-text.ts';
 
@@ -19,6 +19,8 @@ export function readRules(reader: OptionReader, output: number): RuleConfig[] {
     const key = reader.get('transform.outputs[].rules[].key', output, at);
     const masks = readMasks(reader, 'transform.outputs[].rules[].columns.mask.*', output, at);
     const unnest = readUnnest(reader, output, at);
+    const lookUps = readLookUps(reader, output, at);
+    const state = reader.get('transform.outputs[].rules[].state', output, at);
     const outbox = readOutbox(reader, output, at);
     rules.push({
       table: readTable(reader, 'transform.outputs[].rules[].table', output, at),
@@ -32,6 +34,8 @@ export function readRules(reader: OptionReader, output: number): RuleConfig[] {
       ...(set.length === 0 ? {} : { setColumns: set }),
       ...(masks.size === 0 ? {} : { maskColumns: { specs: masks, keys: maskKeys } }),
       ...(key === null ? {} : { key }),
+      ...(lookUps.length === 0 ? {} : { lookUps }),
+      ...(state ? { state } : {}),
       ...(unnest === null ? {} : { unnest }),
       ...(outbox === null ? {} : { outbox }),
     });
@@ -50,6 +54,27 @@ function readComputed(reader: OptionReader, output: number, rule: number): Compu
   return columns;
 }
 
+function readLookUps(reader: OptionReader, output: number, rule: number): LookUp[] {
+  const lookUps: LookUp[] = [];
+  for (let at = 0; at < reader.count('transform.outputs[].rules[].lookUp[]', output, rule); at += 1) {
+    const on = reader.get('transform.outputs[].rules[].lookUp[].on.*', output, rule, at);
+    if (on === undefined || on.size === 0)
+      reader.report(
+        'transform.outputs[].rules[].lookUp[].table',
+        [output, rule, at],
+        'a look-up needs on: { column of its key: column of this row }',
+      );
+    const place = reader.placeOf('transform.outputs[].rules[].lookUp[].table', output, rule, at);
+    lookUps.push({
+      as: reader.get('transform.outputs[].rules[].lookUp[].as', output, rule, at),
+      table: readTable(reader, 'transform.outputs[].rules[].lookUp[].table', output, rule, at),
+      on: on ?? new Map(),
+      ...(place === undefined ? {} : { place }),
+    });
+  }
+  return lookUps;
+}
+
 function readUnnest(reader: OptionReader, output: number, rule: number): Unnest | null {
   const column = reader.get('transform.outputs[].rules[].unnest.column', output, rule);
   const position = reader.get('transform.outputs[].rules[].unnest.position', output, rule);
@@ -62,13 +87,12 @@ function readUnnest(reader: OptionReader, output: number, rule: number): Unnest 
 
 function readTable(
   reader: OptionReader,
-  path: Extract<OptionPath, `transform.outputs[].rules[].${'table' | 'rename'}`>,
-  output: number,
-  rule: number,
+  path: Extract<OptionPath, `transform.outputs[].rules[].${'table' | 'rename' | 'lookUp[].table'}`>,
+  ...indexes: readonly number[]
 ): TableName {
-  const text = reader.get(path, output, rule) ?? '';
+  const text = reader.get(path, ...indexes) ?? '';
   const name = parseTableName(text);
   if (name === null && text !== '')
-    reader.report(path, [output, rule], 'write it as schema.table, parts with a dot in double quotes');
+    reader.report(path, indexes, 'write it as schema.table, parts with a dot in double quotes');
   return name ?? { schema: '', table: '' };
 }

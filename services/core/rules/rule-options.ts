@@ -100,6 +100,40 @@ export const RULE_OPTIONS = [
       "CEL over the row's columns: rows for which it is true pass. Columns outside the identity need REPLICA IDENTITY FULL.",
   },
   {
+    path: 'transform.outputs[].rules[].lookUp[].as',
+    type: text,
+    default: undefined,
+    env: null,
+    example: 'customer',
+    about: "What the looked up row is called in the rule's expressions: `customer.name`.",
+  },
+  {
+    path: 'transform.outputs[].rules[].lookUp[].table',
+    type: text,
+    default: undefined,
+    env: null,
+    example: 'public.customers',
+    about:
+      'The captured table that it is of, `schema.table`, as the source has it. Where there is no row its columns are NULL.',
+  },
+  {
+    path: 'transform.outputs[].rules[].lookUp[].on.*',
+    type: text,
+    default: undefined,
+    env: null,
+    example: '{ id: customer_id }',
+    about: "Each column of that table's key, and the column of this row that has its value.",
+  },
+  {
+    path: 'transform.outputs[].rules[].state',
+    type: z.boolean(),
+    default: false,
+    env: null,
+    example: 'true',
+    about:
+      "Keep the values that the rule reads in the output's state (topics `<name>.state.*`), so that the table needs no REPLICA IDENTITY FULL.",
+  },
+  {
     path: 'transform.outputs[].rules[].key',
     type: z.array(text).min(1),
     default: null,

@@ -10,7 +10,7 @@ type Output = Pick<OutputConfig, 'rules' | 'module'> | undefined;
 /** The tables that a target of an output has, each once; the tables themselves where there is none. @throws RestageError rule_invalid. */
 export function shapeTables(tables: readonly TableStructure[], output: Output): TableStructure[] {
   if (output === undefined) return [...tables];
-  return distinct(tables.flatMap((table) => shape(table, output)));
+  return distinct(tables.flatMap((table) => shape(table, tables, output)));
 }
 
 /** The same, with tables whose rules are wrong as they are. */
@@ -18,7 +18,7 @@ export function shapeSoundTables(tables: readonly TableStructure[], output: Outp
   if (output === undefined) return [...tables];
   const sound = tables.flatMap((table) => {
     try {
-      return shape(table, output);
+      return shape(table, tables, output);
     } catch (error) {
       if (error instanceof RestageError && error.code === 'rule_invalid') return [table];
       throw error;
@@ -27,8 +27,14 @@ export function shapeSoundTables(tables: readonly TableStructure[], output: Outp
   return distinct(sound);
 }
 
-function shape(table: TableStructure, output: NonNullable<Output>): TableStructure[] {
-  return compileTable(table, output.rules, '', declarationOf(output)).branches.map(({ shaped }) => shaped);
+function shape(
+  table: TableStructure,
+  captured: readonly TableStructure[],
+  output: NonNullable<Output>,
+): TableStructure[] {
+  return compileTable(table, output.rules, '', declarationOf(output), { captured }).branches.map(
+    ({ shaped }) => shaped,
+  );
 }
 
 function distinct(shaped: readonly TableStructure[]): TableStructure[] {

@@ -4,8 +4,8 @@ import type { ModuleDeclaration } from '#core/module/declaration.ts';
 import { isModuleSource, moduleBranches } from '#core/module/module-tables.ts';
 import { compileOutbox, type Outbox } from '#core/outbox/outbox.ts';
 import type { Branch } from '#core/rules/branch.ts';
-import { compileBranch } from '#core/rules/compile-branch.ts';
-import type { EventPlace } from '#core/rules/event-place.ts';
+import { compileBranch, type BranchContext } from '#core/rules/compile-branch.ts';
+import type { EventPlace, ReadRow } from '#core/rules/event-place.ts';
 import { eventsOf, type RowEvent, type RowPair } from '#core/rules/row-delta.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { cellOf, mergeRows, rowFrom } from '#core/rules/rows.ts';
@@ -18,6 +18,14 @@ export interface ShapedEvent {
   readonly event: RowEvent;
 }
 
+/** What the rules' state has for an event of a table of which it remembers rows. */
+export interface Remembered {
+  /** The row's remembered columns before the event; null where there was none. */
+  readonly row: Row | null;
+  /** All tables' rows before the event. */
+  readonly before: ReadRow;
+}
+
 /** What an output's rules make of one structure of a table. */
 export interface TableRules {
   readonly source: TableStructure;
@@ -28,8 +36,8 @@ export interface TableRules {
   readonly outbox: Outbox | null;
   /** A row of the source as people may see it: what a rule masks is masked (invariant 8). */
   conceal(row: Row): Row;
-  /** @throws RestageError rule_failed when the event does not carry what a rule needs. */
-  apply(event: RowEvent, at: EventPlace): ShapedEvent[];
+  /** `remembered` is null where the state has nothing of the table. @throws RestageError rule_failed when the event does not carry what a rule needs. */
+  apply(event: RowEvent, at: EventPlace, remembered?: Remembered | null): ShapedEvent[];
 }
 
 /** @throws RestageError rule_invalid naming rule, table and column. */
@@ -38,6 +46,7 @@ export function compileTable(
   rules: readonly RuleConfig[],
   shapedPrefix: string,
   declaration: ModuleDeclaration | null = null,
+  { captured = [], isWhole = false }: Partial<Omit<BranchContext, 'isMerged'>> = {},
 ): TableRules {
   const own = rules.filter((rule) => tableKey(rule.table) === tableKey(structure));
   const [outbox = null] = own.flatMap((rule) => (rule.outbox == null ? [] : [compileOutbox(structure, rule.outbox)]));
@@ -54,6 +63,8 @@ export function compileTable(
   const branches = (own.length === 0 ? [null] : shaping).map((rule) =>
     compileBranch(structure, rule, shapedPrefix, {
       isMerged: rule !== null && isMerged(rule, rules.filter(isShaping)),
+      captured,
+      isWhole,
     }),
   );
   for (const branch of branches) requireOldValues(branch, structure);
@@ -63,9 +74,14 @@ export function compileTable(
     isForModule: false,
     outbox,
     conceal: (row) => concealWith(branches, row, structure),
-    apply(event, at) {
+    apply(event, at, remembered = null) {
       const pair = pairOf(event);
-      return branches.flatMap((branch) => eventsOf(branch, pair, at).map((one) => ({ branch, event: one })));
+      const known = remembered === null ? pair : pairOf(event, remembered.row);
+      const was = remembered === null ? at : { ...at, lookUp: remembered.before };
+      return branches.flatMap((branch) => {
+        const events = branch.remembers === null ? eventsOf(branch, pair, at) : eventsOf(branch, known, at, was);
+        return events.map((one) => ({ branch, event: one }));
+      });
     },
   };
 }
@@ -95,20 +111,25 @@ export function isMerged(rule: RuleConfig, rules: readonly RuleConfig[]): boolea
   );
 }
 
-/** Without an old image the key is as it was, and only the key decides. A value that is not in the new image did not change. */
-export function pairOf({ op, key, before, after }: RowEvent): RowPair {
+/**
+ * Without an old image the key is as it was, and only the key decides, but for what is remembered of the old row. A value that is not in the
+ * new image did not change.
+ */
+export function pairOf({ op, key, before, after }: RowEvent, remembered: Row | null = null): RowPair {
   if (op === 'c' || op === 'r') return { op, old: null, now: after, unchanged: [] };
-  const old: Row | null = before === null ? key : mergeRows(op === 'd' ? key : null, before);
+  const sent: Row | null = before === null ? key : mergeRows(op === 'd' ? key : null, before);
+  const old = remembered === null ? sent : mergeRows(remembered, sent);
   if (after === null) return { op, old, now: null, unchanged: [] };
-  const now = mergeRows(mergeRows(key, before), after);
+  const now = mergeRows(mergeRows(remembered === null ? key : mergeRows(remembered, key), before), after);
   const unchanged = Object.keys(now).filter((name) => !Object.hasOwn(after, name));
   return { op, old, now, unchanged };
 }
 
 /** Old and new image both decide, so the source must send the columns of both. */
-function requireOldValues({ deciding, joint, shaped }: Branch, structure: TableStructure): void {
+function requireOldValues({ deciding, joint, shaped, remembers }: Branch, structure: TableStructure): void {
   if (structure.identity.isFull) return;
-  const isKnown = (column: string): boolean => structure.identity.columns.includes(column);
+  const isKnown = (column: string): boolean =>
+    structure.identity.columns.includes(column) || remembers?.includes(column) === true;
   const missing = [
     ...deciding.filter((column) => !isKnown(column)),
     ...joint.filter((column) => !isKnown(column) && isToastable(structure, column)),
@@ -119,7 +140,7 @@ function requireOldValues({ deciding, joint, shaped }: Branch, structure: TableS
     `a rule needs old values that the source does not send: ${missing.join(', ')}`,
     {
       where: `rule for ${formatTable(structure)}, which gives ${formatTable(shaped)}`,
-      fix: `ALTER TABLE ${quoteTable(structure)} REPLICA IDENTITY FULL;`,
+      fix: `ALTER TABLE ${quoteTable(structure)} REPLICA IDENTITY FULL; -- or state: true in the rule, which keeps them in Kafka`,
     },
   );
 }

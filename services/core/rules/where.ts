@@ -1,6 +1,8 @@
 import type { Image } from '#core/change.ts';
 import { RestageError } from '#core/errors.ts';
+import type { EventPlace } from '#core/rules/event-place.ts';
 import { compileExpression } from '#core/rules/values/expression.ts';
+import type { ExpressionOptions } from '#core/rules/values/expression-types.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteTable } from '#core/table-name.ts';
 
@@ -11,26 +13,33 @@ import { formatTable, quoteTable } from '#core/table-name.ts';
 export interface Where {
   /** The columns that it reads. */
   readonly columns: readonly string[];
-  /** `place` names the event, for messages. @throws RestageError rule_failed, also for a column that the image lacks; record_invalid. */
-  passes(image: Image, place?: string): boolean;
+  /** Columns of looked up rows that it reads, by their names in the rule. */
+  readonly reads: ReadonlyMap<string, readonly string[]>;
+  /** @throws RestageError rule_failed, also for a column that the image lacks; record_invalid. */
+  passes(image: Image, event?: EventPlace): boolean;
 }
 
 /** Checked against the structure before the first row. @throws RestageError rule_invalid. */
-export function compileWhere(expression: string, structure: TableStructure): Where {
+export function compileWhere(
+  expression: string,
+  structure: TableStructure,
+  rows: ExpressionOptions['rows'] = new Map(),
+): Where {
   const where = `rule for ${formatTable(structure)}, where`;
-  const compiled = compileExpression(expression, structure.columns, { where });
+  const compiled = compileExpression(expression, structure.columns, { where, rows });
   if (compiled.kind !== 'bool' && compiled.kind !== 'null')
     throw new RestageError('rule_invalid', `the expression gives ${compiled.kind}, not a bool`, {
       where: `${where}: ${expression}`,
     });
   return {
     columns: compiled.columns,
-    passes: (image, place = 'a row') => {
+    reads: compiled.reads,
+    passes: (image, event = { place: 'a row' }) => {
       try {
-        return compiled.test(image) === true;
+        return compiled.test(image, event) === true;
       } catch (error) {
         if (!(error instanceof RestageError)) throw error;
-        throw placed(error, `${place}; ${where}: ${expression}`, structure, compiled.columns, image);
+        throw placed(error, `${event.place}; ${where}: ${expression}`, structure, compiled.columns, image);
       }
     },
   };

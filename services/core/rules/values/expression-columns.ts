@@ -53,6 +53,7 @@ export class ColumnScope {
 
   /** Whether there is no such row. */
   isAbsent(rowName: string): Node {
+    this.usedOfRows.set(rowName, this.usedOfRows.get(rowName) ?? new Set());
     return { type: { kind: 'bool' }, run: (row) => (row.context.rows?.get(rowName) ?? null) === null };
   }
 
