@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { endOffset } from '#adapters/kafka/offsets.ts';
 import { listTopics } from '#adapters/kafka/topic-list.ts';
 import { readTopicStates } from '#adapters/postgres/target/debezium-state.ts';
@@ -31,7 +32,40 @@ export async function waitForTopics(
   logger: Logger,
   timeout: AbortSignal,
 ): Promise<TopicWaitResult> {
-  const ends = await readEnds(config, source, logger);
+  const pool = openControlPool(config, logger);
+  try {
+    return await waitForAll(
+      (known) => readEnds(pool, source, known),
+      (ends) => waitForEnds(config, target, ends, timeout),
+    );
+  } finally {
+    await pool.close();
+  }
+}
+
+type Ends = ReadonlyMap<string, bigint>;
+
+/** A broker may hear of a topic that was made just now after others: once all is there it is asked again, until it names no other one. */
+export async function waitForAll(
+  read: (known: Ends) => Promise<Ends>,
+  wait: (ends: Ends) => Promise<TopicWaitResult>,
+): Promise<TopicWaitResult> {
+  let ends = await read(new Map());
+  for (;;) {
+    const result = await wait(ends);
+    if (!result.isReached) return result;
+    const known = ends.size;
+    ends = await read(ends);
+    if (ends.size === known) return result;
+  }
+}
+
+async function waitForEnds(
+  config: Config,
+  target: TargetConfig,
+  ends: Ends,
+  timeout: AbortSignal,
+): Promise<TopicWaitResult> {
   let result: TopicWaitResult = { isReached: false, behind: [...ends.keys()], isLoadDone: false };
   for (let attempt = 0; !timeout.aborted && !result.isReached; attempt += 1) {
     try {
@@ -52,28 +86,16 @@ export async function waitForTopics(
   return result;
 }
 
-async function readEnds(
-  config: Config,
-  source: DebeziumSourceConfig,
-  logger: Logger,
-): Promise<ReadonlyMap<string, bigint>> {
-  const pool = openControlPool(config, logger);
-  try {
-    const ends = new Map<string, bigint>();
-    for (const { name } of await listTopics(pool))
-      if (name === source.transactionTopic || isTableTopic(source, name))
-        ends.set(name, await endOffset(pool, name, 'read_committed'));
-    return ends;
-  } finally {
-    await pool.close();
-  }
+/** Of the topics that are there; of those known already as they were then. */
+async function readEnds(pool: ConnectionPool, source: DebeziumSourceConfig, known: Ends): Promise<Ends> {
+  const ends = new Map(known);
+  for (const { name } of await listTopics(pool))
+    if (!ends.has(name) && (name === source.transactionTopic || isTableTopic(source, name)))
+      ends.set(name, await endOffset(pool, name, 'read_committed'));
+  return ends;
 }
 
-async function compare(
-  client: pg.ClientBase,
-  pipeline: string,
-  ends: ReadonlyMap<string, bigint>,
-): Promise<TopicWaitResult> {
+async function compare(client: pg.ClientBase, pipeline: string, ends: Ends): Promise<TopicWaitResult> {
   const checkpoint = await readCheckpoint(client, pipeline);
   const states = await readTopicStates(client, pipeline);
   const behind = [...ends].flatMap(([topic, end]) => (end > (states?.get(topic)?.nextOffset ?? 0n) ? [topic] : []));

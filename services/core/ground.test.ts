@@ -34,6 +34,8 @@ test('tables may come and go, not change', () => {
   const same = { name: 'p', self: '1:2', tables: {} };
   for (const tables of [{}, { ...GROUND.publication?.tables, more: '5:6' }])
     expect(() => requireSamePublication(GROUND, found({ ...same, tables }))).not.toThrow();
+  const two = { ...GROUND, publication: { ...same, tables: { a: '3 4', b: '5 6' } } };
+  expect(() => requireSamePublication(two, found({ ...same, tables: { a: '5 6', b: '3 4' } }))).not.toThrow();
   for (const other of [
     null,
     { ...same, name: 'q' },

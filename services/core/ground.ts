@@ -78,8 +78,10 @@ export function requireSamePublication(known: Ground, found: Ground): void {
   if (is === null) throw altered(was.name, 'is gone');
   if (was.name !== is.name) throw altered(was.name, `is not the one that is configured now: ${is.name}`);
   if (was.self !== is.self) throw altered(was.name, 'was altered, or dropped and made again');
-  const tables = Object.entries(was.tables)
-    .filter(([topic, row]) => is.tables[topic] !== undefined && is.tables[topic] !== row)
+  // A table that was published before under another name is the same one, renamed.
+  const rows = new Set(Object.values(was.tables));
+  const tables = Object.entries(is.tables)
+    .filter(([topic, row]) => was.tables[topic] !== undefined && !rows.has(row))
     .map(([topic]) => topic);
   if (tables.length > 0)
     throw altered(was.name, 'was altered, or tables were dropped and made again', `topics ${listed(tables)}`);

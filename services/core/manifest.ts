@@ -97,6 +97,8 @@ export const manifestSchema = z.object({
         version: count.optional(),
         /** plan of a late load: what it is a partition of, and its bounds as pg_get_expr prints them. */
         bounds: z.object({ parent: table, sql: z.string() }).optional(),
+        /** plan of a late load: the name that the table had when its events were last captured. */
+        renamedFrom: table.optional(),
       }),
     )
     .optional(),

@@ -19,9 +19,11 @@ export interface TargetSchema {
   readonly makesTables: boolean;
 }
 
-/** A table that came after the load. */
+/** A table that came after the load, or got another name. */
 export interface LateTable {
   readonly structure: TableStructure;
   /** What it is a partition of at the source, and its bounds in SQL. */
   readonly bounds?: { readonly parent: TableName; readonly sql: string };
+  /** What it was called before it was renamed at the source. */
+  readonly renamedFrom?: TableName;
 }

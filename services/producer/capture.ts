@@ -2,6 +2,7 @@ import { decodePgoutput } from '#adapters/postgres/source/pgoutput-decoder.ts';
 import type { PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import type { ReplicationFrame, ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { REWRITE_PREFIX } from '#adapters/postgres/source/rewrite-trigger.ts';
+import { TABLE_PREFIX } from '#adapters/postgres/source/table-oids.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
@@ -19,7 +20,7 @@ export interface CaptureOptions {
   readonly stream: Pick<ReplicationStream, 'frames'>;
   readonly book: Pick<
     RelationBook,
-    'get' | 'learn' | 'hasNewLabel' | 'learnLabels' | 'requireNotRewritten' | 'requireTold'
+    'get' | 'learn' | 'hasNewLabel' | 'learnLabels' | 'requireNotRewritten' | 'requireFollowed' | 'requireTold'
   >;
   readonly assembler: ChangeAssembler;
   readonly epochs: StreamEpochs;
@@ -61,6 +62,10 @@ function takeFrame(options: CaptureOptions, frame: ReplicationFrame): Promise<vo
   }
   if (message.tag === 'message' && message.isTransactional && message.prefix === REWRITE_PREFIX)
     return guardRewrite(options, commit, () => book.requireNotRewritten(message.content, commit)).then(() =>
+      takeMessage(options, message, frame.lsn),
+    );
+  if (message.tag === 'message' && message.isTransactional && message.prefix === TABLE_PREFIX)
+    return guardRewrite(options, commit, () => book.requireFollowed(message.content, commit)).then(() =>
       takeMessage(options, message, frame.lsn),
     );
   if (message.tag === 'truncate')

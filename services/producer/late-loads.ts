@@ -27,6 +27,7 @@ export class LateLoads {
   readonly #onWanted: () => void;
   readonly #files = new Map<string, string | null>();
   #bounds: ReadonlyMap<string, PartitionBounds> = new Map();
+  #renamed: ReadonlyMap<string, TableName> = new Map();
   readonly #floors: () => NonNullable<Manifest['floors']>;
   /** By topic, of loads that are announced or about to be: the snapshot's LSN, null until it is taken. */
   readonly #open = new Map<string, { readonly snapshot: Lsn | null; readonly isAnnounced: boolean }>();
@@ -103,6 +104,15 @@ export class LateLoads {
   /** Of the tables that are partitions, by tableKey. */
   noteBounds(bounds: ReadonlyMap<string, PartitionBounds>): void {
     this.#bounds = bounds;
+  }
+
+  /** By tableKey, the names that tables had before. */
+  noteRenamed(names: ReadonlyMap<string, TableName>): void {
+    this.#renamed = names;
+  }
+
+  nameBefore(table: TableName): TableName | null {
+    return this.#renamed.get(tableKey(table)) ?? null;
   }
 
   boundsOf(table: TableName): PartitionBounds | null {

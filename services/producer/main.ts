@@ -38,7 +38,7 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
     logger,
   });
   const prefix = config.name;
-  const rewrites = new Rewrites();
+  const rewrites = new Rewrites(schemasTopic(prefix));
   const connectReplication = () =>
     connectPg({ url, purpose: 'source', application, replication: true, until: lease.lost });
   const makeWriter = () =>

@@ -1,11 +1,12 @@
 import type pg from 'pg';
 import { readCatalogMark } from '#adapters/postgres/source/partition-bounds.ts';
 import { coverTables, findPublicationGaps } from '#adapters/postgres/source/publication.ts';
+import { markTable, readTableOids } from '#adapters/postgres/source/table-oids.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { formatTable, quoteTable, tableKey } from '#core/table-name.ts';
+import { formatTable, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 
 export interface NewTablesOptions {
   readonly client: pg.ClientBase;
@@ -13,6 +14,10 @@ export interface NewTablesOptions {
   /** The tables that source.tables chooses, captured or not. */
   readonly readChosen: () => Promise<readonly TableStructure[]>;
   readonly isCaptured: (table: TableStructure) => boolean;
+  /** The name by which the table of this OID is captured; null for none. */
+  readonly nameOf: (oid: number) => TableName | null;
+  /** The OID of the table that is captured by this name; null where it is not known. */
+  readonly oidOf: (table: TableStructure) => number | null;
   readonly status: ServiceStatus;
   readonly logger: Logger;
   readonly failpoints: Failpoints;
@@ -28,6 +33,8 @@ const LOOK_INTERVAL_MS = 5_000;
 export class NewTables {
   readonly #options: NewTablesOptions;
   readonly #said = new Map<string, string>();
+  /** Names that the stream was told of, with OIDs. */
+  readonly #marked = new Set<string>();
   #mark = '';
   #lookedAt = -LOOK_INTERVAL_MS;
   #ready: readonly TableStructure[] = [];
@@ -47,7 +54,8 @@ export class NewTables {
     const mark = await readCatalogMark(client);
     if (mark === this.#mark && !this.#isWaiting) return this.#ready;
     this.#mark = mark;
-    const found = (await readChosen()).filter((table) => !isCaptured(table));
+    const chosen = await readChosen();
+    const found = await this.#withoutRenamed(chosen);
     const ready: TableStructure[] = [];
     for (const table of found) if (await this.#isReady(table)) ready.push(table);
     this.#isWaiting = ready.length < found.length;
@@ -60,6 +68,31 @@ export class NewTables {
   hurry(): void {
     this.#mark = '';
     this.#lookedAt = -LOOK_INTERVAL_MS;
+  }
+
+  /**
+   * A captured table under another name is no new one, and another table under a captured name is none of the pipeline's: a message in the
+   * stream says where they are to be looked at, since what was written of them before stands before it.
+   */
+  async #withoutRenamed(chosen: readonly TableStructure[]): Promise<TableStructure[]> {
+    const { client, isCaptured, nameOf, oidOf } = this.#options;
+    const oids = await readTableOids(client, chosen);
+    const found: TableStructure[] = [];
+    for (const table of chosen) {
+      const oid = oids.get(tableKey(table)) ?? null;
+      if (oid === null) continue;
+      const before = nameOf(oid);
+      const isRenamed = before !== null && tableKey(before) !== tableKey(table);
+      const isReplaced = isCaptured(table) && (oidOf(table) ?? oid) !== oid;
+      if (!isRenamed && !isReplaced) {
+        if (!isCaptured(table)) found.push(table);
+        continue;
+      }
+      if (this.#marked.has(`${oid} ${tableKey(table)}`) || !(await this.#isReady(table))) continue;
+      await markTable(client, oid);
+      this.#marked.add(`${oid} ${tableKey(table)}`);
+    }
+    return found;
   }
 
   /** One after another: what one lacks is not in the way of the next. */

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { readPartitionBounds } from '#adapters/postgres/source/partition-bounds.ts';
+import { readTableOids } from '#adapters/postgres/source/table-oids.ts';
 import { READER_SETTINGS } from '#adapters/postgres/source/snapshot-reader.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
@@ -122,7 +123,19 @@ export class ProducerLoads {
         begun.snapshot,
       );
     late.noteBounds(await readPartitionBounds(client, fresh));
+    await this.#noteRenamed(fresh);
     await loadTables(this.#loaderOptions(signal), open, manifests.load, null);
+  }
+
+  /** What they were called before, where they are captured under another name. */
+  async #noteRenamed(tables: readonly TableStructure[]): Promise<void> {
+    const { client, late, written } = this.#tools;
+    const oids = await readTableOids(client, tables);
+    const names = tables.flatMap((table): [string, TableName][] => {
+      const before = written.findBefore(oids.get(tableKey(table)) ?? 0, table.topic);
+      return before === null ? [] : [[tableKey(table), { schema: before.schema, table: before.table }]];
+    });
+    late.noteRenamed(new Map(names));
   }
 
   /** The structures are read after the snapshot was taken: a slot waits for running transactions, which may alter tables. */
@@ -137,25 +150,30 @@ export class ProducerLoads {
     const snapshot = await snapshots.take();
     const fresh = await this.#refresh(client, tables);
     late.noteBounds(await readPartitionBounds(client, fresh));
+    await this.#noteRenamed(fresh);
     await loadTables(this.#loaderOptions(signal), { fresh, begun: null }, manifests.load, snapshot);
   }
 }
 
 /** Looks for tables that came later; `captured`: topics of those that are captured. */
-export function watchNewTables(parts: ProducerParts, client: pg.Client, captured: ReadonlySet<string>): NewTables {
+export function watchNewTables(
+  parts: ProducerParts,
+  client: pg.Client,
+  captured: ReadonlySet<string>,
+  written: WrittenStructures,
+): NewTables {
   const { config, status, logger, failpoints, clock } = parts;
   return new NewTables({
     client,
     publication: config.source.publication,
     readChosen: async () => {
       const chosen = await readChosenTables(client, config);
-      return takeTables(
-        parts,
-        client,
-        chosen.filter(({ topic }) => !captured.has(topic)),
-      );
+      const fresh = chosen.filter(({ topic }) => !captured.has(topic));
+      return [...chosen.filter(({ topic }) => captured.has(topic)), ...(await takeTables(parts, client, fresh))];
     },
     isCaptured: ({ topic }) => captured.has(topic),
+    nameOf: (oid) => written.findByOid(oid)?.structure ?? null,
+    oidOf: ({ topic }) => written.currentOf(topic)?.source?.oid ?? null,
     status,
     logger,
     failpoints,

@@ -9,6 +9,7 @@ import { pause } from '#core/backoff.ts';
 import { BoundedQueue } from '#core/bounded-queue.ts';
 import { hasDebezium } from '#core/config.ts';
 import { reactTo } from '#core/error-policy.ts';
+import type { Lsn } from '#core/lsn.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
@@ -38,6 +39,7 @@ import type { RewriteMark } from './rewrites.ts';
 import { requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
 import { repairSlot } from './slot-repair.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
+import { openTableNames } from './table-names.ts';
 import { findUnfinished } from './unfinished-load.ts';
 import { WrittenStructures } from './written-structures.ts';
 
@@ -103,7 +105,7 @@ class ProducerRun {
     const begun = announced === null ? chosen : chosen.filter((table) => announced.has(tableKey(table)));
     const unfinished = await findUnfinished(this.#parts.reader, manifests, begun, debezium === null ? null : loaded);
     const topics = new Set(chosen.map(({ topic }) => topic));
-    const newTables = watchNewTables(this.#parts, client, topics);
+    const newTables = watchNewTables(this.#parts, client, topics, written);
     const isByRoot = config.source.partitions === 'roots';
     const { onRewrite } = config.source;
     const partitions = isByRoot ? await PartitionBook.open(client, chosen, written, onRewrite) : null;
@@ -115,6 +117,8 @@ class ProducerRun {
       () => notifier.notify(),
       () => manifests.floors,
     );
+    const coverOf = (topic: string, commit: Lsn): ReturnType<LateLoads['coverOf']> =>
+      late.coverOf(topic, commit, either);
     const book = new RelationBook({
       client,
       prefix: config.name,
@@ -129,7 +133,8 @@ class ProducerRun {
       partitions,
       hasFacts: hasDebezium(config),
       policy: new CapturePolicy(config),
-      coverOf: (topic, commit) => late.coverOf(topic, commit, either),
+      names: openTableNames(this.#parts, client, written, coverOf),
+      coverOf,
     });
     const epochs = new StreamEpochs(manifests.resume());
     const partQueue = new BoundedQueue<StreamPart | RewriteMark>(PARTS_WAITING, () => notifier.notify());

@@ -198,7 +198,12 @@ function loadDraft(book: ManifestBook, item: LoadItem, late: LateLoads): Manifes
       const tables = item.tables.map(({ structure, cut, rows, version }) => {
         const bounds = late.boundsOf(structure);
         const piece = { ...nameOf(structure), chunks: chunksIn(cut), rows, version, cut: cut.map(pieceOf) };
-        return bounds === null ? piece : { ...piece, bounds };
+        const before = late.nameBefore(structure);
+        return {
+          ...piece,
+          ...(bounds === null ? {} : { bounds }),
+          ...(before === null ? {} : { renamedFrom: before }),
+        };
       });
       const kept = item.kept === null ? {} : { kept: item.kept };
       return book.draft('plan', {

@@ -26,6 +26,7 @@ import {
   rewritten,
   type Alteration,
 } from './table-alteration.ts';
+import type { TableNames } from './table-names.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
 export interface RelationBookOptions {
@@ -46,6 +47,8 @@ export interface RelationBookOptions {
   readonly hasFacts: boolean;
   /** `source.columns`. */
   readonly policy: CapturePolicy;
+  /** Tables behind names. */
+  readonly names: TableNames;
   /** Whether a load of the topic has what committed then, and so nobody needs it. */
   readonly coverOf: (topic: string, commit: Lsn) => Promise<{ readonly fileNode: string | null } | null>;
 }
@@ -86,9 +89,10 @@ export class RelationBook {
     const name: TableName = root ?? { schema: relation.schema, table: relation.table };
     const oid = root?.oid ?? relation.oid;
     this.#relations.set(relation.oid, relation);
+    await this.#options.names.require(oid, name, this.#chosen.get(tableKey(name)) ?? null, commit);
+    // A load that was waited for may have added it meanwhile.
     const chosen = this.#chosen.get(tableKey(name));
     if (chosen === undefined) {
-      this.#requireNotRenamed(oid, name);
       this.#tables.set(relation.oid, null);
       if (!this.#unknown.has(tableKey(name))) this.#options.onUnknown(name);
       this.#unknown.add(tableKey(name));
@@ -153,6 +157,11 @@ export class RelationBook {
     if (table === null || !this.#chosen.has(tableKey(table.structure))) return;
     if ((await coverOf(table.structure.topic, commit)) !== null) return;
     throw rewritten(table.structure, `a statement computed its rows anew, LSN ${formatLsn(commit)}`);
+  }
+
+  /** What a message of ours says of a table, by its OID: its name is to be looked at. @throws RewrittenError. */
+  async requireFollowed(oid: string, commit: Lsn): Promise<void> {
+    await this.#options.names.requireNumber(Number(oid), (name) => this.#chosen.get(tableKey(name)) ?? null, commit);
   }
 
   /** Where only partitions of a table are truncated: which rows went is not in the stream. @throws RewrittenError where no other load has it. */
@@ -243,15 +252,6 @@ export class RelationBook {
 
   async #describe(tables: readonly TableStructure[]): Promise<readonly TableStructure[]> {
     return this.#options.hasFacts ? addColumnFacts(this.#options.client, tables) : tables;
-  }
-
-  #requireNotRenamed(oid: number, name: TableName): void {
-    const known = this.#options.written.findByOid(oid);
-    if (known === null || tableKey(known.structure) === tableKey(name)) return;
-    throw new RestageError('ddl_unsupported', 'a captured table was renamed at the source', {
-      where: `${formatTable(known.structure)} is ${formatTable(name)} now`,
-      fix: 'give it its old name back, or start the pipeline anew under another name',
-    });
   }
 }
 

@@ -1,5 +1,8 @@
+import { encodeHeaders } from '#core/record.ts';
 import type { Lsn } from '#core/lsn.ts';
+import { structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { TopicBatches } from '#core/topic-batches.ts';
 import type { Announcement } from './late-loads.ts';
 import type { RewrittenError } from './table-alteration.ts';
 
@@ -15,9 +18,16 @@ export class RewriteMetSignal extends Error {
   override readonly name = 'RewriteMetSignal';
 }
 
+const NO_HEADERS = encodeHeaders([]);
+
 /** Rewrites that were noticed: what a producer's next attempt must announce, and where. They outlive attempts, not the process. */
 export class Rewrites {
+  readonly #schemasTopic: string;
   readonly #byCommit = new Map<Lsn, TableStructure[]>();
+
+  constructor(schemasTopic: string) {
+    this.#schemasTopic = schemasTopic;
+  }
 
   /** @throws RestageError the rewrite's own where it was met before: then announcing it did not help. */
   note(error: RewrittenError, commit: Lsn): void {
@@ -26,9 +36,13 @@ export class Rewrites {
     this.#byCommit.set(commit, [...known, error.table]);
   }
 
-  /** What stands before the transaction of this commit; null for nothing. */
+  /** What stands before the transaction of this commit; null for nothing. Of a table under a new name readers know no structure yet. */
   markBefore(commit: Lsn): RewriteMark | null {
     const tables = this.#byCommit.get(commit);
-    return tables === undefined ? null : { announcement: { tables, requests: [], data: [] }, commit };
+    if (tables === undefined) return null;
+    const structures = new TopicBatches();
+    for (const { key, value } of tables.map(structureRecord))
+      structures.append(this.#schemasTopic, key, value, NO_HEADERS);
+    return { announcement: { tables, requests: [], data: structures.finish() }, commit };
   }
 }

@@ -45,7 +45,9 @@ export function findChanges(before: KnownTable, after: TableStructure, facts: Ta
       if (numbers.get(change.column) !== facts.numbers.get(change.column))
         throw unclear(after, `column ${change.column} was added and is gone or renamed by now`);
       requireKnownFill(after, change.column, facts, isRewritten);
-    } else if (change.kind === 'retype' && isRewritten && !isLabelsOnly(before.structure, after, change.column))
+    } else if (change.kind === 'retype' && hasLostLabels(before.structure, after, change.column))
+      throw rewritten(after, `labels of column ${change.column} have other names`);
+    else if (change.kind === 'retype' && isRewritten && !isLabelsOnly(before.structure, after, change.column))
       throw rewritten(after, `column ${change.column} got another type`);
   }
   return { changes, source };
@@ -55,6 +57,12 @@ export function findChanges(before: KnownTable, after: TableStructure, facts: Ta
 function requireKnownFill(after: TableStructure, column: string, facts: TableFacts, isRewritten: boolean): void {
   if (isRewritten && facts.columns.get(column)?.hasMissing !== true)
     throw rewritten(after, `column ${column} was added`);
+}
+
+/** Labels are never dropped, so they were renamed: rows that were there show the new names, and no event says so. */
+function hasLostLabels(before: TableStructure, after: TableStructure, name: string): boolean {
+  const [was, is] = [before, after].map(({ columns }) => columns.find((column) => column.name === name)?.enumLabels);
+  return was?.some((label) => is?.includes(label) === false) === true && isLabelsOnly(before, after, name);
 }
 
 function isLabelsOnly(before: TableStructure, after: TableStructure, name: string): boolean {
@@ -75,6 +83,22 @@ export function rewritten(table: TableStructure, what: string): RewrittenError {
     'a table was rewritten at the source: the values of its rows are not in the stream',
     { where: `${formatTable(table)}: ${what}`, fix: `${FIX}; or leave it out of source.tables` },
   );
+}
+
+/** It has this name now, and had another. */
+export function renamed(table: TableStructure, where: string): RewrittenError {
+  return new RewrittenError(table, 'a captured table was renamed at the source', {
+    where,
+    fix: 'set source.onRewrite: snapshot, so that the target renames its table too and loads it again; or give it its old name back',
+  });
+}
+
+/** The name of a captured table is another one's, which was made or renamed since. */
+export function replaced(table: TableStructure, where: string): RewrittenError {
+  return new RewrittenError(table, 'another table of the source has the name of a captured one now', {
+    where: `${formatTable(table)}, ${where}`,
+    fix: `${FIX}; or leave it out of source.tables`,
+  });
 }
 
 /** Of a partitioned table that is captured as one. */

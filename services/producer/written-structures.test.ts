@@ -26,10 +26,55 @@ test('a later load leaves what the newest events have', () => {
   expect(next.addLoaded(NEW).map(({ key }) => key)).toEqual([NEW.record.key]);
 });
 
-function captured(names: readonly string[]): CapturedTable {
+test('a table is known by its last name, also in the next life, there and back', () => {
+  const [item, article] = [captured(['id']), captured(['id'], 'article')];
+  let log: Buffer[] = [];
+  const live = (work: (written: WrittenStructures) => readonly { readonly key: string; readonly value: string }[]) => {
+    const written = new WrittenStructures(log);
+    log = [...log, ...work(written).map(({ value }) => Buffer.from(value))];
+    return new WrittenStructures(log);
+  };
+  const names = (written: WrittenStructures, topic: string) => [
+    written.findByOid(7)?.structure.table,
+    written.findBefore(7, topic)?.table,
+  ];
+  expect(
+    names(
+      live((written) => written.add(item)),
+      item.structure.topic,
+    ),
+  ).toEqual(['item', undefined]);
+  expect(
+    names(
+      live((written) => written.addLoaded(article)),
+      article.structure.topic,
+    ),
+  ).toEqual(['article', 'item']);
+  expect(
+    names(
+      live((written) => written.addLoaded(item)),
+      item.structure.topic,
+    ),
+  ).toEqual(['item', 'article']);
+  expect(
+    names(
+      live((written) => written.add(captured(['id'], 'article'))),
+      article.structure.topic,
+    ),
+  ).toEqual(['article', 'item']);
+});
+
+test('a load of another table under the name says what it is now', () => {
+  const written = new WrittenStructures([]);
+  const records = [...written.add(OLD), ...written.addLoaded(captured(['id', 'more'], 'item', 8))];
+  const next = new WrittenStructures(records.map(({ value }) => Buffer.from(value)));
+  expect(next.currentOf(OLD.structure.topic)).toMatchObject({ structure: NEW.structure, source: { oid: 8 } });
+});
+
+function captured(names: readonly string[], table = 'item', oid = 7): CapturedTable {
   const structure = makeTable(
     'shop',
-    'item',
+    table,
     names.map((name) => makeColumn(name, 'int4')),
   );
   return {
@@ -37,7 +82,7 @@ function captured(names: readonly string[]): CapturedTable {
     record: structureRecord(structure),
     encoder: new EventEncoder(structure, structure.columns, 'shop', 'db', '0'),
     debezium: null,
-    source: { oid: 7, fileNode: '1', numbers: new Map(names.map((name, index) => [name, index + 1])) },
+    source: { oid, fileNode: '1', numbers: new Map(names.map((name, index) => [name, index + 1])) },
     changes: [],
     labels: new LabelWatch(structure.columns),
     mask: null,

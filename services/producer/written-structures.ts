@@ -12,6 +12,8 @@ interface TopicRecord {
 export class WrittenStructures {
   readonly #structures = new Map<string, TableStructure>();
   readonly #current = new Map<string, CurrentShape>();
+  /** The last one of those that a table has had. */
+  readonly #topicByOid = new Map<number, string>();
   /** Records of topics that had none: the stream's, which may wait for a load's plan that names the topic. */
   readonly #opening = new Map<string, readonly TopicRecord[]>();
   /** By topic, the table that `add` was last given, as long as nothing else is noted of the topic. */
@@ -21,7 +23,7 @@ export class WrittenStructures {
   constructor(records: Iterable<Buffer>) {
     const values = [...records];
     for (const record of findStructures(values)) this.#structures.set(structureId(record), record.structure);
-    for (const current of values.map(parseCurrent)) if (current !== null) this.#current.set(current.topic, current);
+    for (const current of values.map(parseCurrent)) if (current !== null) this.#setCurrent(current);
   }
 
   /** Topics whose events' newest structure is known. */
@@ -37,10 +39,16 @@ export class WrittenStructures {
     return structure === undefined ? null : { structure, source: shape };
   }
 
-  /** The table that had this number in the source's catalog when its newest events came. */
+  /** The table that had this number in the source's catalog when its newest events came, by the last name of those that it had. */
   findByOid(oid: number): KnownTable | null {
-    const shape = [...this.#current.values()].find((one) => one.oid === oid);
-    return shape === undefined ? null : this.currentOf(shape.topic);
+    const topic = this.#topicByOid.get(oid);
+    return topic === undefined ? null : this.currentOf(topic);
+  }
+
+  /** The same table under the name that it had before this topic's. */
+  findBefore(oid: number, topic: string): TableStructure | null {
+    const shape = [...this.#current.values()].findLast((one) => one.oid === oid && one.topic !== topic);
+    return shape === undefined ? null : (this.currentOf(shape.topic)?.structure ?? null);
   }
 
   /** The version of that structure. */
@@ -62,8 +70,8 @@ export class WrittenStructures {
     this.#structures.set(id, table.structure);
     const current = currentShape(table);
     const known = this.#current.get(table.structure.topic);
-    if (current === null || (known?.version === current.version && known.fileNode === current.fileNode)) return records;
-    this.#current.set(current.topic, current);
+    if (current === null || (isSame(known, current) && this.#isNamed(current))) return records;
+    this.#setCurrent(current);
     const all = [...records, currentRecord(current)];
     if (known === undefined) this.#opening.set(current.topic, all);
     return all;
@@ -75,11 +83,30 @@ export class WrittenStructures {
    */
   addLoaded(table: CapturedTable): TopicRecord[] {
     const { topic } = table.structure;
-    if (this.versionOf(topic) === null) this.add(table);
+    const known = this.#current.get(topic);
+    // Another table has the topic's name now, or this one again: what comes of it has the load's structure or a later one.
+    const isOther =
+      known !== undefined && table.source !== null && (table.source.oid !== known.oid || !this.#isNamed(known));
+    if (known === undefined || isOther) {
+      const records = this.add(table);
+      if (isOther) return records.some(({ key }) => key === table.record.key) ? records : [table.record, ...records];
+    }
     this.#structures.set(structureId(table.record), table.structure);
     const opening = this.#opening.get(topic) ?? [];
     this.#opening.delete(topic);
     return [table.record, ...opening.filter(({ key }) => key !== table.record.key), ...this.#notePartitions(table)];
+  }
+
+  /** Whether the table has this topic's name still. */
+  #isNamed({ oid, topic }: CurrentShape): boolean {
+    return this.#topicByOid.get(oid) === topic;
+  }
+
+  /** Behind all others, as Kafka's topic has it. */
+  #setCurrent(current: CurrentShape): void {
+    this.#current.delete(current.topic);
+    this.#current.set(current.topic, current);
+    this.#topicByOid.set(current.oid, current.topic);
   }
 
   /** A partitioned table's partitions are from now on those that the load found: the next life looks for others than them. */
@@ -88,7 +115,11 @@ export class WrittenStructures {
     const fileNode = source?.fileNode ?? null;
     if (known === undefined || fileNode === known.fileNode || partitionsIn(fileNode).size === 0) return [];
     const current = { ...known, fileNode };
-    this.#current.set(topic, current);
+    this.#setCurrent(current);
     return [currentRecord(current)];
   }
+}
+
+function isSame(known: CurrentShape | undefined, current: CurrentShape): boolean {
+  return known?.version === current.version && known.fileNode === current.fileNode && known.oid === current.oid;
 }

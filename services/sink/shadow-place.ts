@@ -51,10 +51,14 @@ export class ShadowPlace implements LoadPlace {
     const begun = await lateTables(session);
     const added = planned.filter(({ topic }) => !loads.has(topic) && !begun.has(topic));
     if (added.length === 0) return;
-    const boundsOf = new Map(tables.map(({ topic, bounds }) => [topic, bounds]));
+    const byTopic = new Map(tables.map((table) => [table.topic, table]));
     const list = added.map((structure): LateTable => {
-      const bounds = boundsOf.get(structure.topic);
-      return bounds === undefined ? { structure } : { structure, bounds };
+      const { bounds, renamedFrom } = byTopic.get(structure.topic) ?? {};
+      return {
+        structure,
+        ...(bounds === undefined ? {} : { bounds }),
+        ...(renamedFrom === undefined ? {} : { renamedFrom }),
+      };
     });
     await session.transaction.begin('UPDATE');
     try {

@@ -5,6 +5,7 @@ import type { Manifest, ManifestRange } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
 import { findStructures, parseStructureRecord, structureId } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { tableKey } from '#core/table-name.ts';
 import type { TargetCatalog } from './target.ts';
 
 /** Structures by topic and version, from the schemas topic and the manifests; and the target's tables that they fit. */
@@ -13,6 +14,8 @@ export class StructureBook {
   readonly #schemasTopic: string;
   readonly #structures = new Map<string, TableStructure>();
   readonly #newest = new Map<string, TableStructure>();
+  /** By topic: the name, as tableKey, that its table had before. */
+  readonly #earlier = new Map<string, string>();
   readonly #tables = new Map<string, TargetTable>();
 
   constructor(reader: EpochReader, schemasTopic: string, records: Iterable<Buffer>) {
@@ -38,6 +41,8 @@ export class StructureBook {
   async planned(plan: Manifest, signal: AbortSignal): Promise<TableStructure[]> {
     const own = new Map((await this.learn(plan, signal)).map((structure) => [structure.topic, structure]));
     if (signal.aborted) return [];
+    for (const { topic, renamedFrom } of plan.tables ?? [])
+      if (renamedFrom !== undefined) this.#earlier.set(topic, tableKey(renamedFrom));
     return (plan.tables ?? []).map(({ topic }) => own.get(topic) ?? this.newest(topic));
   }
 
@@ -55,9 +60,12 @@ export class StructureBook {
     });
   }
 
-  /** Every structure that was announced of a topic. */
+  /** Every structure that was announced of a topic, and of its table under the name before. */
   all(topic: string): TableStructure[] {
-    return [...this.#structures.values()].filter((structure) => structure.topic === topic);
+    const earlier = this.#earlier.get(topic);
+    return [...this.#structures.values()].filter(
+      (structure) => structure.topic === topic || tableKey(structure) === earlier,
+    );
   }
 
   newest(topic: string): TableStructure {

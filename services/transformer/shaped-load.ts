@@ -90,10 +90,19 @@ export class ShapedLoad {
   }
 }
 
-/** Where its chunks end in the source's table is the producer's alone to know; the bounds of a partition are those of its table under its own name. */
-function plannedAs({ chunks, rows, bounds, ...source }: PlannedTable, shaped: TableStructure): PlannedTable {
+/** Where its chunks end in the source's table is the producer's alone to know; bounds and an earlier name are those of its table under its own name. */
+function plannedAs(
+  { chunks, rows, bounds, renamedFrom, ...source }: PlannedTable,
+  shaped: TableStructure,
+): PlannedTable {
   const isRenamed = tableKey(shaped) !== tableKey(source);
-  return { ...nameOf(shaped), chunks, rows, ...(bounds === undefined || isRenamed ? {} : { bounds }) };
+  return {
+    ...nameOf(shaped),
+    chunks,
+    rows,
+    ...(bounds === undefined || isRenamed ? {} : { bounds }),
+    ...(renamedFrom === undefined || isRenamed ? {} : { renamedFrom }),
+  };
 }
 
 function add(known: PlannedTable | undefined, table: PlannedTable): PlannedTable {

@@ -179,6 +179,8 @@ const CONSTRAINTS: CorpusPart = {
     CREATE TABLE public.leaf (id int4 PRIMARY KEY, tree int4 REFERENCES public.tree ON DELETE SET NULL ON UPDATE CASCADE);
     CREATE TABLE public.booked (id int4 PRIMARY KEY, room int4, during int4range, EXCLUDE USING gist (room WITH =, during WITH &&));
     CREATE TABLE public.checked (id int4 PRIMARY KEY, a int4 CHECK (a > 0), b int4, CHECK (b > a));
+    CREATE TABLE public.felt (k corpus.feeling PRIMARY KEY, n int4);
+    CREATE TABLE public.unvalidated (id int4 PRIMARY KEY, a int4); INSERT INTO public.unvalidated VALUES (1, -1), (2, -2), (3, 5); ALTER TABLE public.unvalidated ADD CHECK (a > 0) NOT VALID;
     CREATE TABLE public.secured (id int4 PRIMARY KEY, t text); ALTER TABLE public.secured ENABLE ROW LEVEL SECURITY; ALTER TABLE public.secured FORCE ROW LEVEL SECURITY;
     CREATE POLICY none ON public.secured USING (false);
     CREATE TABLE public.audited (id int4 PRIMARY KEY, t text); CREATE TABLE public.audit (n int4 GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text);
@@ -193,6 +195,7 @@ const CONSTRAINTS: CorpusPart = {
     INSERT INTO public.tree VALUES (1, NULL), (2, 1), (3, 2), (4, 1); INSERT INTO public.leaf VALUES (1, 3), (2, 4), (3, NULL);
     INSERT INTO public.booked VALUES (1, 1, '[1,5)'), (2, 1, '[5,9)');
     INSERT INTO public.checked VALUES (1, 1, 2);
+    INSERT INTO public.felt VALUES ('', 1), ('it''s', 2), ('a,b', 3);
     INSERT INTO public.secured VALUES (1, 'hidden'); INSERT INTO public.audited VALUES (1, 'a');`,
   changes: [
     `UPDATE public.deferred_key SET id = id + 1; UPDATE public.deferred_key SET id = CASE id WHEN 2 THEN 3 ELSE 2 END WHERE id IN (2, 3); DELETE FROM public.deferred_key WHERE id = 4`,
@@ -204,6 +207,8 @@ const CONSTRAINTS: CorpusPart = {
     `UPDATE public.tree SET id = 10 WHERE id = 1; DELETE FROM public.tree WHERE id = 2; DELETE FROM public.tree WHERE id = 4`,
     `UPDATE public.booked SET during = '[1,2)' WHERE id = 1; INSERT INTO public.booked VALUES (3, 1, '[2,5)'); DELETE FROM public.booked WHERE id = 2; UPDATE public.booked SET during = '[5,9)' WHERE id = 1; UPDATE public.booked SET during = '[1,5)' WHERE id = 3`,
     `UPDATE public.checked SET a = 5, b = 6; UPDATE public.checked SET a = 1, b = 2`,
+    `UPDATE public.felt SET n = n + 10; UPDATE public.felt SET k = '😀' WHERE n = 11; DELETE FROM public.felt WHERE n = 12`,
+    `UPDATE public.unvalidated SET a = 6 WHERE id = 2; DELETE FROM public.unvalidated WHERE id = 3; INSERT INTO public.unvalidated VALUES (4, 4)`,
     `INSERT INTO public.audited VALUES (2, 'b'); UPDATE public.audited SET t = 'c'; UPDATE public.audited SET id = 3 WHERE id = 2; INSERT INTO public.checked VALUES (2, 2, 3)`,
     `INSERT INTO public.secured VALUES (2, 'hidden'); UPDATE public.secured SET t = 'seen' WHERE id = 1`,
   ],
@@ -216,6 +221,8 @@ export const SHAPES_18: CorpusPart = {
   tables: `
     CREATE TABLE public.virtual (id int4 PRIMARY KEY, a int4, v int4 GENERATED ALWAYS AS (a * 3) VIRTUAL, s text GENERATED ALWAYS AS ('s' || a) STORED);
     CREATE TABLE public.virtual_full (a int4, v int4 GENERATED ALWAYS AS (a * 3)); ALTER TABLE public.virtual_full REPLICA IDENTITY FULL;
+    CREATE TABLE public.unvalidated_null (id int4 PRIMARY KEY, a int4); INSERT INTO public.unvalidated_null VALUES (1, NULL), (2, 2);
+    ALTER TABLE public.unvalidated_null ADD CONSTRAINT filled NOT NULL a NOT VALID;
     CREATE TABLE public.temporal (id int4, during daterange, t text, PRIMARY KEY (id, during WITHOUT OVERLAPS));`,
   rows: `
     INSERT INTO public.virtual (id, a) VALUES (1, 1), (2, NULL); INSERT INTO public.virtual_full (a) VALUES (1), (1);
@@ -223,6 +230,7 @@ export const SHAPES_18: CorpusPart = {
   changes: [
     `INSERT INTO public.virtual (id, a) VALUES (3, 3); UPDATE public.virtual SET a = 9 WHERE id = 2; UPDATE public.virtual SET id = 10 WHERE id = 1`,
     `INSERT INTO public.virtual_full VALUES (7)`,
+    `UPDATE public.unvalidated_null SET a = 3 WHERE id = 1; INSERT INTO public.unvalidated_null VALUES (3, 3)`,
     `UPDATE public.temporal SET t = 'c' WHERE during @> date '2000-06-01'; UPDATE public.temporal SET during = '[2001-01-01,2002-01-01)' WHERE during @> date '2001-06-01'`,
   ],
 };

@@ -10,6 +10,7 @@ export const TYPES_SQL = String.raw`
   CREATE TYPE corpus."Odd (10) [] Name" AS ENUM ('one', 'two');
   CREATE TYPE corpus._under AS ENUM ('first', 'last');
   CREATE TYPE corpus.a23456789b23456789c23456789d23456789e23456789f23456789g23456789 AS ENUM ('long', 'longer');
+  CREATE DOMAIN corpus.feeling AS corpus.mood;
   CREATE DOMAIN corpus._amount AS numeric(20, 5) CHECK (VALUE > -1000000);
   CREATE DOMAIN corpus.count AS int4;
   CREATE DOMAIN corpus.flag AS bool;

@@ -81,6 +81,8 @@ export const MADE: readonly TypeCase[] = [
     ],
   },
   { type: 'corpus.mood[]', values: [raw`'{"",NULL,"NULL","it''s","back\\slash","a,b","quote\"d"}'`] },
+  { type: 'corpus.feeling', values: [`''`, `'a,b'`, `'quote"d'`] },
+  typed('corpus.feeling[]', ['{"a,b",NULL,"quote\\"d"}']),
   typed('corpus."Odd (10) [] Name"', ['one']),
   typed('corpus."Odd (10) [] Name"[]', ['{one,two}']),
   typed('corpus._under', ['first']),

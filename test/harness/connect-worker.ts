@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { dataFolder } from '#infra/data-folder.ts';
 import { freePort } from '#infra/free-port.ts';
@@ -30,7 +30,7 @@ export interface ConnectWorker extends AsyncDisposable {
 
 export async function startConnectWorker(): Promise<ConnectWorker> {
   const root = projectRoot();
-  const plugins = (await Promise.all([fetchDebezium(root), fetchAvroConverter(root)])).join(',');
+  const [plugins, converter] = await Promise.all([fetchDebezium(root), fetchAvroConverter(root)]);
   const folder = dataFolder(root);
   const processes = new ServerProcesses(join(folder, 'servers'));
   const port = await freePort();
@@ -46,7 +46,8 @@ export async function startConnectWorker(): Promise<ConnectWorker> {
       '-XX:+UseSerialGC',
       '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
       '-cp',
-      join(root, '.restage', kafkaFolder(root), 'lib', '*'),
+      // The converter names itself to no service loader, and to look through every jar for it takes a minute on a busy machine.
+      [join(root, '.restage', kafkaFolder(root), 'lib', '*'), join(converter, 'avro', '*')].join(delimiter),
       'org.apache.kafka.connect.cli.ConnectStandalone',
       join(dir, 'worker.properties'),
     ],
@@ -121,7 +122,7 @@ function fetchDebezium(root: string): Promise<string> {
   });
 }
 
-/** The folder of a converter that writes Avro through a registry: a plugin is a folder in it. */
+/** The folder of a converter that writes Avro through a registry. */
 function fetchAvroConverter(root: string): Promise<string> {
   return fetchPlugin(join(root, '.restage', `avro-converter-${AVRO_CONVERTER_VERSION}`), (unfinished) =>
     copyDependencies(join(root, 'infra', 'avro-converter', 'pom.xml'), join(unfinished, 'avro'), [
@@ -180,7 +181,7 @@ function workerProperties(dir: string, plugins: string, port: number): string {
     'offset.storage.file.filename': join(dir, 'offsets'),
     'offset.flush.interval.ms': 500,
     'plugin.path': plugins,
-    'plugin.discovery': 'hybrid_warn',
+    'plugin.discovery': 'service_load',
     'connector.client.config.override.policy': 'All',
     listeners: `http://127.0.0.1:${port}`,
     'task.shutdown.graceful.timeout.ms': 2_000,

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Kafka, logLevel } from 'kafkajs';
 import { Infrastructure } from '#infra/infrastructure.ts';
 import { startCli, type CliProcess } from './cli.ts';
 import { runCommand } from './command.ts';
@@ -114,6 +115,12 @@ export class DebeziumPipelines implements AsyncDisposable {
     };
     const state = await until(streams, { what: `connector ${name} to stream`, timeoutMs: 120_000 });
     if (state !== true) throw new Error(state);
+    if (options['snapshot.mode'] === 'no_data') return;
+    // What the snapshot found may still be on its way.
+    await until(async () => (await listTopics()).some((topic) => topic.startsWith(`${this.prefix(name)}.`)), {
+      what: `topics of connector ${name}`,
+      timeoutMs: 120_000,
+    });
   }
 
   /** A producer that writes Avro in profile `debezium`, under the prefix of this name. */
@@ -199,5 +206,15 @@ ${debezium
     const wait = await runCommand(['wait', '-c', this.fileOf(name), '--target', 'new', '--timeout', '1']);
     said.push(wait.text, (await this.worker.failure(this.prefix(name))) ?? 'the connector runs');
     return [...last.slice(0, 12), ...said];
+  }
+}
+
+async function listTopics(): Promise<string[]> {
+  const admin = new Kafka({ brokers: [testKafka()], logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  try {
+    return await admin.listTopics();
+  } finally {
+    await admin.disconnect();
   }
 }

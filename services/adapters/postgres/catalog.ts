@@ -44,7 +44,9 @@ const IS_TABLE = `CASE $2 WHEN 'leaves' THEN c.relkind = 'r' WHEN 'roots' THEN c
 /** Every ordinary table of users; views, foreign and unlogged tables have no WAL. */
 const COLUMNS_SQL = `
   SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, c.relreplident::text AS replident,
-         a.attname AS name, ${TYPE_COLUMNS}, a.attnotnull AS not_null,
+         a.attname AS name, ${TYPE_COLUMNS},
+         a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint nn WHERE nn.conrelid = c.oid AND nn.contype = 'n'
+                                         AND nn.conkey = ARRAY[a.attnum] AND NOT nn.convalidated) AS not_null,
          CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS expression,
          a.attgenerated::text AS generated, a.attidentity::text AS identity
     FROM pg_catalog.pg_class c
@@ -123,6 +125,11 @@ export function selectTables(all: readonly TableStructure[], patterns: readonly 
     });
   }
   return tables;
+}
+
+/** Whether the patterns leave out a table by its very name. */
+export function isLeftOut(table: TableName, patterns: readonly string[]): boolean {
+  return patterns.includes(`!${plainName(table)}`);
 }
 
 /** Whether the patterns choose a table of this name, as selectTables would. */

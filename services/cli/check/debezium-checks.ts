@@ -4,15 +4,17 @@ import { listTopics } from '#adapters/kafka/topic-list.ts';
 import { startOffset } from '#adapters/kafka/offsets.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { readTables } from '#adapters/postgres/catalog.ts';
-import { readTopicStates } from '#adapters/postgres/target/debezium-state.ts';
+import { readTopicStates, type TopicState } from '#adapters/postgres/target/debezium-state.ts';
 import type { Config } from '#core/config.ts';
 import { formOf } from '#core/debezium-source/column-text.ts';
 import { eventReader } from '#core/debezium-source/event.ts';
 import type { ModeLosses } from '#core/debezium-source/mode-losses.ts';
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
+import { findUnshown } from '#core/debezium-source/unshown.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { formatTable } from '#core/table-name.ts';
+import { namesWithRows } from '../../sink/debezium/debezium-sink.ts';
 import { requireReadyDebezium } from '../../sink/debezium/preflight.ts';
 import { RecordReader } from '../../sink/debezium/record-reader.ts';
 import { TableBook } from '../../sink/debezium/table-book.ts';
@@ -22,7 +24,7 @@ import type { CheckedFinding } from './check-printer.ts';
 import { listSome } from './finding.ts';
 
 /** How many things are asked. */
-export const DEBEZIUM_CHECK_COUNT = 5;
+export const DEBEZIUM_CHECK_COUNT = 6;
 /** Debezium writes NULL for an unchanged TOASTed value of these: nothing tells it from a NULL of the source. */
 const NO_PLACEHOLDER: ReadonlySet<string> = new Set(['numeric']);
 const ARRAYS_WITH_PLACEHOLDER: ReadonlySet<string> = new Set([
@@ -55,7 +57,7 @@ export async function collectDebeziumFindings(
     const client = await connectPg({ url: target.url, purpose: 'target', application: `restage ${config.name} check` });
     try {
       findings.push(...(await losses(client)), ...(await modeLosses(config, source, client, logger)));
-      findings.push(...(await shortened(config, source, client, logger)));
+      findings.push(...(await shortened(config, source, client, logger)), ...(await unshown(config, source, client)));
     } finally {
       await client.end();
     }
@@ -147,6 +149,23 @@ async function lossesOfFirst(feed: TopicFeed, book: TableBook, records: RecordRe
     }
   }
   return new Map();
+}
+
+/** Whether the source's tables are empty is not in the topics. */
+async function unshown(config: Config, source: DebeziumSourceConfig, client: pg.ClientBase): Promise<CheckedFinding[]> {
+  const states = (await readTopicStates(client, config.name)) ?? new Map<string, TopicState>();
+  const topics = [...findUnshown([...states].map(([topic, { shown }]) => [topic, shown])).keys()];
+  const names = await namesWithRows(client, new TableBook(client, source), topics);
+  if (names.length === 0) return [];
+  return [
+    {
+      id: 'debezium.unshown',
+      severity: 'warn',
+      what: 'the newest snapshot showed no row of these tables, and the target has rows of them',
+      evidence: listSome(names),
+      fix: 'where the table is empty at the source, DELETE its rows at the target; where the snapshot left it out, nothing is to be done',
+    },
+  ];
 }
 
 async function shortened(

@@ -25,8 +25,7 @@ export interface FoundColumn extends ValueType {
 
 const PLAIN_TEXT: ValueType = { cast: 'text', isCastOtherwise: false, equals: '=' };
 const FIND_SQL = `
-  SELECT c.oid::text AS oid, c.relkind = 'p' AS partitioned, a.attname AS name, a.attgenerated <> '' AS generated, ${TYPE_COLUMNS},
-         pg_catalog.format_type(a.atttypid, -1) AS "cast"
+  SELECT c.oid::text AS oid, c.relkind = 'p' AS partitioned, a.attname AS name, a.attgenerated <> '' AS generated, ${TYPE_COLUMNS}
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN (pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid ${TYPE_JOINS})

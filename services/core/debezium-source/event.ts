@@ -32,6 +32,8 @@ export interface SourceEvent extends RecordPlace {
   readonly after: StructDatum | null;
   /** null for a table without key, and for TRUNCATE. */
   readonly key: StructDatum | null;
+  /** source.name: the connector's topic.prefix. */
+  readonly server: string;
   /** source.snapshot: `false` in the stream. */
   readonly snapshot: string;
   /** null for rows of an incremental snapshot. */
@@ -130,6 +132,7 @@ function readEnvelope(
     before: structOf(envelope, schema, 'before'),
     after: structOf(envelope, schema, 'after'),
     key: keyOf(place, key),
+    server: textOf(source.get('name')) ?? '',
     snapshot: textOf(source.get('snapshot')) ?? 'false',
     place: placeOf(place, source),
     micros: microsOf(source),

@@ -19,6 +19,7 @@ function taken(mark: StreamMark, events: readonly Told[]): string[] {
         partition: 0,
         offset: 0n,
         op: 'u',
+        server: 'dbz',
         table: { schema: 'public', table: 't' },
         before: null,
         after: null,

@@ -20,7 +20,7 @@ import { eventReader, keyReader } from '#core/debezium-source/event.ts';
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
-import { quoteIdentifier } from '#core/table-name.ts';
+import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { readTables } from '#adapters/postgres/catalog.ts';
 import { relayDeadLetters, type SendDeadLetters } from '../dead-letter-relay.ts';
 import { BatchQuarantine } from './batch-quarantine.ts';
@@ -120,9 +120,10 @@ async function openLoop(parts: DebeziumSinkParts, tools: AttemptTools, signal: A
   });
   await set.refresh();
   const rows = new RowWriter(client, topics, (await countMissing(client, config.name)) > 0);
+  const book = new TableBook(client, source);
   const intake = new EventIntake({
     config: source,
-    book: new TableBook(client, source),
+    book,
     topics,
     rows,
     letters,
@@ -143,6 +144,7 @@ async function openLoop(parts: DebeziumSinkParts, tools: AttemptTools, signal: A
     gate: context.gate,
     isLoadDone,
     countMissing: () => countMissing(client, config.name),
+    namesWithRows: (names) => namesWithRows(client, book, names),
   });
   const boundaries = await openBoundaries(parts, states, records);
   if (boundaries !== null) {
@@ -159,6 +161,22 @@ async function openLoop(parts: DebeziumSinkParts, tools: AttemptTools, signal: A
     loop.follow({ merge, feed: boundaries.feed, topicId: () => topicIdOf(pool, boundaries.feed.topic) });
   }
   return loop;
+}
+
+/** Of these topics those whose tables have rows at the target, by their names there. */
+export async function namesWithRows(
+  client: pg.ClientBase,
+  book: TableBook,
+  topics: readonly string[],
+): Promise<string[]> {
+  const names: string[] = [];
+  for (const topic of topics) {
+    const table = await book.findByTopic(topic);
+    if (table === null) continue;
+    const found = await client.query(`SELECT FROM ${table.target.only} LIMIT 1`);
+    if (found.rowCount === 1) names.push(formatTable(table.form.table));
+  }
+  return names;
 }
 
 function openQuarantine(

@@ -224,6 +224,9 @@ export class EventIntake {
   #count(reader: TopicReader, event: SourceEvent): void {
     const { status } = this.#options;
     reader.hasRows = true;
+    if (reader.shown?.server !== event.server) reader.shown = { server: event.server, lsn: 0n };
+    if (event.op === 'r' && event.place !== null && event.snapshot !== 'incremental')
+      reader.shown = { server: event.server, lsn: event.place.lsn };
     status.events[COUNTED[event.op]] += 1;
     if (event.place !== null) this.through = maxLsn(this.through, lsnOf(event.place.lsn));
     status.lagSeconds = Math.max(0, (Date.now() - Number(event.micros / 1_000n)) / 1_000);

@@ -3,6 +3,7 @@ import { pause } from '#core/backoff.ts';
 import type { PauseGate } from '#core/control.ts';
 import { badRecord } from '#core/debezium-source/bad-record.ts';
 import type { Logger } from '#core/log.ts';
+import { findUnshown } from '#core/debezium-source/unshown.ts';
 import { formatLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { eventId, isSnapshotRow, type EventIntake } from './event-intake.ts';
@@ -25,6 +26,8 @@ export interface SinkLoopOptions {
   /** As it was stored. */
   readonly isLoadDone: boolean;
   readonly countMissing: () => Promise<number>;
+  /** Those of these topics whose tables have rows at the target, by their names there. */
+  readonly namesWithRows: (topics: readonly string[]) => Promise<string[]>;
 }
 
 /** Where transactions are told. */
@@ -41,6 +44,9 @@ const MOST_BOUNDARY_BYTES = 1024 * 1024;
 const IDLE_MS = 20;
 const IDLE_MOST_MS = 500;
 const MISSING_EVERY_MS = 2_000;
+const UNSHOWN_EVERY_MS = 2_000;
+export const UNSHOWN =
+  'the newest snapshot showed no row of tables that have rows here; where the source has none, delete them here';
 
 /** Fetch, take, write, commit; again and again. */
 export class SinkLoop {
@@ -52,6 +58,8 @@ export class SinkLoop {
   #hasWritten = false;
   #isLoadDone: boolean;
   #missingAt = 0;
+  #unshown = '';
+  #unshownAt = 0;
   /** Of the topic of transactions. */
   #topicId = '';
   /** As they were at the last commit. */
@@ -205,6 +213,7 @@ export class SinkLoop {
         this.#topicId === ''
           ? `waits for topic ${this.#followed.feed.topic}, which Debezium makes with its first transaction`
           : this.#followed.merge.waitsFor;
+    await this.#noteUnshown();
     if (!writer.hasMissing || Date.now() - this.#missingAt < MISSING_EVERY_MS) return;
     this.#missingAt = Date.now();
     const missing = await countMissing();
@@ -213,6 +222,23 @@ export class SinkLoop {
       missing === 0
         ? ''
         : `${missing} rows wait for a snapshot: an update left out values that the target does not have`;
+  }
+
+  /** What a snapshot that was taken again showed no row of: whether the source's tables are empty is not in the topics. */
+  async #noteUnshown(): Promise<void> {
+    const { set, status, logger, namesWithRows } = this.#options;
+    const readers = [...set.readers.values()];
+    const isOver = this.#isLoadDone && !readers.some(({ isInSnapshot }) => isInSnapshot);
+    if (isOver && Date.now() - this.#unshownAt >= UNSHOWN_EVERY_MS) {
+      this.#unshownAt = Date.now();
+      const topics = [...findUnshown(readers.map(({ topic, shown }) => [topic, shown])).keys()];
+      const names = topics.length === 0 ? [] : await namesWithRows(topics);
+      const unshown = names.length === 0 ? '' : `${UNSHOWN}: ${names.join(', ')}`;
+      if (unshown !== '' && unshown !== this.#unshown) logger.warn(unshown);
+      if (status.detail === this.#unshown) status.detail = '';
+      this.#unshown = unshown;
+    }
+    if (this.#unshown !== '' && isOver && status.detail === '') status.detail = this.#unshown;
   }
 
   async #rest(signal: AbortSignal): Promise<void> {
@@ -232,5 +258,6 @@ function boundaryState({ merge, feed }: Pick<FollowedTransactions, 'merge' | 'fe
     hasRows: false,
     isInSnapshot: false,
     isTracked: false,
+    shown: null,
   };
 }

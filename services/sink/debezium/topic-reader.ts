@@ -1,4 +1,5 @@
 import { NOTHING_UNREAD, type TopicState, type UnreadState } from '#adapters/postgres/target/debezium-state.ts';
+import type { ShownState } from '#core/debezium-source/unshown.ts';
 import type { ReadEvent, ReadKey, SourceEvent, StructDatum } from '#core/debezium-source/event.ts';
 import { StreamMark } from '#core/debezium-source/stream-mark.ts';
 import { RestageError } from '#core/errors.ts';
@@ -37,6 +38,7 @@ export class TopicReader {
   hasRows: boolean;
   isInSnapshot: boolean;
   isTracked: boolean;
+  shown: ShownState | null;
   /** How many of the open transaction's events were taken. */
   taken = 0n;
   unread: UnreadState;
@@ -60,6 +62,7 @@ export class TopicReader {
     this.hasRows = state.hasRows;
     this.isInSnapshot = state.isInSnapshot;
     this.isTracked = state.isTracked;
+    this.shown = state.shown;
     this.unread = unread;
     this.#storedUnread = unread;
     this.#read = read;
@@ -72,8 +75,16 @@ export class TopicReader {
 
   /** As it is to be stored with the rows that were taken so far. */
   get state(): TopicState {
-    const { topicId, hasRows, isInSnapshot, isTracked } = this;
-    return { topicId, nextOffset: this.feed.nextOffset, mark: this.mark.state, hasRows, isInSnapshot, isTracked };
+    const { topicId, hasRows, isInSnapshot, isTracked, shown } = this;
+    return {
+      topicId,
+      nextOffset: this.feed.nextOffset,
+      mark: this.mark.state,
+      hasRows,
+      isInSnapshot,
+      isTracked,
+      shown,
+    };
   }
 
   get hasMoved(): boolean {

@@ -28,11 +28,12 @@ export async function readPartitionBounds(
   );
 }
 
-/** Another number says that tables were made or dropped since, and the catalog is worth a full look. */
+/** Another text says that tables were made, dropped or renamed since, and the catalog is worth a full look. */
 export async function readCatalogMark(client: pg.ClientBase): Promise<string> {
   const [row] = (
     await client.query<{ mark: string }>(
-      `SELECT count(*) || ':' || coalesce(max(oid::text::int8), 0) AS mark FROM pg_catalog.pg_class
+      `SELECT count(*) || ':' || coalesce(sum(pg_catalog.hashtextextended(relname::text, oid::int8 * 4294967296 + relnamespace::int8)), 0) AS mark
+         FROM pg_catalog.pg_class
         WHERE relkind IN ('r', 'p') AND relpersistence = 'p'`,
     )
   ).rows;

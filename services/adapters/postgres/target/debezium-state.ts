@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { Image } from '#core/change.ts';
 import { NO_MARK, type MarkState } from '#core/debezium-source/stream-mark.ts';
+import type { ShownState } from '#core/debezium-source/unshown.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
 import { arrayLiteral } from './row-arrays.ts';
@@ -18,6 +19,8 @@ export interface TopicState {
   readonly isInSnapshot: boolean;
   /** The snapshot's keys are noted. */
   readonly isTracked: boolean;
+  /** null before its first event. */
+  readonly shown: ShownState | null;
 }
 
 /** What a transaction of the source may count of a topic that nobody could read. */
@@ -31,13 +34,22 @@ export interface UnreadState {
 export const NOTHING_UNREAD: UnreadState = { count: 0n, assumed: null };
 
 export function newTopicState(topicId: string): TopicState {
-  return { topicId, nextOffset: 0n, mark: NO_MARK, hasRows: false, isInSnapshot: false, isTracked: false };
+  return {
+    topicId,
+    nextOffset: 0n,
+    mark: NO_MARK,
+    hasRows: false,
+    isInSnapshot: false,
+    isTracked: false,
+    shown: null,
+  };
 }
 
 const STATEMENTS = [
   `CREATE TABLE IF NOT EXISTS restage.debezium_topic (
      pipeline text, topic text, topic_id text NOT NULL, next_offset bigint NOT NULL, last_commit numeric, lsn numeric, keys text[] NOT NULL,
      newest_us bigint NOT NULL, has_rows boolean NOT NULL, in_snapshot boolean NOT NULL, tracked boolean NOT NULL, PRIMARY KEY (pipeline, topic))`,
+  'ALTER TABLE restage.debezium_topic ADD COLUMN IF NOT EXISTS server text, ADD COLUMN IF NOT EXISTS shown_lsn numeric',
   `CREATE TABLE IF NOT EXISTS restage.debezium_seen (pipeline text, topic text, key text[], PRIMARY KEY (pipeline, topic, key))`,
   `CREATE TABLE IF NOT EXISTS restage.debezium_missing (pipeline text, topic text, key text[], PRIMARY KEY (pipeline, topic, key))`,
   `CREATE TABLE IF NOT EXISTS restage.debezium_unread (
@@ -55,6 +67,8 @@ interface TopicRow {
   readonly has_rows: boolean;
   readonly in_snapshot: boolean;
   readonly tracked: boolean;
+  readonly server: string | null;
+  readonly shown_lsn: string | null;
 }
 
 /** Positions on Debezium's topics, only read; null before the sink's first start. */
@@ -65,8 +79,9 @@ export async function readTopicStates(
   const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.debezium_topic')`);
   if (known.rowCount === 0) return null;
   const { rows } = await client.query<TopicRow>(
-    `SELECT topic, topic_id, next_offset::text, last_commit::text, lsn::text, keys, newest_us::text, has_rows, in_snapshot, tracked
-       FROM restage.debezium_topic WHERE pipeline = $1`,
+    `SELECT topic, topic_id, next_offset::text, last_commit::text, lsn::text, keys, newest_us::text, has_rows, in_snapshot, tracked,
+            to_jsonb(t)->>'server' AS server, to_jsonb(t)->>'shown_lsn' AS shown_lsn
+       FROM restage.debezium_topic t WHERE pipeline = $1`,
     [pipeline],
   );
   return new Map(rows.map((row) => [row.topic, toState(row)]));
@@ -85,6 +100,7 @@ function toState(row: TopicRow): TopicState {
     hasRows: row.has_rows,
     isInSnapshot: row.in_snapshot,
     isTracked: row.tracked,
+    shown: row.server === null ? null : { server: row.server, lsn: BigInt(row.shown_lsn ?? 0) },
   };
 }
 
@@ -107,18 +123,21 @@ export class DebeziumState {
 
   /** Makes the tables where they are missing; the schema is there. */
   async prepare(client: pg.ClientBase): Promise<void> {
-    const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.debezium_unread')`);
+    const known = await client.query(
+      `SELECT FROM pg_attribute WHERE attrelid = to_regclass('restage.debezium_topic') AND attname = 'shown_lsn'`,
+    );
     if (known.rowCount === 1) return;
     for (const statement of STATEMENTS) await client.query(statement);
   }
 
   async store(client: pg.ClientBase, topic: string, state: TopicState): Promise<void> {
-    const { topicId, nextOffset, mark, hasRows, isInSnapshot, isTracked } = state;
+    const { topicId, nextOffset, mark, hasRows, isInSnapshot, isTracked, shown } = state;
     await client.query(
-      `INSERT INTO restage.debezium_topic VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+      `INSERT INTO restage.debezium_topic VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
        ON CONFLICT (pipeline, topic) DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset,
          last_commit = excluded.last_commit, lsn = excluded.lsn, keys = excluded.keys, newest_us = excluded.newest_us,
-         has_rows = excluded.has_rows, in_snapshot = excluded.in_snapshot, tracked = excluded.tracked`,
+         has_rows = excluded.has_rows, in_snapshot = excluded.in_snapshot, tracked = excluded.tracked,
+         server = excluded.server, shown_lsn = excluded.shown_lsn`,
       [
         this.#pipeline,
         topic,
@@ -131,6 +150,8 @@ export class DebeziumState {
         hasRows,
         isInSnapshot,
         isTracked,
+        shown?.server ?? null,
+        numberText(shown?.lsn),
       ],
     );
   }

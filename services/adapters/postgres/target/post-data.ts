@@ -25,6 +25,11 @@ interface HookRow extends TableName {
   readonly enabled: 'O' | 'D' | 'R' | 'A';
 }
 
+interface CheckRow extends TableName {
+  readonly name: string;
+  readonly definition: string;
+}
+
 interface Captured {
   readonly steps: readonly BuildStep[];
   readonly drop: string;
@@ -58,6 +63,15 @@ const INDEXES_SQL = `${WITH_TABLES}
    WHERE NOT ic.relispartition
    ORDER BY 1, 2, con.contype IS DISTINCT FROM 'p', 3`;
 
+/** Rows that were there before a constraint NOT VALID need not meet it. */
+const CHECKS_SQL = `${WITH_TABLES}
+  SELECT n.nspname AS schema, c.relname AS table, con.conname AS name, pg_catalog.pg_get_constraintdef(con.oid) AS definition
+    FROM chosen
+    JOIN pg_catalog.pg_class c ON c.oid = chosen.oid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_constraint con ON con.conrelid = c.oid AND con.contype IN ('c', 'n') AND NOT con.convalidated AND con.conislocal
+   ORDER BY 1, 2, 3`;
+
 const HOOKS_SQL = `${WITH_TABLES}
   SELECT n.nspname AS schema, c.relname AS table, 'TRIGGER' AS kind, t.tgname AS name,
          pg_catalog.pg_get_triggerdef(t.oid) AS definition, t.tgenabled::text AS enabled
@@ -74,7 +88,7 @@ const HOOKS_SQL = `${WITH_TABLES}
    ORDER BY 1, 2, 3, 4`;
 
 /**
- * Takes keys, indexes, foreign keys, triggers and rules away from empty tables and returns the statements that bring them
+ * Takes keys, indexes, foreign keys, constraints that are not valid, triggers and rules away from empty tables and returns the statements that bring them
  * back, as PostgreSQL writes their definitions now: after any renaming. What something else holds on to (a view that
  * groups by a primary key) stays where it is. In the caller's transaction.
  */
@@ -89,7 +103,8 @@ export async function takePostData(client: pg.ClientBase, tables: readonly Table
   const hooks = (await client.query<HookRow>(HOOKS_SQL, names)).rows.map(captureHook);
   const indexes = (await client.query<IndexRow>(INDEXES_SQL, names)).rows.map(captureIndex);
   const steps: BuildStep[] = [];
-  for (const captured of [...hooks, ...foreignKeys, ...indexes]) {
+  const checks = (await client.query<CheckRow>(CHECKS_SQL, names)).rows.map(captureCheck);
+  for (const captured of [...hooks, ...foreignKeys, ...indexes, ...checks]) {
     if (await dropIfFree(client, captured.drop)) steps.push(...captured.steps);
   }
   return steps;
@@ -140,6 +155,15 @@ function indexSql(row: IndexRow): string {
     (head) => row.definition.startsWith(head),
   );
   return only === undefined ? row.definition : only.slice(0, -'ONLY '.length) + row.definition.slice(only.length);
+}
+
+function captureCheck(row: CheckRow): Captured {
+  const [table, name] = [quoteTable(row), quoteIdentifier(row.name)];
+  const sql = `ALTER TABLE ${table} ADD CONSTRAINT ${name} ${row.definition}`;
+  return {
+    steps: [{ phase: 'key', table: nameOf(row), name: row.name, sql }],
+    drop: `ALTER TABLE ${table} DROP CONSTRAINT ${name}`,
+  };
 }
 
 function captureHook(row: HookRow): Captured {

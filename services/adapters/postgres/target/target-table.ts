@@ -32,7 +32,7 @@ export interface TargetTable {
 }
 
 const SQL = `
-  SELECT a.attname AS name, format_type(a.atttypid, -1) AS cast, a.attidentity = 'a' AS always, a.attgenerated <> '' AS generated,
+  SELECT a.attname AS name, a.attidentity = 'a' AS always, a.attgenerated <> '' AS generated,
          c.relkind = 'p' AS partitioned,
          ${TYPE_COLUMNS},
          t.typname AS type, t.typtype::text AS kind, t.typnamespace = 'pg_catalog'::regnamespace AS built_in, coalesce(l.collisdeterministic, true) AS deterministic,
