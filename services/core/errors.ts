@@ -110,6 +110,8 @@ export class RestageError extends Error {
   }
 }
 
+const STABLE_CODE = /^[0-9A-Z]{5}$|^E[A-Z]{3,}$/;
+
 /** One paragraph for a terminal, a log or a status: other programs' words are in it, so passwords are looked for (invariant 8). */
 export function describeError(error: unknown): string {
   return hideSecrets(describe(error));
@@ -121,5 +123,8 @@ function describe(error: unknown): string {
     const fix = error.fix === undefined ? '' : `\n  fix:   ${error.fix}`;
     return `${error.code}: ${error.message}${where}${fix}`;
   }
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  // A server's SQLSTATE or the system's word: what it says may be in another language.
+  const code = 'code' in error && typeof error.code === 'string' && STABLE_CODE.test(error.code) ? error.code : '';
+  return code === '' || error.message.includes(code) ? error.message : `${code}: ${error.message}`;
 }

@@ -49,6 +49,7 @@ const NO_TIMEOUTS: Readonly<Record<string, string>> = {
 };
 
 const TOO_MANY_CONNECTIONS = '53300';
+const NO_FILE_DESCRIPTOR = 'EMFILE';
 /** A time-out that older servers do not know, and would refuse at start-up: PostgreSQL 17 and newer. */
 const NO_TRANSACTION_TIMEOUT = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout' AND setting <> '0'`;
 
@@ -196,11 +197,15 @@ function connectError(options: SessionOptions, cause: unknown): RestageError {
   return new RestageError(`${options.purpose}_unreachable`, `cannot reach the ${options.purpose}: ${what}`, {
     where,
     cause,
-    fix:
-      code === TOO_MANY_CONNECTIONS
-        ? `raise max_connections and max_wal_senders, or lower ${purpose === 'source' ? 'source.snapshotWorkers' : 'targets[].loadWorkers'}`
-        : 'check host and port, and that the server runs and accepts connections',
+    fix: fixOf(code, purpose),
   });
+}
+
+function fixOf(code: string, purpose: SessionOptions['purpose']): string {
+  if (code === TOO_MANY_CONNECTIONS)
+    return `raise max_connections and max_wal_senders, or lower ${purpose === 'source' ? 'source.snapshotWorkers' : 'targets[].loadWorkers'}`;
+  if (code === NO_FILE_DESCRIPTOR) return "raise the process's limit of open files (ulimit -n)";
+  return 'check host and port, and that the server runs and accepts connections';
 }
 
 /** Start-up options split at spaces; a backslash escapes (PostgreSQL: "Connection Control Functions", options). */
