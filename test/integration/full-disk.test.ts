@@ -144,8 +144,8 @@ test.runIf(canMount && isLongRun())(
     await using target = await createDatabase(15, 'full_target');
     const infrastructure = await Infrastructure.open({ say: () => undefined, durable: false });
     const disks = {
-      kafka: await SmallDisk.mount(path.join(infrastructure.dir, 'kafka'), 60),
-      source: await SmallDisk.mount(path.join(infrastructure.dir, 'full'), 170),
+      kafka: await SmallDisk.mount(path.join(infrastructure.dir, 'kafka'), 40),
+      source: await SmallDisk.mount(path.join(infrastructure.dir, 'full'), 300),
     };
     const dir = await mkdtemp(path.join(tmpdir(), 'restage-full-'));
     try {
@@ -163,10 +163,10 @@ test.runIf(canMount && isLongRun())(
       await using service = startCli(['run', '-c', file]);
       await arrive(file, service);
 
-      await query(source.url, fill(1000, 30));
-      await query(source.url, fill(10_000, 20));
+      await query(source.url, fill(1000, 40));
+      await query(source.url, fill(10_000, 40));
       await service.output(/kafka_(unreachable|fault)/);
-      await disks.kafka.grow(600);
+      await disks.kafka.grow(900);
       await kafka.restart?.('crash');
       await arrive(file, service);
       expect(await findDifferences(source.url, target.url)).toEqual([]);
@@ -182,7 +182,7 @@ test.runIf(canMount && isLongRun())(
       };
       expect(await filled()).toBe(true);
       await service.output(/source_unreachable|57P0|08006|terminated/);
-      await disks.source.grow(900);
+      await disks.source.grow(1500);
       await source.restart?.('crash');
       await until(async () => (await askVersion(source.url)) !== null, {
         what: 'the source to answer',
