@@ -26,12 +26,15 @@ const GZIP = 1;
 const NO_COMPRESSION_BELOW = 512;
 /** Most batches are packed into less: then the packed bytes are not put together from pieces. */
 const PACKED_CHUNK_BYTES = 262_144;
+const NOTHING = Buffer.alloc(0);
 /** Room for the varints in front of key, value and headers. */
 const OVERHEAD_BYTES = 32;
 
 /** Encodes records straight into one growing buffer: no object per record. */
 export class RecordBatchBuilder implements RecordBatch {
   #buffer: Buffer;
+  /** Its records, packed before it is sent. */
+  #packed: Buffer | null = null;
   #at = HEADER_BYTES;
   #count = 0;
 
@@ -75,14 +78,22 @@ export class RecordBatchBuilder implements RecordBatch {
     this.#count += 1;
   }
 
+  /** Nothing is appended any more, and it will be sent compressed: what waits is packed already (invariant 6). */
+  pack(): void {
+    if (this.#at - HEADER_BYTES <= NO_COMPRESSION_BELOW) return;
+    this.#packed ??= this.#pack();
+    this.#buffer = NOTHING;
+  }
+
+  #pack(): Buffer {
+    return gzipSync(this.#buffer.subarray(HEADER_BYTES, this.#at), { level: 1, chunkSize: PACKED_CHUNK_BYTES });
+  }
+
   seal(stamp: BatchStamp): Buffer {
     let batch = this.#buffer.subarray(0, this.#at);
-    const isCompressed = stamp.compress && this.#at - HEADER_BYTES > NO_COMPRESSION_BELOW;
+    const isCompressed = this.#packed !== null || (stamp.compress && this.#at - HEADER_BYTES > NO_COMPRESSION_BELOW);
     if (isCompressed) {
-      const packed = gzipSync(this.#buffer.subarray(HEADER_BYTES, this.#at), {
-        level: 1,
-        chunkSize: PACKED_CHUNK_BYTES,
-      });
+      const packed = this.#packed ?? this.#pack();
       batch = Buffer.allocUnsafe(HEADER_BYTES + packed.length);
       packed.copy(batch, HEADER_BYTES);
     }

@@ -80,6 +80,7 @@ export class TopicBatches implements RecordSink {
     const known = this.#topics.get(topic);
     const newest = known?.at(-1);
     if (newest !== undefined && newest.bytes + bytes < BATCH_BYTES) return newest;
+    newest?.pack();
     const builder = new RecordBatchBuilder(FIRST_BYTES);
     if (known === undefined) this.#topics.set(topic, [builder]);
     else known.push(builder);
