@@ -60,7 +60,9 @@ function pieceHeader(index: number, count: number): Buffer {
 interface OpenRecord {
   readonly first: KafkaRecord;
   readonly count: number;
-  readonly values: Buffer[];
+  pieces: number;
+  /** What came so far, and room: pieces are copied as they come, so that no row is there twice. */
+  value: Buffer;
   bytes: number;
 }
 
@@ -95,13 +97,12 @@ export class PieceJoiner {
     if (header.length !== 8 || record.value === null)
       throw this.#invalid(record, 'a piece of a row has no number or no value');
     const [index, count] = [header.readUInt32BE(0), header.readUInt32BE(4)];
-    if (index !== (open?.values.length ?? 0) || index >= count || (open !== null && open.count !== count))
+    if (index !== (open?.pieces ?? 0) || index >= count || (open !== null && open.count !== count))
       throw this.#invalid(record, `piece ${index} of ${count} of a row is out of its place`);
-    const going = open ?? { first: record, count, values: [], bytes: 0 };
-    going.values.push(record.value);
-    going.bytes += record.value.length;
-    if (going.bytes > LARGEST_ROW_BYTES)
-      throw this.#invalid(record, 'the pieces of a row are more than a row may have');
+    const bytes = (open?.bytes ?? 0) + record.value.length;
+    if (bytes > LARGEST_ROW_BYTES) throw this.#invalid(record, 'the pieces of a row are more than a row may have');
+    const going = open ?? { first: record, count, pieces: 0, value: Buffer.alloc(0), bytes: 0 };
+    addPiece(going, record.value);
     this.#open = index + 1 < count ? going : null;
     return this.#open === null ? join(going) : null;
   }
@@ -114,7 +115,22 @@ export class PieceJoiner {
   }
 }
 
-function join({ first, values }: OpenRecord): KafkaRecord {
+/** Pieces but the last are about as long as each other. */
+function addPiece(open: OpenRecord, piece: Buffer): void {
+  const bytes = open.bytes + piece.length;
+  if (bytes > open.value.length) {
+    const left = Math.max(open.count - open.pieces, 1);
+    const wanted = Math.min(open.bytes + left * piece.length, LARGEST_ROW_BYTES);
+    const grown = Buffer.allocUnsafeSlow(Math.max(bytes, wanted));
+    open.value.copy(grown, 0, 0, open.bytes);
+    open.value = grown;
+  }
+  piece.copy(open.value, open.bytes);
+  open.bytes = bytes;
+  open.pieces += 1;
+}
+
+function join({ first, value, bytes }: OpenRecord): KafkaRecord {
   const headers = new Map([...first.headers].filter(([name]) => name !== PIECE_HEADER));
-  return { offset: first.offset, key: first.key, value: Buffer.concat(values), headers };
+  return { offset: first.offset, key: first.key, value: value.subarray(0, bytes), headers };
 }
