@@ -78,6 +78,30 @@ transform:
   });
 });
 
+test('look-ups keep their place for what check says of them, and need the columns of the other key', () => {
+  const rules = (lookUp: string): string => `${SMALL}
+transform:
+  outputs:
+    - name: main
+      rules:
+        - { table: public.orders, state: true, lookUp: [${lookUp}] }
+`;
+  const config = loadConfig(rules('{ as: c, table: public.customers, on: { id: customer_id } }'), 'shop.yaml', ENV);
+  expect(config.outputs[0]?.rules[0]).toMatchObject({
+    state: true,
+    lookUps: [
+      {
+        as: 'c',
+        table: { schema: 'public', table: 'customers' },
+        on: new Map([['id', 'customer_id']]),
+        place: expect.stringMatching(/^shop\.yaml:\d+:\d+$/) as string,
+      },
+    ],
+  });
+  expect(problemOf(rules('{ as: c, table: public.customers }'))).toMatch(/shop\.yaml:\d+:\d+: .*needs on: /);
+  expect(problemOf(rules('{ as: c, table: customers, on: { id: x } }'))).toContain('schema.table');
+});
+
 test('an unknown key names its place and the nearest known one', () => {
   expect(problemOf(SMALL.replace('brokers', 'borkers'))).toContain(
     'shop.yaml:3:10: unknown key "borkers" in kafka; did you mean "brokers"?',

@@ -121,6 +121,7 @@ test('looked up values are those of the source, whatever changes in either table
     `UPDATE public.orders SET customer_name = 'else' WHERE id = (SELECT min(id) FROM public.orders)`,
   );
   expect(await runCli(['verify', '-c', config, '--target', 'new', '--json'])).toMatchObject({ code: 1 });
+  await expectShown();
   for (const process of [transformer, sink, producer]) expect(await process.drain()).toMatchObject({ code: 0 });
 }, 240_000);
 
@@ -134,6 +135,32 @@ const STREAM_KILLS = [
   ['transformer.stream.after', 1],
   ['transformer.stream.manifest', 1],
 ] as const;
+
+/** A dry run takes manifests in their order: among a load's rows a looked up one may be later, but it is there. */
+async function expectShown(): Promise<void> {
+  const shown = await runCli([
+    'transform',
+    'test',
+    '-c',
+    config,
+    '--table',
+    'public.people',
+    '--limit',
+    '5000',
+    '--json',
+  ]);
+  expect(shown, shown.stderr).toMatchObject({ code: 0 });
+  const report = JSON.parse(shown.stdout) as { failed: number; shown: { before: Shown; after: Shown[] }[] };
+  expect(report.failed).toBe(0);
+  const loaded = report.shown.filter(({ before }) => before.op === 'r');
+  expect(loaded.length).toBeGreaterThanOrEqual(30);
+  expect(loaded.filter(({ after }) => typeof after[0]?.after?.['boss_name'] === 'string').length).toBeGreaterThan(9);
+}
+
+interface Shown {
+  readonly op: string;
+  readonly after: Readonly<Record<string, unknown>> | null;
+}
 
 /** A life of the transformer that ends at a step, while rows change. */
 async function killedAt(step: string, hit: number): Promise<void> {
