@@ -1,6 +1,8 @@
 import { Command } from 'commander';
 import { registerAccept } from './accept.ts';
 import { registerCheck } from './check.ts';
+import { registerComplete } from './complete.ts';
+import { registerCutover } from './cutover.ts';
 import { registerDemo } from './demo.ts';
 import { registerDev } from './dev.ts';
 import { registerDlq } from './dlq.ts';
@@ -11,6 +13,7 @@ import { registerKeeper } from './keeper.ts';
 import { registerProducer } from './producer.ts';
 import { registerRehearse, registerReset } from './rehearse.ts';
 import { registerReplay } from './replay.ts';
+import { registerReverse } from './reverse.ts';
 import { registerRun } from './run.ts';
 import { registerSchema } from './schema-copy.ts';
 import { registerSequences } from './sequences.ts';
@@ -42,6 +45,9 @@ const COMMANDS = [
   registerAccept,
   registerSchema,
   registerSequences,
+  registerReverse,
+  registerCutover,
+  registerComplete,
   registerTypes,
   registerDlq,
   registerTeardown,

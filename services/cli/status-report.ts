@@ -19,6 +19,7 @@ import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { openControlPool } from './control-topic.ts';
+import { readMigration, type MigrationLine } from './migration/migration-line.ts';
 import { SnapshotRequests } from './snapshot-requests.ts';
 import { readSourceFigures, type SourceFigures } from './source-figures.ts';
 import { connectTarget, readCheckpoint, type Checkpoint } from './target-checkpoint.ts';
@@ -78,6 +79,8 @@ export interface TargetLine {
   readonly quarantine: QuarantinePolicy;
   /** The newest one, while it goes on and where it stopped at a bound; null for none. */
   readonly replay: ReplayLine | null;
+  /** null while it cannot be asked. */
+  readonly migration: MigrationLine | null;
   /** If all goes on as in the last half minute. */
   readonly forecast: Forecast;
 }
@@ -150,6 +153,7 @@ interface AskedTarget {
   readonly checkpoint: Checkpoint | null;
   readonly counts: DeadLetterCounts;
   readonly replay: Replay | null;
+  readonly migration: MigrationLine;
 }
 
 async function askTarget(config: Config, target: TargetConfig): Promise<AskedTarget> {
@@ -159,7 +163,8 @@ async function askTarget(config: Config, target: TargetConfig): Promise<AskedTar
       ? await new DeadLetterStore(client, config.name).counts()
       : { waiting: 0, heldKeys: 0 };
     const replay = await findReplay(client, config.name);
-    return { checkpoint: await readCheckpoint(client, config.name), counts, replay };
+    const checkpoint = await readCheckpoint(client, config.name);
+    return { checkpoint, counts, replay, migration: await readMigration(client, config.name, checkpoint) };
   } finally {
     await client.end();
   }
@@ -250,6 +255,7 @@ function targetLine(
     heldKeys: asked?.counts.heldKeys ?? null,
     quarantine: target.quarantine ?? 'stop',
     replay: replayLine(asked?.replay ?? null),
+    migration: asked?.migration ?? null,
     forecast: forecastOf(config, target, services, lagBytes),
   };
 }

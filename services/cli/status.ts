@@ -4,6 +4,7 @@ import { readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 import { formatTable } from '#core/table-name.ts';
+import { formatMigration } from './migration/migration-line.ts';
 import type { PipelineStatus, ServiceLine } from './status-report.ts';
 import { formatColumns } from './table-text.ts';
 
@@ -80,6 +81,11 @@ export function formatStatus(report: PipelineStatus): string {
     source + report.services.map(({ wal }) => formatWal(wal)).join('') + snapshot,
     report.targets.map(formatForecast).join(''),
     report.targets.map(formatReplay).join(''),
+    report.targets
+      .map(({ name, migration }) =>
+        migration === null || migration.phase === 'NEW' ? '' : formatMigration(name, migration),
+      )
+      .join(''),
     ...report.requests.map(
       ({ id, tables }) => `snapshot ${id} of ${tables.map(formatTable).join(', ')} is asked for and has not begun\n`,
     ),

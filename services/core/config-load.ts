@@ -6,6 +6,7 @@ import { readRules } from '#core/rules/rule-load.ts';
 import { checkDebeziumSource, readDebeziumSource } from '#core/debezium-source/config-load.ts';
 import type { DebeziumOptions, Profile } from '#core/debezium/options.ts';
 import { RestageError } from '#core/errors.ts';
+import { readHook } from '#core/migration/hook-load.ts';
 import { nearest } from '#core/nearest.ts';
 import { OptionReader } from '#core/option-reader.ts';
 import { readCaptureColumns, readMaskKeys } from '#core/rules/mask-config.ts';
@@ -59,6 +60,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       lingerMs: reader.get('epoch.lingerMs'),
       partBytes: reader.get('epoch.partBytes'),
     },
+    ...readHook(reader),
     ...readMaskKeys(reader),
     ...(rehearsal === null ? {} : { rehearsal }),
   };

@@ -1,5 +1,6 @@
 import type { DebeziumSourceConfig } from '#core/debezium-source/options.ts';
 import type { Profile } from '#core/debezium/options.ts';
+import type { HookConfig } from '#core/migration/hook.ts';
 import type { ModuleConfig } from '#core/module/module-config.ts';
 import type { CaptureColumns } from '#core/rules/mask-config.ts';
 import type { MaskKeys } from '#core/rules/values/mask-types.ts';
@@ -18,6 +19,8 @@ export interface Config {
   readonly targets: readonly TargetConfig[];
   readonly http: HttpConfig;
   readonly epoch: EpochConfig;
+  /** Who is told of a switch. Absent is nobody. */
+  readonly hook?: HookConfig | null;
   /** Secrets of masks by their ids (`masks.keys`). Absent is none. */
   readonly maskKeys?: MaskKeys;
   /** Clones for rehearsals. Absent is none. */
@@ -58,6 +61,8 @@ export interface SourceConfig {
   readonly columns?: readonly CaptureColumns[];
   /** Topics that a Debezium connector writes, instead of a source of our own. Absent is null. */
   readonly debezium?: DebeziumSourceConfig | null;
+  /** Its rows are at the target already: the load brings none. Of the way back of a migration. Absent is false. */
+  readonly isBaseline?: boolean;
 }
 
 export interface WalBudgetConfig {

@@ -3,6 +3,7 @@ import { isBroker, isPostgresUrl } from '#core/address.ts';
 import { DEBEZIUM_SOURCE_OPTIONS } from '#core/debezium-source/option-rows.ts';
 import { DEBEZIUM_OPTIONS } from '#core/debezium/option-rows.ts';
 import { MODULE_OPTIONS } from '#core/module/module-options.ts';
+import { CUTOVER_OPTIONS } from '#core/migration/cutover-options.ts';
 import { OUTPUT_REF } from '#core/output-ref.ts';
 import { REHEARSAL_OPTIONS } from '#core/rehearsal/rehearsal-options.ts';
 import { MASK_OPTIONS } from '#core/rules/mask-options.ts';
@@ -318,6 +319,7 @@ export const OPTIONS = [
       'What becomes of a change that the target refuses: the sink stops; or the whole source transaction waits as dead letters; or the row change alone does, which gives up whole transactions (docs/quarantine.md).',
   },
   ...REHEARSAL_OPTIONS,
+  ...CUTOVER_OPTIONS,
   {
     path: 'http.host',
     type: text,

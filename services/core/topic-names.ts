@@ -43,6 +43,11 @@ export function waitingTopic(name: string, output: string, version: number): str
   return `${name}.state.${output}.v${version}.held`;
 }
 
+/** The copy of the migration journals of the pipeline's targets. */
+export function journalTopic(name: string): string {
+  return `${name}.journal`;
+}
+
 export function controlTopic(name: string): string {
   return `${name}.control`;
 }

@@ -42,6 +42,8 @@ export interface LoaderOptions {
   readonly clock: () => number;
   readonly signal: AbortSignal;
   readonly loaded: LoadedTables;
+  /** Whoever reads has the rows already: tables are planned and ended, and no row is read. */
+  readonly isBaseline: boolean;
 }
 
 type Values = readonly (string | null)[];
@@ -118,7 +120,9 @@ async function takeTables(
   load: number,
   snapshot: LoadSnapshot,
 ): Promise<readonly TableStructure[]> {
-  const cuts = await cutTables(options, structures);
+  const cuts = options.isBaseline
+    ? new Map(structures.map((structure) => [tableKey(structure), []]))
+    : await cutTables(options, structures);
   const tables = structures.map((structure): BegunTable => {
     const cut = cuts.get(tableKey(structure));
     // Another attempt asks the catalog which tables there are.

@@ -53,7 +53,8 @@ export class ProducerLoads {
   async first(born: BornSlot | null, unfinished: UnfinishedLoad, signal: AbortSignal): Promise<void> {
     const { snapshots, manifests } = this.#tools;
     const first = born === null ? null : await snapshots.ofBirth(born);
-    await loadTables(this.#loaderOptions(signal), unfinished, manifests.load, first);
+    const isBaseline = this.#parts.config.source.isBaseline === true;
+    await loadTables({ ...this.#loaderOptions(signal), isBaseline }, unfinished, manifests.load, first);
   }
 
   #loaderOptions(signal: AbortSignal): LoaderOptions {
@@ -75,6 +76,7 @@ export class ProducerLoads {
       schemasTopic: schemasTopic(config.name),
       workers: config.source.snapshotWorkers,
       partBytes: config.epoch.partBytes / 4,
+      isBaseline: false,
       logger,
       clock,
       signal,

@@ -112,7 +112,10 @@ export function frameOf(client: pg.ClientBase): Omit<TargetTransaction, 'begin'>
 function positionOf(client: pg.ClientBase, state: TargetState): PositionLedger {
   return {
     open: () => state.open(client),
-    require: (known) => (known === null ? state.requireUnbegun(client) : state.requireWhole(client, known)),
+    async require(known) {
+      await state.requireGate(client);
+      await (known === null ? state.requireUnbegun(client) : state.requireWhole(client, known));
+    },
     begin: (incarnation, planOffset, through) => state.begin(client, incarnation, planOffset, through),
     moveTo: (position) => state.moveTo(client, position),
     enter: (stage) => (stage === 'loadDone' ? state.finishLoad(client) : state.startStream(client, stage.stream)),

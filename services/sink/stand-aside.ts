@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { leaseKeySql } from '#adapters/postgres/advisory-lease.ts';
+import { readGate } from '#adapters/postgres/migration/side-state.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { findReplay, finishReplay, replayLease, type Replay } from '#adapters/postgres/target/replay-state.ts';
 import { pause } from '#core/backoff.ts';
@@ -13,14 +14,17 @@ import type { ServiceStatus } from '#core/status.ts';
 const POLL_MS = 1_000;
 
 export interface StandAsideOptions {
-  readonly config: Pick<Config, 'name'>;
+  readonly config: Pick<Config, 'name' | 'source'>;
   readonly target: Pick<TargetConfig, 'name' | 'url'>;
   readonly lease: Pick<Lease, 'release'>;
   readonly status: ServiceStatus;
   readonly logger: Logger;
 }
 
-/** Waits, without the lease, while a replay has the target or has left it at a bound: only another replay takes that away. */
+/**
+ * Waits, without the lease, while a switch of the migration has given the target to its application, and while a replay has the target or
+ * has left it at a bound: only another replay takes that away.
+ */
 export async function standAside(options: StandAsideOptions, signal: AbortSignal): Promise<void> {
   const { status, logger } = options;
   let told = '';
@@ -44,6 +48,9 @@ async function reasonToWait({ config, target }: StandAsideOptions): Promise<stri
   const application = `restage ${config.name} sink ${target.name} look`;
   const client = await connectPg({ url: target.url, purpose: 'target', application });
   try {
+    const gate = await readGate(client, config.name);
+    if (gate === undefined && config.source.isBaseline === true) return 'waits for the switch: the other side is live';
+    if (typeof gate === 'string') return gate;
     const replay = await findReplay(client, config.name);
     if (replay === null) return null;
     if (await isAtWork(client, replay, replayLease(config.name, target.name)))

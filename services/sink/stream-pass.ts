@@ -319,7 +319,8 @@ export class StreamPass {
   async #storeEmpty({ offset, manifest }: StoredManifest): Promise<boolean> {
     const { session, status, clock, failpoints } = this.#options;
     const ceiling = this.#ceilingIn(manifest);
-    const through = ceiling ?? parseLsn(manifest.through);
+    // A position that a switch moved ahead of the stream does not go back to it.
+    const through = maxLsn(this.#through, ceiling ?? parseLsn(manifest.through));
     this.#next = ceiling === null ? offset + 1n : offset;
     if (this.#tally !== null) return this.#endExchange(manifest, this.#tally, ceiling);
     status.through = formatLsn(through);

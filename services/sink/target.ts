@@ -73,7 +73,10 @@ export interface TakeoverTools {
 export interface PositionLedger {
   /** Takes the position over for this sink; null where there is none. @throws RestageError state_newer. */
   open(): Promise<Checkpoint | null>;
-  /** Holds that what explains the position is there, and nothing where there is none. @throws RestageError state_damaged. */
+  /**
+   * Holds that no switch gave the target to its application, and that what explains the position is there, and nothing where there is none.
+   * @throws RestageError lease_lost, state_damaged.
+   */
   require(known: Checkpoint | null): Promise<void>;
   begin(incarnation: string, planOffset: bigint, through: Lsn): Promise<void>;
   /** In the transaction of the data that it covers (invariant 2). */

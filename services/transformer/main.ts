@@ -86,7 +86,6 @@ export async function main(config: Config, outputName: string, context: ServiceC
           writer,
           status,
           gate,
-          letters: context.letters,
           logger,
           clock: Date.now,
           ensureTopics: async (topics) => {

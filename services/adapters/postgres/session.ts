@@ -36,6 +36,8 @@ const PINNED_SETTINGS: Readonly<Record<string, string>> = {
   // Else NULL in an array reads back as a string.
   array_nulls: 'on',
   transform_null_equals: 'off',
+  // What lets Restage's own sessions past the guard of a migration (migration/guard.ts).
+  'restage.writer': 'on',
   default_transaction_isolation: 'read committed',
   default_transaction_deferrable: 'off',
 };

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { readGate } from '#adapters/postgres/migration/side-state.ts';
 import { readLoadedTopics, findCheckpoint, type Checkpoint } from '#adapters/postgres/target/target-state.ts';
 import { findReplay, type Replay } from '#adapters/postgres/target/replay-state.ts';
 import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
@@ -81,6 +82,9 @@ function isSame(before: Replay, { fromText }: ReplayRequest, prefix: string): bo
 }
 
 async function requireOurs(client: pg.ClientBase, config: Config, target: TargetConfig): Promise<void> {
+  const given = await readGate(client, config.name);
+  if (typeof given === 'string')
+    throw refused(`no replay goes into a live database: ${given}`, 'name another target', `target ${target.name}`);
   if (!(await isFinishStarted(client, config.name))) return;
   throw refused(
     'this target was given to its application by restage schema finish: its triggers would act on what is replayed',

@@ -6,7 +6,7 @@ import { heartbeatTopic, transactionTopic } from '#core/debezium/pipeline-record
 import { findGround } from '#core/ground.ts';
 import type { Logger } from '#core/log.ts';
 import { parseStructureRecord } from '#core/structure-record.ts';
-import { controlTopic, epochsTopic, schemasTopic } from '#core/topic-names.ts';
+import { controlTopic, epochsTopic, journalTopic, schemasTopic } from '#core/topic-names.ts';
 import { openControlPool } from '../control-topic.ts';
 import type { Kept, Part, Piece } from './piece.ts';
 
@@ -71,7 +71,7 @@ function shapedPrefixes(name: string, topics: readonly string[]): string[] {
 
 /** No table's topic has such a name: schemas of these names are escaped. */
 export function isReserved(name: string, topic: string): boolean {
-  if ([`${name}.dlq`, transactionTopic(name), heartbeatTopic(name)].includes(topic)) return true;
+  if ([`${name}.dlq`, journalTopic(name), transactionTopic(name), heartbeatTopic(name)].includes(topic)) return true;
   return topic.startsWith(`${name}.state.`) || /^\.shaped\.[a-z0-9_-]+\.v\d+\./.test(topic.slice(name.length));
 }
 

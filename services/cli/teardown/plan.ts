@@ -39,7 +39,7 @@ export async function makePlan(config: Config, options: PlanOptions, logger: Log
   };
   for (const target of config.targets)
     parts.push(...(await open(`target ${target.name}`, () => openTargetPart(config, target, options.isForced))));
-  parts.push(...(await open('source', () => openSourcePart(config))));
+  parts.push(...(await open('source', () => openSourcePart(config, options.isForced))));
   const tables = await tableTopics(config);
   const kafka = await open('kafka', () => openKafkaPart(config, tables, logger));
   if (config.kafka.registryUrl != null) {

@@ -1,6 +1,8 @@
 import type pg from 'pg';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { isOwnPublication } from '#adapters/postgres/source/publication.ts';
+import { readSide } from '#adapters/postgres/migration/side-state.ts';
+import { forgetPipeline } from '#adapters/postgres/target/pipeline-state.ts';
 import { REWRITE_PREFIX, REWRITE_TRIGGER_NAME } from '#adapters/postgres/source/rewrite-trigger.ts';
 import { dropSlot, readSlot } from '#adapters/postgres/source/slot.ts';
 import type { Config } from '#core/config.ts';
@@ -13,8 +15,8 @@ const PLACE = 'source';
 const SESSIONS_SQL = `SELECT pid, application_name AS name FROM pg_stat_activity
   WHERE datname = current_database() AND pid <> pg_backend_pid() AND (application_name = $1 OR application_name = $2)`;
 
-/** Slot, publication, keepers' sessions and the event trigger of a pipeline's source. */
-export async function openSourcePart(config: Config): Promise<Part> {
+/** Slot, publication, keepers' sessions, the event trigger and a migration's guards of a pipeline's source. */
+export async function openSourcePart(config: Config, isForced: boolean): Promise<Part> {
   const { url, slot, publication } = config.source;
   const application = `restage ${config.name} teardown`;
   const client = await connectPg({ url, purpose: 'source', application });
@@ -24,11 +26,24 @@ export async function openSourcePart(config: Config): Promise<Part> {
     ...(await findSlot(client, slot, kept)),
     ...(await findPublication(client, config.name, publication, kept)),
     ...(await findTrigger(client, slot, kept)),
+    ...(await findSide(client, config.name, isForced, kept)),
   ];
   const producer = `restage ${config.name} producer`;
   const sessions = await client.query<{ name: string }>(SESSIONS_SQL, [producer, `${producer} lease`]);
   const active = sessions.rows.length > 0 ? ['producer'] : [];
   return { pieces, kept, active, close: () => client.end() };
+}
+
+/** What a migration put there. A side that is closed stays closed, so that nobody writes to a database that was left. */
+async function findSide(client: pg.Client, pipeline: string, isForced: boolean, kept: Kept[]): Promise<Piece[]> {
+  const side = await readSide(client, pipeline);
+  if (side === null) return [];
+  const piece = { kind: 'guards', name: `of the migration, and rows of ${pipeline} in schema restage`, place: PLACE };
+  if (!side.isWritable && !isForced) {
+    kept.push({ ...piece, why: 'they keep this side closed for writes; --force takes them away and opens it' });
+    return [];
+  }
+  return [{ ...piece, remove: () => forgetPipeline(client, pipeline) }];
 }
 
 async function findKeepers(client: pg.Client, { name }: Config): Promise<Piece[]> {

@@ -1,7 +1,11 @@
-import type { Config } from '#core/config.ts';
+import { noteInJournal } from '#adapters/postgres/migration/migration-journal.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import type { Logger } from '#core/log.ts';
+import type { VerifyReport } from '#core/verify/verify-report.ts';
 import { findTarget } from '../config-file.ts';
+import { whoAmI } from '../migration/operator.ts';
+import { connectTarget } from '../target-checkpoint.ts';
 import { takeExactSnapshots } from './exact-snapshots.ts';
 import { describeReport } from './verify-printer.ts';
 import { makeProgress } from './verify-progress.ts';
@@ -28,6 +32,28 @@ export async function runVerify(
     progress: makeProgress(process.stderr, Date.now),
     takeExact: () => takeExactSnapshots(config, target, tools),
   });
+  await noteReport(config, target, report, context.logger);
   out(options.json ? `${JSON.stringify(report)}\n` : describeReport(report));
   return report.verdict === 'equal' ? 0 : 1;
+}
+
+/** In the target's migration journal: a cutover asks for it. What cannot be written there changes nothing of the verdict. */
+async function noteReport(config: Config, target: TargetConfig, report: VerifyReport, logger: Logger): Promise<void> {
+  if (report.reason !== undefined) return;
+  const rows = report.tables.reduce((sum, table) => sum + table.rows, 0);
+  const { verdict, seconds } = report;
+  try {
+    const client = await connectTarget(config, target);
+    try {
+      const who = { at: new Date().toISOString(), by: whoAmI() };
+      await noteInJournal(client, config.name, { kind: 'verified', from: 'source', verdict, seconds, rows }, who);
+    } finally {
+      await client.end();
+    }
+  } catch (error) {
+    logger.warn(
+      { err: error },
+      'the verdict was not noted in the migration journal: a cutover will ask for another verify',
+    );
+  }
 }

@@ -13,8 +13,8 @@ export const STEP_NAMES = [
   'seal',
   'finish',
   'open',
-  'follow',
   'flip',
+  'follow',
 ] as const;
 
 export type StepName = (typeof STEP_NAMES)[number];
@@ -50,8 +50,8 @@ export const STEPS: readonly Step[] = [
   { name: 'seal', isBefore: true, hasUndo: false, does: 'the fence no longer ends by itself' },
   { name: 'finish', isBefore: false, hasUndo: false, does: 'foreign keys and triggers that waited come back' },
   { name: 'open', isBefore: false, hasUndo: false, does: 'the other side is opened for writes' },
-  { name: 'follow', isBefore: false, hasUndo: false, does: 'the way back begins to apply' },
   { name: 'flip', isBefore: false, hasUndo: false, does: 'the hook sends writers to the other side' },
+  { name: 'follow', isBefore: false, hasUndo: false, does: 'the way back begins to apply' },
 ];
 
 export const STEPS_BEFORE: readonly Step[] = STEPS.filter(({ isBefore }) => isBefore);

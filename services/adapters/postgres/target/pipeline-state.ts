@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { quoteIdentifier } from '#core/table-name.ts';
+import { removeGuards } from '../migration/guard.ts';
 import { LateState } from './late-state.ts';
 import { dropShadow } from './shadow-table.ts';
 
@@ -54,6 +55,7 @@ export async function findPipelineState(client: pg.ClientBase, pipeline: string)
 export async function forgetPipeline(client: pg.ClientBase, pipeline: string): Promise<void> {
   await client.query('BEGIN');
   try {
+    await removeGuards(client, pipeline);
     const tables = (await ownTables(client)) ?? [];
     if (tables.includes(inSchema('late_table'))) {
       const late = await new LateState(pipeline).tables(client);

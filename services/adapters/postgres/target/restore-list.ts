@@ -22,7 +22,8 @@ const PG_CLASS = '1259';
 const DATABASE_WIDE =
   /^(?:ENCODING|STDSTRINGS|SEARCHPATH|DATABASE|DATABASE PROPERTIES|USER MAPPING|SERVER|FOREIGN DATA WRAPPER|EVENT TRIGGER|SUBSCRIPTION|PUBLICATION(?: TABLE)?) /;
 const RELATION = /^(?:TABLE|FOREIGN TABLE) /;
-const NOT_OURS = /^(?:COMMENT - EXTENSION |FOREIGN TABLE )/;
+/** Guards of a migration stand before the source's tables alone. */
+const NOT_OURS = /^(?:COMMENT - EXTENSION |FOREIGN TABLE |TRIGGER .* restage_guard_[a-z0-9_-]+ )/;
 
 /** Reads what `pg_restore --list --verbose` prints. */
 export function parseList(text: string): ListEntry[] {

@@ -23,7 +23,7 @@ const HOOKS_SQL = `
       JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name)
   SELECT c.schema, c.name AS table, 'TRIGGER' AS kind, g.tgname AS name, g.tgenabled::text AS state
     FROM chosen c JOIN pg_catalog.pg_trigger g ON g.tgrelid = c.oid
-   WHERE g.tgenabled <> 'D' AND (NOT g.tgisinternal OR (g.tgparentid <> 0 AND NOT EXISTS (
+   WHERE g.tgenabled <> 'D' AND g.tgname NOT LIKE 'restage\\_guard\\_%' AND (NOT g.tgisinternal OR (g.tgparentid <> 0 AND NOT EXISTS (
            SELECT FROM pg_catalog.pg_constraint k WHERE k.oid = g.tgconstraint AND k.contype <> 't')))
   UNION ALL
   SELECT c.schema, c.name, 'RULE', r.rulename, r.ev_enabled::text

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
+import { readGate } from '../migration/side-state.ts';
 
 /** Version of the state's form in a target. */
 const STATE_FORMAT = 1;
@@ -16,6 +17,16 @@ export interface Checkpoint {
   readonly nextOffset: bigint;
   readonly through: Lsn;
   readonly isLoadDone: boolean;
+}
+
+/** Where a stream of epochs begins for a target that has the rows already. */
+export interface AdoptedLife {
+  readonly incarnation: string;
+  /** Of the newest load that is over, and every topic that it or one before it brought. */
+  readonly planOffset: bigint;
+  readonly load: number;
+  readonly topics: readonly string[];
+  readonly through: Lsn;
 }
 
 export interface TableLoad {
@@ -122,6 +133,16 @@ export class TargetState {
   }
 
   /**
+   * After `open`: a switch that closed the gate before it is seen here, and one that comes later changes the token again.
+   * @throws RestageError lease_lost.
+   */
+  async requireGate(client: pg.ClientBase): Promise<void> {
+    const reason = await readGate(client, this.#pipeline);
+    if (typeof reason === 'string')
+      throw new RestageError('lease_lost', `this sink may not apply: ${reason}`, { where: 'restage.sink_gate' });
+  }
+
+  /**
    * A position without the tables that explain it would apply rows again, or leave some out.
    * @throws RestageError state_damaged.
    */
@@ -152,6 +173,30 @@ export class TargetState {
       `INSERT INTO restage.checkpoint (pipeline, format, incarnation, pass, plan_offset, next_offset, epoch, through, load_done, lease_token)
        VALUES ($1, $2, $3, 1, $4, $4, 0, $5, false, $6)`,
       [this.#pipeline, STATE_FORMAT, incarnation, String(planOffset), formatLsn(through), this.#token],
+    );
+  }
+
+  /**
+   * A position that no load came before: both sides have the same rows, and what committed before `through` is in them. In the caller's
+   * transaction. A position of the same life moves to `through`.
+   */
+  async adopt(client: pg.ClientBase, { incarnation, planOffset, load, topics, through }: AdoptedLife): Promise<void> {
+    const position = [this.#pipeline, incarnation, formatLsn(through), this.#token];
+    const moved = await client.query(
+      'UPDATE restage.checkpoint SET through = greatest(through, $3::pg_lsn), lease_token = $4 WHERE pipeline = $1 AND incarnation = $2',
+      position,
+    );
+    if (moved.rowCount === 1) return;
+    for (const table of ['checkpoint', 'chunk_ledger', 'table_load'])
+      await client.query(`DELETE FROM restage.${table} WHERE pipeline = $1`, [this.#pipeline]);
+    await client.query(
+      `INSERT INTO restage.checkpoint (pipeline, format, incarnation, pass, plan_offset, next_offset, epoch, through, load_done, lease_token)
+       VALUES ($1, ${STATE_FORMAT}, $2, 2, $5, $5, 0, $3, true, $4)`,
+      [...position, String(planOffset)],
+    );
+    await client.query(
+      `INSERT INTO restage.table_load (pipeline, topic, load, snapshot) SELECT $1, topic, $3, $4::pg_lsn FROM unnest($2::text[]) AS topic`,
+      [this.#pipeline, topics, load, formatLsn(through)],
     );
   }
 

@@ -1,0 +1,59 @@
+import { removeGuards } from '#adapters/postgres/migration/guard.ts';
+import { setGate, underTerm } from '#adapters/postgres/migration/side-state.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import { RestageError } from '#core/errors.ts';
+import type { Logger } from '#core/log.ts';
+import { foldJournal } from '#core/migration/state.ts';
+import { askYesNo } from '../ask.ts';
+import type { CliEnvironment } from '../environment.ts';
+import { tearDown } from '../teardown/teardown-command.ts';
+import { copyJournal } from './journal-copy.ts';
+import { openMigration } from './open-migration.ts';
+import { Operator } from './operator.ts';
+
+/** May be called again after a crash: what is gone already is not there to be removed. */
+export async function completeMigration(
+  config: Config,
+  target: TargetConfig,
+  isConfirmed: boolean,
+  logger: Logger,
+  cli: CliEnvironment,
+): Promise<void> {
+  if (!isConfirmed && !(await confirm(cli))) {
+    cli.err('nothing was changed\n');
+    cli.setExitCode(1);
+    return;
+  }
+  const { back, there } = await openMigration(config, target);
+  const operator = await Operator.open(config, target, logger, cli.signal);
+  try {
+    const state = foldJournal(await operator.read());
+    if (state.open !== null || state.live !== 'target')
+      throw new RestageError('switch_refused', 'only a migration whose target is live can be completed', {
+        where: state.open === null ? 'the source is live' : 'a switch has not ended',
+        fix: 'restage status says what comes next',
+      });
+    if (!state.isCompleted) await operator.append({ kind: 'completed', live: 'target' });
+    await operator.persist('source', (client) =>
+      underTerm(client, config.name, operator.term, () =>
+        setGate(client, back.config.name, { isClosed: true, reason: 'the migration is completed' }),
+      ),
+    );
+    await removeGuards(await operator.session('target'), config.name);
+    await copyJournal(there, await operator.read(), logger);
+  } finally {
+    await operator.close();
+  }
+  await tearDown(back.config, { dryRun: false, yes: true, json: false, force: true, registry: false }, logger, cli);
+  cli.out(
+    'the migration is completed: the target is live, the source stays closed for writes; restage teardown removes the pipeline\n',
+  );
+}
+
+async function confirm(cli: CliEnvironment): Promise<boolean> {
+  if (!process.stdin.isTTY)
+    throw new RestageError('usage', 'there is no rollback after it, so it asks first, and nobody can answer here', {
+      fix: 'give --yes',
+    });
+  return askYesNo('end the migration? there is no rollback from then on (y/n) ', cli);
+}

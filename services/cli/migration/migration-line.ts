@@ -1,0 +1,65 @@
+import type pg from 'pg';
+import { readJournal } from '#adapters/postgres/migration/migration-journal.ts';
+import { readSide } from '#adapters/postgres/migration/side-state.ts';
+import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
+import type { Side } from '#core/migration/journal.ts';
+import { describeNext, foldJournal, phaseOf, type CopyProgress, type MigrationPhase } from '#core/migration/state.ts';
+import type { Checkpoint } from '../target-checkpoint.ts';
+
+/** Where a target's migration is, for `restage status`. */
+export interface MigrationLine {
+  readonly phase: MigrationPhase;
+  readonly live: Side;
+  /** False: the target takes no writes but Restage's; null: no guard stands there. */
+  readonly isTargetOpen: boolean | null;
+  readonly next: string;
+  readonly canGoBack: string;
+  /** Of a switch that has not ended: its newest step, and since when it runs. */
+  readonly step: string | null;
+  readonly since: string | null;
+  /** Newest comparison of all rows. */
+  readonly verifiedAt: string | null;
+  readonly unavailableMs: number | null;
+  /** Why the newest attempt was given up. */
+  readonly aborted: string | null;
+}
+
+export async function readMigration(
+  client: pg.ClientBase,
+  pipeline: string,
+  checkpoint: Checkpoint | null,
+): Promise<MigrationLine> {
+  const state = foldJournal(await readJournal(client, pipeline));
+  const side = await readSide(client, pipeline);
+  const copy = await progressOf(client, pipeline, checkpoint);
+  const { next, back } = describeNext(state, copy);
+  return {
+    phase: phaseOf(state, copy),
+    live: state.live,
+    isTargetOpen: side === null || !state.isPrepared ? null : side.isWritable,
+    next,
+    canGoBack: back,
+    step: state.open === null ? null : (state.open.started.at(-1) ?? 'begun'),
+    since: state.open?.startedAt ?? null,
+    verifiedAt: state.verified?.at ?? null,
+    unavailableMs: state.unavailableMs,
+    aborted: state.aborted,
+  };
+}
+
+async function progressOf(
+  client: pg.ClientBase,
+  pipeline: string,
+  checkpoint: Checkpoint | null,
+): Promise<CopyProgress> {
+  if (checkpoint !== null) return checkpoint.isLoadDone ? 'streaming' : 'copying';
+  return (await new SchemaJournal(client, pipeline).isPreDataDone()) ? 'structure' : 'none';
+}
+
+/** One line for people. */
+export function formatMigration(name: string, line: MigrationLine): string {
+  const at = line.step === null ? '' : ` at step ${line.step}, since ${line.since ?? ''}`;
+  const took = line.unavailableMs === null ? '' : `; the last switch refused writes for ${line.unavailableMs} ms`;
+  const aborted = line.aborted === null ? '' : `; the last attempt was undone: ${line.aborted.split('\n')[0] ?? ''}`;
+  return `${name}: migration ${line.phase}${at}; the ${line.live} is live; next: ${line.next}; can go back: ${line.canGoBack}${took}${aborted}\n`;
+}

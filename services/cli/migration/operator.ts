@@ -1,0 +1,169 @@
+import { hostname, userInfo } from 'node:os';
+import type pg from 'pg';
+import { createAdvisoryLease, leaseKeySql, type DatabaseLease } from '#adapters/postgres/advisory-lease.ts';
+import { appendRecordAs, prepareJournal, readJournalAs } from '#adapters/postgres/migration/migration-journal.ts';
+import { joinTerm, prepareSide, readSide, takeTerm } from '#adapters/postgres/migration/side-state.ts';
+import { connectPg } from '#adapters/postgres/session.ts';
+import { endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
+import { backoffMs, pause } from '#core/backoff.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import { reactTo } from '#core/error-policy.ts';
+import { RestageError } from '#core/errors.ts';
+import type { Logger } from '#core/log.ts';
+import type { JournalEntry, JournalRecord, Side } from '#core/migration/journal.ts';
+import type { OperatorJournal } from '#core/migration/switch-run.ts';
+
+/** A lock that a killed operator's server session has not given up yet is waited for. */
+const BUSY_MS = 3_000;
+/** How long a side that is away is asked for again, in the midst of an undo. */
+const AWAY_ATTEMPTS = 8;
+
+/** user@host:process, for the audit. */
+export function whoAmI(): string {
+  return `${userInfo().username}@${hostname()}:${process.pid}`;
+}
+
+/**
+ * The one operator of a migration: the lock in the target, a term in both databases, one session in each that is opened anew where it
+ * broke, and the journal.
+ */
+export class Operator implements OperatorJournal {
+  readonly #config: Config;
+  readonly #target: TargetConfig;
+  readonly #lease: DatabaseLease;
+  readonly #sessions = new Map<Side, pg.Client>();
+  #term = 0;
+
+  private constructor(config: Config, target: TargetConfig, lease: DatabaseLease) {
+    this.#config = config;
+    this.#target = target;
+    this.#lease = lease;
+  }
+
+  /** @throws RestageError operator_busy, and what connecting throws. */
+  static async open(config: Config, target: TargetConfig, logger: Logger, signal: AbortSignal): Promise<Operator> {
+    const name = `${config.name}.operator`;
+    const application = `restage ${config.name} operator lock`;
+    const lease = createAdvisoryLease({
+      connect: () => connectPg({ url: target.url, purpose: 'target', application }),
+      name,
+      logger,
+    });
+    const busy = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      await lease.acquire(AbortSignal.any([signal, busy.signal]), () => {
+        timer = setTimeout(() => busy.abort(), BUSY_MS);
+      });
+    } catch (error) {
+      if (!busy.signal.aborted) throw error;
+      throw await busyError(config, target, name);
+    } finally {
+      clearTimeout(timer);
+    }
+    const operator = new Operator(config, target, lease);
+    try {
+      await operator.#takeTerm();
+      return operator;
+    } catch (error) {
+      await operator.close();
+      throw error;
+    }
+  }
+
+  get term(): number {
+    return this.#term;
+  }
+
+  /** Aborted when the lock is lost. */
+  get lost(): AbortSignal {
+    return this.#lease.lost;
+  }
+
+  /** The source's term first, so that a target that was put back to an earlier state begins no lower. */
+  async #takeTerm(): Promise<void> {
+    const target = await this.#connect('target');
+    const source = await this.#connect('source').catch((error: unknown) => {
+      // The target alone decides; whoever needs the source says so.
+      if (reactTo(error).do === 'stop') throw error;
+      return null;
+    });
+    await prepareJournal(target);
+    const known = source === null ? null : await readSide(source, this.#config.name);
+    this.#term = await takeTerm(target, this.#config.name, (known?.term ?? 0) + 1, false);
+    if (source !== null) await this.#join(source);
+  }
+
+  async #join(source: pg.Client): Promise<void> {
+    await prepareSide(source);
+    await joinTerm(source, this.#config.name, this.#term, true);
+  }
+
+  async #connect(side: Side): Promise<pg.Client> {
+    const url = side === 'source' ? this.#config.source.url : this.#target.url;
+    const client = await connectPg({ url, purpose: side, application: `restage ${this.#config.name} operator` });
+    // What an earlier session had in hand, of this operator or of one before it, is over when this one begins.
+    await endStaleSessions(client);
+    client.once('end', () => {
+      if (this.#sessions.get(side) === client) this.#sessions.delete(side);
+    });
+    this.#sessions.set(side, client);
+    return client;
+  }
+
+  /** Its session at a side, opened anew where it broke. @throws RestageError operator_lost, and what connecting throws. */
+  async session(side: Side): Promise<pg.Client> {
+    const known = this.#sessions.get(side);
+    if (known !== undefined) return known;
+    const client = await this.#connect(side);
+    if (side === 'source') await this.#join(client);
+    return client;
+  }
+
+  /** Work that may be done twice, at a side that may be away for a moment. */
+  async persist<T>(side: Side, work: (client: pg.Client) => Promise<T>): Promise<T> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await work(await this.session(side));
+      } catch (error) {
+        if (error instanceof RestageError && error.code === 'operator_lost') throw error;
+        if (reactTo(error).do === 'stop' || attempt >= AWAY_ATTEMPTS) throw error;
+        await pause(backoffMs(attempt));
+      }
+    }
+  }
+
+  read(): Promise<readonly JournalRecord[]> {
+    return this.persist('target', (client) => readJournalAs(client, this.#config.name, this.#term));
+  }
+
+  async append(entry: JournalEntry): Promise<JournalRecord> {
+    const client = await this.session('target');
+    const who = { at: new Date().toISOString(), by: whoAmI(), term: this.#term };
+    return appendRecordAs(client, this.#config.name, entry, who);
+  }
+
+  async close(): Promise<void> {
+    const sessions = [...this.#sessions.values()];
+    this.#sessions.clear();
+    await Promise.allSettled(sessions.map((client) => client.end()));
+    await this.#lease.release();
+  }
+}
+
+async function busyError(config: Config, target: TargetConfig, name: string): Promise<RestageError> {
+  const client = await connectPg({ url: target.url, purpose: 'target', application: `restage ${config.name} cli` });
+  try {
+    const { rows } = await client.query<{ who: string }>(
+      `SELECT 'session ' || l.pid || coalesce(' from ' || host(a.client_addr), '') || ', since ' || a.backend_start::text AS who
+         FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE ${leaseKeySql('l', '$1::text')}`,
+      [name],
+    );
+    return new RestageError('operator_busy', 'another operator is at work on this migration', {
+      where: rows[0]?.who ?? `target ${target.name}`,
+      fix: 'wait for it; restage status says which side is live and what it is doing',
+    });
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,40 @@
+import { z } from 'zod';
+import type { Option } from '#core/option-table.ts';
+
+const text = z.string().min(1);
+
+export const CUTOVER_OPTIONS = [
+  {
+    path: 'cutover.hook.command',
+    type: z.array(text).min(1),
+    default: null,
+    env: 'RESTAGE_CUTOVER_HOOK_COMMAND',
+    example: '["./flip.sh"]',
+    about:
+      'A program that `restage cutover` and `rollback` start to hold, resume and flip writers; it gets a JSON message on standard input and in RESTAGE_HOOK, and must end with 0. See docs/cutover.md.',
+  },
+  {
+    path: 'cutover.hook.url',
+    type: z.string().regex(/^https?:\/\/\S+$/, 'write it as http://host/path'),
+    default: null,
+    env: 'RESTAGE_CUTOVER_HOOK_URL',
+    example: '"https://deploy.example/hooks/db"',
+    about: 'Gets the same message as a POST, and must answer with 2xx.',
+  },
+  {
+    path: 'cutover.hook.file',
+    type: text,
+    default: null,
+    env: 'RESTAGE_CUTOVER_HOOK_FILE',
+    example: '/run/app/database.json',
+    about: 'A file that is replaced by the same message.',
+  },
+  {
+    path: 'cutover.hook.timeoutMs',
+    type: z.number().int().min(100).max(600_000),
+    default: 5_000,
+    env: 'RESTAGE_CUTOVER_HOOK_TIMEOUT_MS',
+    example: '5000',
+    about: 'A hook that takes longer has failed. Milliseconds.',
+  },
+] as const satisfies readonly Option[];

@@ -1,0 +1,244 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FAILPOINTS } from '#core/failpoints.ts';
+import { isLongRun, someOf } from '../harness/chaos/long-run.ts';
+import { runCli, startCli, type CliProcess, type CliResult } from '../harness/cli.ts';
+import { createDatabase, type TestDatabase } from '../harness/database.ts';
+import { LiveWriters } from '../harness/live-writers.ts';
+import { testKafka } from '../harness/servers.ts';
+import { until } from '../harness/until.ts';
+
+const TABLES_SQL = `
+  CREATE TABLE public.ledger (n bigserial PRIMARY KEY, id text NOT NULL UNIQUE);
+  CREATE TABLE public.total (id int PRIMARY KEY, n int NOT NULL);
+  INSERT INTO public.total VALUES (1, 0);
+  CREATE TABLE public.probe (id text PRIMARY KEY);
+  CREATE TABLE public.orders (id text PRIMARY KEY, note text);
+  INSERT INTO public.orders SELECT 'old-' || n, 'n' FROM generate_series(1, 500) n;
+`;
+
+let source: TestDatabase;
+let target: TestDatabase;
+let folder: string;
+let config: string;
+let hookFile: string;
+let writers: LiveWriters;
+let services: CliProcess[];
+
+beforeAll(async () => {
+  source = await createDatabase(15, 'cut_source');
+  target = await createDatabase(15, 'cut_target');
+  folder = await mkdtemp(path.join(tmpdir(), 'restage-cut-'));
+  config = path.join(folder, 'restage.yaml');
+  hookFile = path.join(folder, 'live.json');
+  await source.client.query(TABLES_SQL);
+  await writeFile(config, configWith(`file: ${hookFile}`));
+  services = [startCli(['run', '-c', config])];
+  await waitFor('target');
+  services.push(startCli(['reverse', '-c', config, '--target', 'new']));
+}, 300_000);
+
+afterAll(async () => {
+  await writers.end();
+  for (const service of services) await service[Symbol.asyncDispose]();
+  await source[Symbol.asyncDispose]();
+  await target[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true, force: true });
+});
+
+function configWith(hook: string, timeoutMs = 1_500): string {
+  return `
+name: ${source.name.replaceAll('_', '-')}
+kafka: { brokers: ["${testKafka()}"] }
+source: { postgres: { url: "${source.url}" }, heartbeatMs: 1000 }
+cutover: { hook: { ${hook}, timeoutMs: ${timeoutMs} } }
+transform:
+  outputs:
+    - name: main
+      rules: [{ table: public.orders, rename: public.purchases, columns: { rename: { note: remark } } }]
+targets: [{ name: new, postgres: { url: "${target.url}" } }]
+`;
+}
+
+async function waitFor(name: string): Promise<void> {
+  const waited = await runCli(['wait', '-c', config, '--target', 'new', '--timeout', '60'], {}, 300_000);
+  expect(waited, `${name}: ${waited.stderr}${services.map((one) => one.stderr()).join('')}`).toMatchObject({ code: 0 });
+}
+
+type Command = 'cutover' | 'rollback';
+
+function argsOf(command: Command, more: readonly string[]): string[] {
+  // Long enough for a machine that has other work: no case counts on how long anything takes.
+  return [command, '-c', config, '--target', 'new', '--yes', '--time-box', '90s', ...more];
+}
+
+async function operate(command: Command, env: NodeJS.ProcessEnv = {}, ...more: string[]): Promise<CliResult> {
+  return runCli(argsOf(command, more), env, 180_000);
+}
+
+async function succeed(command: Command): Promise<number> {
+  const done = await operate(command, {}, '--json');
+  expect(done, done.stderr).toMatchObject({ code: 0 });
+  const { live, unavailableMs } = JSON.parse(done.stdout) as { live: string; unavailableMs: number };
+  expect(live).toBe(command === 'cutover' ? 'target' : 'source');
+  return unavailableMs;
+}
+
+/** Both sides at rest: the live one has all that was acknowledged, and the other one the same. */
+async function requireAllThere(live: 'source' | 'target'): Promise<void> {
+  const before = writers.countOf(live);
+  await until(() => writers.countOf(live) > before + 3, { what: `writes on the ${live}` });
+  expect(await writers.missingAt(live)).toEqual([]);
+  const other = live === 'source' ? 'target' : 'source';
+  const known = [...writers.accepted];
+  let missing: readonly string[] = [];
+  try {
+    await until(
+      async () => {
+        missing = await writers.missingAt(other, known);
+        return missing.length === 0;
+      },
+      { timeoutMs: 40_000, what: `what was written on the ${live} comes to the ${other}` },
+    );
+  } catch (error) {
+    const { client } = other === 'source' ? source : target;
+    const told = [
+      'SELECT * FROM restage.sink_gate',
+      'SELECT * FROM restage.checkpoint',
+      'SELECT * FROM restage.table_load',
+      `SELECT application_name, state, wait_event_type, wait_event, query FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'restage%'`,
+    ].map(async (sql) => JSON.stringify((await client.query(sql)).rows));
+    throw new Error(
+      `${missing.length} rows are missing, the first ${missing.slice(0, 3).join(', ')}\n${(await Promise.all(told)).join('\n')}\n${services.map((one) => one.stderr().slice(-3_000)).join('\n')}`,
+      { cause: error },
+    );
+  }
+}
+
+/** Sent SIGKILL at one point after another, then left to end. */
+async function sweep(command: Command, points: readonly string[]): Promise<void> {
+  for (const point of points) {
+    const killed = await operate(command, { RESTAGE_FAILPOINTS: `${point}=kill` });
+    expect(killed, `${point}\n${killed.stderr}`).toMatchObject({ signal: 'SIGKILL' });
+  }
+}
+
+const ALL = FAILPOINTS.filter((name) => name.startsWith('switch.') && !name.startsWith('switch.undo'));
+
+test('what speaks against a switch is said before anything is closed, and nothing is changed', async () => {
+  const refused = await operate('cutover', {}, '--time-box', '5s');
+  expect(refused, refused.stderr).toMatchObject({ code: 1 });
+  expect(refused.stderr).toContain('the rows were never verified');
+  expect(refused.stderr).toContain('the source is live');
+  const verified = await runCli(['verify', '-c', config, '--target', 'new']);
+  expect(verified, verified.stdout + verified.stderr).toMatchObject({ code: 0 });
+  writers = new LiveWriters({
+    urls: { source: source.url, target: target.url },
+    hookFile,
+    orders: { source: 'public.orders', target: 'public.purchases' },
+    note: { source: 'note', target: 'remark' },
+  });
+  // From here on the target takes no writes but Restage's.
+  await expect(target.client.query(`INSERT INTO public.probe VALUES ('rogue')`)).rejects.toMatchObject({
+    code: '25006',
+  });
+  await expect(target.client.query('TRUNCATE public.purchases')).rejects.toMatchObject({ code: '25006' });
+  const dry = await operate('cutover', {}, '--dry-run');
+  expect(dry, dry.stderr).toMatchObject({ code: 0, stdout: 'nothing was done\n' });
+  expect(dry.stderr).toMatch(/fence: .*closed for writes/);
+  expect(writers.eras()).toEqual(['source']);
+}, 300_000);
+
+test('a fence that cannot be closed, a hook that fails or hangs, a second operator, Ctrl-C: all is undone, and the source is live', async () => {
+  const open = new pg.Client({ connectionString: source.url, application_name: 'the one who holds' });
+  await open.connect();
+  open.on('error', () => undefined);
+  await open.query(`BEGIN; INSERT INTO public.orders VALUES ('held', 'n')`);
+  const blocked = await operate('cutover', {}, '--time-box', '1s');
+  expect(blocked, blocked.stderr).toMatchObject({ code: 1 });
+  expect(blocked.stderr).toMatch(/fence_blocked.*\n.*the one who holds.*everything is undone: the source is live/);
+  await open.query('COMMIT');
+  await open.end();
+
+  const hooks = [
+    ['command: ["sleep", "60"]', 'did not end within 1500 ms'],
+    ['command: ["false"]', 'it ended with 1'],
+    ['url: "http://127.0.0.1:1/"', 'fetch failed'],
+  ] as const;
+  for (const [hook, says] of someOf(hooks, 1)) {
+    await writeFile(config, configWith(`file: ${hookFile}, ${hook}`));
+    const failed = await operate('cutover');
+    expect(failed, failed.stderr).toMatchObject({ code: 4 });
+    expect(failed.stderr).toContain(says);
+    expect(failed.stderr).toContain('the source is the live side');
+  }
+  const flag = path.join(folder, 'go-on');
+  const script = path.join(folder, 'hook.sh');
+  await writeFile(script, `case "$RESTAGE_HOOK" in *hold*) until [ -e '${flag}' ]; do sleep 0.1; done ;; esac\n`);
+  const waits = `command: ["sh", "${script}"]`;
+  await writeFile(config, configWith(`file: ${hookFile}, ${waits}`, 60_000));
+  await using first = startCli(argsOf('cutover', []));
+  await first.output(/switching to the target/);
+  const second = await operate('cutover');
+  expect(second, second.stderr).toMatchObject({ code: 3 });
+  expect(second.stderr).toContain('operator_busy');
+  first.kill('SIGINT');
+  await first.output(/asked to stop/);
+  await writeFile(flag, '');
+  const stopped = await first.result();
+  expect(stopped, stopped.stderr).toMatchObject({ code: 1 });
+  expect(stopped.stderr).toContain('everything is undone: the source is live');
+  await writeFile(config, configWith(`file: ${hookFile}`));
+  expect(writers.eras()).toEqual(['source']);
+}, 300_000);
+
+test('killed at its steps there and back, with writers on: every acknowledged commit is on the live side, and never do both take writes', async () => {
+  const some = ['switch.seal.after', 'switch.commit.after'];
+  // Nobody comes back: the fence ends by itself.
+  const alone = await operate('cutover', { RESTAGE_FAILPOINTS: 'switch.fence.after=kill' }, '--time-box', '6s');
+  expect(alone, alone.stderr).toMatchObject({ signal: 'SIGKILL' });
+  const before = writers.countOf('source');
+  await until(() => writers.countOf('source') > before + 3, {
+    what: 'writes on the source after the fence ended by itself',
+  });
+  await sweep('cutover', isLongRun() ? ALL : some);
+  await succeed('cutover');
+  expect(writers.eras()).toEqual(['source', 'target']);
+  await requireAllThere('target');
+  const back = ['switch.freeze.after', 'switch.open.before'];
+  await sweep('rollback', isLongRun() ? ALL : back);
+  await succeed('rollback');
+  expect(writers.eras()).toEqual(['source', 'target', 'source']);
+  await requireAllThere('source');
+  // The way there goes on from where it was left, and may be taken again.
+  await succeed('cutover');
+  await requireAllThere('target');
+  expect(writers.eras()).toEqual(['source', 'target', 'source', 'target']);
+  expect(writers.failures).toEqual([]);
+}, 600_000);
+
+test('complete ends it: the target stays live, the way back is gone, the old source stays closed', async () => {
+  const status = await runCli(['status', '-c', config]);
+  expect(status.stdout).toMatch(
+    /new: migration SWITCHED; the target is live; next: .*; can go back: yes: restage rollback/,
+  );
+  await writers.end();
+  expect(await writers.missingAt('target')).toEqual([]);
+  await until(async () => (await writers.missingAt('source')).length === 0, {
+    timeoutMs: 120_000,
+    what: 'the old source has all of it',
+  });
+  const completed = await runCli(['complete', '-c', config, '--target', 'new', '--yes'], {}, 300_000);
+  expect(completed, completed.stdout + completed.stderr).toMatchObject({ code: 0 });
+  await target.client.query(`INSERT INTO public.probe VALUES ('free')`);
+  await expect(source.client.query(`INSERT INTO public.probe VALUES ('old')`)).rejects.toMatchObject({ code: '25006' });
+  const { rows } = await target.client.query(
+    'SELECT slot_name FROM pg_replication_slots WHERE database = current_database()',
+  );
+  expect(rows).toEqual([]);
+  const again = await operate('rollback');
+  expect(again, again.stderr).toMatchObject({ code: 1 });
+}, 300_000);
