@@ -19,10 +19,12 @@ import {
 import { reactTo } from '#core/error-policy.ts';
 import { describeError } from '#core/errors.ts';
 import { FlowMeter } from '#core/flow-meter.ts';
+import { letterAnswerKey, letterCommandKey, letterCommandPrefix } from '#core/letter-command.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import type { WaitMeter } from '#core/wait-meter.ts';
+import { LetterCommands } from './letter-commands.ts';
 import { HoldRequests } from './hold-requests.ts';
 import { SnapshotRequests } from './snapshot-requests.ts';
 
@@ -57,12 +59,14 @@ export interface ControlChannelOptions {
 export class ControlChannel implements PauseGate {
   readonly hold: HoldRequests;
   readonly snapshots: SnapshotRequests;
+  readonly letters: LetterCommands;
   readonly #options: ControlChannelOptions;
   readonly #topic: string;
   readonly #closing = new AbortController();
   readonly #resumed = new EventTarget();
   readonly #key: string;
   readonly #statusKey: string;
+  readonly #lettersPrefix: string | null;
   readonly #holdKey: string | null;
   #next = 0n;
   #isPaused = false;
@@ -78,8 +82,13 @@ export class ControlChannel implements PauseGate {
     this.#key = desiredKey(service, instance);
     this.#statusKey = statusKey(service, instance);
     this.#holdKey = service === 'sink' ? holdKey(instance) : null;
+    this.#lettersPrefix = service === 'transformer' ? letterCommandPrefix(instance) : null;
     this.hold = new HoldRequests((id) => this.#acknowledge(id));
     this.snapshots = new SnapshotRequests((id) => appendRecord(options.pool, this.#topic, snapshotKey(id), null));
+    this.letters = new LetterCommands(async (id, outcomes) => {
+      await appendRecord(options.pool, this.#topic, letterAnswerKey(id), JSON.stringify(outcomes));
+      await appendRecord(options.pool, this.#topic, letterCommandKey(instance, id), null);
+    });
   }
 
   get isPaused(): boolean {
@@ -94,7 +103,10 @@ export class ControlChannel implements PauseGate {
     this.#obey(known.get(this.#key));
     this.#noteOther(known.get(this.#statusKey));
     if (this.#holdKey !== null) this.hold.take(known.get(this.#holdKey));
-    for (const [key, value] of known) if (key.startsWith(SNAPSHOT_PREFIX)) this.snapshots.take(key, value);
+    for (const [key, value] of known) {
+      if (key.startsWith(SNAPSHOT_PREFIX)) this.snapshots.take(key, value);
+      this.#takeLetters(key, value);
+    }
     this.#loops = Promise.all([
       this.#repeat(STATUS_INTERVAL_MS, () => this.#sayWithFlow()),
       this.#repeat(RETRY_INTERVAL_MS, () => this.#listen()),
@@ -167,9 +179,15 @@ export class ControlChannel implements PauseGate {
         else if (key === this.#statusKey) this.#noteOther(record.value);
         else if (key !== undefined && key === this.#holdKey) this.hold.take(record.value);
         else if (key?.startsWith(SNAPSHOT_PREFIX) === true) this.snapshots.take(key, record.value);
+        else if (key !== undefined) this.#takeLetters(key, record.value);
         this.#next = record.offset + 1n;
       }
     }
+  }
+
+  #takeLetters(key: string, value: Buffer | null): void {
+    const prefix = this.#lettersPrefix;
+    if (prefix !== null && key.startsWith(prefix)) this.letters.take(key.slice(prefix.length), value);
   }
 
   #obey(value: Buffer | null | undefined): void {

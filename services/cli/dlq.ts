@@ -11,11 +11,24 @@ interface CommonOptions {
   readonly json: boolean;
 }
 
+interface RetryOptions {
+  readonly dryRun: boolean;
+  readonly set: Readonly<Record<string, string | null>>;
+  readonly reason: string;
+}
+
+interface DropOptions {
+  readonly behind: 'free' | 'drop';
+  readonly yes: boolean;
+  readonly dryRun: boolean;
+  readonly reason: string;
+}
+
 /** `restage dlq`: what did not reach its target, why, and what is done about it. */
 export function registerDlq(program: Command, cli: CliEnvironment): void {
   const dlq = program
     .command('dlq')
-    .description('dead letters: events that a target refused, and what waits behind them');
+    .description('dead letters: events that a target refused or the rules did not take, and what waits behind them');
   const add = (name: string, what: string): Command =>
     dlq
       .command(name)
@@ -38,22 +51,28 @@ export function registerDlq(program: Command, cli: CliEnvironment): void {
     });
   add('retry', 'applies them, oldest first, with what waits behind them; all without ids. 1 when some still wait')
     .argument('[ids...]', 'their ids, or beginnings that only one has')
+    .option(
+      '--set <column=value>',
+      'another value in a letter of an output; column alone: NULL. May be repeated',
+      readSet,
+      {},
+    )
+    .option('--reason <text>', 'for the audit', '')
     .option('--dry-run', 'tries, and takes everything back', false)
-    .action(async (texts: string[], options: CommonOptions & { dryRun: boolean }) => {
+    .action(async (texts: string[], options: CommonOptions & RetryOptions) => {
       const { withDlq, runRetry } = await import('./dlq/dlq-command.ts');
       cli.setExitCode(await withDlq(await given(cli, options), (tools) => runRetry(tools, texts, options)));
     });
   add('drop', 'gives them up: the target stays different there')
     .argument('<ids...>', 'their ids, or beginnings that only one has')
     .option('--behind <what>', 'what waits behind them: free (it may be retried) or drop', readBehind, 'free')
+    .option('--reason <text>', 'why, for the audit of what an output drops', '')
     .option('--yes', 'does not ask', false)
     .option('--dry-run', 'says what it would do and does nothing', false)
-    .action(
-      async (texts: string[], options: CommonOptions & { behind: 'free' | 'drop'; yes: boolean; dryRun: boolean }) => {
-        const { withDlq, runDrop } = await import('./dlq/dlq-command.ts');
-        cli.setExitCode(await withDlq(await given(cli, options), (tools) => runDrop(tools, texts, options)));
-      },
-    );
+    .action(async (texts: string[], options: CommonOptions & DropOptions) => {
+      const { withDlq, runDrop } = await import('./dlq/dlq-command.ts');
+      cli.setExitCode(await withDlq(await given(cli, options), (tools) => runDrop(tools, texts, options)));
+    });
 }
 
 /** What every one of them needs. */
@@ -63,6 +82,16 @@ async function given(
 ): Promise<{ config: Config; target: string | undefined; cli: CliEnvironment; logger: Logger }> {
   const logger = makeLogger(cli.env, cli.isTerminal);
   return { config: await readConfig(config, cli.env), target, cli, logger };
+}
+
+/** `column=value`; without `=` it is NULL. */
+function readSet(
+  text: string,
+  before: Readonly<Record<string, string | null>>,
+): Readonly<Record<string, string | null>> {
+  const at = text.indexOf('=');
+  if (at === 0 || text === '') throw new InvalidArgumentError('write it as column=value.');
+  return { ...before, [at < 0 ? text : text.slice(0, at)]: at < 0 ? null : text.slice(at + 1) };
 }
 
 function readBehind(text: string): 'free' | 'drop' {

@@ -100,8 +100,8 @@ async function runLoop(name: string, loop: ServiceLoop, status: ServiceStatus, t
   try {
     await channel.open();
     logger.info({ address }, 'started');
-    const { hold, snapshots } = channel;
-    const context = { logger, status, signal, failpoints, gate: channel, hold, snapshots, waits };
+    const { hold, snapshots, letters } = channel;
+    const context = { logger, status, signal, failpoints, gate: channel, hold, snapshots, letters, waits };
     const code = await repeatMain(loop, context);
     status.state = code === 0 ? 'stopped' : 'failed';
     return code;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Failpoints } from '#core/failpoints.ts';
+import type { LetterGate } from '#core/letter-command.ts';
 import type { Logger } from '#core/log.ts';
 import type { Lsn } from '#core/lsn.ts';
 import { newStatus, SERVICE_STATES, type ServiceStatus } from '#core/status.ts';
@@ -54,6 +55,7 @@ export interface ServiceContext {
   readonly gate: PauseGate;
   readonly hold: HoldGate;
   readonly snapshots: SnapshotGate;
+  readonly letters: LetterGate;
   readonly failpoints: Failpoints;
   /** Of the loop's input, for the figures of its flow. */
   readonly waits: WaitMeter;

@@ -9,6 +9,16 @@ export interface OpCounts {
   r: number;
 }
 
+export function countedOps(given: string): OpCounts {
+  const ops = { c: 0, u: 0, d: 0, r: 0 };
+  countOps(ops, given);
+  return ops;
+}
+
+export function rowsOf({ c, u, d, r }: OpCounts): number {
+  return c + u + d + r;
+}
+
 /** `given`: a letter for each event. */
 export function countOps(ops: OpCounts, given: string): void {
   for (const op of given) ops[op as keyof OpCounts] += 1;

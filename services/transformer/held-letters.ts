@@ -41,10 +41,13 @@ export class HeldLetters {
     return (this.#byTopic.get(topic) ?? 0) > 0;
   }
 
-  /** The letter that one of the slots waits at; those in `except` do not count. */
-  holderOf(slots: readonly string[], except: ReadonlySet<string> = new Set()): string | null {
-    for (const slot of slots) for (const id of this.#bySlot.get(slot) ?? []) if (!except.has(id)) return id;
-    return null;
+  /** The letter that one of the slots waits at. */
+  holderOf(slots: readonly string[]): string | null {
+    return this.holdersOf(slots, new Set())[0] ?? null;
+  }
+
+  holdersOf(slots: readonly string[], except: ReadonlySet<string>): string[] {
+    return slots.flatMap((slot) => [...(this.#bySlot.get(slot) ?? [])].filter((id) => !except.has(id)));
   }
 
   /** The letters of one source transaction. */

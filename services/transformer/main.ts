@@ -86,6 +86,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
           writer,
           status,
           gate,
+          letters: context.letters,
           logger,
           clock: Date.now,
           ensureTopics: async (topics) => {

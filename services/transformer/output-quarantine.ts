@@ -115,8 +115,12 @@ export class OutputQuarantine {
       }
   }
 
-  /** @throws RestageError dead_letters_wait: their bytes are of the columns before. */
-  requireNoneOf(topic: string, place: string): void {
+  /** @throws RestageError dead_letters_wait where columns change of a table of which some wait: their bytes are of the columns before. */
+  requireSettled({ control }: Manifest): void {
+    for (const entry of control) if (entry.kind === 'ddl') this.#requireNoneOf(entry.topic, `LSN ${entry.commit}`);
+  }
+
+  #requireNoneOf(topic: string, place: string): void {
     const [first, ...others] = this.#parts.held.ofTopic(topic, null);
     if (first === undefined) return;
     throw new RestageError('dead_letters_wait', 'columns change of a table of which dead letters wait', {

@@ -1,5 +1,6 @@
 import { RestageError } from '#core/errors.ts';
-import type { Manifest } from '#core/manifest.ts';
+import type { ManifestDraft } from '#core/epoch-writer.ts';
+import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey } from '#core/table-name.ts';
 import type { EventShaper } from './event-shaper.ts';
@@ -111,4 +112,15 @@ function add(known: PlannedTable | undefined, table: PlannedTable): PlannedTable
 
 function nameOf({ schema, table, topic }: TableStructure): NamedTable {
   return { schema, table, topic };
+}
+
+/** While chunks are passed on the shaped stream stands still: it has not what the raw one wrote meanwhile. */
+export function reachedInLoad(
+  last: StoredManifest | null,
+  { through }: Manifest,
+): Pick<ManifestDraft, 'epoch' | 'through' | 'lastCommit' | 'lastOrdinal' | 'commitTime'> {
+  // The plan's: no epoch of the stream comes before it. Its snapshot may be later than epochs that are still to be passed on.
+  if (last === null) return { epoch: 0, through, lastCommit: null, lastOrdinal: 0, commitTime: null };
+  const { epoch, lastCommit, lastOrdinal, commitTime } = last.manifest;
+  return { epoch, through: last.manifest.through, lastCommit, lastOrdinal, commitTime };
 }

@@ -3,22 +3,24 @@ import type { PauseGate } from '#core/control.ts';
 import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
-import { RestageError } from '#core/errors.ts';
 import { LagMeter, watchLag } from '#core/lag-meter.ts';
+import type { LetterGate } from '#core/letter-command.ts';
 import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import { requireSoundRules } from '#core/rules/output-rules.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
-import { epochsTopic } from '#core/topic-names.ts';
 import { isOfStream, readContent, type EpochContent } from './epoch-content.ts';
-import { countOps, noteEvents, noteWritten, type OpCounts } from './epoch-figures.ts';
+import { countedOps, countOps, noteEvents, noteWritten, rowsOf, type OpCounts } from './epoch-figures.ts';
 import type { EventShaper } from './event-shaper.ts';
+import { LetterDesk } from './letter-desk.ts';
+import { LetterWork } from './letter-work.ts';
 import type { OutputQuarantine } from './output-quarantine.ts';
+import { findPlan, requireSameLife } from './raw-life.ts';
 import { settleReload } from './reached-rows.ts';
 import { shapeRanges } from './shape-ranges.ts';
-import { ShapedLoad } from './shaped-load.ts';
+import { reachedInLoad, ShapedLoad } from './shaped-load.ts';
 
 export interface TransformerParts {
   readonly output: OutputConfig;
@@ -36,6 +38,7 @@ export interface TransformerParts {
   readonly ensureSideTopics: (topics: readonly string[]) => Promise<void>;
   readonly status: ServiceStatus;
   readonly gate: PauseGate;
+  readonly letters: LetterGate;
   readonly logger: Logger;
   readonly clock: () => number;
 }
@@ -83,6 +86,9 @@ class TransformerRun {
   readonly #loaded = new LoadedTables();
   readonly #load: ShapedLoad;
   readonly #topics = new Set<string>();
+  readonly #desk: LetterDesk;
+  /** The stream is passed on, not a load. */
+  #isStreaming = false;
   #last: StoredManifest | null;
   #plan: string | null;
 
@@ -97,6 +103,15 @@ class TransformerRun {
     this.#shaper = shaper;
     this.#quarantine = quarantine;
     this.#load = new ShapedLoad(shaper);
+    const { reader, output } = parts;
+    const floorOf = (topic: string): Lsn => this.#snapshots.get(topic) ?? LSN_ZERO;
+    this.#desk = new LetterDesk({
+      ...parts,
+      work: new LetterWork({ quarantine, shaper, reader, policy: output.quarantine ?? 'stop', floorOf }),
+      last: () => (this.#isStreaming ? this.#last : null),
+      snapshots: () => this.#snapshots.values(),
+      publish: (draft, { data, side, ops }) => this.#publish(draft, { data, side, ops: countedOps(ops) }),
+    });
     this.#last = last;
     this.#lag = lag;
     this.#plan = last?.manifest.plan ?? (last?.manifest.kind === 'plan' ? String(last.offset) : null);
@@ -104,10 +119,10 @@ class TransformerRun {
 
   async run(signal: AbortSignal): Promise<void> {
     const { status } = this.#parts;
-    const plan = await this.#findPlan(signal);
+    const plan = await findPlan(this.#parts.reader, signal);
     if (plan === null) return;
     const consumed = this.#last?.manifest.raw;
-    await this.#requireSameLife(plan.manifest.incarnation, consumed?.offset);
+    await requireSameLife({ ...this.#parts, last: this.#last }, plan.manifest.incarnation);
     const kind = this.#last?.manifest.kind;
     const isStreaming = kind === 'stream' || kind === 'empty' || consumed?.back !== undefined;
     status.state = 'loading';
@@ -138,7 +153,10 @@ class TransformerRun {
     this.#parts.status.state = 'streaming';
     this.#parts.status.load.isDone = true;
     this.#lag.begin('stream');
-    return this.#pass(from, signal, (stored) => this.#takeStream(stored, signal));
+    this.#isStreaming = true;
+    const isMet = await this.#pass(from, signal, (stored) => this.#takeStream(stored, signal));
+    this.#isStreaming = false;
+    return isMet;
   }
 
   /**
@@ -172,36 +190,21 @@ class TransformerRun {
     });
   }
 
-  /** The raw history's first plan; null when aborted before there is one. */
-  async #findPlan(signal: AbortSignal): Promise<StoredManifest | null> {
-    for await (const manifests of this.#parts.reader.manifests(0n, signal)) {
-      const plan = manifests.find(({ manifest }) => manifest.kind === 'plan');
-      if (plan !== undefined) return plan;
-    }
-    return null;
-  }
-
-  async #requireSameLife(incarnation: string, consumed: string | undefined): Promise<void> {
-    if (this.#last === null) return;
-    const isSame =
-      this.#last.manifest.incarnation === incarnation &&
-      consumed !== undefined &&
-      BigInt(consumed) < (await this.#parts.reader.end());
-    if (isSame) return;
-    throw new RestageError('state_foreign', 'the shaped topics belong to another life of this pipeline', {
-      where: `${epochsTopic(this.#parts.shapedPrefix)}, offset ${this.#last.offset}, has incarnation ${this.#last.manifest.incarnation}, the raw topics ${incarnation}`,
-      fix: "raise the output's version, or give the pipeline another name",
-    });
-  }
-
   /** Feeds manifests until `take` says that its pass is over (true) or a drain is asked for (false). */
   async #pass(from: bigint, signal: AbortSignal, take: (stored: StoredManifest) => Promise<boolean>): Promise<boolean> {
-    for await (const manifests of this.#parts.reader.manifests(from, signal)) {
-      for (const stored of manifests) {
-        this.#lag.see(stored.manifest);
-        await this.#parts.gate.whenRunning(signal);
-        if (signal.aborted) return false;
-        if (await take(stored)) return true;
+    const { reader, gate, letters } = this.#parts;
+    for (let next = from; !signal.aborted;) {
+      const turn = AbortSignal.any([signal, letters.changed]);
+      await this.#desk.obey(signal);
+      for await (const manifests of reader.manifests(next, turn)) {
+        for (const stored of manifests) {
+          this.#lag.see(stored.manifest);
+          await gate.whenRunning(signal);
+          if (signal.aborted) return false;
+          await this.#desk.obey(signal);
+          if (await take(stored)) return true;
+          next = stored.offset + 1n;
+        }
       }
     }
     return false;
@@ -249,23 +252,31 @@ class TransformerRun {
   }
 
   async #forward(stored: StoredManifest, signal: AbortSignal): Promise<void> {
-    const { writer, status, clock, ensureTopics, ensureSideTopics, logger } = this.#parts;
-    const startedAt = clock();
-    const { data: out, side, ops, control } = await this.#shapeEpoch(stored, signal);
-    const rows = Object.values(ops).reduce((sum, count) => sum + count, 0);
+    const startedAt = this.#parts.clock();
+    const epoch = await this.#shapeEpoch(stored, signal);
     if (signal.aborted) return;
-    if (isOfStream(stored.manifest)) await this.#shaper.state?.sweep(side);
+    if (isOfStream(stored.manifest)) await this.#shaper.state?.sweep(epoch.side);
+    await this.#publish(this.#draft(stored, rowsOf(epoch.ops), epoch.control), epoch, startedAt);
+    if (this.#last?.manifest.kind === 'plan') this.#plan ??= String(this.#last.offset);
+  }
+
+  async #publish(
+    draft: ManifestDraft,
+    { data: out, side, ops }: Omit<ShapedEpoch, 'control'>,
+    startedAt = this.#parts.clock(),
+  ): Promise<void> {
+    const { writer, status, clock, ensureTopics, ensureSideTopics, logger } = this.#parts;
+    this.#quarantine.append(side);
     const [data, beside] = [out.finish(), side.finish()];
     await this.#ensure(data, ensureTopics);
     await this.#ensure(beside, ensureSideTopics);
-    const written = await writer.write(this.#draft(stored, rows, control), data, beside);
+    this.#last = await writer.write(draft, data, beside);
     await this.#shaper.state?.committed();
-    this.#last = written;
-    const letters = this.#quarantine.written(stored.manifest);
+    const { manifest } = this.#last;
+    const letters = this.#quarantine.written(manifest);
     if (letters > 0) logger.warn({ letters }, `${letters} events became dead letters: restage dlq list says why`);
-    if (written.manifest.kind === 'plan') this.#plan ??= String(written.offset);
-    noteWritten(status, written.manifest, rows, out.bytes, (clock() - startedAt) / 1000, clock());
-    noteEvents(status.events, ops, written.manifest);
+    noteWritten(status, manifest, rowsOf(ops), out.bytes, (clock() - startedAt) / 1000, clock());
+    noteEvents(status.events, ops, manifest);
   }
 
   /** First as ever; with care where something waits, and again where the policy leaves out what failed. */
@@ -291,16 +302,14 @@ class TransformerRun {
     const out = { data: new TopicBatches(), side: new TopicBatches(), floorOf };
     if (manifest.kind === 'plan' || manifest.kind === 'announce') await this.#introducePlan(manifest, out.data, signal);
     const control = manifest.control.flatMap((entry) => this.#shapeControl(entry, out.data));
-    const ops: OpCounts = { c: 0, u: 0, d: 0, r: 0 };
+    const ops = countedOps('');
     if (isOfStream(manifest)) countOps(ops, await settleReload(this.#shaper, stored, out));
     const count = (given: string): void => countOps(ops, given);
     const ranges = { ...this.#parts, shaper: this.#shaper, stored, floors: this.#snapshots };
     if (isCareful) await this.#quarantine.shape(await this.#contentOf(stored, signal), { ...out, count }, signal);
     else await shapeRanges(ranges, out, ops, signal);
     if (manifest.kind === 'plan') this.#shaper.state?.plan(stored, out.side);
-    for (const entry of manifest.control)
-      if (entry.kind === 'ddl') this.#quarantine.requireNoneOf(entry.topic, `LSN ${entry.commit}`);
-    this.#quarantine.append(out.side);
+    this.#quarantine.requireSettled(manifest);
     return { ...out, ops, control };
   }
 
@@ -357,7 +366,7 @@ class TransformerRun {
     } = manifest;
     return {
       ...rest,
-      ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : this.#reached(manifest)),
+      ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : reachedInLoad(this.#last, manifest)),
       // What a late load did to rows that look up its own is no epoch of the source.
       ...(manifest.kind === 'empty' && rows > 0 ? { kind: 'stream' as const } : {}),
       control,
@@ -377,18 +386,6 @@ class TransformerRun {
       ...(this.#back === null ? {} : { back: String(this.#back) }),
       ...(floors.length === 0 ? {} : { floors }),
     };
-  }
-
-  /** While chunks are passed on the shaped stream stands still: it has not what the raw one wrote meanwhile. */
-  #reached({
-    through,
-  }: Manifest): Pick<ManifestDraft, 'epoch' | 'through' | 'lastCommit' | 'lastOrdinal' | 'commitTime'> {
-    const last = this.#last?.manifest;
-    if (last === undefined)
-      // The plan's: no epoch of the stream comes before it. Its snapshot may be later than epochs that are still to be passed on.
-      return { epoch: 0, through, lastCommit: null, lastOrdinal: 0, commitTime: null };
-    const { epoch, lastCommit, lastOrdinal, commitTime } = last;
-    return { epoch, through: last.through, lastCommit, lastOrdinal, commitTime };
   }
 
   #shapeControl(entry: ControlEntry, out: TopicBatches): ControlEntry[] {

@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
+import { writeLetterCommand, type LetterCommand, type LetterOutcome } from '#core/letter-command.ts';
 import { lsnOf } from '#core/lsn.ts';
 import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
@@ -14,6 +15,7 @@ import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { parseWaitingLetter } from '#core/waiting-letter.ts';
+import { LetterCommands } from '../../services/cli/letter-commands.ts';
 import { EventShaper } from '../../services/transformer/event-shaper.ts';
 import { HeldLetters } from '../../services/transformer/held-letters.ts';
 import { KeptState } from '../../services/transformer/kept-state.ts';
@@ -46,6 +48,9 @@ export interface LifeOptions {
   /** Ends once it has written so many manifests, or all that there are. */
   readonly writes?: number;
   readonly policy?: QuarantinePolicy;
+  /** Waiting on the control topic; what became of them comes to `onAnswer`. */
+  readonly commands?: readonly LetterCommand[];
+  readonly onAnswer?: (outcomes: readonly LetterOutcome[]) => void;
 }
 
 export function newHistory(): MemoryHistory {
@@ -86,10 +91,12 @@ export function addManifest(kafka: MemoryHistory, extra: Partial<Manifest>, entr
 /** One life of the transformer over it. */
 export async function transformHistory(
   kafka: MemoryHistory,
-  { rules, writes = 99, policy = 'stop' }: LifeOptions,
+  { rules, writes = 99, policy = 'stop', commands = [], onAnswer }: LifeOptions,
 ): Promise<ServiceStatus> {
   const status = newStatus('transformer', 'main');
   const stop = new AbortController();
+  const letters = new LetterCommands((_, outcomes) => Promise.resolve(onAnswer?.(outcomes)));
+  for (const command of commands) letters.take(command.id, Buffer.from(writeLetterCommand(command)));
   let left = writes;
   const reader = readerOf(kafka, () => stop.abort());
   const writer = writerOf(kafka, () => {
@@ -107,7 +114,7 @@ export async function transformHistory(
   };
   await transform(
     {
-      output: { name: 'main', version: 1, rules },
+      output: { name: 'main', version: 1, rules, quarantine: policy },
       shapedPrefix: SHAPED,
       rawSchemasTopic: `${RAW}.schemas`,
       reader,
@@ -132,6 +139,7 @@ export async function transformHistory(
       ensureSideTopics: () => Promise.resolve(),
       status,
       gate: { isPaused: false, whenRunning: () => Promise.resolve() },
+      letters,
       logger: pino({ level: 'silent' }),
       clock: () => 0,
     },

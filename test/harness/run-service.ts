@@ -4,6 +4,7 @@ import type { HoldGate, PauseGate, SnapshotGate, ServiceContext } from '#core/co
 import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { WaitMeter } from '#core/wait-meter.ts';
+import { LetterCommands } from '../../services/cli/letter-commands.ts';
 import { main as producer } from '../../services/producer/main.ts';
 import { main as sink } from '../../services/sink/main.ts';
 import { main as transformer } from '../../services/transformer/main.ts';
@@ -40,6 +41,7 @@ export function startService(
     gate: RUNNING,
     hold: UNASKED,
     snapshots: NO_REQUESTS,
+    letters: new LetterCommands(() => Promise.resolve()),
     waits: new WaitMeter(Date.now),
     failpoints: NO_FAILPOINTS,
   };

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { readTables } from '#adapters/postgres/catalog.ts';
 import { DebeziumState } from '#adapters/postgres/target/debezium-state.ts';
@@ -6,6 +7,7 @@ import { DeadLetterStore, hasDeadLetters, type StoredDeadLetter } from '#adapter
 import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
+import type { LetterOutcome } from '#core/letter-command.ts';
 import type { Logger } from '#core/log.ts';
 import { prefixOf } from '#core/output-ref.ts';
 import { schemasTopic } from '#core/topic-names.ts';
@@ -20,6 +22,7 @@ import { openControlPool } from '../control-topic.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { processFailpoints } from '../process-failpoints.ts';
 import { connectTarget } from '../target-checkpoint.ts';
+import { askTransformer, readOutputs, readWhole, type OpenOutput } from './output-letters.ts';
 import {
   describeDrop,
   describeRetry,
@@ -37,6 +40,9 @@ export interface DlqTools {
   readonly cli: CliEnvironment;
   readonly logger: Logger;
   readonly targets: readonly OpenTarget[];
+  /** None where one target is asked for. */
+  readonly outputs: readonly OpenOutput[];
+  readonly pool: ConnectionPool;
 }
 
 interface OpenTarget {
@@ -60,6 +66,7 @@ export async function withDlq(
   const chosen = name === undefined ? config.targets : [findTarget(config, name)];
   const targets: OpenTarget[] = [];
   const clients: pg.Client[] = [];
+  const pool = openControlPool(config, logger);
   try {
     for (const target of chosen) {
       const client = await connectTarget(config, target);
@@ -67,14 +74,18 @@ export async function withDlq(
       if (await hasDeadLetters(client))
         targets.push({ target, client, store: new DeadLetterStore(client, config.name) });
     }
-    return await work({ config, cli, logger, targets });
+    const outputs = name === undefined ? await readOutputs(pool, config) : [];
+    return await work({ config, cli, logger, targets, outputs, pool });
   } finally {
-    await Promise.allSettled(clients.map((client) => client.end()));
+    await Promise.allSettled([...clients.map((client) => client.end()), pool.close()]);
   }
 }
 
-export async function runList({ cli, targets }: DlqTools, options: JsonOption & { all: boolean }): Promise<0 | 1> {
-  const lists: TargetLetters[] = [];
+export async function runList(
+  { cli, targets, outputs }: DlqTools,
+  options: JsonOption & { all: boolean },
+): Promise<0 | 1> {
+  const lists: TargetLetters[] = outputs.map(({ ref, letters }) => ({ target: nameOf(ref), letters }));
   for (const { target, store } of targets) {
     const letters: StoredDeadLetter[] = [];
     const ids = await store.ids(options.all);
@@ -92,8 +103,16 @@ export async function runShow(
   options: JsonOption & { values: boolean },
 ): Promise<0 | 1> {
   const shown: TargetLetters[] = [];
-  for (const [{ target, store }, ids] of await resolve(tools, given, true))
+  const chosen = await resolve(tools, given, true);
+  for (const [{ target, store }, ids] of chosen.targets)
     shown.push({ target: target.name, letters: await store.read(ids) });
+  for (const [{ output, ref, letters }, ids] of chosen.outputs) {
+    const some = letters.filter(({ id }) => ids.includes(id));
+    shown.push({
+      target: nameOf(ref),
+      letters: await readWhole(tools.pool, tools.config, output, some, tools.logger),
+    });
+  }
   tools.cli.out(
     options.json
       ? `${JSON.stringify(shown.flatMap(({ target, letters }) => letters.map((one) => letterJson(target, one, options.values))))}\n`
@@ -106,12 +125,24 @@ export async function runShow(
 export async function runRetry(
   tools: DlqTools,
   given: readonly string[],
-  options: JsonOption & { dryRun: boolean },
+  options: JsonOption & { dryRun: boolean; set: Readonly<Record<string, string | null>>; reason: string },
 ): Promise<0 | 1> {
   const outcomes: TargetOutcomes[] = [];
   const chosen = given.length === 0 ? null : await resolve(tools, given, false);
+  requireNamed(chosen, options.set);
+  for (const open of tools.outputs) {
+    const ids = chosen === null ? null : chosen.outputs.get(open);
+    if (ids === undefined) continue;
+    const { set, reason, dryRun: isDryRun } = options;
+    const command = { action: 'retry', ids, set, reason, behind: 'free', isDryRun } as const;
+    const { pool, config, cli } = tools;
+    outcomes.push({
+      target: nameOf(open.ref),
+      outcomes: (await askTransformer(pool, config, open.ref, command, cli.signal)).flatMap(outcomeOf),
+    });
+  }
   for (const open of tools.targets) {
-    const ids = chosen === null ? null : chosen.get(open);
+    const ids = chosen === null ? null : chosen.targets.get(open);
     if (ids === undefined || (ids === null && (await open.store.ids(false)).length === 0)) continue;
     outcomes.push({ target: open.target.name, outcomes: await retryTarget(tools, open, ids, options.dryRun) });
   }
@@ -176,19 +207,30 @@ async function letterTools(
 export async function runDrop(
   tools: DlqTools,
   given: readonly string[],
-  options: JsonOption & { behind: 'free' | 'drop'; yes: boolean; dryRun: boolean },
+  options: JsonOption & { behind: 'free' | 'drop'; yes: boolean; dryRun: boolean; reason: string },
 ): Promise<0 | 1> {
   const { cli, config } = tools;
   const chosen = await resolve(tools, given, false);
-  const { behind, dryRun: isDryRun } = options;
-  for (const [{ target, store }, ids] of chosen)
+  const { behind, reason, dryRun: isDryRun } = options;
+  for (const [{ ref, letters }, ids] of chosen.outputs) {
+    const named = letters.filter(({ id }) => ids.includes(id));
+    cli.err(sayWhatStays(nameOf(ref), named, idsBehind(letters, ids), behind));
+  }
+  for (const [{ target, store }, ids] of chosen.targets)
     cli.err(sayWhatStays(target.name, await store.read(ids, false), await store.behind(ids), behind));
   if (!isDryRun && !options.yes && !(await confirm('drop them? [y/N] ', cli))) {
     cli.err('nothing was dropped\n');
     return 1;
   }
   const dropped: { target: string; dropped: readonly string[]; freed: readonly string[] }[] = [];
-  for (const [{ target, client }, ids] of chosen) {
+  for (const [{ ref }, ids] of chosen.outputs) {
+    const command = { action: 'drop', ids, set: {}, reason, behind, isDryRun } as const;
+    const outcomes = await askTransformer(tools.pool, config, ref, command, cli.signal);
+    const idsOf = (wanted: LetterOutcome['state']): string[] =>
+      outcomes.flatMap(({ id, state }) => (state === wanted ? [id] : []));
+    dropped.push({ target: nameOf(ref), dropped: idsOf('dropped'), freed: idsOf('freed') });
+  }
+  for (const [{ target, client }, ids] of chosen.targets) {
     const failpoints = processFailpoints(cli.env);
     const outcome = await dropDeadLetters({ client, pipeline: config.name, ids, behind, isDryRun, failpoints });
     dropped.push({ target: target.name, ...outcome });
@@ -208,15 +250,48 @@ async function confirm(question: string, cli: CliEnvironment): Promise<boolean> 
   return askYesNo(question, cli);
 }
 
-/** Ids by target. @throws RestageError usage for one that no target has, or a beginning that more than one has. */
-async function resolve(
-  { targets }: DlqTools,
-  given: readonly string[],
-  isAll: boolean,
-): Promise<Map<OpenTarget, string[]>> {
-  const found = new Map<OpenTarget, string[]>();
-  const known: { readonly open: OpenTarget; readonly id: string }[] = [];
-  for (const open of targets) for (const id of await open.store.ids(isAll)) known.push({ open, id });
+/** Letters that were asked for. */
+interface Chosen {
+  readonly targets: ReadonlyMap<OpenTarget, string[]>;
+  readonly outputs: ReadonlyMap<OpenOutput, string[]>;
+}
+
+/** As `target` stands for a target. */
+function nameOf(ref: string): string {
+  return `output ${ref}`;
+}
+
+function outcomeOf({ id, state, code, error }: LetterOutcome): TargetOutcomes['outcomes'] {
+  return state === 'retried' || state === 'waiting' ? [{ id, state, code, error }] : [];
+}
+
+/** What waits behind these, and behind that. */
+function idsBehind(letters: readonly StoredDeadLetter[], ids: readonly string[]): string[] {
+  const found = new Set(ids);
+  for (let before = -1; before !== found.size;) {
+    before = found.size;
+    for (const { id, behind } of letters) if (behind !== null && found.has(behind)) found.add(id);
+  }
+  return [...found].filter((id) => !ids.includes(id));
+}
+
+/** A value is set in named letters of outputs alone: a target's row is the source's. @throws RestageError usage. */
+function requireNamed(chosen: Chosen | null, set: Readonly<Record<string, string | null>>): void {
+  if (Object.keys(set).length === 0) return;
+  if (chosen !== null && chosen.targets.size === 0) return;
+  throw new RestageError('usage', '--set is for dead letters of outputs, named by their ids', {
+    fix: "restage dlq list says which are an output's; for those of a target mend the target",
+  });
+}
+
+/** Ids by target and output. @throws RestageError usage for one that none has, or a beginning that more than one has. */
+async function resolve({ targets, outputs }: DlqTools, given: readonly string[], isAll: boolean): Promise<Chosen> {
+  const found = { targets: new Map<OpenTarget, string[]>(), outputs: new Map<OpenOutput, string[]>() };
+  const known: { readonly id: string; readonly take: () => void }[] = [];
+  for (const open of targets)
+    for (const id of await open.store.ids(isAll)) known.push({ id, take: () => addTo(found.targets, open, id) });
+  for (const open of outputs)
+    for (const { id } of open.letters) known.push({ id, take: () => addTo(found.outputs, open, id) });
   for (const text of given) {
     const [match, ...others] = known.filter(({ id }) => id.startsWith(text));
     if (match === undefined || others.length > 0) {
@@ -225,8 +300,12 @@ async function resolve(
         fix: 'restage dlq list names them; --all also those that were retried or dropped',
       });
     }
-    const ids = found.get(match.open) ?? [];
-    if (!ids.includes(match.id)) found.set(match.open, [...ids, match.id]);
+    match.take();
   }
   return found;
+}
+
+function addTo<K>(found: Map<K, string[]>, open: K, id: string): void {
+  const ids = found.get(open) ?? [];
+  if (!ids.includes(id)) found.set(open, [...ids, id]);
 }

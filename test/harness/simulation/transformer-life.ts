@@ -3,6 +3,7 @@ import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { newStatus } from '#core/status.ts';
 import { parseStructureRecord, structureId } from '#core/structure-record.ts';
 import { schemasTopic } from '#core/topic-names.ts';
+import { LetterCommands } from '../../../services/cli/letter-commands.ts';
 import { EventShaper } from '../../../services/transformer/event-shaper.ts';
 import { transform } from '../../../services/transformer/transformer.ts';
 import { idleQuarantine } from '../idle-quarantine.ts';
@@ -48,6 +49,7 @@ export async function transformerLife(kafka: MemoryKafka, { fates }: Schedule): 
         ensureSideTopics: () => Promise.resolve(),
         status: newStatus('transformer', 'main'),
         gate: { isPaused: false, whenRunning: () => Promise.resolve() },
+        letters: new LetterCommands(() => Promise.resolve()),
         logger: pino({ level: 'silent' }),
         clock: () => 0,
       },
