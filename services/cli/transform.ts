@@ -5,6 +5,7 @@ import { readConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 import type { DryRunOptions } from './transform/dry-run.ts';
+import type { ReportOptions } from './transform/validation-report.ts';
 import type { StartPoint } from './transform/history-events.ts';
 
 interface TestOptions extends DryRunOptions {
@@ -14,11 +15,25 @@ interface TestOptions extends DryRunOptions {
   readonly update: boolean;
 }
 
-/** `restage transform`: rules, looked at before they are deployed. */
+/** `restage transform`: rules and checks, looked at before they are deployed, and what they found. */
 export function registerTransform(program: Command, cli: CliEnvironment): void {
-  program
+  const transform = program
     .command('transform')
-    .description('rules, looked at before they are deployed')
+    .description('rules and checks: looked at before they are deployed, and what they found');
+  transform
+    .command('report')
+    .description(
+      'what the checks of every output (validate) found since its transformer started; 1 when some row did not pass',
+    )
+    .requiredOption('-c, --config <file>', 'configuration file')
+    .option('--json', 'one JSON document on standard output', false)
+    .option('--html <file>', 'also writes a page that needs nothing else')
+    .action(async (options: ReportOptions & { config: string }) => {
+      const config = await readConfig(options.config, cli.env);
+      const { runReport } = await import('./transform/validation-report.ts');
+      cli.setExitCode(await runReport(config, options, cli, makeLogger(cli.env, cli.isTerminal)));
+    });
+  transform
     .command('test')
     .description(
       'the rules of the file over what is in the raw topics, or over fixtures; writes nothing to Kafka; 1 when something failed',

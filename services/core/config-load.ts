@@ -3,6 +3,7 @@ import type { Environment } from '#core/config-expand.ts';
 import { parseConfig } from '#core/config-parse.ts';
 import type { Config, KafkaConfig, OutputConfig, TargetConfig } from '#core/config.ts';
 import { readRules } from '#core/rules/rule-load.ts';
+import { readValidations } from '#core/rules/validation-config.ts';
 import { checkDebeziumSource, readDebeziumSource } from '#core/debezium-source/config-load.ts';
 import type { DebeziumOptions, Profile } from '#core/debezium/options.ts';
 import { RestageError } from '#core/errors.ts';
@@ -140,6 +141,7 @@ function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputCon
     const version = reader.get('transform.outputs[].version', at);
     if (name !== undefined && outputs.some((output) => output.name === name && output.version === version))
       reader.report('transform.outputs[].name', [at], `a second output named "${name}" with version ${version}`);
+    const validations = readValidations(reader, at);
     const profile = reader.get('transform.outputs[].profile', at) === 'debezium' ? debezium : null;
     outputs.push({
       name,
@@ -147,6 +149,7 @@ function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputCon
       profile,
       rules: readRules(reader, at),
       ...readModule(reader, at),
+      ...(validations.length === 0 ? {} : { validations }),
       quarantine: reader.get('transform.outputs[].quarantine', at),
     });
   }

@@ -7,6 +7,7 @@ import type { MaskKeys } from '#core/rules/values/mask-types.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { RehearsalConfig } from '#core/rehearsal/rehearsal-config.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
+import type { ValidationConfig } from '#core/rules/validation-config.ts';
 
 /** A checked configuration: every key has its value, every `${VAR}` is resolved. Built by config-load.ts from option-table.ts. */
 export interface Config {
@@ -80,6 +81,8 @@ export interface OutputConfig {
   readonly rules: readonly RuleConfig[];
   /** Absent is null. */
   readonly module?: ModuleConfig | null;
+  /** What is to hold of rows before any rule. Absent: nothing. */
+  readonly validations?: readonly ValidationConfig[];
   /** What becomes of a change that the rules do not take. Absent is `stop`. */
   readonly quarantine?: QuarantinePolicy;
 }

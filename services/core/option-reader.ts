@@ -23,6 +23,7 @@ export class OptionReader {
       | 'transform.outputs[].rules[]'
       | 'transform.outputs[].rules[].set[]'
       | 'transform.outputs[].rules[].lookUp[]'
+      | 'transform.outputs[].validate[]'
       | 'targets[]',
     ...indexes: readonly number[]
   ): number {

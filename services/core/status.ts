@@ -1,5 +1,6 @@
 import type { FlowFigures } from '#core/flow-meter.ts';
 import type { Manifest } from '#core/manifest.ts';
+import type { ValidationFigures } from '#core/validation-figures.ts';
 import type { WalFigures } from '#core/wal-budget.ts';
 
 /** What a service says about itself: kept by the service, read by its HTTP endpoints and written to `<name>.control`. */
@@ -45,6 +46,8 @@ export interface ServiceStatus {
   load: LoadStatus;
   /** Dead letters that wait: in the sink's target, or behind a transformer's rules. */
   deadLetters: number;
+  /** What an output's checks found since its transformer started; null without checks. Absent in a service of before there were any. */
+  validation?: ValidationFigures | null;
   /** Rows at which later changes wait. */
   heldKeys: number;
 }

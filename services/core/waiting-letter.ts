@@ -6,6 +6,8 @@ import { comparePositions } from '#core/position.ts';
 
 /** A dead letter of a transformer that waits: without its bytes, which stand on its raw topic, and with what others wait at. */
 export interface WaitingLetter extends Omit<DeadLetter, 'key' | 'value' | 'headers'> {
+  /** `row`: its change alone waits; `transaction`: its whole source transaction does. */
+  readonly scope: 'row' | 'transaction';
   /** Hashes of core/key-slots.ts: what touches one of them waits behind it. */
   readonly slots: readonly string[];
   /** Milliseconds since 1970. */
@@ -34,6 +36,7 @@ const schema = z.object({
   code: z.string(),
   error: z.string(),
   behind: z.string().nullable(),
+  scope: z.enum(['row', 'transaction']),
   slots: z.array(z.string()),
   madeAt: z.number(),
 });

@@ -1,16 +1,18 @@
 import { isEventFault } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
-import type { Lsn } from '#core/lsn.ts';
+import { formatLsn, type Lsn } from '#core/lsn.ts';
 import { comparePositions, type Position } from '#core/position.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import { readStreamHeaders } from '#core/record.ts';
+import { ValidationFailure } from '#core/rules/validation.ts';
+import { TransactionSums } from '#core/rules/validator.ts';
 import { PendingRecords, type RecordSink } from '#core/topic-batches.ts';
 import type { EventShaper } from './event-shaper.ts';
 import type { HeldLetters } from './held-letters.ts';
 import type { LetterMaker, MadeLetter, Reason } from './letter-maker.ts';
 import type { RangeRecord } from './ordered-records.ts';
 
-/** Why a source transaction waits whole, whichever of its records comes next. */
+/** Why something waits. */
 export interface Verdict {
   /** The letter at fault; where it is one of another transaction, all of this one waits behind it. */
   readonly letter: string;
@@ -26,7 +28,7 @@ export interface Truncation {
 }
 
 export interface CarefulOptions {
-  readonly shaper: Pick<EventShaper, 'introduce' | 'shape' | 'settle' | 'state'>;
+  readonly shaper: Pick<EventShaper, 'introduce' | 'shape' | 'settle' | 'addToSums' | 'validator' | 'state'>;
   /** What else a TRUNCATE means to the rules; returns the ops. */
   readonly onTruncate: (truncation: Truncation, out: CarefulOutput) => Promise<string>;
   readonly held: HeldLetters;
@@ -34,6 +36,8 @@ export interface CarefulOptions {
   readonly policy: QuarantinePolicy;
   /** By commit LSN: what was found out of transactions that reach over parts. */
   readonly verdicts: ReadonlyMap<Lsn, Verdict>;
+  /** Of an epoch in several parts, whose transactions are added up over all of them; null: each is whole here. */
+  readonly sums: Map<Lsn, TransactionSums> | null;
 }
 
 export interface CarefulOutput {
@@ -49,27 +53,32 @@ export interface EndedLetter {
   readonly why: string;
 }
 
-/** What is left out together, in the source's order. */
+/** A source transaction, as far as it is here, or a row of a load. */
 interface Unit {
-  /** null for a row of a load. */
+  /** null for a row of a load, and for what does not say whose transaction it is of. */
   readonly commit: Lsn | null;
-  readonly first: Position | null;
   readonly records: readonly RangeRecord[];
 }
 
 /**
- * Shapes a manifest's records so that what fails, and what touches a key that waits, is left out as dead letters (invariant 3): a source
- * transaction as a whole, or with policy `row` each change by itself. What it makes counts in `held` at once.
+ * Shapes a manifest's records in the source's order so that what fails, and what touches a key that waits, is left out as dead letters
+ * (invariant 3): a source transaction as a whole, or where that is the policy a change by itself. What it makes counts in `held` at once.
  */
 export class CarefulEpoch {
   readonly #options: CarefulOptions;
-  readonly letters: MadeLetter[] = [];
+  readonly #letters = new Map<string, MadeLetter>();
   readonly ended: EndedLetter[] = [];
-  /** Of every transaction of which something was left out. */
+  /** Of every transaction that is left out whole. */
   readonly verdicts = new Map<Lsn, Verdict>();
+  #truncations: readonly Truncation[] = [];
+  #truncated = 0;
 
   constructor(options: CarefulOptions) {
     this.#options = options;
+  }
+
+  get letters(): MadeLetter[] {
+    return [...this.#letters.values()];
   }
 
   async run(
@@ -78,92 +87,81 @@ export class CarefulEpoch {
     out: CarefulOutput,
     signal: AbortSignal,
   ): Promise<void> {
-    let truncated = 0;
-    for (const unit of this.#split(records)) {
-      for (
-        let next = truncations[truncated];
-        next !== undefined && isBefore(next, unit);
-        next = truncations[truncated]
-      ) {
-        await this.#truncate(next, out);
-        truncated += 1;
-      }
-      await this.#take(unit, truncations, out, signal);
+    this.#truncations = truncations;
+    for (const unit of splitUnits(records)) {
+      // What is no fault of an event stops the transformer: a structure that was never announced.
+      for (const { range, record } of unit.records) introduceOf(this.#options.shaper, range.topic, record, out.data);
+      const verdict = this.#known(unit) ?? (await this.#shape(unit, out, signal));
+      if (verdict !== null) await this.#leaveOutWhole(unit, verdict, out);
     }
-    for (const rest of truncations.slice(truncated)) await this.#truncate(rest, out);
+    for (const rest of truncations.slice(this.#truncated)) await this.#truncate(rest, out);
   }
 
-  #split(records: readonly RangeRecord[]): Unit[] {
-    const units: Unit[] = [];
-    let open: RangeRecord[] = [];
-    for (const one of records) {
-      // A tombstone belongs to its delete.
-      if (one.record.value === null) continue;
-      const position = readStreamHeaders(one.record)?.position ?? null;
-      if (position === null || this.#options.policy === 'row') {
-        units.push({ commit: position?.commit ?? null, first: position, records: [one] });
+  /** What is known of a transaction before it is shaped. */
+  #known({ commit, records }: Unit): Verdict | null {
+    const { held, maker, verdicts } = this.#options;
+    if (commit === null) return null;
+    // An earlier part of it waits, or a later one will.
+    const first = held.ofCommit(commit).find(({ scope }) => scope === 'transaction');
+    const told =
+      verdicts.get(commit) ?? (first === undefined ? null : { letter: first.behind ?? first.id, error: null });
+    // What is at fault may be in this part: then its reason is found once more.
+    if (told === null || (told.error === null && records.some((one) => maker.idOf(one) === told.letter))) return null;
+    return told;
+  }
+
+  /** null where it passes, but for changes that wait by themselves. */
+  async #shape(
+    unit: Unit,
+    out: CarefulOutput,
+    signal: AbortSignal,
+    left: ReadonlySet<RangeRecord> = new Set(),
+  ): Promise<Verdict | null> {
+    const { shaper, maker, sums: shared } = this.#options;
+    const pending = { data: new PendingRecords(), side: new PendingRecords(), floorOf: out.floorOf };
+    const state = shaper.state?.memory.state ?? null;
+    const sums = unit.commit === null ? null : sumsOf(shared, unit.commit);
+    const [start] = unit.records;
+    if (sums !== null && start !== undefined) sums.first ??= maker.idOf(start);
+    let ops = '';
+    if (start !== undefined) await this.#truncateBefore(start, out);
+    state?.mark();
+    for (const one of unit.records) {
+      if (left.has(one)) continue;
+      await this.#truncateBefore(one, out);
+      const holder = this.#holderOf(one);
+      if (holder?.scope === 'transaction') {
+        state?.undo();
+        return { letter: holder.id, error: null };
+      }
+      if (holder !== null) {
+        this.#leaveOut(one, { kind: 'behind', letter: holder.id }, 'row');
         continue;
       }
-      if (units.at(-1)?.commit === position.commit) open.push(one);
-      else units.push({ commit: position.commit, first: position, records: (open = [one]) });
-    }
-    return units;
-  }
-
-  async #take(unit: Unit, truncations: readonly Truncation[], out: CarefulOutput, signal: AbortSignal): Promise<void> {
-    const { shaper } = this.#options;
-    // What is no fault of an event stops the transformer: a structure that was never announced.
-    for (const { range, record } of unit.records) introduceOf(shaper, range.topic, record, out.data);
-    const verdict = this.#known(unit) ?? (await this.#shape(unit, out, signal));
-    if (verdict === null) return;
-    if (verdict.error !== null && !this.#mayLeaveOut(unit)) throw verdict.error;
-    if (this.#options.policy !== 'row' && unit.commit !== null)
-      this.#requireRowsOnly(unit.commit, truncations, verdict);
-    for (const one of unit.records) this.#leaveOut(one, verdict);
-    if (unit.commit !== null) this.verdicts.set(unit.commit, verdict);
-  }
-
-  /** Of a change that does not say whose transaction it is of, only policy `row` can. */
-  #mayLeaveOut({ commit, records }: Unit): boolean {
-    const { policy } = this.#options;
-    return policy === 'row' || (policy === 'transaction' && (commit !== null || records.every(isOfLoad)));
-  }
-
-  /** What is known of a unit before it is shaped. Rows of a load do not touch each other. */
-  #known({ commit, records }: Unit): Verdict | null {
-    const { held, maker, policy, verdicts } = this.#options;
-    if (records.every(isOfLoad)) return null;
-    if (commit !== null && policy !== 'row') {
-      // An earlier part of it waits, or a later one will.
-      const [first] = held.ofCommit(commit);
-      const told =
-        verdicts.get(commit) ?? (first === undefined ? null : { letter: first.behind ?? first.id, error: null });
-      // What is at fault may be in this part: then its reason is found once more.
-      if (told !== null)
-        return told.error === null && records.some((one) => maker.idOf(one) === told.letter) ? null : told;
-    }
-    for (const one of records) {
-      if (!held.isAnyOf(one.range.topic)) continue;
-      const letter = held.holderOf(maker.needed(one));
-      if (letter !== null) return { letter, error: null };
-    }
-    return null;
-  }
-
-  async #shape(unit: Unit, out: CarefulOutput, signal: AbortSignal): Promise<Verdict | null> {
-    const { shaper, maker } = this.#options;
-    const pending = { data: new PendingRecords(), side: new PendingRecords(), floorOf: out.floorOf };
-    shaper.state?.memory.state.mark();
-    let ops = '';
-    for (const one of unit.records) {
       try {
+        if (sums !== null) shaper.addToSums(sums, one.record, one.range);
         ops += await shaper.shape(one.record, one.range, pending);
         ops += await shaper.settle(signal);
       } catch (error) {
-        if (!isEventFault(error) || !(error instanceof RestageError)) throw error;
-        shaper.state?.memory.state.undo();
-        return { letter: maker.idOf(one), error };
+        const fault = requireFault(error);
+        const action = this.#actionOf(fault, unit);
+        if (action === 'stop') throw fault;
+        if (action !== 'row') {
+          state?.undo();
+          return { letter: maker.idOf(one), error: fault };
+        }
+        this.#leaveOut(one, { kind: 'fault', error: fault }, 'row');
+        if (state === null) continue;
+        // What the rules remember of the row is taken back with all of the transaction, which is shaped once more without it.
+        state.undo();
+        this.#requireRowsOnly(unit, { letter: maker.idOf(one), error: fault });
+        return this.#shape(unit, out, signal, new Set([...left, one]));
       }
+    }
+    const unequal = shared === null && sums !== null ? this.#checkSums(unit, sums) : null;
+    if (unequal !== null) {
+      state?.undo();
+      return unequal;
     }
     pending.data.passTo(out.data);
     pending.side.passTo(out.side);
@@ -171,13 +169,71 @@ export class CarefulEpoch {
     return null;
   }
 
-  #leaveOut(one: RangeRecord, { letter, error }: Verdict): void {
+  #checkSums({ commit }: Unit, sums: TransactionSums): Verdict | null {
+    const { shaper } = this.#options;
+    try {
+      shaper.validator.checkSums(sums, `transaction ${commit === null ? '' : formatLsn(commit)}`);
+      return null;
+    } catch (error) {
+      const fault = requireFault(error);
+      if (sums.first === null || (fault instanceof ValidationFailure && fault.action === 'stop')) throw fault;
+      return { letter: sums.first, error: fault };
+    }
+  }
+
+  /** The letter that a change waits behind. Rows of a load do not touch each other. */
+  #holderOf(one: RangeRecord): { readonly id: string; readonly scope: 'row' | 'transaction' } | null {
+    const { held, maker } = this.#options;
+    if (isOfLoad(one) || !held.isAnyOf(one.range.topic)) return null;
+    const id = held.holderOf(maker.needed(one));
+    return id === null ? null : { id, scope: held.get(id)?.scope ?? 'transaction' };
+  }
+
+  /** Of a change that does not say whose transaction it is of, only policy `row` can. */
+  #actionOf(fault: RestageError, { commit, records }: Unit): 'stop' | 'transaction' | 'row' {
+    const { policy } = this.#options;
+    const action = fault instanceof ValidationFailure && fault.action !== 'count' ? fault.action : policy;
+    if (action !== 'transaction' || commit !== null) return action;
+    return records.every(isOfLoad) ? 'row' : 'stop';
+  }
+
+  #requireRowsOnly({ commit }: Unit, verdict: Verdict): void {
+    const met = this.#truncations.find(({ position }) => commit !== null && position.commit === commit);
+    if (met !== undefined) throw holdsTruncate(met, verdict);
+  }
+
+  async #leaveOutWhole(unit: Unit, verdict: Verdict, out: CarefulOutput): Promise<void> {
+    const { commit, records } = unit;
+    if (commit === null) throw new RestageError('bug', 'what is of no transaction waits with one');
+    this.#requireRowsOnly(unit, verdict);
+    for (const one of records) {
+      await this.#truncateBefore(one, out);
+      const id = this.#options.maker.idOf(one);
+      const isAtFault = verdict.error !== null && id === verdict.letter;
+      this.#leaveOut(
+        one,
+        isAtFault ? { kind: 'fault', error: verdict.error } : { kind: 'behind', letter: verdict.letter },
+        'transaction',
+      );
+    }
+    this.verdicts.set(commit, verdict);
+  }
+
+  #leaveOut(one: RangeRecord, reason: Reason, scope: 'row' | 'transaction'): void {
     const { maker, held } = this.#options;
-    const reason: Reason =
-      error !== null && maker.idOf(one) === letter ? { kind: 'fault', error } : { kind: 'behind', letter };
-    const made = maker.make(one, reason);
+    const made = maker.make(one, reason, scope);
     held.add(made.waiting);
-    this.letters.push(made);
+    this.#letters.set(made.waiting.id, made);
+  }
+
+  async #truncateBefore({ record }: RangeRecord, out: CarefulOutput): Promise<void> {
+    const position = readStreamHeaders(record)?.position ?? null;
+    if (position === null) return;
+    for (let next = this.#truncations[this.#truncated]; next !== undefined; next = this.#truncations[this.#truncated]) {
+      if (comparePositions(next.position, position) >= 0) return;
+      await this.#truncate(next, out);
+      this.#truncated += 1;
+    }
   }
 
   /** The rows that waited are gone with all others. */
@@ -190,19 +246,40 @@ export class CarefulEpoch {
       }
     out.count(await this.#options.onTruncate(truncation, out));
   }
+}
 
-  #requireRowsOnly(commit: Lsn, truncations: readonly Truncation[], { error, letter }: Verdict): void {
-    const met = truncations.find(({ position }) => position.commit === commit);
-    if (met === undefined) return;
-    throw new RestageError('dead_letters_wait', 'a transaction that must wait holds a TRUNCATE, which cannot wait', {
-      where: `${error === null ? `behind dead letter ${letter}` : (error.where ?? '')}; topics ${met.topics.join(', ')}`,
-      fix:
-        error === null
-          ? 'restage dlq retry or drop it first'
-          : 'make the rule hold for the row, or set quarantine: row',
-      cause: error,
-    });
+function splitUnits(records: readonly RangeRecord[]): Unit[] {
+  const units: Unit[] = [];
+  let open: RangeRecord[] = [];
+  for (const one of records) {
+    // A tombstone belongs to its delete.
+    if (one.record.value === null) continue;
+    const commit = readStreamHeaders(one.record)?.position.commit ?? null;
+    if (commit !== null && units.at(-1)?.commit === commit) open.push(one);
+    else units.push({ commit, records: (open = [one]) });
   }
+  return units;
+}
+
+function sumsOf(shared: Map<Lsn, TransactionSums> | null, commit: Lsn): TransactionSums {
+  const known = shared?.get(commit) ?? new TransactionSums();
+  shared?.set(commit, known);
+  return known;
+}
+
+/** @throws what is no fault of an event. */
+function requireFault(error: unknown): RestageError {
+  if (error instanceof RestageError && isEventFault(error)) return error;
+  throw error;
+}
+
+function holdsTruncate({ topics }: Truncation, { error, letter }: Verdict): RestageError {
+  return new RestageError('dead_letters_wait', 'a transaction that must wait holds a TRUNCATE, which cannot wait', {
+    where: `${error === null ? `behind dead letter ${letter}` : (error.where ?? '')}; topics ${topics.join(', ')}`,
+    fix:
+      error === null ? 'restage dlq retry or drop it first' : 'make the rule hold for the row, or set quarantine: row',
+    cause: error,
+  });
 }
 
 function isOfLoad({ record }: RangeRecord): boolean {
@@ -210,15 +287,11 @@ function isOfLoad({ record }: RangeRecord): boolean {
 }
 
 function introduceOf(
-  shaper: CarefulOptions['shaper'],
+  shaper: Pick<EventShaper, 'introduce'>,
   topic: string,
   record: RangeRecord['record'],
   out: RecordSink,
 ): void {
   const version = readStreamHeaders(record)?.structure ?? record.headers.get('structure')?.readUInt32BE();
   if (version !== undefined) shaper.introduce(topic, version, out);
-}
-
-function isBefore({ position }: Truncation, { first }: Unit): boolean {
-  return first !== null && comparePositions(position, first) < 0;
 }

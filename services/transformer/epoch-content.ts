@@ -56,3 +56,9 @@ export function truncationsIn({ control, commitTime }: Manifest, floors: Readonl
     return [{ position, topics, time: BigInt(entry.commitTime ?? commitTime ?? 0) }];
   });
 }
+
+/** The last transaction of the parts before this one, which are written; null for a first part. */
+export function lastBefore({ part }: Manifest, last: StoredManifest | null): Lsn | null {
+  const lastCommit = part === 1 ? null : (last?.manifest.lastCommit ?? null);
+  return lastCommit === null ? null : parseLsn(lastCommit);
+}

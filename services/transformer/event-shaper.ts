@@ -8,6 +8,9 @@ import type { Lsn } from '#core/lsn.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
+import { compileValidation, type TableValidation } from '#core/rules/validation.ts';
+import type { ValidationConfig } from '#core/rules/validation-config.ts';
+import { Validator, type TransactionSums } from '#core/rules/validator.ts';
 import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
 import {
   findStructures,
@@ -42,6 +45,8 @@ export interface EventShaperOptions {
   readonly outbox?: OutboxWriter | null;
   /** null: no rule needs one. */
   readonly state?: KeptState | null;
+  /** What is to hold of rows before any rule. Absent: nothing. */
+  readonly validations?: readonly ValidationConfig[];
 }
 
 /** Where an epoch's records go: those that the manifest names, and those beside it. */
@@ -85,12 +90,19 @@ export class EventShaper {
   readonly #options: EventShaperOptions;
   readonly #structures = new Map<string, TableStructure>();
   readonly #rules = new Map<string, TableRules>();
+  readonly validator: Validator;
+  readonly #validations = new Map<string, TableValidation>();
   readonly #introduced = new Set<string>();
   readonly #newest = new Map<string, { readonly raw: TableStructure; readonly rules: TableRules }>();
 
   constructor(options: EventShaperOptions, structures: Iterable<Buffer>) {
     this.#options = options;
+    this.validator = new Validator(options.validations ?? []);
     this.#add(findStructures(structures));
+  }
+
+  get validations(): readonly ValidationConfig[] {
+    return this.#options.validations ?? [];
   }
 
   /** null: the output has no module. */
@@ -249,7 +261,10 @@ export class EventShaper {
     if (record.value === null) return '';
     const where = placeOf(range.topic, range.partition, record.offset);
     const headers = readStreamHeaders(record);
-    const rules = this.introduce(range.topic, versionOf(record), out);
+    const version = versionOf(record);
+    const rules = this.introduce(range.topic, version, out);
+    const validation = this.#validations.get(structureId({ version, structure: { topic: range.topic } })) ?? null;
+    if (validation !== null) this.validator.check(validation, this.read(record, range).event, rules, where);
     const [only] = rules.branches;
     if (rules.outbox !== null && headers !== null)
       this.#options.outbox?.write(rules.outbox, splitEnvelope(record.value, where).event, side, where);
@@ -297,16 +312,25 @@ export class EventShaper {
     return { rules, event: { ...event, key: key === null ? null : parseKey(key, where) } };
   }
 
+  /** What an event changes of the sums that are checked. */
+  addToSums(sums: TransactionSums, record: KafkaRecord, range: RecordPlace): void {
+    const version = versionOf(record);
+    const validation = this.#validations.get(structureId({ version, structure: { topic: range.topic } }));
+    if (validation !== undefined && validation.sums.length > 0) sums.add(validation, this.read(record, range).event);
+  }
+
   /** Structures that were introduced since, in an epoch that is given up, are to be introduced again. */
   forgetIntroduced(): void {
     for (const id of this.#introduced) this.#options.written.delete(id);
     this.#introduced.clear();
     this.state?.rollback();
+    this.validator.forget();
   }
 
   /** The epoch is written. */
   keepIntroduced(): void {
     this.#introduced.clear();
+    this.validator.keep();
   }
 
   /** Whether `settle` should be called before the next record. */
@@ -336,7 +360,11 @@ export class EventShaper {
     const added = new Map(records.map(({ structure }) => [tableKey(structure), structure]));
     const captured = new Map(this.structures.map((structure) => [tableKey(structure), structure]));
     for (const [key, structure] of added) captured.set(key, structure);
-    for (const record of records) this.#structures.set(structureId(record), record.structure);
+    for (const record of records) {
+      this.#structures.set(structureId(record), record.structure);
+      const validation = compileValidation(record.structure, this.validations);
+      if (validation !== null) this.#validations.set(structureId(record), validation);
+    }
     const { rules, shapedPrefix, debezium = null, state = null } = this.#options;
     const isLooking = (table: TableStructure): boolean =>
       rules.some(

@@ -64,7 +64,7 @@ export class LetterMaker {
     return slotsNeededBy(event, slotTableOf(structure));
   }
 
-  make(one: RangeRecord, reason: Reason): MadeLetter {
+  make(one: RangeRecord, reason: Reason, scope: WaitingLetter['scope']): MadeLetter {
     const { range, record } = one;
     const { structure, event, conceal } = this.#read(one);
     const table = slotTableOf(structure);
@@ -87,7 +87,7 @@ export class LetterMaker {
     } as const;
     const slots = event === null ? heldTableSlots(table, null, []) : slotsHeldBy(event, table);
     return {
-      waiting: { ...facts, slots, madeAt: this.#clock() },
+      waiting: { ...facts, scope, slots, madeAt: this.#clock() },
       record: { ...facts, key: record.key, value: record.value, headers: record.headers },
     };
   }

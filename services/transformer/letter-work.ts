@@ -4,8 +4,8 @@ import { RestageError } from '#core/errors.ts';
 import type { LetterCommand, LetterOutcome } from '#core/letter-command.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
-import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { KafkaRecord } from '#core/record.ts';
+import { TransactionSums } from '#core/rules/validator.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { compareLetters, type WaitingLetter } from '#core/waiting-letter.ts';
 import type { EventShaper } from './event-shaper.ts';
@@ -19,7 +19,6 @@ export interface LetterWorkOptions {
   readonly reader: EpochReader;
   /** By raw topic: what committed before it is in the table's snapshot. */
   readonly floorOf: (topic: string) => Lsn;
-  readonly policy: QuarantinePolicy;
 }
 
 /** An epoch that a command asks for: of one source transaction (or row) that waited, or of none. */
@@ -124,6 +123,7 @@ export class LetterWork {
     const maker = quarantine.makerFor(manifest);
     const own = new Set(unit.map(({ id }) => id));
     const out = { data: new TopicBatches(), side: new TopicBatches(), floorOf: this.#options.floorOf };
+    const sums = new TransactionSums();
     let ops = '';
     try {
       for (const [index, letter] of unit.entries()) {
@@ -134,9 +134,11 @@ export class LetterWork {
         if (holder !== undefined)
           return new RestageError('dead_letters_wait', `it waits behind dead letter ${holder}`, {});
         const corrected = rows.correct(letter, record, { commit, ordinal: ordinal + index });
+        if (letter.scope === 'transaction') shaper.addToSums(sums, corrected, range);
         ops += await shaper.shape(corrected, range, out);
         ops += await shaper.settle(signal);
       }
+      shaper.validator.checkSums(sums, `dead letter ${unit[0]?.id ?? ''}`);
     } catch (error) {
       shaper.forgetIntroduced();
       if (!(error instanceof RestageError) || !(isEventFault(error) || error.code === 'history_lost')) throw error;
@@ -176,8 +178,8 @@ export class LetterWork {
   #units(chosen: ReadonlySet<string>): WaitingLetter[][] {
     const units = new Map<string, WaitingLetter[]>();
     for (const letter of this.#held.all()) {
-      const { position, id } = letter;
-      const name = position === null || this.#options.policy === 'row' ? id : String(position.commit);
+      const { position, id, scope } = letter;
+      const name = position === null || scope === 'row' ? id : String(position.commit);
       units.set(name, [...(units.get(name) ?? []), letter]);
     }
     return [...units.values()].filter((unit) => unit.some(({ id }) => chosen.has(id)));

@@ -20,6 +20,7 @@ import { needsState, RuleMemory } from '#core/rules/rule-memory.ts';
 import { RuleState } from '#core/rules/rule-state.ts';
 import { isShaping } from '#core/rules/table-rules.ts';
 import { findStructures, structureId } from '#core/structure-record.ts';
+import type { ValidationConfig } from '#core/rules/validation-config.ts';
 import { supervise } from '#core/supervise.ts';
 import { epochsTopic, schemasTopic, shapedPrefix, statePrefix, waitingTopic } from '#core/topic-names.ts';
 import { parseWaitingLetter } from '#core/waiting-letter.ts';
@@ -110,6 +111,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
             const options = {
               reader,
               rules: output.rules,
+              validations: output.validations ?? [],
               rawSchemasTopic: schemasTopic(raw),
               shapedPrefix: shaped,
               shapedSchemasTopic: schemasTopic(shaped),
@@ -165,7 +167,8 @@ export async function main(config: Config, outputName: string, context: ServiceC
 /** What waits, with every transaction decided that an earlier life left open. The topic is there where something may come to wait. */
 async function readWaiting(config: Config, pool: ConnectionPool, output: OutputConfig): Promise<HeldLetters> {
   const topic = waitingTopic(config.name, output.name, output.version);
-  const mayGrow = (output.quarantine ?? 'stop') !== 'stop';
+  const isKept = ({ onFailure }: ValidationConfig): boolean => onFailure === 'transaction' || onFailure === 'row';
+  const mayGrow = (output.quarantine ?? 'stop') !== 'stop' || (output.validations ?? []).some(isKept);
   if (mayGrow)
     await ensureTopics(pool, [topic], { replicationFactor: config.kafka.replicationFactor, compacted: true });
   else if (!(await listTopics(pool)).some(({ name }) => name === topic)) return new HeldLetters();

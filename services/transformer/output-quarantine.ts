@@ -2,10 +2,13 @@ import { appendDeadLetters } from '#adapters/kafka/dead-letter-topic.ts';
 import { isEventFault } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import type { LetterAudit } from '#core/letter-audit.ts';
-import { LSN_ZERO, type Lsn } from '#core/lsn.ts';
+import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import { encodeHeaders } from '#core/record.ts';
+import { ValidationFailure } from '#core/rules/validation.ts';
+import type { ValidationConfig } from '#core/rules/validation-config.ts';
+import type { TransactionSums } from '#core/rules/validator.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { RecordSink, TopicBatches } from '#core/topic-batches.ts';
 import { auditTopic } from '#core/topic-names.ts';
@@ -48,6 +51,7 @@ const NOTHING: RecordSink = { bytes: 0, append: () => undefined, appendRow: () =
 /** What becomes of events that an output's rules do not take: dead letters, in the Kafka transaction of their epoch (invariants 2 and 3). */
 export class OutputQuarantine {
   readonly #parts: QuarantineParts;
+  readonly #since: number;
   #maker: LetterMaker | null = null;
   #letters: MadeLetter[] = [];
   #ended: EndedLetter[] = [];
@@ -56,6 +60,7 @@ export class OutputQuarantine {
 
   constructor(parts: QuarantineParts) {
     this.#parts = parts;
+    this.#since = parts.clock();
     this.#count();
   }
 
@@ -65,36 +70,51 @@ export class OutputQuarantine {
 
   /** Each change is to be looked at: something waits, or this epoch holds what will. */
   get isCareful(): boolean {
-    return this.#parts.held.size > 0 || (this.#seen?.verdicts.size ?? 0) > 0;
+    const { held, shaper } = this.#parts;
+    const isSummed = shaper.validations.some(({ check }) => check.kind === 'sum');
+    return held.size > 0 || isSummed || (this.#seen?.verdicts.size ?? 0) > 0;
   }
 
   /** Whether the epoch is to be shaped again with care, after this error. */
   takes(error: unknown): boolean {
+    if (error instanceof ValidationFailure) return error.action !== 'stop';
     return this.#parts.policy !== 'stop' && isEventFault(error);
   }
 
   /** Whether the later parts of the epoch have to be seen before its first is written: a transaction is left out whole or not at all. */
-  mustSeeAhead({ kind, last, epoch }: Manifest): boolean {
-    return kind === 'stream' && !last && this.#parts.policy === 'transaction' && this.#seen?.epoch !== epoch;
+  mustSeeAhead({ kind, part, last, epoch }: Manifest): boolean {
+    return kind === 'stream' && (part > 1 || !last) && this.#leavesOutWhole && this.#seen?.epoch !== epoch;
   }
 
-  /** The parts of an epoch from the one in hand to its last, to see what of it is left out; nothing is kept but that. */
-  async seeAhead(epoch: number, parts: AsyncIterable<EpochContent>, signal: AbortSignal): Promise<void> {
+  /**
+   * The parts of an epoch from the one in hand to its last, to see what of it is left out; nothing is kept but that. `begun`: of parts before
+   * it, which are written, the last transaction.
+   */
+  async seeAhead(
+    epoch: number,
+    parts: AsyncIterable<EpochContent>,
+    begun: Lsn | null,
+    signal: AbortSignal,
+  ): Promise<void> {
     const verdicts = new Map<Lsn, Verdict>();
+    const sums = new Map<Lsn, TransactionSums>();
     const nowhere: CarefulOutput = { data: NOTHING, side: NOTHING, floorOf: () => LSN_ZERO, count: () => undefined };
     for await (const { stored, records, truncations } of parts) {
-      const run = this.#careful(stored, verdicts);
+      const run = this.#careful(stored, verdicts, sums);
       await run.run(records, truncations, nowhere, signal);
       for (const [commit, verdict] of run.verdicts) verdicts.set(commit, verdict);
     }
     this.#parts.held.undo();
     this.#parts.shaper.forgetIntroduced();
+    this.#judgeSums(sums, verdicts, begun);
     this.#seen = { epoch, verdicts };
   }
 
   async shape({ stored, records, truncations }: EpochContent, out: CarefulOutput, signal: AbortSignal): Promise<void> {
-    const seen = this.#seen?.epoch === stored.manifest.epoch ? this.#seen.verdicts : new Map<Lsn, Verdict>();
-    const run = this.#careful(stored, seen);
+    const isSeen = this.#seen?.epoch === stored.manifest.epoch;
+    const verdicts = isSeen ? (this.#seen?.verdicts ?? new Map()) : new Map<Lsn, Verdict>();
+    // Sums of an epoch in parts were judged when all of them were seen.
+    const run = this.#careful(stored, verdicts, isSeen ? new Map() : null);
     await run.run(records, truncations, out, signal);
     this.#letters.push(...run.letters);
     this.#ended.push(...run.ended);
@@ -167,16 +187,44 @@ export class OutputQuarantine {
     return (this.#maker ??= new LetterMaker(shaper, { service, incarnation, clock }));
   }
 
-  #careful(stored: StoredManifest, verdicts: ReadonlyMap<Lsn, Verdict>): CarefulEpoch {
+  #careful(
+    stored: StoredManifest,
+    verdicts: ReadonlyMap<Lsn, Verdict>,
+    sums: Map<Lsn, TransactionSums> | null,
+  ): CarefulEpoch {
     const { shaper, held, policy } = this.#parts;
     const maker = this.makerFor(stored.manifest);
     const onTruncate: CarefulOptions['onTruncate'] = (one, out) => truncateRemembered(shaper, one, stored, out);
-    return new CarefulEpoch({ shaper, held, maker, policy, verdicts, onTruncate });
+    return new CarefulEpoch({ shaper, held, maker, policy, verdicts, sums, onTruncate });
+  }
+
+  /** Some policy leaves out whole transactions, or judges them as a whole. */
+  get #leavesOutWhole(): boolean {
+    const { policy, shaper } = this.#parts;
+    return policy === 'transaction' || shaper.validations.some(isOfTransactions);
+  }
+
+  #judgeSums(sums: ReadonlyMap<Lsn, TransactionSums>, verdicts: Map<Lsn, Verdict>, begun: Lsn | null): void {
+    for (const [commit, changed] of sums) {
+      // Of one that goes on from parts that are written, the sums were judged before those were.
+      if (verdicts.has(commit) || (begun !== null && commit <= begun)) continue;
+      try {
+        this.#parts.shaper.validator.checkSums(changed, `transaction ${formatLsn(commit)}`);
+      } catch (error) {
+        if (!(error instanceof ValidationFailure) || error.action === 'stop') throw error;
+        verdicts.set(commit, { letter: changed.first ?? '', error });
+      }
+    }
   }
 
   #count(): void {
-    const { status, held } = this.#parts;
+    const { status, held, shaper } = this.#parts;
     status.deadLetters = held.size;
     status.heldKeys = held.keys;
+    if (shaper.validations.length > 0) status.validation = { since: this.#since, checks: shaper.validator.figures };
   }
+}
+
+function isOfTransactions({ check, onFailure }: ValidationConfig): boolean {
+  return check.kind === 'sum' || onFailure === 'transaction';
 }

@@ -8,16 +8,16 @@ import type { LetterGate } from '#core/letter-command.ts';
 import type { Logger } from '#core/log.ts';
 import { formatLsn, parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
-import { requireSoundRules } from '#core/rules/output-rules.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
-import { isOfStream, readContent, type EpochContent } from './epoch-content.ts';
+import { isOfStream, lastBefore, readContent, type EpochContent } from './epoch-content.ts';
 import { countedOps, countOps, noteEvents, noteWritten, rowsOf, type OpCounts } from './epoch-figures.ts';
 import type { EventShaper } from './event-shaper.ts';
 import { LetterDesk } from './letter-desk.ts';
 import { LetterWork } from './letter-work.ts';
 import type { OutputQuarantine } from './output-quarantine.ts';
 import { findPlan, requireSameLife } from './raw-life.ts';
+import { requireSoundOutput } from './sound-output.ts';
 import { settleReload } from './reached-rows.ts';
 import { shapeRanges } from './shape-ranges.ts';
 import { reachedInLoad, ShapedLoad } from './shaped-load.ts';
@@ -103,11 +103,10 @@ class TransformerRun {
     this.#shaper = shaper;
     this.#quarantine = quarantine;
     this.#load = new ShapedLoad(shaper);
-    const { reader, output } = parts;
     const floorOf = (topic: string): Lsn => this.#snapshots.get(topic) ?? LSN_ZERO;
     this.#desk = new LetterDesk({
       ...parts,
-      work: new LetterWork({ quarantine, shaper, reader, policy: output.quarantine ?? 'stop', floorOf }),
+      work: new LetterWork({ quarantine, shaper, reader: parts.reader, floorOf }),
       last: () => (this.#isStreaming ? this.#last : null),
       snapshots: () => this.#snapshots.values(),
       publish: (draft, { data, side, ops }) => this.#publish(draft, { data, side, ops: countedOps(ops) }),
@@ -284,7 +283,12 @@ class TransformerRun {
     const { manifest } = stored;
     const quarantine = this.#quarantine;
     if (quarantine.mustSeeAhead(manifest))
-      await quarantine.seeAhead(manifest.epoch, this.#readAhead(stored, signal), signal);
+      await quarantine.seeAhead(
+        manifest.epoch,
+        this.#readAhead(stored, signal),
+        lastBefore(manifest, this.#last),
+        signal,
+      );
     quarantine.supersede(manifest);
     if (quarantine.isCareful) return this.#shapeOnce(stored, true, signal);
     try {
@@ -341,12 +345,7 @@ class TransformerRun {
 
   /** The structures that the raw manifest has of its tables, where it has them; the newest known else. */
   async #introducePlan(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<void> {
-    requireSoundRules(
-      this.#parts.output.rules,
-      this.#shaper.structures,
-      this.#parts.shapedPrefix,
-      this.#shaper.declaration,
-    );
+    requireSoundOutput(this.#parts, this.#shaper);
     const own = await this.#shaper.learn(manifest, signal);
     for (const { topic } of manifest.tables ?? []) this.#shaper.introducePlanned(topic, own, out);
   }

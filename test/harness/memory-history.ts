@@ -11,6 +11,7 @@ import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { needsState, RuleMemory } from '#core/rules/rule-memory.ts';
 import { RuleState } from '#core/rules/rule-state.ts';
 import { createMemoryStore } from '#core/rules/row-store.ts';
+import type { ValidationConfig } from '#core/rules/validation-config.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -48,6 +49,7 @@ export interface LifeOptions {
   /** Ends once it has written so many manifests, or all that there are. */
   readonly writes?: number;
   readonly policy?: QuarantinePolicy;
+  readonly validations?: readonly ValidationConfig[];
   /** Waiting on the control topic; what became of them comes to `onAnswer`. */
   readonly commands?: readonly LetterCommand[];
   readonly onAnswer?: (outcomes: readonly LetterOutcome[]) => void;
@@ -91,7 +93,7 @@ export function addManifest(kafka: MemoryHistory, extra: Partial<Manifest>, entr
 /** One life of the transformer over it. */
 export async function transformHistory(
   kafka: MemoryHistory,
-  { rules, writes = 99, policy = 'stop', commands = [], onAnswer }: LifeOptions,
+  { rules, writes = 99, policy = 'stop', validations = [], commands = [], onAnswer }: LifeOptions,
 ): Promise<ServiceStatus> {
   const status = newStatus('transformer', 'main');
   const stop = new AbortController();
@@ -106,6 +108,7 @@ export async function transformHistory(
   const options = {
     reader,
     rules,
+    validations,
     rawSchemasTopic: `${RAW}.schemas`,
     shapedPrefix: SHAPED,
     shapedSchemasTopic: `${SHAPED}.schemas`,

@@ -1,5 +1,6 @@
 import { declarationOf } from '#core/module/module-config.ts';
 import { findRuleProblems } from '#core/rules/output-rules.ts';
+import { findValidationProblems } from '#core/rules/validation.ts';
 import { outputRef } from '#core/output-ref.ts';
 import { shapedPrefix } from '#core/topic-names.ts';
 import type { CheckContext } from './check-context.ts';
@@ -15,10 +16,12 @@ async function checkRules({ config, tables }: CheckContext): Promise<Finding[]> 
       tables,
       shapedPrefix(config.name, output.name, output.version),
       declarationOf(output),
-    ).map((problem) => ({
-      what: problem.message,
-      evidence: `output ${outputRef(config.outputs, output)}${problem.where === undefined ? '' : `: ${problem.where}`}`,
-      fix: problem.fix ?? 'correct the rule',
-    })),
+    )
+      .concat(findValidationProblems(output.validations ?? [], tables))
+      .map((problem) => ({
+        what: problem.message,
+        evidence: `output ${outputRef(config.outputs, output)}${problem.where === undefined ? '' : `: ${problem.where}`}`,
+        fix: problem.fix ?? 'correct the rule',
+      })),
   );
 }

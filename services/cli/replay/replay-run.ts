@@ -14,6 +14,7 @@ import { newStatus, type ServiceStatus } from '#core/status.ts';
 import { TokenBucket } from '#core/token-bucket.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { WaitMeter } from '#core/wait-meter.ts';
+import { LetterCommands } from '../letter-commands.ts';
 import { main } from '../../sink/main.ts';
 import { pacedReader } from './paced-reader.ts';
 import type { ReplayPlan } from './replay-plan.ts';
@@ -56,6 +57,7 @@ export async function runReplay(options: ReplayRunOptions, signal: AbortSignal):
     gate: RUNNING,
     hold: holdAt(plan.bound, () => reached.abort()),
     snapshots: NO_REQUESTS,
+    letters: new LetterCommands(() => Promise.resolve()),
     waits: new WaitMeter(Date.now),
     failpoints,
   };

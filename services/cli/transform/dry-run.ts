@@ -1,5 +1,5 @@
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
-import type { Config } from '#core/config.ts';
+import type { Config, OutputConfig } from '#core/config.ts';
 import type { Row } from '#core/envelope.ts';
 import { describeError, RestageError } from '#core/errors.ts';
 import { isEventFault, type ExitCode } from '#core/error-policy.ts';
@@ -10,6 +10,10 @@ import { needsState } from '#core/rules/rule-memory.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
+import { compileValidation, type TableValidation } from '#core/rules/validation.ts';
+import type { ValidationConfig } from '#core/rules/validation-config.ts';
+import { Validator } from '#core/rules/validator.ts';
+import type { ValidationFigures } from '#core/validation-figures.ts';
 import { structureId } from '#core/structure-record.ts';
 import { formatTable, type TableName } from '#core/table-name.ts';
 import { splitEnvelope, timeIn } from '../../transformer/envelope-text.ts';
@@ -54,6 +58,8 @@ interface DryRunReport {
   readonly failures: readonly { readonly place: string; readonly code: string; readonly reason: string }[];
   readonly failed: number;
   readonly shown: readonly Shown[];
+  /** Of rows; sums are of whole transactions, which a dry run does not see. */
+  readonly checks: ValidationFigures['checks'];
 }
 
 const MOST_FAILURES = 100;
@@ -73,7 +79,7 @@ export async function runDryRun(
   let run: DryRun;
   try {
     if (needsState(output.rules)) joined = await openJoinedHistory(history, output.rules);
-    run = new DryRun(options, output.rules, joined, cli);
+    run = new DryRun(options, output, joined, cli);
     const events =
       joined === null
         ? readHistory(pool, config.name, options.from, wants, { logger, signal: cli.signal })
@@ -94,6 +100,9 @@ class DryRun {
   readonly #joined: JoinedHistory | null;
   readonly #cli: CliEnvironment;
   readonly #compiled = new Map<string, TableRules>();
+  readonly #validations = new Map<string, TableValidation | null>();
+  readonly #checks: readonly ValidationConfig[];
+  readonly #validator: Validator;
   readonly #counts = new Map<string, RuleCount>();
   readonly #failures: DryRunReport['failures'][number][] = [];
   readonly #shown: Shown[] = [];
@@ -102,9 +111,16 @@ class DryRun {
   /** Of the rules alone: Kafka's part is not theirs. */
   #ms = 0;
 
-  constructor(options: DryRunOptions, rules: readonly RuleConfig[], joined: JoinedHistory | null, cli: CliEnvironment) {
+  constructor(
+    options: DryRunOptions,
+    { rules, validations = [] }: OutputConfig,
+    joined: JoinedHistory | null,
+    cli: CliEnvironment,
+  ) {
     this.#options = options;
     this.#rules = rules;
+    this.#checks = validations;
+    this.#validator = new Validator(validations);
     this.#joined = joined;
     this.#cli = cli;
   }
@@ -117,6 +133,8 @@ class DryRun {
     const startedAt = performance.now();
     try {
       const { given, at } = readEvent(one);
+      const validation = this.#validationOf(one);
+      if (validation !== null) this.#validator.check(validation, given, compiled, place);
       const made = (await this.#joined?.apply(compiled, given, at)) ?? compiled.apply(given, at);
       this.#ms += performance.now() - startedAt;
       this.#note(compiled, given, made, place);
@@ -149,7 +167,17 @@ class DryRun {
     return compiled;
   }
 
+  #validationOf({ structure, version }: HistoryEvent): TableValidation | null {
+    const id = structureId({ version, structure });
+    const known = this.#validations.get(id);
+    if (known !== undefined) return known;
+    const made = compileValidation(structure, this.#checks);
+    this.#validations.set(id, made);
+    return made;
+  }
+
   report(output: string): DryRunReport {
+    this.#validator.keep();
     const seconds = this.#ms / 1000;
     return {
       output,
@@ -160,6 +188,7 @@ class DryRun {
       failures: this.#failures,
       failed: this.#failed,
       shown: this.#shown,
+      checks: this.#validator.figures,
     };
   }
 
@@ -218,6 +247,12 @@ function describe(report: DryRunReport): string {
   const rows = report.rules.map(({ table, target, rule, events }) => [table, target, rule, events]);
   return [
     formatColumns(['table', 'target', 'rule', 'events'], rows),
+    report.checks.length === 0
+      ? ''
+      : formatColumns(
+          ['check', 'on failure', 'passed', 'failed'],
+          report.checks.map(({ name, onFailure, passed, failed }) => [name, onFailure, passed, failed]),
+        ),
     `${report.events} events through the rules of ${report.output}, ${report.failed} failed; ${report.eventsPerSecond} events/s in the rules\n`,
   ].join('');
 }

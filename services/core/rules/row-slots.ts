@@ -29,7 +29,7 @@ export function slotTableOf({ schema, table, identity, columns }: TableStructure
 
 /** What a row event makes others wait at, once it waits itself. */
 export function slotsHeldBy(event: RowEvent, table: SlotTable): string[] {
-  return heldSlots(changeOf(event, table), table, []);
+  return [...new Set(heldSlots(changeOf(event, table), table, []))];
 }
 
 /** What a row event must not find held. */
