@@ -106,7 +106,7 @@ describe('a partitioned table that is captured as one', () => {
         ],
         ['a partition that goes', 'DROP TABLE public.sale_1', 'dropped or detached'],
       ],
-      1,
+      0,
     ),
   )('with onRewrite: stop, stops loudly at %s; another load mends it', async (_what, sql, message) => {
     await using pipeline = await open([15, 18], 'plain', 'stop');

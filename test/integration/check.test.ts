@@ -153,7 +153,7 @@ test.skipIf(server === undefined)('names what stays outside, what the target lac
   expect(of('scope.unlogged')?.fix).toBe('ALTER TABLE "public"."scratch" SET LOGGED;');
   expect(report.findings.filter((finding) => finding.id === 'rules').map((finding) => finding.fix)).toEqual([
     'did you mean item?',
-    'ALTER TABLE "public"."orders" REPLICA IDENTITY FULL;',
+    'ALTER TABLE "public"."orders" REPLICA IDENTITY FULL; -- or state: true in the rule, which keeps them in Kafka',
   ]);
   expect(of('target.tables')?.evidence).toContain('public.orders');
   expect(of('kafka.topics')?.evidence).toContain('127.0.0.1:1');

@@ -141,7 +141,7 @@ test.runIf(isLongRun())(
   },
 );
 
-test('one that hangs and the one that takes over keep out of each other’s way', async () => {
+test.runIf(isLongRun())('one that hangs and the one that takes over keep out of each other’s way', async () => {
   await using zombie = startCli(['producer', '-c', config], { RESTAGE_FAILPOINTS: 'producer.chunk.after=stop:12' });
   await zombie.output(/chunk.after: stop/);
   await using next = startCli(['producer', '-c', config], { RESTAGE_FAILPOINTS: 'producer.chunk.after=stop:12' });
