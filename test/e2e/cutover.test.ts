@@ -152,48 +152,52 @@ test('what speaks against a switch is said before anything is closed, and nothin
   expect(writers.eras()).toEqual(['source']);
 }, 300_000);
 
-test('a fence that cannot be closed, a hook that fails or hangs, a second operator, Ctrl-C: all is undone, and the source is live', async () => {
-  const open = new pg.Client({ connectionString: source.url, application_name: 'the one who holds' });
-  await open.connect();
-  open.on('error', () => undefined);
-  await open.query(`BEGIN; INSERT INTO public.orders VALUES ('held', 'n')`);
-  const blocked = await operate('cutover', {}, '--time-box', '1s');
-  expect(blocked, blocked.stderr).toMatchObject({ code: 1 });
-  expect(blocked.stderr).toMatch(/fence_blocked.*\n.*the one who holds.*everything is undone: the source is live/);
-  await open.query('COMMIT');
-  await open.end();
+test.runIf(isLongRun())(
+  'a fence that cannot be closed, a hook that fails or hangs, a second operator, Ctrl-C: all is undone, and the source is live',
+  async () => {
+    const open = new pg.Client({ connectionString: source.url, application_name: 'the one who holds' });
+    await open.connect();
+    open.on('error', () => undefined);
+    await open.query(`BEGIN; INSERT INTO public.orders VALUES ('held', 'n')`);
+    const blocked = await operate('cutover', {}, '--time-box', '1s');
+    expect(blocked, blocked.stderr).toMatchObject({ code: 1 });
+    expect(blocked.stderr).toMatch(/fence_blocked.*\n.*the one who holds.*everything is undone: the source is live/);
+    await open.query('COMMIT');
+    await open.end();
 
-  const hooks = [
-    ['command: ["sleep", "60"]', 'did not end within 1500 ms'],
-    ['command: ["false"]', 'it ended with 1'],
-    ['url: "http://127.0.0.1:1/"', 'fetch failed'],
-  ] as const;
-  for (const [hook, says] of someOf(hooks, 1)) {
-    await writeFile(config, configWith(`file: ${hookFile}, ${hook}`));
-    const failed = await operate('cutover');
-    expect(failed, failed.stderr).toMatchObject({ code: 4 });
-    expect(failed.stderr).toContain(says);
-    expect(failed.stderr).toContain('the source is the live side');
-  }
-  const flag = path.join(folder, 'go-on');
-  const script = path.join(folder, 'hook.sh');
-  await writeFile(script, `case "$RESTAGE_HOOK" in *hold*) until [ -e '${flag}' ]; do sleep 0.1; done ;; esac\n`);
-  const waits = `command: ["sh", "${script}"]`;
-  await writeFile(config, configWith(`file: ${hookFile}, ${waits}`, 60_000));
-  await using first = startCli(argsOf('cutover', []));
-  await first.output(/switching to the target/);
-  const second = await operate('cutover');
-  expect(second, second.stderr).toMatchObject({ code: 3 });
-  expect(second.stderr).toContain('operator_busy');
-  first.kill('SIGINT');
-  await first.output(/asked to stop/);
-  await writeFile(flag, '');
-  const stopped = await first.result();
-  expect(stopped, stopped.stderr).toMatchObject({ code: 1 });
-  expect(stopped.stderr).toContain('everything is undone: the source is live');
-  await writeFile(config, configWith(`file: ${hookFile}`));
-  expect(writers.eras()).toEqual(['source']);
-}, 300_000);
+    const hooks = [
+      ['command: ["sleep", "60"]', 'did not end within 1500 ms'],
+      ['command: ["false"]', 'it ended with 1'],
+      ['url: "http://127.0.0.1:1/"', 'fetch failed'],
+    ] as const;
+    for (const [hook, says] of someOf(hooks, 1)) {
+      await writeFile(config, configWith(`file: ${hookFile}, ${hook}`));
+      const failed = await operate('cutover');
+      expect(failed, failed.stderr).toMatchObject({ code: 4 });
+      expect(failed.stderr).toContain(says);
+      expect(failed.stderr).toContain('the source is the live side');
+    }
+    const flag = path.join(folder, 'go-on');
+    const script = path.join(folder, 'hook.sh');
+    await writeFile(script, `case "$RESTAGE_HOOK" in *hold*) until [ -e '${flag}' ]; do sleep 0.1; done ;; esac\n`);
+    const waits = `command: ["sh", "${script}"]`;
+    await writeFile(config, configWith(`file: ${hookFile}, ${waits}`, 60_000));
+    await using first = startCli(argsOf('cutover', []));
+    await first.output(/switching to the target/);
+    const second = await operate('cutover');
+    expect(second, second.stderr).toMatchObject({ code: 3 });
+    expect(second.stderr).toContain('operator_busy');
+    first.kill('SIGINT');
+    await first.output(/asked to stop/);
+    await writeFile(flag, '');
+    const stopped = await first.result();
+    expect(stopped, stopped.stderr).toMatchObject({ code: 1 });
+    expect(stopped.stderr).toContain('everything is undone: the source is live');
+    await writeFile(config, configWith(`file: ${hookFile}`));
+    expect(writers.eras()).toEqual(['source']);
+  },
+  300_000,
+);
 
 test('killed at its steps there and back, with writers on: every acknowledged commit is on the live side, and never do both take writes', async () => {
   const some = ['switch.seal.after', 'switch.commit.after'];

@@ -4,6 +4,7 @@ import path from 'node:path';
 import pg from 'pg';
 import { expect, test } from 'vitest';
 import type { VerifyReport } from '#core/verify/verify-report.ts';
+import { isLongRun } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { createDatabase } from '../harness/database.ts';
 import { pgbench } from '../harness/pgbench.ts';
@@ -35,62 +36,66 @@ const FAULTS: Readonly<Record<(typeof COLUMNS)[number], string>> = {
   note: `note || ' '`,
 };
 
-test('while pgbench runs, hot rows are settled at one LSN, and 20 planted faults are found and none that is not there', async () => {
-  await using source = await createDatabase(15, 'verified_source');
-  await using target = await createDatabase(15, 'verified_target');
-  await pgbench(source.url, ['-i', '-s', '1', '-q']).ended;
-  await source.client.query(STILL_SQL);
-  const folder = await mkdtemp(path.join(tmpdir(), 'restage-verify-'));
-  const config = path.join(folder, 'restage.yaml');
-  await writeFile(
-    config,
-    `
+test.runIf(isLongRun())(
+  'while pgbench runs, hot rows are settled at one LSN, and 20 planted faults are found and none that is not there',
+  async () => {
+    await using source = await createDatabase(15, 'verified_source');
+    await using target = await createDatabase(15, 'verified_target');
+    await pgbench(source.url, ['-i', '-s', '1', '-q']).ended;
+    await source.client.query(STILL_SQL);
+    const folder = await mkdtemp(path.join(tmpdir(), 'restage-verify-'));
+    const config = path.join(folder, 'restage.yaml');
+    await writeFile(
+      config,
+      `
 name: ${source.name.replaceAll('_', '-')}
 kafka: { brokers: ["${testKafka()}"] }
 source: { postgres: { url: "${source.url}" } }
 targets: [{ name: new, postgres: { url: "${target.url}" }, schema: copy }]
 `,
-  );
-  await using run = startCli(['run', '-c', config]);
-  try {
-    await using load = pgbench(source.url, ['-c', '4', '-T', '600', '-R', '200', '-n']);
-    const writer = new pg.Client({ connectionString: source.url });
-    writer.on('error', () => undefined);
-    await writer.connect();
-    const { pid } = (await writer.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0] ?? { pid: 0 };
-    const written = writer.query(RESTLESS_SQL).catch((error: unknown) => error);
-    expect(await runCli(['wait', '-c', config, '--target', 'new']), run.stderr()).toMatchObject({ code: 0 });
+    );
+    await using run = startCli(['run', '-c', config]);
+    try {
+      await using load = pgbench(source.url, ['-c', '4', '-T', '600', '-R', '200', '-n']);
+      const writer = new pg.Client({ connectionString: source.url });
+      writer.on('error', () => undefined);
+      await writer.connect();
+      const { pid } = (await writer.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0] ?? { pid: 0 };
+      const written = writer.query(RESTLESS_SQL).catch((error: unknown) => error);
+      expect(await runCli(['wait', '-c', config, '--target', 'new']), run.stderr()).toMatchObject({ code: 0 });
 
-    // Now and then even these rows rest for a moment, and nobody has to be held.
-    let hasHeld = false;
-    for (let attempt = 1; attempt <= ATTEMPTS && !hasHeld; attempt += 1) {
-      const clean = await verify(config);
-      expect(shortOf(clean.report)).toEqual({ different: [], unverified: [], verdict: 'equal' });
-      expect(clean.cli.code).toBe(0);
-      hasHeld = clean.cli.stderr.includes('holding the sink');
+      // Now and then even these rows rest for a moment, and nobody has to be held.
+      let hasHeld = false;
+      for (let attempt = 1; attempt <= ATTEMPTS && !hasHeld; attempt += 1) {
+        const clean = await verify(config);
+        expect(shortOf(clean.report)).toEqual({ different: [], unverified: [], verdict: 'equal' });
+        expect(clean.cli.code).toBe(0);
+        hasHeld = clean.cli.stderr.includes('holding the sink');
+      }
+      expect(hasHeld, 'no row was restless enough to hold the sink for').toBe(true);
+
+      const planted = Array.from({ length: 20 }, (_, n) => ({ id: 7 + 241 * n, column: COLUMNS[n % 5] ?? 'note' }));
+      for (const { id, column } of planted)
+        await target.client.query(`UPDATE public.still SET ${column} = ${FAULTS[column]} WHERE id = ${id}`);
+      const spoilt = await verify(config);
+      expect(shortOf(spoilt.report)).toEqual({
+        different: planted.map(({ id, column }) => `still ${id} changed ${column}`).toSorted(),
+        unverified: [],
+        verdict: 'different',
+      });
+      expect(spoilt.cli.code).toBe(1);
+      await source.client.query('SELECT pg_cancel_backend($1)', [pid]);
+      expect(await written).toMatchObject({ code: '57014' });
+      await writer.end();
+      await load[Symbol.asyncDispose]();
+      run.kill('SIGTERM');
+      expect(await run.result(12_000)).toMatchObject({ code: 0 });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
     }
-    expect(hasHeld, 'no row was restless enough to hold the sink for').toBe(true);
-
-    const planted = Array.from({ length: 20 }, (_, n) => ({ id: 7 + 241 * n, column: COLUMNS[n % 5] ?? 'note' }));
-    for (const { id, column } of planted)
-      await target.client.query(`UPDATE public.still SET ${column} = ${FAULTS[column]} WHERE id = ${id}`);
-    const spoilt = await verify(config);
-    expect(shortOf(spoilt.report)).toEqual({
-      different: planted.map(({ id, column }) => `still ${id} changed ${column}`).toSorted(),
-      unverified: [],
-      verdict: 'different',
-    });
-    expect(spoilt.cli.code).toBe(1);
-    await source.client.query('SELECT pg_cancel_backend($1)', [pid]);
-    expect(await written).toMatchObject({ code: '57014' });
-    await writer.end();
-    await load[Symbol.asyncDispose]();
-    run.kill('SIGTERM');
-    expect(await run.result(12_000)).toMatchObject({ code: 0 });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}, 180_000);
+  },
+  180_000,
+);
 
 async function verify(
   config: string,

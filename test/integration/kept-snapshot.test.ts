@@ -84,13 +84,16 @@ test('a keeper that is killed takes the snapshot with it: what is not finished i
   expect(keys.get('first')).toHaveLength(100);
 });
 
-test('a keeper stays as long as it is told to when no producer runs, and goes with the slot', async () => {
-  config = await writeConfig(', keepSnapshotMinutes: 0.05');
-  await killedAt('producer.tableEnd.after=kill');
-  await until(async () => (await keepersOf(config)).length === 0, { what: 'the keeper to end by itself' });
-  const { plans } = await loadToEnd(/the snapshot of the load is gone/);
-  expect(plans).toEqual([TABLES, ['wide', 'zero']]);
-});
+test.runIf(isLongRun())(
+  'a keeper stays as long as it is told to when no producer runs, and goes with the slot',
+  async () => {
+    config = await writeConfig(', keepSnapshotMinutes: 0.05');
+    await killedAt('producer.tableEnd.after=kill');
+    await until(async () => (await keepersOf(config)).length === 0, { what: 'the keeper to end by itself' });
+    const { plans } = await loadToEnd(/the snapshot of the load is gone/);
+    expect(plans).toEqual([TABLES, ['wide', 'zero']]);
+  },
+);
 
 test('a stop in the middle of the load says how long the snapshot is kept, and it goes with the slot', async () => {
   {
