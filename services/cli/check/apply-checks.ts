@@ -1,3 +1,4 @@
+import { mayActAsReplica } from '#adapters/postgres/target/apply-session.ts';
 import { requireMeetable } from '#adapters/postgres/target/foreign-keys.ts';
 import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
 import { readHooks, type Hook } from '#adapters/postgres/target/take-away.ts';
@@ -24,7 +25,7 @@ async function checkOwner(target: CheckedTarget): Promise<Finding[]> {
        JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
       WHERE NOT pg_has_role(current_user, c.relowner, 'usage') AND NOT ($3 AND has_table_privilege(c.oid, 'select')
         AND has_table_privilege(c.oid, 'insert') AND has_table_privilege(c.oid, 'update') AND has_table_privilege(c.oid, 'delete'))`,
-    [tables.map((table) => table.schema), tables.map((table) => table.table), await mayBeReplica(target)],
+    [tables.map((table) => table.schema), tables.map((table) => table.table), await mayActAsReplica(target.client)],
   );
   return rows.length === 0
     ? []
@@ -38,7 +39,7 @@ async function checkOwner(target: CheckedTarget): Promise<Finding[]> {
 }
 
 async function checkReplicationRole(target: CheckedTarget): Promise<Finding[]> {
-  if (await mayBeReplica(target)) return [];
+  if (await mayActAsReplica(target.client)) return [];
   const { client, role, tables } = target;
   const hooks = await readHooks(client, await presentTables(client, tables));
   const waiting = hooks.length === 0 ? '' : `; ${listSome(hooks.map(describeHook))}`;
@@ -53,7 +54,7 @@ async function checkReplicationRole(target: CheckedTarget): Promise<Finding[]> {
 
 /** What the sink would refuse at its start, in the same words. */
 async function checkForeignKeys(target: CheckedTarget): Promise<Finding[]> {
-  if (await mayBeReplica(target)) return [];
+  if (await mayActAsReplica(target.client)) return [];
   try {
     await requireMeetable(target.client, target.tables);
     return [];
@@ -64,7 +65,7 @@ async function checkForeignKeys(target: CheckedTarget): Promise<Finding[]> {
 
 /** A replica's session fires what is ENABLE ALWAYS or ENABLE REPLICA. */
 async function checkTriggers(target: CheckedTarget): Promise<Finding[]> {
-  if (!(await mayBeReplica(target))) return [];
+  if (!(await mayActAsReplica(target.client))) return [];
   const hooks = await readHooks(target.client, await presentTables(target.client, target.tables));
   const firing = hooks.filter((hook) => hook.state !== 'O');
   return firing.length === 0
@@ -81,7 +82,7 @@ async function checkTriggers(target: CheckedTarget): Promise<Finding[]> {
 }
 
 async function checkFinished(target: CheckedTarget, { config }: CheckContext): Promise<Finding[]> {
-  if (await mayBeReplica(target)) return [];
+  if (await mayActAsReplica(target.client)) return [];
   return (await isFinishStarted(target.client, config.name))
     ? [
         {
@@ -91,18 +92,6 @@ async function checkFinished(target: CheckedTarget, { config }: CheckContext): P
         },
       ]
     : [];
-}
-
-async function mayBeReplica({ client }: CheckedTarget): Promise<boolean> {
-  await client.query('BEGIN');
-  try {
-    await client.query('SET LOCAL session_replication_role = replica');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    await client.query('ROLLBACK');
-  }
 }
 
 function describeHook(hook: Hook): string {

@@ -1,15 +1,13 @@
-import pino from 'pino';
 import { countBrokers } from '#adapters/kafka/broker-count.ts';
-import { createConnectionPool, type ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { probeTopicCreation } from '#adapters/kafka/creation-probe.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { LARGEST_MESSAGE_BYTES } from '#adapters/kafka/topics.ts';
-import type { Config } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { WrittenStructures } from '../../producer/written-structures.ts';
+import { askKafka, withPool } from './ask-kafka.ts';
 import type { CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
 
@@ -97,26 +95,4 @@ function describeDrift(before: TableStructure, now: TableStructure): string {
       .map(({ name, type }) => `${name} is ${type} now`),
   ];
   return said.length === 0 ? 'its keys or its identity' : listSome(said);
-}
-
-/** Where Kafka is away `kafka.topics` says so, and no other check again. */
-async function askKafka<T>(config: Config, otherwise: T, work: (pool: ConnectionPool) => Promise<T>): Promise<T> {
-  try {
-    return await withPool(config, work);
-  } catch (error) {
-    if (error instanceof RestageError && error.code.startsWith('kafka_')) return otherwise;
-    throw error;
-  }
-}
-
-async function withPool<T>(config: Config, work: (pool: ConnectionPool) => Promise<T>): Promise<T> {
-  const pool = createConnectionPool(config.kafka, {
-    clientId: `restage-${config.name}-check`,
-    logger: pino({ level: 'silent' }),
-  });
-  try {
-    return await work(pool);
-  } finally {
-    await pool.close();
-  }
 }

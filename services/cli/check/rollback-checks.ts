@@ -1,6 +1,5 @@
-import { declarationOf } from '#core/module/module-config.ts';
+import { invertRules } from '#core/migration/inverse-rules.ts';
 import { findOutput } from '#core/output-ref.ts';
-import { findIrreversible } from '#core/rules/inverse.ts';
 import { formatTable } from '#core/table-name.ts';
 import type { CheckContext, CheckedTarget } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
@@ -12,20 +11,14 @@ export const ROLLBACK_CHECKS: readonly Check[] = [
 ];
 
 function checkInverse({ config: target }: CheckedTarget, { config, tables }: CheckContext): Promise<Finding[]> {
-  const output = findOutput(config.outputs, target.output);
-  const rules = output?.rules ?? [];
-  const declaration = output === undefined ? null : declarationOf(output);
-  const lost = tables.flatMap((table) => {
-    const reasons = findIrreversible(table, rules, declaration);
-    return reasons.length === 0 ? [] : [`${formatTable(table)} (${reasons.join('; ')})`];
-  });
+  const { lost } = invertRules(tables, findOutput(config.outputs, target.output));
   return Promise.resolve(
     lost.length === 0
       ? []
       : [
           {
             what: `rows of ${lost.length} tables that are written after a switch cannot be brought back to the source`,
-            evidence: listSome(lost),
+            evidence: listSome(lost.map(({ table, why }) => `${formatTable(table)} (${why})`)),
             fix: 'decide before the switch that there is no way back for these tables, or change their rules',
           },
         ],

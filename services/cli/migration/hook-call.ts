@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { rename, writeFile } from 'node:fs/promises';
+import { endGroup } from '#adapters/process-group.ts';
 import { describeError, RestageError } from '#core/errors.ts';
 import type { HookConfig, HookMessage } from '#core/migration/hook.ts';
 
@@ -48,15 +49,6 @@ function runCommand([program = '', ...args]: readonly string[], text: string, ho
     child.stdin.on('error', () => undefined);
     child.stdin.end(text);
   });
-}
-
-function endGroup(pid: number | undefined): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, 'SIGKILL');
-  } catch {
-    // It ended in between.
-  }
 }
 
 async function post(url: string, text: string, { timeoutMs }: HookConfig): Promise<void> {

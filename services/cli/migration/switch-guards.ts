@@ -3,6 +3,7 @@ import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { readHolders } from '#adapters/postgres/migration/guard.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { readSlot } from '#adapters/postgres/source/slot.ts';
+import { mayActAsReplica } from '#adapters/postgres/target/apply-session.ts';
 import { DeadLetterStore, hasDeadLetters } from '#adapters/postgres/target/dead-letter-store.ts';
 import { findReplay } from '#adapters/postgres/target/replay-state.ts';
 import { requireFitting } from '#adapters/postgres/target/target-tables.ts';
@@ -258,7 +259,7 @@ async function noWayBack(
           what: `${formatTable(table)} could not be kept current at the source after the switch: ${why}`,
           fix: 'change its rule, or switch without a way back: --no-way-back',
         }));
-  if (!(await mayBeReplica(x)))
+  if (!(await mayActAsReplica(x)))
     found.push({
       what: `the ${from}'s role may not set session_replication_role, and its triggers would act on what comes back`,
       fix: 'PostgreSQL 15 and newer: GRANT SET ON PARAMETER session_replication_role TO the role; or --no-way-back',
@@ -284,18 +285,5 @@ async function noWayBack(
         fix,
       },
     ];
-  }
-}
-
-async function mayBeReplica(client: pg.Client): Promise<boolean> {
-  await client.query('BEGIN');
-  try {
-    await client.query('SET LOCAL session_replication_role = replica');
-    return true;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === '42501') return false;
-    throw error;
-  } finally {
-    await client.query('ROLLBACK');
   }
 }

@@ -1,5 +1,6 @@
 import { writeJunit } from '#core/fixtures/junit.ts';
 import type { BudgetResult, RehearsalReport, RehearsalStep } from '#core/rehearsal/rehearsal-report.ts';
+import { escapeHtml } from '../escape-html.ts';
 import { formatColumns } from '../table-text.ts';
 
 /** For people. */
@@ -50,11 +51,11 @@ export function rehearsalHtml(report: RehearsalReport): string {
   ];
   const rows = steps.map(
     ({ name, seconds, ok, says }) =>
-      `<tr><td>${name}</td><td class="${ok ? 'passed' : 'failed'}">${ok ? 'done' : 'failed'}</td><td>${seconds.toFixed(1)} s</td><td>${escape(says)}</td></tr>`,
+      `<tr><td>${name}</td><td class="${ok ? 'passed' : 'failed'}">${ok ? 'done' : 'failed'}</td><td>${seconds.toFixed(1)} s</td><td>${escapeHtml(says)}</td></tr>`,
   );
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Rehearsal of ${escape(pipeline)}</title><style>${STYLE}</style>
-<h1>Rehearsal of ${escape(pipeline)}: <span class="${verdict}">${verdict}</span></h1>
-<table>${facts.map(([name, value]) => `<tr><th>${name}</th><td>${escape(value)}</td></tr>`).join('')}</table>
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Rehearsal of ${escapeHtml(pipeline)}</title><style>${STYLE}</style>
+<h1>Rehearsal of ${escapeHtml(pipeline)}: <span class="${verdict}">${verdict}</span></h1>
+<table>${facts.map(([name, value]) => `<tr><th>${name}</th><td>${escapeHtml(value)}</td></tr>`).join('')}</table>
 <h2>Time</h2>${timeline(steps)}
 <h2>Steps</h2><table><tr><th>step</th><th></th><th>time</th><th>what</th></tr>${rows.join('\n')}</table></html>
 `;
@@ -75,8 +76,4 @@ function timeline(steps: readonly RehearsalStep[]): string {
     return `<text x="0" y="${y + 15}">${name}</text><rect x="${x.toFixed(1)}" y="${y}" width="${width.toFixed(1)}" height="${BAR}" rx="3" fill="${ok ? '#2f7ed8' : '#b3261e'}"/><text x="${(x + width + 6).toFixed(1)}" y="${y + 15}">${seconds.toFixed(1)} s</text>`;
   });
   return `<svg role="img" aria-label="How long each step took" viewBox="0 0 ${WIDTH} ${steps.length * (BAR + 6)}" width="100%">${bars.join('')}</svg>`;
-}
-
-function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }

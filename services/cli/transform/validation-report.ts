@@ -6,6 +6,7 @@ import type { Logger } from '#core/log.ts';
 import { outputRef } from '#core/output-ref.ts';
 import type { ValidationFigures } from '#core/validation-figures.ts';
 import type { CliEnvironment } from '../environment.ts';
+import { escapeHtml } from '../escape-html.ts';
 import { readRecords } from '../status-report.ts';
 import { formatColumns } from '../table-text.ts';
 
@@ -67,17 +68,13 @@ function page(name: string, reports: readonly OutputReport[]): string {
   const body = reports.map(({ output, since, checks }) => {
     const rows = checks.map(
       ({ name: check, onFailure, passed, failed, examples }) =>
-        `<tr class="${failed > 0 ? 'failed' : 'passed'}"><td>${escape(check)}</td><td>${onFailure}</td><td>${passed}</td><td>${failed}</td><td>${examples.map(escape).join('<br>')}</td></tr>`,
+        `<tr class="${failed > 0 ? 'failed' : 'passed'}"><td>${escapeHtml(check)}</td><td>${onFailure}</td><td>${passed}</td><td>${failed}</td><td>${examples.map(escapeHtml).join('<br>')}</td></tr>`,
     );
     const when = since === null ? 'its transformer has not said anything yet' : `since ${since}`;
-    return `<h2>${escape(output)}</h2><p>${when}</p><table><tr><th>check</th><th>on failure</th><th>passed</th><th>failed</th><th>first examples</th></tr>${rows.join('')}</table>`;
+    return `<h2>${escapeHtml(output)}</h2><p>${when}</p><table><tr><th>check</th><th>on failure</th><th>passed</th><th>failed</th><th>first examples</th></tr>${rows.join('')}</table>`;
   });
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${escape(name)}: checks</title>
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(name)}: checks</title>
 <style>body{font:16px sans-serif;margin:2em}table{border-collapse:collapse}td,th{border:1px solid #999;padding:.3em .6em;text-align:left;vertical-align:top}.failed td{background:#fdd}</style>
-</head><body><h1>${escape(name)}: checks</h1>${body.join('')}</body></html>
+</head><body><h1>${escapeHtml(name)}: checks</h1>${body.join('')}</body></html>
 `;
-}
-
-function escape(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }

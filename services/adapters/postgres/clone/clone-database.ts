@@ -9,6 +9,14 @@ export async function isThere(client: pg.ClientBase, name: string): Promise<bool
   return (await client.query('SELECT FROM pg_database WHERE datname = $1', [name])).rowCount === 1;
 }
 
+/** CREATEDB (PostgreSQL: "CREATE ROLE"). */
+export async function mayCreate(client: pg.ClientBase): Promise<boolean> {
+  const sql = 'SELECT FROM pg_roles WHERE rolname = current_user AND (rolcreatedb OR rolsuper)';
+  return (await client.query(sql)).rowCount === 1;
+}
+
+export const MAY_NOT_CREATE = 'the role may not make databases (CREATEDB)';
+
 export async function markClone(client: pg.ClientBase, name: string): Promise<void> {
   await client.query(`COMMENT ON DATABASE ${quoteIdentifier(name)} IS '${MARK}'`);
 }

@@ -4,7 +4,7 @@ import { majorOf } from '#adapters/postgres/target/structure-archive.ts';
 import type { CloneDriver, CloneProbe } from '#core/rehearsal/clone-driver.ts';
 import { RestageError } from '#core/errors.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
-import { dropClone, isThere, markClone, urlOf } from './clone-database.ts';
+import { dropClone, isThere, markClone, MAY_NOT_CREATE, mayCreate, urlOf } from './clone-database.ts';
 
 const BYTES_PER_SECOND = 20_000_000;
 
@@ -22,14 +22,13 @@ export class DumpClone implements CloneDriver {
   }
 
   async probe(): Promise<CloneProbe> {
-    const { rows } = await this.#client.query<{ bytes: string; may: boolean }>(
-      `SELECT pg_database_size(d.oid)::text AS bytes, (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may
-         FROM pg_database d WHERE d.datname = $1`,
+    const { rows } = await this.#client.query<{ bytes: string }>(
+      'SELECT pg_database_size(oid)::text AS bytes FROM pg_database WHERE datname = $1',
       [this.#baseline],
     );
     const [found] = rows;
     if (found === undefined) return { can: false, refusal: `there is no database ${this.#baseline}` };
-    if (!found.may) return { can: false, refusal: 'the role may not make databases (CREATEDB)' };
+    if (!(await mayCreate(this.#client))) return { can: false, refusal: MAY_NOT_CREATE };
     try {
       await findPgTools(await majorOf(this.#client));
     } catch (error) {

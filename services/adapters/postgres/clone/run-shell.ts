@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { endGroup } from '#adapters/process-group.ts';
 
 const OUTPUT_KEPT = 16_000;
 
@@ -31,9 +32,7 @@ export function runShell(
     let [output, complaint, isLate] = ['', '', false];
     child.stdout.setEncoding('utf8').on('data', (more: string) => (output = (output + more).slice(-OUTPUT_KEPT)));
     child.stderr.setEncoding('utf8').on('data', (more: string) => (complaint = (complaint + more).slice(-OUTPUT_KEPT)));
-    const end = (): void => {
-      if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
-    };
+    const end = (): void => endGroup(child.pid);
     const timer = setTimeout(() => {
       isLate = true;
       end();

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import type { CloneDriver, CloneProbe } from '#core/rehearsal/clone-driver.ts';
 import { RestageError } from '#core/errors.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
-import { dropClone, isThere, markClone, urlOf } from './clone-database.ts';
+import { dropClone, isThere, markClone, MAY_NOT_CREATE, mayCreate, urlOf } from './clone-database.ts';
 
 /** What a disk copies in a second, for a guess. */
 const BYTES_PER_SECOND = 300_000_000;
@@ -23,12 +23,7 @@ export class TemplateClone implements CloneDriver {
   }
 
   async probe(): Promise<CloneProbe> {
-    const [may] = (
-      await this.#client.query<{ ok: boolean }>(
-        'SELECT rolcreatedb OR rolsuper AS ok FROM pg_roles WHERE rolname = current_user',
-      )
-    ).rows;
-    if (may?.ok !== true) return { can: false, refusal: 'the role may not make databases (CREATEDB)' };
+    if (!(await mayCreate(this.#client))) return { can: false, refusal: MAY_NOT_CREATE };
     if (this.#baseline === null) return { can: true, bytes: 0, seconds: SHARED_SECONDS };
     const { rows } = await this.#client.query<{ bytes: string; sessions: string[]; mine: boolean }>(
       `SELECT pg_database_size(d.oid)::text AS bytes, d.datistemplate OR pg_has_role(d.datdba, 'usage') AS mine,

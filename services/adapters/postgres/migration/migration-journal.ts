@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { nextRecord, parseJournal, type JournalEntry, type JournalRecord } from '#core/migration/journal.ts';
-import { prepareSide, requireTerm } from './side-state.ts';
+import { inTransaction } from '../in-transaction.ts';
+import { prepareSide, underTerm } from './side-state.ts';
 
 const TABLE = `CREATE TABLE IF NOT EXISTS restage.migration_record (
   pipeline text, seq bigint, record text NOT NULL, PRIMARY KEY (pipeline, seq))`;
@@ -52,18 +53,12 @@ export async function appendRecordAs(
   entry: JournalEntry,
   who: Pick<JournalRecord, 'at' | 'by' | 'term'>,
 ): Promise<JournalRecord> {
-  return inTransaction(client, async () => {
-    await requireTerm(client, pipeline, who.term);
-    return append(client, pipeline, entry, who);
-  });
+  return underTerm(client, pipeline, who.term, () => append(client, pipeline, entry, who));
 }
 
 /** All of it, when no transaction of an operator is in the midst of adding to it. @throws RestageError operator_lost. */
 export async function readJournalAs(client: pg.ClientBase, pipeline: string, term: number): Promise<JournalRecord[]> {
-  return inTransaction(client, async () => {
-    await requireTerm(client, pipeline, term);
-    return readJournal(client, pipeline);
-  });
+  return underTerm(client, pipeline, term, () => readJournal(client, pipeline));
 }
 
 /** A record of somebody who is no operator: under the term that there is, which stays. False where no operator ever was. */
@@ -82,16 +77,4 @@ export async function noteInJournal(
     );
     await append(client, pipeline, entry, { ...who, term: Number(rows[0]?.term ?? 0) });
   });
-}
-
-async function inTransaction<T>(client: pg.ClientBase, work: () => Promise<T>): Promise<T> {
-  await client.query('BEGIN');
-  try {
-    const result = await work();
-    await client.query('COMMIT');
-    return result;
-  } catch (error) {
-    await client.query('ROLLBACK').catch(() => undefined);
-    throw error;
-  }
 }

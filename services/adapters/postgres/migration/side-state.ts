@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
+import { inTransaction } from '../in-transaction.ts';
 
 /** A database as one side of a migration: `restage.side`, one row a pipeline. */
 export interface SideState {
@@ -86,16 +87,10 @@ export async function underTerm<T>(
   term: number,
   work: () => Promise<T>,
 ): Promise<T> {
-  await client.query('BEGIN');
-  try {
+  return inTransaction(client, async () => {
     await requireTerm(client, pipeline, term);
-    const result = await work();
-    await client.query('COMMIT');
-    return result;
-  } catch (error) {
-    await client.query('ROLLBACK').catch(() => undefined);
-    throw error;
-  }
+    return work();
+  });
 }
 
 /**

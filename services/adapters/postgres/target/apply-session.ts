@@ -16,6 +16,16 @@ export async function actAsReplica(client: pg.ClientBase): Promise<boolean> {
   }
 }
 
+/** Whether `actAsReplica` would be let, asked in a transaction of its own, which leaves the session as it was. */
+export async function mayActAsReplica(client: pg.ClientBase): Promise<boolean> {
+  await client.query('BEGIN');
+  try {
+    return await actAsReplica(client);
+  } finally {
+    await client.query('ROLLBACK');
+  }
+}
+
 /**
  * Ends sessions that a holder before this one left behind: same application name, role and database. A transaction of theirs would
  * keep the checkpoint row locked. Sessions that hold a lease are left alone. Returns how many it ended.
