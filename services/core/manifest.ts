@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { RestageError } from '#core/errors.ts';
-import { columnChangeSchema } from '#core/structure-change.ts';
+import { columnChangeSchema, columnsOfSchema } from '#core/structure-change.ts';
 
 /** Version of the manifest's form; a newer Restage reads the older ones. */
 export const MANIFEST_FORMAT = 3;
@@ -46,6 +46,8 @@ const control = z.discriminatedUnion('kind', [
     from: count,
     to: count,
     changes: z.array(columnChangeSchema),
+    /** Absent: the columns are the table's own. */
+    columnsOf: columnsOfSchema.optional(),
   }),
 ]);
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
+import { quoteIdentifier } from '#core/table-name.ts';
 
 /**
  * What happened to one column between two structures of a table. `fill` is the value that the rows which were there have in an
@@ -14,10 +15,17 @@ export const columnChangeSchema = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('drop'), column: z.string() }),
   z.object({ kind: z.literal('rename'), column: z.string(), to: z.string() }),
-  /** The type, with every value's text as it was; or an enum's labels. */
+  /** The type, with every value's text as it was; an enum's labels; how a generated column is computed, or that it no longer is. */
   z.object({ kind: z.literal('retype'), column: z.string() }),
 ]);
 export type ColumnChange = z.infer<typeof columnChangeSchema>;
+
+/**
+ * What a table's columns follow: those of the partitioned table that it is a partition of, or the attributes of the type that it is OF.
+ * Only there they can be changed.
+ */
+export const columnsOfSchema = z.enum(['partitioned', 'type']);
+export type ColumnsOf = z.infer<typeof columnsOfSchema>;
 
 /** What only the source's catalog tells of a table; a structure's other half while it is captured. */
 export interface SourceShape {
@@ -27,7 +35,7 @@ export interface SourceShape {
    * partitioned table `oid:relfilenode` of each partition that holds rows, by commas.
    */
   readonly fileNode: string | null;
-  /** pg_attribute.attnum by column: the same number under another name is a rename. */
+  /** pg_attribute.attnum by column, also of generated ones: the same number under another name is a rename. */
   readonly numbers: ReadonlyMap<string, number>;
 }
 
@@ -91,45 +99,97 @@ export function numberColumns(
   return new Map(names.map((name, index) => [name, sure[index] ?? resolve(name, index)]));
 }
 
+export interface StructureComparison {
+  readonly before: TableStructure;
+  readonly after: TableStructure;
+  /** Every plain column has its number; a generated one of `before` need not, from versions that did not follow them. */
+  readonly numbers: { readonly before: SourceShape['numbers']; readonly after: SourceShape['numbers'] };
+  readonly added: ReadonlyMap<string, AddedColumn>;
+  /** The table's rows may have been computed anew: only then may a stored column's expression have another meaning. */
+  readonly isRewritten: boolean;
+}
+
 /**
- * Renames first, then drops, retypes and additions, each in the newer structure's order; every plain column has its number.
- * Generated columns carry no events.
+ * What PostgreSQL takes one after another: a column that is computed from others goes before them and comes after them. So first those that
+ * are no longer computed, then renames, drops, retypes and additions, each in the newer structure's order.
  */
-export function compareStructures(
-  before: TableStructure,
-  after: TableStructure,
-  numbers: { readonly before: SourceShape['numbers']; readonly after: SourceShape['numbers'] },
-  added: ReadonlyMap<string, AddedColumn>,
-): ColumnChange[] {
-  const old = new Map(plainColumns(before).map((column) => [column.name, column]));
-  const names = new Set(plainColumns(after).map(({ name }) => name));
+export function compareStructures({ before, after, numbers, added, isRewritten }: StructureComparison): ColumnChange[] {
+  const old = new Map(before.columns.map((column) => [column.name, column]));
   const byNumber = new Map([...numbers.before].map(([name, number]) => [number, name]));
-  const [renames, retypes, additions]: ColumnChange[][] = [[], [], []];
-  for (const column of plainColumns(after)) {
-    const known = old.get(byNumber.get(numbers.after.get(column.name) ?? 0) ?? '');
-    if (known === undefined) {
-      const { missing, expression } = added.get(column.name) ?? { missing: null, expression: null };
-      additions?.push({ kind: 'add', column: column.name, fill: missing, expression });
-      continue;
-    }
-    old.delete(known.name);
-    if (known.name !== column.name) renames?.push({ kind: 'rename', column: known.name, to: column.name });
-    if (!isSameType(known, column)) retypes?.push({ kind: 'retype', column: column.name });
-  }
-  const drops = [...old.keys()].map((column): ColumnChange => ({ kind: 'drop', column }));
-  // A name that a dropped column leaves may be taken by a renamed one.
-  const isTaken = drops.some(({ column }) => names.has(column));
+  const found = after.columns.map((column) => {
+    const name = byNumber.get(numbers.after.get(column.name) ?? 0) ?? '';
+    const known = old.get(name) ?? (numbers.before.has(column.name) ? undefined : old.get(column.name));
+    if (known !== undefined) old.delete(known.name);
+    return { column, known };
+  });
+  const renames = found.flatMap(({ column: { name }, known }): Rename[] =>
+    known === undefined || known.name === name ? [] : [{ kind: 'rename', column: known.name, to: name }],
+  );
+  const retypes = found.flatMap(({ column, known }) =>
+    known !== undefined && isOther(known, column, renames, isRewritten) ? [{ column, known }] : [],
+  );
+  const [settled, others] = partition(retypes, ({ column, known }) => known.generated && !column.generated);
+  const [computed, plain] = partition(others, ({ column }) => column.generated);
+  const [computedDrops, plainDrops] = partition([...old.values()], ({ generated }) => generated);
+  const [computedAdditions, plainAdditions] = partition(
+    found.flatMap(({ column, known }) => (known === undefined ? [column] : [])),
+    ({ generated }) => generated,
+  );
+  const add = ({ name }: ColumnStructure): ColumnChange => {
+    const { missing, expression } = added.get(name) ?? { missing: null, expression: null };
+    return { kind: 'add', column: name, fill: missing, expression };
+  };
+  const retype = ({ column: { name } }: { column: ColumnStructure }): ColumnChange => ({
+    kind: 'retype',
+    column: name,
+  });
+  const drops = [...computedDrops, ...plainDrops].map(({ name }): ColumnChange => ({ kind: 'drop', column: name }));
+  // A name that a dropped column leaves may be taken by another one.
+  const isTaken = drops.some(({ column }) => after.columns.some(({ name }) => name === column));
   return [
     ...(isTaken ? drops : []),
-    ...(renames ?? []),
+    ...renames,
+    ...settled.map(retype),
     ...(isTaken ? [] : drops),
-    ...(retypes ?? []),
-    ...(additions ?? []),
+    ...plain.map(retype),
+    ...plainAdditions.map(add),
+    ...computed.map(retype),
+    ...computedAdditions.map(add),
   ];
 }
 
-function plainColumns(structure: TableStructure): ColumnStructure[] {
-  return structure.columns.filter((column) => !column.generated);
+type Rename = Extract<ColumnChange, { kind: 'rename' }>;
+
+function partition<T>(values: readonly T[], isFirst: (value: T) => boolean): [T[], T[]] {
+  return [values.filter(isFirst), values.filter((value) => !isFirst(value))];
+}
+
+/** The expression of a stored column is also printed otherwise where a function or a label that it names was renamed. */
+function isOther(
+  known: ColumnStructure,
+  column: ColumnStructure,
+  renames: readonly Rename[],
+  isRewritten: boolean,
+): boolean {
+  if (known.generated !== column.generated || !isSameType(known, column)) return true;
+  const { generation: was } = known;
+  const { generation: is } = column;
+  if (was === undefined || is === undefined || (is.kind === 'stored' && !isRewritten)) return false;
+  return is.expression !== was.expression && is.expression !== withNames(was.expression, renames);
+}
+
+/** An expression as pg_get_expr prints it, with its columns' newer names. */
+function withNames(expression: string, renames: readonly Rename[]): string {
+  const names = new Map(renames.map(({ column, to }) => [quoteIfNeeded(column), quoteIfNeeded(to)]));
+  return expression.replace(
+    /'(?:[^']|'')*'|"(?:[^"]|"")+"|[\p{L}_][\p{L}\p{N}_$]*/gu,
+    (word) => names.get(word) ?? word,
+  );
+}
+
+/** As PostgreSQL's quote_identifier but for key words, which it quotes too. */
+function quoteIfNeeded(name: string): string {
+  return /^[a-z_][a-z0-9_]*$/.test(name) ? name : quoteIdentifier(name);
 }
 
 function isSameType(a: ColumnStructure, b: ColumnStructure): boolean {

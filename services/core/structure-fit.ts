@@ -22,6 +22,8 @@ export function findMisfits(wanted: TableStructure, found: TableStructure): stri
     if (there === undefined) problems.push(`column ${column.name} ${column.type} is missing`);
     else if (there.generated && !column.generated)
       problems.push(`column ${column.name} is generated at the target only`);
+    else if (column.generated && !there.generated)
+      problems.push(`column ${column.name} is generated at the source, and nothing would fill it at the target`);
     else if (!holds(there, column))
       problems.push(`column ${column.name} is ${there.type}, the source's is ${column.type}`);
   }

@@ -9,7 +9,7 @@ import type { PauseGate } from '#core/control.ts';
 import { LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { Notifier } from '#core/notifier.ts';
 import { maskMessage } from './capture-guard.ts';
-import type { ChangeAssembler } from './change-assembler.ts';
+import { MESSAGE_PREFIX, type ChangeAssembler } from './change-assembler.ts';
 import type { LateLoads } from './late-loads.ts';
 import type { RelationBook } from './relation-book.ts';
 import { RewriteMetSignal, type RewriteMark, type Rewrites } from './rewrites.ts';
@@ -20,7 +20,15 @@ export interface CaptureOptions {
   readonly stream: Pick<ReplicationStream, 'frames'>;
   readonly book: Pick<
     RelationBook,
-    'get' | 'learn' | 'hasNewLabel' | 'learnLabels' | 'requireNotRewritten' | 'requireFollowed' | 'requireTold'
+    | 'get'
+    | 'learn'
+    | 'hasNewLabel'
+    | 'isDue'
+    | 'learnAgain'
+    | 'learnDue'
+    | 'requireNotRewritten'
+    | 'requireFollowed'
+    | 'requireTold'
   >;
   readonly assembler: ChangeAssembler;
   readonly epochs: StreamEpochs;
@@ -55,7 +63,8 @@ function takeFrame(options: CaptureOptions, frame: ReplicationFrame): Promise<vo
   const { book, rewrites } = options;
   const message = maskMessage(decodePgoutput(frame.payload), book);
   const commit = options.assembler.commit ?? LSN_ZERO;
-  if (message.tag === 'relation') return guardRewrite(options, commit, () => book.learn(message.relation, commit));
+  const place = { commit, xid: options.assembler.xid };
+  if (message.tag === 'relation') return guardRewrite(options, commit, () => book.learn(message.relation, place));
   if (message.tag === 'begin') {
     const mark = rewrites.markBefore(message.commit);
     if (mark !== null) return putMark(options, mark).then(() => takeMessage(options, message, frame.lsn));
@@ -68,13 +77,21 @@ function takeFrame(options: CaptureOptions, frame: ReplicationFrame): Promise<vo
     return guardRewrite(options, commit, () => book.requireFollowed(message.content, commit)).then(() =>
       takeMessage(options, message, frame.lsn),
     );
+  if (message.tag === 'message' && message.isTransactional && message.prefix === MESSAGE_PREFIX)
+    return guardRewrite(options, commit, async () => options.assembler.introduce(await book.learnDue(place))).then(() =>
+      takeMessage(options, message, frame.lsn),
+    );
   if (message.tag === 'truncate')
     return guardRewrite(options, commit, () => book.requireTold(message.relations, commit)).then(() =>
       takeMessage(options, message, frame.lsn),
     );
   const hasRow = message.tag === 'insert' || message.tag === 'update';
-  if (hasRow && book.hasNewLabel(message.relation, message.after))
-    return guardRewrite(options, commit, () => book.learnLabels(message.relation, commit)).then(() =>
+  const isChange = hasRow || message.tag === 'delete';
+  if (
+    (isChange && book.isDue(message.relation, place.xid)) ||
+    (hasRow && book.hasNewLabel(message.relation, message.after))
+  )
+    return guardRewrite(options, commit, () => book.learnAgain(message.relation, place)).then(() =>
       takeMessage(options, message, frame.lsn),
     );
   return takeMessage(options, message, frame.lsn);

@@ -1,7 +1,7 @@
 import type { TableEvents } from '#core/debezium/table-events.ts';
 import type { EventEncoder } from '#core/event-encoder.ts';
 import type { RowMask } from '#core/rules/capture-policy.ts';
-import type { ColumnChange, SourceShape } from '#core/structure-change.ts';
+import type { ColumnChange, ColumnsOf, SourceShape } from '#core/structure-change.ts';
 import type { CurrentShape, StructureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { LabelWatch } from './label-watch.ts';
@@ -17,6 +17,7 @@ export interface CapturedTable {
   readonly source: SourceShape | null;
   /** What made it from the structure of the newest events in Kafka; none for the first. */
   readonly changes: readonly ColumnChange[];
+  readonly columnsOf: ColumnsOf | null;
   readonly labels: LabelWatch;
   /** What `source.columns` makes of the values that come; null: they pass as they are. */
   readonly mask: RowMask | null;

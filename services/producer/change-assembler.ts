@@ -55,6 +55,19 @@ export class ChangeAssembler {
     return this.#transaction?.commit ?? null;
   }
 
+  /** The same transaction's. */
+  get xid(): number | null {
+    return this.#transaction?.xid ?? null;
+  }
+
+  /** Tables have other structures from the open transaction's next event on. */
+  introduce(tables: readonly CapturedTable[]): void {
+    if (this.#transaction === null) return;
+    const { commit, ordinal } = this.#transaction;
+    const position = { commit, ordinal: ordinal + 1 };
+    if (this.#options.epochs.isNew(position)) for (const table of tables) this.#introduce(table, position);
+  }
+
   accept(message: Exclude<PgoutputMessage, { tag: 'relation' }>, lsn: Lsn): void {
     switch (message.tag) {
       case 'begin':
@@ -207,6 +220,7 @@ export class ChangeAssembler {
         from,
         to,
         changes: [...table.changes],
+        ...(table.columnsOf === null ? {} : { columnsOf: table.columnsOf }),
       },
       position,
       clock(),

@@ -1,30 +1,33 @@
 import type pg from 'pg';
 import { readTables } from '#adapters/postgres/catalog.ts';
-import { makeColumn, readTypes, type ColumnType } from '#adapters/postgres/column-types.ts';
+import { readTypes } from '#adapters/postgres/column-types.ts';
 import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
-import { readTableFacts, type TableFacts } from '#adapters/postgres/source/table-facts.ts';
+import { readTableFacts } from '#adapters/postgres/source/table-facts.ts';
 import { RestageError } from '#core/errors.ts';
 import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
 import { TableEvents, type DebeziumSource } from '#core/debezium/table-events.ts';
 import type { CapturePolicy } from '#core/rules/capture-policy.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
-import type { ColumnChange, SourceShape } from '#core/structure-change.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import { structureRecord } from '#core/structure-record.ts';
-import type { ColumnStructure, TableStructure } from '#core/structure.ts';
+import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable, KnownTable } from './captured-table.ts';
+import { findComputed, isAfter } from './computed-columns.ts';
 import { LabelWatch } from './label-watch.ts';
 import { requireSameIdentity, type PartitionBook } from './partition-book.ts';
 import { maskFills, requireSafeColumns } from './capture-guard.ts';
+import { makeShape, sentColumns } from './relation-shape.ts';
 import {
   findChanges,
+  numberSent,
   partlyChanged,
   passOver,
   RewrittenError,
   rewritten,
   type Alteration,
+  type CatalogState,
 } from './table-alteration.ts';
 import type { TableNames } from './table-names.ts';
 import type { WrittenStructures } from './written-structures.ts';
@@ -53,6 +56,14 @@ export interface RelationBookOptions {
   readonly coverOf: (topic: string, commit: Lsn) => Promise<{ readonly fileNode: string | null } | null>;
 }
 
+/** The open transaction. */
+export interface StreamPlace {
+  readonly commit: Lsn;
+  readonly xid: number | null;
+}
+
+export const NO_PLACE: StreamPlace = { commit: LSN_ZERO, xid: null };
+
 /** Knows what each relation number in the stream stands for. A relation that was not chosen is null: its events are counted and left out. */
 export class RelationBook {
   readonly #options: RelationBookOptions;
@@ -60,6 +71,8 @@ export class RelationBook {
   readonly #unknown = new Set<string>();
   readonly #relations = new Map<number, Relation>();
   readonly #tables = new Map<number, CapturedTable | null>();
+  /** By relation, the transaction from which on generated columns are there that the catalog has already. */
+  readonly #due = new Map<number, number>();
 
   constructor(options: RelationBookOptions) {
     this.#options = options;
@@ -80,10 +93,10 @@ export class RelationBook {
 
   /**
    * Takes in a Relation message, which says what columns the events that follow have. The catalog tells the rest, but it may be ahead
-   * of the stream. `commit` is that of the open transaction. @throws RestageError ddl_unsupported when the two together do not tell what
+   * of the stream. @throws RestageError ddl_unsupported when the two together do not tell what
    * happened to the table, RewrittenError where another load of it would.
    */
-  async learn(relation: Relation, commit: Lsn): Promise<void> {
+  async learn(relation: Relation, { commit, xid }: StreamPlace): Promise<void> {
     const { partitions } = this.#options;
     const root = partitions === null ? null : await partitions.rootOf(relation);
     const name: TableName = root ?? { schema: relation.schema, table: relation.table };
@@ -112,21 +125,26 @@ export class RelationBook {
         before.structure,
         `${formatTable({ schema: relation.schema, table: relation.table })} was attached`,
       );
-    const sent = { ...relation, columns: relation.columns.filter((column) => !policy.isExcluded(chosen, column.name)) };
-    const types = await readTypes(client, sent.columns);
-    const shape = policy.shape(makeShape(sent, name, types, before.structure, now));
+    const all = sentColumns(relation, await readTypes(client, relation.columns), { before: before.structure, now });
+    const numbers = numberSent(before, all, facts);
+    const computed = findComputed({ before, sent: all, numbers, now, facts, xid });
+    const sent = all.filter((column) => !policy.isExcluded(chosen, column.name));
+    const parts = { before: before.structure, now, computed: computed.columns };
+    const shape = policy.shape(makeShape(relation, name, sent, parts));
     const [structure = shape] = await this.#describe([shape]);
-    const { changes: found, source } = await this.#alter(before, structure, facts, commit);
+    const { changes: found, source } = await this.#alter(before, structure, { facts, now, computed }, commit);
     const changes = maskFills(policy, structure, found);
     requireSafeColumns(policy, { relation, before: before.structure, structure, now, changes });
     if (root !== null) requireSameIdentity(relation, structure);
     const order = relation.columns.map((column) => column.name);
-    const table = await this.#makeTable(structure, order, source, changes);
+    const table = await this.#makeTable(structure, order, { source, changes, columnsOf: facts?.columnsOf ?? null });
     // Announced anew meanwhile: the newer message counts.
     if (this.#relations.get(relation.oid) !== relation) return;
     const earlier = this.#tables.get(relation.oid);
     const isSame = earlier?.record.version === table.record.version;
     this.#tables.set(relation.oid, isSame ? { ...table, labels: earlier.labels } : table);
+    if (computed.due === null) this.#due.delete(relation.oid);
+    else this.#due.set(relation.oid, computed.due);
   }
 
   /** A table is captured from the next event on; the server announces a relation once, so it may have come before. */
@@ -136,7 +154,7 @@ export class RelationBook {
     await this.#options.partitions?.add(structure);
     for (const [oid, table] of this.#tables) {
       const announced = table === null ? this.#relations.get(oid) : undefined;
-      if (announced !== undefined) await this.learn(announced, LSN_ZERO);
+      if (announced !== undefined) await this.learn(announced, NO_PLACE);
     }
   }
 
@@ -144,10 +162,28 @@ export class RelationBook {
     return this.get(relation)?.labels.isNew(tuple) ?? false;
   }
 
-  /** Reads the catalog again for a value that its enum does not have yet: nothing announces a new label. */
-  async learnLabels(relation: number, commit: Lsn): Promise<void> {
+  /** Whether the catalog has generated columns of a relation that are there from this transaction on: nothing announces them. */
+  isDue(relation: number, xid: number | null): boolean {
+    const due = this.#due.get(relation);
+    return due !== undefined && xid !== null && !isAfter(due, xid);
+  }
+
+  /** Reads the catalog again for what nothing announces: a value that its enum does not have yet, or a generated column. */
+  async learnAgain(relation: number, place: StreamPlace): Promise<void> {
     const announced = this.#relations.get(relation);
-    if (announced !== undefined) await this.learn(announced, commit);
+    if (announced !== undefined) await this.learn(announced, place);
+  }
+
+  /** The same of every relation for which it is due; those whose structure changed by it. */
+  async learnDue(place: StreamPlace): Promise<CapturedTable[]> {
+    const changed: CapturedTable[] = [];
+    for (const relation of this.#due.keys()) {
+      if (!this.isDue(relation, place.xid)) continue;
+      await this.learnAgain(relation, place);
+      const table = this.#tables.get(relation) ?? null;
+      if (table !== null && table.changes.length > 0) changed.push(table);
+    }
+    return changed;
   }
 
   /** What the event trigger says of a table, by its OID. @throws RewrittenError when it is captured and no other load has it. */
@@ -209,7 +245,7 @@ export class RelationBook {
       structures.map((structure) => {
         const found = facts.get(tableKey(structure)) ?? null;
         const source = found === null ? null : { oid: found.oid, fileNode: found.fileNode, numbers: found.numbers };
-        return this.#makeTable(structure, orderOf(structure), source, []);
+        return this.#makeTable(structure, orderOf(structure), { source, changes: [], columnsOf: null });
       }),
     );
   }
@@ -218,23 +254,22 @@ export class RelationBook {
   async #alter(
     before: KnownTable,
     structure: TableStructure,
-    facts: TableFacts | null,
+    { facts, now, computed }: CatalogState,
     commit: Lsn,
   ): Promise<Alteration> {
     try {
-      return findChanges(before, structure, facts);
+      return findChanges(before, structure, { facts, now, computed });
     } catch (error) {
       const cover = error instanceof RewrittenError ? await this.#options.coverOf(structure.topic, commit) : null;
       if (cover === null) throw error;
-      return passOver(before, structure, facts, cover.fileNode);
+      return passOver(before, structure, { facts, computed }, cover.fileNode);
     }
   }
 
   async #makeTable(
     structure: TableStructure,
     order: readonly string[],
-    source: SourceShape | null,
-    changes: readonly ColumnChange[],
+    alteration: Pick<CapturedTable, 'source' | 'changes' | 'columnsOf'>,
   ): Promise<CapturedTable> {
     const columns = order.flatMap((name) => structure.columns.filter((column) => column.name === name));
     const { prefix, database, version, debezium } = this.#options;
@@ -243,8 +278,7 @@ export class RelationBook {
       record: structureRecord(structure),
       encoder: new EventEncoder(structure, columns, prefix, database, version),
       debezium: debezium === null ? null : await TableEvents.open(debezium, structure, columns),
-      source,
-      changes,
+      ...alteration,
       labels: new LabelWatch(columns),
       mask: this.#options.policy.rowMask(structure, order),
     };
@@ -253,40 +287,4 @@ export class RelationBook {
   async #describe(tables: readonly TableStructure[]): Promise<readonly TableStructure[]> {
     return this.#options.hasFacts ? addColumnFacts(this.#options.client, tables) : tables;
   }
-}
-
-/**
- * The structure of the events that a Relation message announces: names and types are the message's; what else is known of a column is
- * the catalog's or the structure's before. A column that a later statement added must not change the version of rows written before it.
- */
-function makeShape(
-  relation: Relation,
-  { schema, table }: TableName,
-  types: readonly (ColumnType | null)[],
-  before: TableStructure,
-  now: TableStructure | null,
-): TableStructure {
-  const base = now ?? before;
-  const plain = relation.columns.map(({ name }, index): ColumnStructure => {
-    const type = types[index] ?? null;
-    if (type === null) throw untold(relation, `the type of column ${name} is gone`);
-    const known = [base, before].flatMap(({ columns }) => columns.find((column) => column.name === name) ?? [])[0];
-    return makeColumn(name, type, known ?? { notNull: false, generated: false, identity: '' });
-  });
-  const sent = new Map(plain.map((column) => [column.name, column]));
-  // In the catalog's order, computed columns among the others, so that equal shapes have equal versions.
-  const inOrder = base.columns.flatMap((column) => sent.get(column.name) ?? (column.generated ? [column] : []));
-  const isComplete = inOrder.filter(({ name }) => sent.has(name)).length === sent.size;
-  const structure = { ...base, schema, table, topic: before.topic, columns: isComplete ? inOrder : plain };
-  const has = (name: string): boolean => structure.columns.some((column) => column.name === name);
-  if (!structure.identity.columns.every(has))
-    throw untold(relation, `identity ${structure.identity.columns.join(', ')}`);
-  return structure;
-}
-
-function untold(relation: Relation, what: string): RestageError {
-  return new RestageError('ddl_unsupported', 'a table changed in a way that the stream alone does not tell', {
-    where: `${formatTable({ schema: relation.schema, table: relation.table })}: ${what}; columns in the stream: ${relation.columns.map(({ name }) => name).join(', ')}`,
-    fix: 'take the table out of source.tables, or start the pipeline anew under another name',
-  });
 }

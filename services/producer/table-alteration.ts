@@ -7,14 +7,72 @@ import {
   type ColumnChange,
   type SourceShape,
 } from '#core/structure-change.ts';
-import { structureVersion, type TableStructure } from '#core/structure.ts';
+import { structureVersion, type ColumnStructure, type TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
 import type { KnownTable } from './captured-table.ts';
+import type { ComputedColumns } from './computed-columns.ts';
 
 export interface Alteration {
   readonly changes: readonly ColumnChange[];
   /** The catalog's side of the newer structure; null where it is not known. */
   readonly source: SourceShape | null;
+}
+
+/** What the catalog says of a table; it may be ahead of the stream. */
+export interface CatalogState {
+  readonly facts: TableFacts | null;
+  readonly now: TableStructure | null;
+  readonly computed: ComputedColumns;
+}
+
+/** The numbers of the columns that events have; null where nobody can tell them all. */
+export function numberSent(
+  { source }: KnownTable,
+  sent: readonly ColumnStructure[],
+  facts: TableFacts | null,
+): ReadonlyMap<string, number> | null {
+  if (facts === null) return null;
+  const untold = new Error('untold');
+  const names = sent.filter(({ generated }) => !generated).map(({ name }) => name);
+  try {
+    return numberColumns(names, source?.numbers ?? new Map(), facts.numbers, () => untold);
+  } catch (error) {
+    if (error === untold) return null;
+    throw error;
+  }
+}
+
+function generatedNumbers(
+  { columns }: TableStructure,
+  facts: TableFacts,
+  computed: ComputedColumns,
+): Map<string, number> {
+  const names = columns.filter(({ generated }) => generated).map(({ name }) => name);
+  return new Map(
+    names.flatMap((name) => {
+      const number = computed.numbers.get(name) ?? facts.numbers.get(name);
+      return number === undefined ? [] : [[name, number] as const];
+    }),
+  );
+}
+
+/** Whether the catalog has other columns than the events to come, or others under their names or types. */
+function isAhead(
+  after: TableStructure,
+  numbers: ReadonlyMap<string, number>,
+  facts: TableFacts,
+  now: TableStructure | null,
+): boolean {
+  if (now === null) return true;
+  const names = new Set(now.columns.map(({ name }) => name));
+  const columns = new Map(after.columns.map((column) => [column.name, column]));
+  if (after.columns.some(({ name }) => !names.has(name))) return true;
+  return now.columns.some(({ name, type, generated }) => {
+    const sent = columns.get(name);
+    if (sent === undefined) return after.excluded?.includes(name) !== true;
+    const isSame = sent.type === type && sent.generated === generated;
+    return !isSame || (!generated && numbers.get(name) !== facts.numbers.get(name));
+  });
 }
 
 /**
@@ -23,31 +81,42 @@ export interface Alteration {
  * to run it again elsewhere would invent others (invariant 5).
  * @throws RestageError ddl_unsupported where rows may have been rewritten, or names went around faster than can be told.
  */
-export function findChanges(before: KnownTable, after: TableStructure, facts: TableFacts | null): Alteration {
+export function findChanges(
+  before: KnownTable,
+  after: TableStructure,
+  { facts, now, computed }: CatalogState,
+): Alteration {
   const earlier = before.source;
   if (facts === null) return { changes: [], source: null };
   const names = after.columns.filter((column) => !column.generated).map(({ name }) => name);
-  const numbers = numberColumns(names, earlier?.numbers ?? new Map(), facts.numbers, (column) =>
+  const sent = numberColumns(names, earlier?.numbers ?? new Map(), facts.numbers, (column) =>
     unclear(after, `column ${column} has another name by now`),
   );
-  const source = { oid: facts.oid, fileNode: facts.fileNode, numbers };
+  const numbers = new Map([...sent, ...generatedNumbers(after, facts, computed)]);
+  // Another file is noticed with the columns that changed with it: not before the stream has reached those.
+  const fileNode = earlier !== null && isAhead(after, sent, facts, now) ? earlier.fileNode : facts.fileNode;
+  const source = { oid: facts.oid, fileNode, numbers };
   if (earlier === null || structureVersion(before.structure) === structureVersion(after))
     return { changes: [], source };
-  const changes = compareStructures(
-    before.structure,
-    after,
-    { before: earlier.numbers, after: numbers },
-    facts.columns,
-  );
   const isRewritten = hasNewFile(earlier.fileNode, facts.fileNode);
+  const changes = compareStructures({
+    before: before.structure,
+    after,
+    numbers: { before: earlier.numbers, after: numbers },
+    added: facts.columns,
+    isRewritten,
+  });
+  const isComputed = (name: string): boolean =>
+    after.columns.find((column) => column.name === name)?.generated === true;
   for (const change of changes) {
+    if (change.kind === 'drop' || change.kind === 'rename' || isComputed(change.column)) continue;
     if (change.kind === 'add') {
       if (numbers.get(change.column) !== facts.numbers.get(change.column))
         throw unclear(after, `column ${change.column} was added and is gone or renamed by now`);
       requireKnownFill(after, change.column, facts, isRewritten);
-    } else if (change.kind === 'retype' && hasLostLabels(before.structure, after, change.column))
+    } else if (hasLostLabels(before.structure, after, change.column))
       throw rewritten(after, `labels of column ${change.column} have other names`);
-    else if (change.kind === 'retype' && isRewritten && !isLabelsOnly(before.structure, after, change.column))
+    else if (isRewritten && !isLabelsOnly(before.structure, after, change.column))
       throw rewritten(after, `column ${change.column} got another type`);
   }
   return { changes, source };
@@ -129,11 +198,11 @@ export class RewrittenError extends RestageError {
 export function passOver(
   { source: earlier }: KnownTable,
   after: TableStructure,
-  facts: TableFacts | null,
+  { facts, computed }: Omit<CatalogState, 'now'>,
   fileNode: string | null,
 ): Alteration {
   if (facts === null) return { changes: [], source: null };
-  const numbers = new Map<string, number>();
+  const numbers = generatedNumbers(after, facts, computed);
   for (const { name, generated } of after.columns) {
     const number = facts.numbers.get(name) ?? earlier?.numbers.get(name);
     if (!generated && number !== undefined) numbers.set(name, number);

@@ -86,5 +86,6 @@ function captured(names: readonly string[], table = 'item', oid = 7): CapturedTa
     changes: [],
     labels: new LabelWatch(structure.columns),
     mask: null,
+    columnsOf: null,
   };
 }

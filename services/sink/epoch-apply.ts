@@ -3,7 +3,7 @@ import type { RowChange } from '#core/change.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
 import { comparePositions, type Position } from '#core/position.ts';
-import type { ColumnChange } from '#core/structure-change.ts';
+import type { ColumnChange, ColumnsOf } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { StructureChanges } from './part-reader.ts';
 import { isRefusal, refusalError } from './refusal.ts';
@@ -32,6 +32,7 @@ interface Alteration {
   readonly position: Position;
   readonly to: TableStructure;
   readonly changes: readonly ColumnChange[];
+  readonly columnsOf: ColumnsOf | null;
 }
 
 export interface PartTools {
@@ -62,7 +63,7 @@ export async function applyPart(
     rest = filterChanges(rest, (change) => !isBefore(change));
     if (cut.kind === 'truncate') await rows.truncate(cut, ranks);
     else {
-      await rows.alter(cut.to, cut.changes, `LSN ${formatLsn(cut.position.commit)}`);
+      await rows.alter(cut.to, cut.changes, `LSN ${formatLsn(cut.position.commit)}`, cut.columnsOf);
       forget();
     }
   }

@@ -165,6 +165,6 @@ export function changesOf(client: pg.ClientBase): Pick<RowStore, 'apply' | 'trun
   return {
     apply: (tables, mismatch, ranks) => applySegment(client, tables, mismatch, ranks),
     truncate: (truncated, ranks) => truncateTables(client, truncated, ranks),
-    alter: (to, changes, where) => alterTable(client, to, changes, where),
+    alter: (to, changes, where, columnsOf) => alterTable(client, to, changes, where, columnsOf),
   };
 }

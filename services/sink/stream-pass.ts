@@ -379,7 +379,7 @@ export class StreamPass {
         if (!isAfter(entry.topic)) continue;
         const to = structures.structure(entry.topic, entry.to);
         await this.#options.addLabels(to, entry.changes);
-        cuts.push({ kind: 'alter', position, to, changes: entry.changes });
+        cuts.push({ kind: 'alter', position, to, changes: entry.changes, columnsOf: entry.columnsOf ?? null });
         continue;
       }
       const topics = entry.topics.filter(isAfter);

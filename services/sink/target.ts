@@ -6,7 +6,7 @@ import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import type { KeyLink } from '#core/key-slots.ts';
 import type { Lsn } from '#core/lsn.ts';
-import type { ColumnChange } from '#core/structure-change.ts';
+import type { ColumnChange, ColumnsOf } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TableName } from '#core/table-name.ts';
 import type { LateTable } from '#core/target-schema.ts';
@@ -140,7 +140,12 @@ export interface RowStore {
   /** @throws RestageError target_constraint. */
   truncate(truncated: Truncated, ranks: TableRanks | null): Promise<void>;
   /** @throws RestageError ddl_unsupported. `where`: the place in the stream, for messages. */
-  alter(to: TableStructure, changes: readonly ColumnChange[], where: string): Promise<void>;
+  alter(
+    to: TableStructure,
+    changes: readonly ColumnChange[],
+    where: string,
+    columnsOf: ColumnsOf | null,
+  ): Promise<void>;
 }
 
 export type CopiedRow = readonly (string | null)[];

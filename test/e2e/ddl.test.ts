@@ -17,6 +17,15 @@ const START_SQL = `
   CREATE TABLE public.heap (n int);
   ALTER TABLE public.heap REPLICA IDENTITY FULL;
   INSERT INTO public.heap SELECT g FROM generate_series(1, 10) g;
+  CREATE TABLE public.part (id int PRIMARY KEY, what text, gone int) PARTITION BY RANGE (id);
+  CREATE TABLE public.part_1 PARTITION OF public.part FOR VALUES FROM (1) TO (100);
+  CREATE TABLE public.part_2 PARTITION OF public.part FOR VALUES FROM (100) TO (200);
+  INSERT INTO public.part VALUES (1, 'a', 1), (2, 'b', 2), (101, 'c', 3), (102, 'd', 4);
+  CREATE TYPE public.pair AS (a int, b text, gone int);
+  CREATE TABLE public.typed OF public.pair (PRIMARY KEY (a));
+  CREATE TABLE public.typed_too OF public.pair (PRIMARY KEY (a));
+  INSERT INTO public.typed VALUES (1, 'a'), (2, 'b');
+  INSERT INTO public.typed_too VALUES (1, 'a'), (2, 'b');
 `;
 
 /** What a source's people may do in the middle of the stream, each followed by changes that show it. */
@@ -50,6 +59,61 @@ const STORY = [
    UPDATE public.item SET plain = 12 WHERE id = 12`,
   `VACUUM FULL public.item`,
   `UPDATE public.item SET plain = 13 WHERE id = 13`,
+] as const;
+
+/** Columns that the stream does not carry; adding a stored one is a rewrite. */
+const COMPUTED = [
+  `ALTER TABLE public.item REPLICA IDENTITY DEFAULT;
+   ALTER TABLE public.item ADD COLUMN twice int GENERATED ALWAYS AS (plain * 2) STORED, ADD COLUMN brief text GENERATED ALWAYS AS (left(title, 2)) STORED;
+   UPDATE public.item SET plain = 14 WHERE id = 14`,
+  `BEGIN;
+   SAVEPOINT s;
+   ALTER TABLE public.item ADD COLUMN loud text GENERATED ALWAYS AS (upper(title)) STORED NOT NULL;
+   RELEASE s;
+   UPDATE public.item SET plain = 15 WHERE id = 15;
+   COMMIT`,
+  `ALTER TABLE public.item RENAME COLUMN plain TO simple;
+   UPDATE public.item SET simple = 16 WHERE id = 16`,
+  `ALTER TABLE public.item ALTER COLUMN twice DROP EXPRESSION, DROP COLUMN brief;
+   UPDATE public.item SET twice = 7 WHERE id = 17`,
+  `BEGIN;
+   ALTER TABLE public.item ADD COLUMN moment int GENERATED ALWAYS AS (1) STORED;
+   SAVEPOINT s;
+   ALTER TABLE public.item ADD COLUMN last text GENERATED ALWAYS AS (title || '!') STORED;
+   DELETE FROM public.item WHERE id = 18;
+   RELEASE s;
+   ALTER TABLE public.item DROP COLUMN moment;
+   COMMIT`,
+] as const;
+const COMPUTED_18 = [
+  `ALTER TABLE public.item ADD COLUMN seen int GENERATED ALWAYS AS (simple + 1) VIRTUAL;
+   UPDATE public.item SET simple = 19 WHERE id = 19`,
+  `ALTER TABLE public.item ALTER COLUMN last SET EXPRESSION AS (title || '?');
+   UPDATE public.item SET simple = 20 WHERE id = 20`,
+] as const;
+
+/** Of tables whose columns are those of another one, or of a type. */
+const OWNED = [
+  `ALTER TABLE public.part ADD COLUMN n int NOT NULL DEFAULT 3;
+   UPDATE public.part SET n = 4 WHERE id = 1;
+   INSERT INTO public.part VALUES (3, 'e', 5, 6);
+   DELETE FROM public.part WHERE id = 102`,
+  `BEGIN;
+   INSERT INTO public.part VALUES (4, 'f', 7);
+   ALTER TABLE public.part RENAME COLUMN what TO why;
+   ALTER TABLE public.part ADD COLUMN twice int GENERATED ALWAYS AS (n * 2) STORED;
+   INSERT INTO public.part (id, why) VALUES (103, 'g');
+   ALTER TABLE public.part DROP COLUMN gone;
+   UPDATE public.part SET why = 'h' WHERE id IN (2, 101);
+   COMMIT`,
+  `ALTER TYPE public.pair ADD ATTRIBUTE c int CASCADE;
+   UPDATE public.typed SET c = 1 WHERE a = 1;
+   UPDATE public.typed_too SET c = 2`,
+  `ALTER TYPE public.pair RENAME ATTRIBUTE b TO d CASCADE;
+   UPDATE public.typed SET d = 'e' WHERE a = 2;
+   ALTER TYPE public.pair DROP ATTRIBUTE gone CASCADE;
+   DELETE FROM public.typed WHERE a = 1;
+   UPDATE public.typed_too SET d = 'f' WHERE a = 2`,
 ] as const;
 
 /** What was added before a rewrite must have been seen: from then on the catalog no longer tells what the rows had. */
@@ -113,7 +177,12 @@ test.each<[string, [15 | 18, 15 | 18], string]>([
     await waitForTarget(config, second);
     for (const sql of STORY.slice(10)) await execute(source, sql);
     await waitForTarget(config, second);
-    for (const table of ['item', 'heap']) {
+    for (const sql of [OWNED[0], COMPUTED[0]]) await execute(source, sql);
+    await waitForTarget(config, second);
+    for (const sql of [...OWNED.slice(1), ...COMPUTED.slice(1), ...(versions[0] === 18 ? COMPUTED_18 : [])])
+      await execute(source, sql);
+    await waitForTarget(config, second);
+    for (const table of ['item', 'heap', 'part_1', 'part_2', 'typed', 'typed_too']) {
       expect(await columnsOf(target, table)).toEqual(await columnsOf(source, table));
       expect(await rowsOf(target, table), table).toEqual(await rowsOf(source, table));
     }
@@ -132,6 +201,7 @@ test('through a rule that renames and drops, columns are followed by their new n
   for (const sql of STORY.slice(0, REWRITE)) await execute(source, sql);
   await waitForTarget(config, run);
   for (const sql of STORY.slice(REWRITE)) await execute(source, sql);
+  await waitForTarget(config, run);
   await execute(
     source,
     `ALTER TABLE public.item ALTER COLUMN secret TYPE varchar; UPDATE public.item SET secret = 't' WHERE id = 20`,
@@ -290,8 +360,9 @@ async function execute(database: TestDatabase, sql: string): Promise<void> {
 
 async function columnsOf(database: TestDatabase, table: string): Promise<unknown[]> {
   const { rows } = await database.client.query<{ name: string; type: string }>(
-    `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS required
-       FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname`,
+    `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS required,
+            CASE WHEN attgenerated <> '' THEN attgenerated::text || pg_get_expr(adbin, adrelid) END AS computed
+       FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname`,
     [`public.${table}`],
   );
   return rows;

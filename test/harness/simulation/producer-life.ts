@@ -153,7 +153,9 @@ class ProducerLife {
             get: () => null,
             learn: () => Promise.resolve(),
             hasNewLabel: () => false,
-            learnLabels: () => Promise.resolve(),
+            isDue: () => false,
+            learnAgain: () => Promise.resolve(),
+            learnDue: () => Promise.resolve([]),
             requireNotRewritten: () => Promise.resolve(),
             requireFollowed: () => Promise.resolve(),
             requireTold: () => Promise.resolve(),
@@ -348,5 +350,6 @@ function captured(index: number): CapturedTable {
     changes: [],
     labels: new LabelWatch(structure.columns),
     mask: null,
+    columnsOf: null,
   };
 }

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import type { AddedColumn, SourceShape } from '#core/structure-change.ts';
+import type { AddedColumn, ColumnsOf, SourceShape } from '#core/structure-change.ts';
 import { tableKey, type TableName } from '#core/table-name.ts';
 
 /**
@@ -8,18 +8,36 @@ import { tableKey, type TableName } from '#core/table-name.ts';
  */
 export interface TableFacts extends SourceShape {
   readonly columns: ReadonlyMap<string, ColumnFacts>;
+  /** null: they are the table's own. */
+  readonly columnsOf: ColumnsOf | null;
 }
 
 export interface ColumnFacts extends AddedColumn {
   /** Rows from before the column have a value of the catalog's: nothing has rewritten them since (PostgreSQL: "pg_attribute"). */
   readonly hasMissing: boolean;
+  /** Of a generated column, else null. */
+  readonly computed: ComputedFacts | null;
+}
+
+export interface ComputedFacts {
+  /** The columns that its expression names. */
+  readonly reads: readonly string[];
+  /** 32-bit numbers of the transactions that last wrote its rows of the catalog. */
+  readonly writtenBy: readonly number[];
 }
 
 const FACTS_SQL = `
-  SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, coalesce(leaves.files, c.relfilenode::text) AS file_node, a.attname AS name, a.attnum AS number,
+  SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, coalesce(leaves.files, c.relfilenode::text) AS file_node,
+         CASE WHEN c.relispartition THEN 'partitioned' WHEN c.reloftype <> 0 THEN 'type' END AS columns_of, a.attname AS name, a.attnum AS number,
          coalesce(held.has_missing, a.atthasmissing) AS has_missing,
          (coalesce(held.missing, a.attmissingval)::text::text[])[1] AS missing,
-         CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS expression
+         CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS expression,
+         CASE WHEN a.attgenerated <> '' THEN ARRAY[a.xmin, d.xmin]::text[] END AS written_by,
+         CASE WHEN a.attgenerated <> '' THEN ARRAY(
+           SELECT r.attname::text FROM pg_catalog.pg_depend p
+             JOIN pg_catalog.pg_attribute r ON r.attrelid = p.refobjid AND r.attnum = p.refobjsubid
+            WHERE (p.classid, p.objid, p.objsubid) IN (('pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid, 0), ('pg_catalog.pg_class'::pg_catalog.regclass, c.oid, a.attnum))
+              AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.refobjid = c.oid AND p.refobjsubid NOT IN (0, a.attnum)) END AS reads
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -37,11 +55,14 @@ const FACTS_SQL = `
 interface FactsRow extends TableName {
   readonly oid: string;
   readonly file_node: string;
+  readonly columns_of: ColumnsOf | null;
   readonly name: string | null;
   readonly number: number;
   readonly has_missing: boolean;
   readonly missing: string | null;
   readonly expression: string | null;
+  readonly written_by: string[] | null;
+  readonly reads: string[] | null;
 }
 
 /** By tableKey: of every table, or of the one with this OID where it is still there. */
@@ -54,12 +75,14 @@ export async function readTableFacts(client: pg.ClientBase, oid: number | null):
       fileNode: row.file_node,
       numbers: new Map(),
       columns: new Map(),
+      columnsOf: row.columns_of,
     };
     found.set(tableKey(row), facts);
     if (row.name === null) continue;
     facts.numbers.set(row.name, row.number);
-    const { has_missing: hasMissing, missing, expression } = row;
-    facts.columns.set(row.name, { hasMissing, missing, expression });
+    const { has_missing: hasMissing, missing, expression, reads, written_by: writtenBy } = row;
+    const computed = reads === null || writtenBy === null ? null : { reads, writtenBy: writtenBy.map(Number) };
+    facts.columns.set(row.name, { hasMissing, missing, expression, computed });
   }
   return found;
 }

@@ -1,12 +1,20 @@
 import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
-import type { ColumnChange } from '#core/structure-change.ts';
+import type { ColumnChange, ColumnsOf } from '#core/structure-change.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable } from '#core/table-name.ts';
-import { createEnums, typeSql } from './schema-create.ts';
+import { addColumn, dropColumn, ownerOf, renameColumn, retypeColumn, type ColumnOwner } from './column-owner.ts';
+import { createEnums, generationSql, typeSql } from './schema-create.ts';
 
-/** The types of the columns that the target's table has now, as format_type prints them. */
-type PresentColumns = ReadonlyMap<string, string>;
+/** A column that the target's table has now. */
+interface PresentColumn {
+  /** As format_type prints it. */
+  readonly type: string;
+  /** How it is computed, as pg_get_expr prints it; null for a plain one. */
+  readonly expression: string | null;
+}
+
+type PresentColumns = ReadonlyMap<string, PresentColumn>;
 
 /**
  * Makes of the target's table what happened to the source's, in the caller's transaction and so exactly once. What somebody did at the
@@ -18,18 +26,21 @@ export async function alterTable(
   to: TableStructure,
   changes: readonly ColumnChange[],
   where: string,
+  columnsOf: ColumnsOf | null = null,
 ): Promise<void> {
+  const owner = await ownerOf(client, to, columnsOf);
   for (const change of changes) {
     const present = await readColumns(client, to);
+    requireComputed(to, change, present, where);
     if (change.kind === 'add' && !present.has(change.column)) await requireType(client, to, change.column);
-    for (const statement of statementsOf(to, change, present)) await run(client, to, statement, where);
+    for (const statement of statementsOf(to, change, present, owner)) await run(client, to, statement, where);
     if (change.kind === 'add' && change.expression !== null && !present.has(change.column))
-      await setDefault(client, to, change.column, change.expression);
+      await setDefault(client, owner, change.column, change.expression);
   }
 }
 
-function statementsOf(to: TableStructure, change: ColumnChange, present: PresentColumns): string[] {
-  const alter = `ALTER TABLE ${quoteTable(to)}`;
+function statementsOf(to: TableStructure, change: ColumnChange, present: PresentColumns, owner: ColumnOwner): string[] {
+  const alter = `ALTER TABLE ${owner.table}`;
   const name = quoteIdentifier(change.column);
   const isThere = present.has(change.column);
   switch (change.kind) {
@@ -39,23 +50,49 @@ function statementsOf(to: TableStructure, change: ColumnChange, present: Present
       // The default that fills the rows that are there is not that of rows to come.
       const fill = change.fill === null ? '' : ` DEFAULT ${quoteLiteral(change.fill)}`;
       return [
-        `${alter} ADD COLUMN ${name} ${typeSql(column)}${fill}`,
+        addColumn(owner, `${name} ${typeSql(column)}${generationSql(column)}${fill}`),
         ...(fill === '' ? [] : [`${alter} ALTER COLUMN ${name} DROP DEFAULT`]),
         ...(column.notNull ? [`${alter} ALTER COLUMN ${name} SET NOT NULL`] : []),
       ];
     }
     case 'drop':
-      return isThere ? [`${alter} DROP COLUMN ${name}`] : [];
+      return isThere ? [dropColumn(owner, name)] : [];
     case 'rename':
-      return isThere && !present.has(change.to)
-        ? [`${alter} RENAME COLUMN ${name} TO ${quoteIdentifier(change.to)}`]
-        : [];
+      return isThere && !present.has(change.to) ? [renameColumn(owner, name, quoteIdentifier(change.to))] : [];
     case 'retype': {
       const column = columnOf(to, change.column);
-      const isWanted = present.get(change.column) === column.type || column.enumLabels !== null;
-      return isWanted ? [] : [`${alter} ALTER COLUMN ${name} TYPE ${typeSql(column)}`];
+      const there = present.get(change.column);
+      const isWanted = there?.type === column.type || column.enumLabels !== null;
+      return [
+        ...(there === undefined ? [] : computedAs(column, there)).map(
+          (action) => `${alter} ALTER COLUMN ${name} ${action}`,
+        ),
+        ...(isWanted ? [] : [retypeColumn(owner, name, typeSql(column))]),
+      ];
     }
   }
+}
+
+/** The target computes the same of the same columns, so what the source did is done here too. */
+function computedAs({ generation }: ColumnStructure, { expression }: PresentColumn): string[] {
+  if (expression === null || generation?.expression === expression) return [];
+  return [generation === undefined ? 'DROP EXPRESSION' : `SET EXPRESSION AS (${generation.expression})`];
+}
+
+/** Events carry no values of a generated column. @throws RestageError ddl_unsupported where it would stay without. */
+function requireComputed(to: TableStructure, change: ColumnChange, present: PresentColumns, where: string): void {
+  if (change.kind === 'drop' || change.kind === 'rename') return;
+  const { generation } = columnOf(to, change.column);
+  if (generation === undefined || present.get(change.column)?.expression !== null) return;
+  const { column } = change;
+  throw new RestageError(
+    'ddl_unsupported',
+    `column ${column} is generated at the source, and a plain one at the target`,
+    {
+      where: `${formatTable(to)}, ${where}: GENERATED ALWAYS AS (${generation.expression})`,
+      fix: `drop it at the target, and the sink makes it as the source has it; or leave it out by a rule: columns: { drop: [${column}] }`,
+    },
+  );
 }
 
 async function requireType(client: pg.ClientBase, to: TableStructure, name: string): Promise<void> {
@@ -64,12 +101,14 @@ async function requireType(client: pg.ClientBase, to: TableStructure, name: stri
 }
 
 export async function readColumns(client: pg.ClientBase, table: TableStructure): Promise<PresentColumns> {
-  const { rows } = await client.query<{ name: string; type: string }>(
-    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type
-       FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`,
+  const { rows } = await client.query<PresentColumn & { name: string }>(
+    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
+            CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END AS expression
+       FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+      WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`,
     [quoteTable(table)],
   );
-  return new Map(rows.map(({ name, type }) => [name, type]));
+  return new Map(rows.map(({ name, ...column }) => [name, column]));
 }
 
 export async function run(
@@ -79,7 +118,9 @@ export async function run(
   where: string,
 ): Promise<void> {
   try {
-    await client.query(statement);
+    // One statement whatever the source's words in it say.
+    const single: pg.QueryConfig & { queryMode: 'extended' } = { text: statement, queryMode: 'extended' };
+    await client.query(single);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new RestageError('ddl_unsupported', `the target refuses to follow the source: ${why}`, {
@@ -93,14 +134,14 @@ export async function run(
 /** The source's own words, as pg_dump would write them; what they name may not be at the target, and no row of the stream needs it. */
 async function setDefault(
   client: pg.ClientBase,
-  table: TableStructure,
+  { table }: ColumnOwner,
   column: string,
   expression: string,
 ): Promise<void> {
   await client.query('SAVEPOINT set_default');
   try {
     const statement: pg.QueryConfig & { queryMode: 'extended' } = {
-      text: `ALTER TABLE ${quoteTable(table)} ALTER COLUMN ${quoteIdentifier(column)} SET DEFAULT ${expression}`,
+      text: `ALTER TABLE ${table} ALTER COLUMN ${quoteIdentifier(column)} SET DEFAULT ${expression}`,
       queryMode: 'extended',
     };
     await client.query(statement);

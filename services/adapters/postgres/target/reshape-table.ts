@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { ColumnChange } from '#core/structure-change.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { quoteIdentifier, quoteTable } from '#core/table-name.ts';
 import { alterTable, readColumns, run } from './alter-table.ts';
@@ -19,30 +20,59 @@ export interface Reshaping {
  * @throws RestageError ddl_unsupported with the statement that the target refused.
  */
 export async function reshapeTable(client: pg.ClientBase, { to, earlier, where }: Reshaping): Promise<void> {
+  const alter = (...changes: ColumnChange[]): Promise<void> => alterTable(client, to, changes, where);
   const wanted = to.columns.filter(({ generated }) => !generated);
+  await endComputed(client, { to, earlier, where });
   const present = await readColumns(client, to);
   const gone = new Set(
     earlier
       .flatMap(({ columns }) => columns)
-      .filter(({ generated }) => !generated)
       .map(({ name }) => name)
       .filter((name) => present.has(name) && !to.columns.some((column) => column.name === name)),
   );
   for (const column of wanted.filter(({ name }) => !present.has(name))) {
-    const fits = [...gone].filter((name) => present.get(name) === column.type);
+    const fits = [...gone].filter((name) => present.get(name)?.type === column.type);
     const [from] = fits;
     if (from === undefined || fits.length > 1) continue;
     gone.delete(from);
-    await alterTable(client, to, [{ kind: 'rename', column: from, to: column.name }], where);
+    await alter({ kind: 'rename', column: from, to: column.name });
   }
   const now = await readColumns(client, to);
-  for (const { name } of wanted.filter((column) => !now.has(column.name)))
-    await alterTable(client, to, [{ kind: 'add', column: name, fill: null, expression: null }], where);
-  for (const name of gone) await alterTable(client, to, [{ kind: 'drop', column: name }], where);
-  for (const column of wanted) {
+  for (const { name } of wanted.filter((column) => !now.has(column.name))) await alter(addition(name));
+  const retyped = wanted.filter((column) => {
     const before = earlier.flatMap(({ columns }) => columns.find(({ name }) => name === column.name) ?? []);
     const isOther = before.some(({ type }) => type !== column.type) && now.has(column.name);
-    if (isOther && now.get(column.name) !== column.type) await retype(client, to, column, where);
+    return isOther && now.get(column.name)?.type !== column.type;
+  });
+  for (const { name, generation } of to.columns) {
+    // A column that others are computed from keeps its type (PostgreSQL: "Generated Columns").
+    const wasOther = earlier.some(({ columns }) =>
+      columns.some((one) => one.name === name && one.generation?.expression !== generation?.expression),
+    );
+    const isInTheWay = retyped.length > 0 || (wasOther && now.get(name)?.expression !== generation?.expression);
+    if (generation !== undefined && now.has(name) && isInTheWay) await alter({ kind: 'drop', column: name });
+  }
+  for (const name of gone) await alter({ kind: 'drop', column: name });
+  for (const column of retyped) await retype(client, to, column, where);
+  for (const { name } of to.columns.filter(({ generated }) => generated)) await alter(addition(name));
+}
+
+function addition(column: string): ColumnChange {
+  return { kind: 'add', column, fill: null, expression: null };
+}
+
+/** Columns that are computed no more, or were not and are now: first, since others may go only after them. */
+async function endComputed(client: pg.ClientBase, { to, earlier, where }: Reshaping): Promise<void> {
+  const present = await readColumns(client, to);
+  const before = earlier.flatMap(({ columns }) => columns);
+  for (const [name, { expression }] of present) {
+    const column = to.columns.find((one) => one.name === name);
+    const known = before.filter((one) => one.name === name);
+    if (expression !== null && column?.generated === false)
+      await alterTable(client, to, [{ kind: 'retype', column: name }], where);
+    const isGone = expression !== null && column === undefined && known.length > 0;
+    const isOther = expression === null && column?.generated === true && known.some(({ generated }) => !generated);
+    if (isGone || isOther) await alterTable(client, to, [{ kind: 'drop', column: name }], where);
   }
 }
 

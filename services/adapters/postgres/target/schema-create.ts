@@ -70,7 +70,7 @@ function elementSql(column: ColumnStructure): string {
 }
 
 /** The expression is the source's own words, as pg_dump would write it. The extended protocol takes one statement only, so it stays one. */
-function generationSql({ generation }: ColumnStructure): string {
+export function generationSql({ generation }: ColumnStructure): string {
   return generation === undefined
     ? ''
     : ` GENERATED ALWAYS AS (${generation.expression}) ${generation.kind.toUpperCase()}`;

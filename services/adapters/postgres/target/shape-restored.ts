@@ -61,7 +61,7 @@ async function fit(client: pg.ClientBase, to: TableStructure): Promise<void> {
     if (!to.columns.some((column) => column.name === name))
       await alterTable(client, to, [{ kind: 'drop', column: name }], WHERE);
   for (const column of to.columns) {
-    const type = present.get(column.name);
+    const type = present.get(column.name)?.type;
     if (type === undefined)
       await alterTable(client, to, [{ kind: 'add', column: column.name, fill: null, expression: null }], WHERE);
     else if (type !== column.type) await retype(client, to, column, WHERE);

@@ -1,0 +1,63 @@
+import { makeColumn, type ColumnType } from '#adapters/postgres/column-types.ts';
+import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
+import { RestageError } from '#core/errors.ts';
+import type { ColumnStructure, TableStructure } from '#core/structure.ts';
+import { formatTable, type TableName } from '#core/table-name.ts';
+
+interface ShapeParts {
+  /** Of the events before. */
+  readonly before: TableStructure;
+  /** The catalog's; null where the table is gone. */
+  readonly now: TableStructure | null;
+  /** Generated columns that are not sent, by name. */
+  readonly computed: ReadonlyMap<string, ColumnStructure>;
+}
+
+/**
+ * The structure of the events that a Relation message announces: names and types are the message's; what else is known of a column is
+ * the catalog's or the structure's before. A column that a later statement added must not change the version of rows written before it.
+ */
+export function makeShape(
+  relation: Relation,
+  { schema, table }: TableName,
+  sent: readonly ColumnStructure[],
+  { before, now, computed }: ShapeParts,
+): TableStructure {
+  const base = now ?? before;
+  const byName = new Map([...sent.map((column) => [column.name, column] as const), ...computed]);
+  // In the catalog's order, computed columns among the others, so that equal shapes have equal versions.
+  const inOrder = base.columns.flatMap((column) => byName.get(column.name) ?? []);
+  const isComplete = inOrder.length === byName.size;
+  const columns = isComplete ? inOrder : [...sent, ...computed.values()];
+  const structure = { ...base, schema, table, topic: before.topic, columns };
+  const has = (name: string): boolean => structure.columns.some((column) => column.name === name);
+  if (!structure.identity.columns.every(has))
+    throw untold(relation, `identity ${structure.identity.columns.join(', ')}`);
+  return structure;
+}
+
+/**
+ * The columns of the events that a Relation message announces, in their order. What a later statement changed of one must not change the
+ * version of rows written before it.
+ */
+export function sentColumns(
+  relation: Relation,
+  types: readonly (ColumnType | null)[],
+  { before, now }: Pick<ShapeParts, 'before' | 'now'>,
+): ColumnStructure[] {
+  return relation.columns.map(({ name }, index): ColumnStructure => {
+    const type = types[index] ?? null;
+    if (type === null) throw untold(relation, `the type of column ${name} is gone`);
+    const [is, was] = [now, before].map((table) => table?.columns.find((column) => column.name === name));
+    // The catalog may have given the name to a generated one meanwhile, which nobody sends.
+    const known = is === undefined || (is.generated && was?.generated === false) ? was : is;
+    return makeColumn(name, type, known ?? { notNull: false, generated: false, identity: '' });
+  });
+}
+
+function untold(relation: Relation, what: string): RestageError {
+  return new RestageError('ddl_unsupported', 'a table changed in a way that the stream alone does not tell', {
+    where: `${formatTable({ schema: relation.schema, table: relation.table })}: ${what}; columns in the stream: ${relation.columns.map(({ name }) => name).join(', ')}`,
+    fix: 'take the table out of source.tables, or start the pipeline anew under another name',
+  });
+}
