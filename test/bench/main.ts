@@ -9,10 +9,14 @@ import type { BenchCase, BenchOptions } from './bench-case.ts';
 import { startServers } from './bench-servers.ts';
 import { drain, stages } from './cases/drain.ts';
 import { HUGE_AND_LONG } from './cases/huge-and-long.ts';
+import { idle } from './cases/idle.ts';
+import { latency } from './cases/latency.ts';
 import { load } from './cases/load.ts';
+import { wide } from './cases/wide.ts';
+import { drawResults } from './chart.ts';
 import { describe, type RunResult } from './result.ts';
 
-const CASES: readonly BenchCase[] = [load, drain, stages, ...HUGE_AND_LONG];
+const CASES: readonly BenchCase[] = [load, drain, stages, wide, latency, idle, ...HUGE_AND_LONG];
 
 const { values } = parseArgs({
   options: {
@@ -55,3 +59,5 @@ writeFileSync(
   path.join(values.out, 'result.json'),
   `${JSON.stringify({ versions: servers.versions, results }, null, 2)}\n`,
 );
+writeFileSync(path.join(values.out, 'result.html'), drawResults(servers.versions, results));
+say(`figures and a chart: ${path.join(values.out, 'result.html')}`);

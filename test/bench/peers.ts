@@ -6,8 +6,10 @@ import { exitOnSignals } from '#infra/processes.ts';
 import { projectRoot } from '#infra/project-root.ts';
 import { buildProgram } from '../harness/build-program.ts';
 import { startServers, type BenchServers } from './bench-servers.ts';
-import { fillPgbench, makeBacklog, rowsOf } from './cases/pgbench-work.ts';
+import { pgbenchWork } from './cases/pgbench-work.ts';
+import { wideWork } from './cases/wide-work.ts';
 import { requireEqual } from './equality.ts';
+import type { Work } from './work.ts';
 import { openDebezium, WITHOUT_KEY } from './peers/debezium.ts';
 import { dumpAndRestore } from './peers/dump.ts';
 import { openNative } from './peers/native.ts';
@@ -27,23 +29,26 @@ interface PeerRun {
   readonly drainPerSecond: number | null;
 }
 
-const OPENERS: Readonly<Record<string, { readonly open: OpenPeer; readonly leavesOut: readonly string[] }>> = {
-  restage: { open: openRestage, leavesOut: [] },
-  native: { open: openNative, leavesOut: [] },
-  debezium: { open: openDebezium, leavesOut: [WITHOUT_KEY] },
-};
-
 const { values } = parseArgs({
   options: {
     scale: { type: 'string', default: '5' },
     transactions: { type: 'string', default: '25000' },
+    work: { type: 'string', default: 'pgbench' },
     rounds: { type: 'string', default: '3' },
-    peer: { type: 'string', multiple: true, default: ['restage', 'native', 'dump', 'debezium'] },
+    peer: { type: 'string', multiple: true, default: ['restage', 'restage-rule', 'native', 'dump', 'debezium'] },
     out: { type: 'string', default: path.join(dataFolder(projectRoot()), 'bench') },
   },
 });
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const [scale, transactions] = [Number(values.scale), Number(values.transactions)];
+const size = { scale: Number(values.scale), transactions: Number(values.transactions) };
+const work = workOf(values.work);
+const keyless = work === pgbenchWork ? [WITHOUT_KEY] : [];
+const openers: Readonly<Record<string, { readonly open: OpenPeer; readonly leavesOut: readonly string[] }>> = {
+  restage: { open: openRestage(null), leavesOut: [] },
+  'restage-rule': { open: openRestage(work.rule), leavesOut: [] },
+  native: { open: openNative, leavesOut: [] },
+  debezium: { open: openDebezium, leavesOut: keyless },
+};
 
 exitOnSignals();
 await buildProgram();
@@ -59,26 +64,26 @@ for (let round = 1; round <= Number(values.rounds); round += 1)
 mkdirSync(values.out, { recursive: true });
 writeFileSync(
   path.join(values.out, 'peers.json'),
-  `${JSON.stringify({ versions: servers.versions, scale, runs }, null, 2)}\n`,
+  `${JSON.stringify({ versions: servers.versions, work: work.name, ...size, runs }, null, 2)}\n`,
 );
 
 async function runPeer(on: BenchServers, name: string, round: number): Promise<PeerRun> {
-  const opener = OPENERS[name];
-  if (opener === undefined) throw new Error(`no peer ${name}; there are ${Object.keys(OPENERS).join(', ')}, dump`);
+  const opener = openers[name];
+  if (opener === undefined) throw new Error(`no peer ${name}; there are ${Object.keys(openers).join(', ')}, dump`);
   const pair = await on.pair(`bench_${name}_${round}`);
-  await fillPgbench(pair.source, scale);
+  await work.fill(pair.source, size);
   let run: PeerRun;
   {
     await using peer: Peer = await opener.open(on, pair);
     const loadSeconds = await secondsOf(() => peer.load());
     await peer.stop();
-    const { changes, lsn } = await makeBacklog(pair.source, transactions);
+    const { changes, lsn } = await work.makeBacklog(pair.source, size);
     const counted = changes * (opener.leavesOut.length === 0 ? 1 : 3 / 4);
     const drainSeconds = await secondsOf(() => peer.drain(lsn));
     run = {
       peer: peer.name,
       settings: peer.settings,
-      loadPerSecond: rowsOf(scale) / loadSeconds,
+      loadPerSecond: work.rows(size) / loadSeconds,
       drainPerSecond: counted / drainSeconds,
     };
   }
@@ -88,15 +93,21 @@ async function runPeer(on: BenchServers, name: string, round: number): Promise<P
 
 async function runDump(on: BenchServers, round: number): Promise<PeerRun> {
   const pair = await on.pair(`bench_dump_${round}`);
-  await fillPgbench(pair.source, scale);
+  await work.fill(pair.source, size);
   const seconds = await secondsOf(() => dumpAndRestore(on.binDir, pair));
   await requireEqual(pair.source, pair.target);
   const settings = 'directory format, two jobs each, no compression';
-  return { peer: 'pg_dump | pg_restore', settings, loadPerSecond: rowsOf(scale) / seconds, drainPerSecond: null };
+  return { peer: 'pg_dump | pg_restore', settings, loadPerSecond: work.rows(size) / seconds, drainPerSecond: null };
 }
 
-async function secondsOf(work: () => Promise<void>): Promise<number> {
+async function secondsOf(toDo: () => Promise<void>): Promise<number> {
   const startedAt = performance.now();
-  await work();
+  await toDo();
   return (performance.now() - startedAt) / 1000;
+}
+
+function workOf(wanted: string): Work {
+  const found = [pgbenchWork, wideWork].find(({ name }) => name === wanted);
+  if (found === undefined) throw new Error(`no work ${wanted}; there are pgbench, wide`);
+  return found;
 }

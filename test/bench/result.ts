@@ -6,7 +6,7 @@ export interface RunResult {
   /** What of the case was run: `with a rule`, `sink alone`. */
   readonly variant: string;
   /** What is counted: row changes of the stream, rows of a load. */
-  readonly unit: 'changes' | 'rows' | 'tables' | 'MB';
+  readonly unit: 'changes' | 'rows' | 'tables' | 'MB' | 'seconds';
   readonly count: number;
   readonly figures: Figures;
   /** Other figures, each with its unit in its name. */

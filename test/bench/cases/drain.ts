@@ -4,15 +4,16 @@ import { requireEqual } from '../equality.ts';
 import { measure } from '../measure.ts';
 import { BenchPipeline, currentLsn } from '../pipeline.ts';
 import type { Report } from '../result.ts';
-import { fillPgbench, makeBacklog, RULE } from './pgbench-work.ts';
+import type { Work } from '../work.ts';
+import { pgbenchWork } from './pgbench-work.ts';
 
 /** A backlog of pgbench's transactions, every service at work at once: what a catch-up after an outage takes. */
 export const drain: BenchCase = {
   name: 'drain',
   about: 'a backlog of pgbench transactions from source to target, without and with a transformer',
   async run(servers, options, report) {
-    await drainOnce(servers, options, null, report);
-    await drainOnce(servers, options, RULE, report);
+    await drainOnce(servers, options, pgbenchWork, null, report);
+    await drainOnce(servers, options, pgbenchWork, pgbenchWork.rule, report);
   },
 };
 
@@ -21,10 +22,10 @@ export const stages: BenchCase = {
   name: 'stages',
   about: 'a backlog of pgbench transactions, each stage alone',
   async run(servers, options, report) {
-    const { say, transactions } = options;
-    await using pipeline = await loaded(servers, options, RULE);
+    const { say } = options;
+    await using pipeline = await loaded(servers, options, pgbenchWork, pgbenchWork.rule);
     const { pair } = pipeline;
-    const { changes, lsn } = await makeBacklog(pair.source, transactions);
+    const { changes, lsn } = await pgbenchWork.makeBacklog(pair.source, options);
     for (const stage of pipeline.stages) {
       say(`${stage} alone …`);
       const finish = await measure(servers, () => pipeline.pids);
@@ -39,15 +40,16 @@ export const stages: BenchCase = {
   },
 };
 
-async function drainOnce(
+export async function drainOnce(
   servers: BenchServers,
   options: BenchOptions,
+  work: Work,
   rule: string | null,
   report: Report,
 ): Promise<void> {
-  await using pipeline = await loaded(servers, options, rule);
+  await using pipeline = await loaded(servers, options, work, rule);
   const { pair } = pipeline;
-  const { changes, lsn } = await makeBacklog(pair.source, options.transactions);
+  const { changes, lsn } = await work.makeBacklog(pair.source, options);
   const finish = await measure(servers, () => pipeline.pids);
   pipeline.start(...pipeline.stages);
   await pipeline.reach('sink', lsn);
@@ -55,14 +57,19 @@ async function drainOnce(
   await pipeline.stop(...pipeline.stages);
   await requireEqual(pair.source, pair.target);
   const variant = rule === null ? 'without a transformer' : 'with a rule';
-  report({ case: 'drain', variant, unit: 'changes', count: changes, figures });
+  report({ case: 'drain', variant: `${work.name}, ${variant}`, unit: 'changes', count: changes, figures });
   await pipeline.teardown();
 }
 
 /** A pipeline whose target has everything, its services stopped. */
-async function loaded(servers: BenchServers, options: BenchOptions, rule: string | null): Promise<BenchPipeline> {
+async function loaded(
+  servers: BenchServers,
+  options: BenchOptions,
+  work: Work,
+  rule: string | null,
+): Promise<BenchPipeline> {
   const pair = await servers.pair('bench_drain');
-  await fillPgbench(pair.source, options.scale);
+  await work.fill(pair.source, options);
   const pipeline = await BenchPipeline.open(servers, pair, { rule, profiles: options.profiles });
   pipeline.start(...pipeline.stages);
   await pipeline.reach('sink', await currentLsn(pair.source));

@@ -4,22 +4,29 @@ import { requireEqual } from '../equality.ts';
 import { measure } from '../measure.ts';
 import { BenchPipeline, currentLsn } from '../pipeline.ts';
 import type { Report } from '../result.ts';
-import { fillPgbench, rowsOf } from './pgbench-work.ts';
+import type { Work } from '../work.ts';
+import { pgbenchWork } from './pgbench-work.ts';
 
 /** The initial load of pgbench's tables: everything at once, then each stage alone. */
 export const load: BenchCase = {
   name: 'load',
   about: 'initial load of pgbench through Kafka, together and each stage alone',
   async run(servers, options, report) {
-    await together(servers, options, report);
+    await loadTogether(servers, options, pgbenchWork, report);
     await alone(servers, options, report);
   },
 };
 
-async function together(servers: BenchServers, { scale, profiles }: BenchOptions, report: Report): Promise<void> {
+/** One initial load by all services at once. */
+export async function loadTogether(
+  servers: BenchServers,
+  options: BenchOptions,
+  work: Work,
+  report: Report,
+): Promise<void> {
   const pair = await servers.pair('bench_load');
-  await fillPgbench(pair.source, scale);
-  await using pipeline = await BenchPipeline.open(servers, pair, { rule: null, profiles });
+  await work.fill(pair.source, options);
+  await using pipeline = await BenchPipeline.open(servers, pair, { rule: null, profiles: options.profiles });
   const lsn = await currentLsn(pair.source);
   const finish = await measure(servers, () => pipeline.pids);
   pipeline.start('producer', 'sink');
@@ -27,14 +34,14 @@ async function together(servers: BenchServers, { scale, profiles }: BenchOptions
   const figures = await finish();
   await pipeline.stop('producer', 'sink');
   await requireEqual(pair.source, pair.target);
-  report({ case: 'load', variant: 'together', unit: 'rows', count: rowsOf(scale), figures });
+  report({ case: 'load', variant: `${work.name}, together`, unit: 'rows', count: work.rows(options), figures });
   await pipeline.teardown();
 }
 
-async function alone(servers: BenchServers, { scale, profiles }: BenchOptions, report: Report): Promise<void> {
+async function alone(servers: BenchServers, options: BenchOptions, report: Report): Promise<void> {
   const pair = await servers.pair('bench_load_alone');
-  await fillPgbench(pair.source, scale);
-  await using pipeline = await BenchPipeline.open(servers, pair, { rule: null, profiles });
+  await pgbenchWork.fill(pair.source, options);
+  await using pipeline = await BenchPipeline.open(servers, pair, { rule: null, profiles: options.profiles });
   const written = await measure(servers, () => pipeline.pids);
   pipeline.start('producer');
   await pipeline.reachEnd('producer');
@@ -48,7 +55,7 @@ async function alone(servers: BenchServers, { scale, profiles }: BenchOptions, r
   const sink = await read();
   await pipeline.stop('sink');
   await requireEqual(pair.source, pair.target);
-  const rows = rowsOf(scale);
+  const rows = pgbenchWork.rows(options);
   report({ case: 'load', variant: 'producer alone', unit: 'rows', count: rows, figures: producer });
   report({ case: 'load', variant: 'sink alone', unit: 'rows', count: rows, figures: sink });
   await pipeline.teardown();

@@ -1,0 +1,57 @@
+import { until } from '../harness/until.ts';
+import { connect, type DatabasePair } from './bench-servers.ts';
+
+/** Milliseconds from the answer to a COMMIT at the source until another session of the target sees the row. */
+export interface Latency {
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+  readonly probes: number;
+}
+
+const TABLE = 'public.bench_probe';
+const PROBES_PER_SECOND = 50;
+const ARRIVAL_MS = 60_000;
+
+/** Before the pipeline begins: the probes' table, at the source. */
+export async function makeProbeTable(source: string): Promise<void> {
+  const client = await connect(source);
+  await client.query(`CREATE TABLE ${TABLE} (id integer PRIMARY KEY)`);
+  await client.end();
+}
+
+/** Commits one row after another for so many seconds, whatever else goes on, and watches the target for each. */
+export async function probeLatency(pair: DatabasePair, seconds: number): Promise<Latency> {
+  const [source, target] = [await connect(pair.source), await connect(pair.target)];
+  const count = seconds * PROBES_PER_SECOND;
+  const committed: number[] = [];
+  const waits: number[] = [];
+  const see = async (): Promise<boolean> => {
+    const { rows } = await target.query<{ id: number }>(`SELECT coalesce(max(id), -1) AS id FROM ${TABLE}`);
+    const now = performance.now();
+    const seen = rows[0]?.id ?? -1;
+    // A probe can be seen before its own COMMIT was answered: then it waited for nothing.
+    while (waits.length <= seen) waits.push(Math.max(0, now - (committed[waits.length] ?? now)));
+    return waits.length === count;
+  };
+  try {
+    const watching = until(see, {
+      what: 'every probe at the target',
+      timeoutMs: seconds * 1000 + ARRIVAL_MS,
+      everyMs: 1,
+    });
+    const startedAt = performance.now();
+    for (let id = 0; id < count; id += 1) {
+      const dueIn = startedAt + (id * 1000) / PROBES_PER_SECOND - performance.now();
+      if (dueIn > 0) await new Promise((resolve) => setTimeout(resolve, dueIn));
+      await source.query(`INSERT INTO ${TABLE} VALUES ($1)`, [id]);
+      committed[id] = performance.now();
+    }
+    await watching;
+  } finally {
+    await Promise.all([source.end(), target.end()]);
+  }
+  const sorted = waits.toSorted((a, b) => a - b);
+  const at = (share: number): number => sorted[Math.min(count - 1, Math.floor(count * share))] ?? NaN;
+  return { p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1), probes: count };
+}
