@@ -8,6 +8,7 @@ import { registerDev } from './dev.ts';
 import { registerDlq } from './dlq.ts';
 import type { CliEnvironment } from './environment.ts';
 import { reportError } from './exit.ts';
+import { registerGlobals } from './globals.ts';
 import { registerPause } from './pause.ts';
 import { registerKeeper } from './keeper.ts';
 import { registerProducer } from './producer.ts';
@@ -44,6 +45,7 @@ const COMMANDS = [
   registerSnapshot,
   registerAccept,
   registerSchema,
+  registerGlobals,
   registerSequences,
   registerReverse,
   registerCutover,

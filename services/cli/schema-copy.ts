@@ -1,11 +1,13 @@
 import { Option, type Command } from 'commander';
 import { findTarget, readShapedConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
+import { registerSchemaDiff } from './schema-diff.ts';
 import { registerSchemaFinish } from './schema-finish.ts';
 
 export function registerSchema(program: Command, cli: CliEnvironment): void {
   const schema = program.command('schema').description('structure of the target');
   registerSchemaFinish(schema, cli);
+  registerSchemaDiff(schema, cli);
   schema
     .command('copy')
     .description('copies the structure of the chosen tables from source to target by the real pg_dump')

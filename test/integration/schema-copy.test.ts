@@ -4,12 +4,14 @@ import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
+import { loadConfig } from '#core/config-load.ts';
 import type { TargetConfig } from '#core/config.ts';
 import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { shapeTables } from '#core/rules/shape-tables.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
+import { readSchemaDiff } from '../../services/cli/schema-diff.ts';
 
 const server = process.env['RESTAGE_TEST_PG15'];
 const SOURCE = 'restage_schema_source';
@@ -150,7 +152,35 @@ test.skipIf(server === undefined)('copies the structure, and every step may be c
   expect(await names("SELECT tablename AS name FROM pg_tables WHERE tablename = 'audit'")).toEqual([]);
   expect(await names('SELECT step AS name FROM restage.journal WHERE finished_at IS NULL')).toEqual([]);
   expect(await storeArchive({ sourceUrl: urlOf(SOURCE), targetClient: target, tables, pipeline: 'shop' })).toBeNull();
+  // What the copy leaves out is what the comparison finds, and what somebody does afterwards.
+  expect(await diff()).toEqual(['missing constraint shop.customers FOREIGN KEY (audited) REFERENCES shop.audit(id)']);
+  await target.query(`
+    DROP INDEX shop.oo_note; ALTER TABLE shop.customers ALTER COLUMN mood SET NOT NULL; ALTER TYPE shop.mood ADD VALUE 'new';
+    CREATE INDEX more ON shop.days (id); CREATE OR REPLACE VIEW shop.people AS SELECT id, email FROM shop.customers WHERE id > 0`);
+  expect(await diff()).toEqual([
+    'different column shop.customers mood',
+    'missing constraint shop.customers FOREIGN KEY (audited) REFERENCES shop.audit(id)',
+    'missing index shop."Old orders" CREATE INDEX ON shop."Old orders" USING btree (lower(note)) WHERE (amount > (5)::numeric)',
+    'different type shop.mood',
+    'different view shop.people',
+    'extra index shop.days_2020 CREATE INDEX ON shop.days_2020 USING btree (id)',
+  ]);
 });
+
+async function diff(): Promise<string[]> {
+  const config = loadConfig(
+    `name: shop
+kafka: { brokers: ["127.0.0.1:1"] }
+source: { postgres: { url: "${urlOf(SOURCE)}" }, tables: ["shop.*", "!shop.audit"] }
+targets: [{ name: new, postgres: { url: "${urlOf(TARGET)}" } }]`,
+    'shop.yaml',
+    {},
+  );
+  const [to] = config.targets;
+  if (to === undefined) throw new Error('no target');
+  const { differences } = await readSchemaDiff(config, to);
+  return differences.map(({ is, kind, name }) => `${is} ${kind} ${name}`);
+}
 
 test.skipIf(server === undefined)('renames tables and columns, and every definition follows', async () => {
   await store();

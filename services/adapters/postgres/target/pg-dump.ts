@@ -77,6 +77,25 @@ export async function dumpStructure(tools: PgTools, url: string): Promise<Buffer
   });
 }
 
+/** What all databases of a server share: roles with their settings and memberships. Passwords take a superuser. @throws RestageError schema_tool. */
+export async function dumpGlobals(tools: PgTools, url: string, withPasswords: boolean): Promise<string> {
+  const connection = splitPassword(url);
+  const database = new URL(connection.url).pathname.slice(1);
+  return run(
+    join(tools.directory, 'pg_dumpall'),
+    [
+      '--globals-only',
+      '--no-tablespaces',
+      '--no-password',
+      ...(withPasswords ? [] : ['--no-role-passwords']),
+      ...(database === '' ? [] : ['--database', decodeURIComponent(database)]),
+      '--dbname',
+      connection.url,
+    ],
+    connection.password === null ? {} : { PGPASSWORD: connection.password },
+  );
+}
+
 /** The archive's table of contents with what each entry depends on (`pg_restore --list --verbose`). */
 export async function listArchive(tools: PgTools, archive: Buffer): Promise<string> {
   return withDirectory(async (directory) => {
