@@ -11,7 +11,7 @@ import type { Config, OutputConfig, TargetConfig } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
 import { declarationOf } from '#core/module/module-config.ts';
 import { findOutput } from '#core/output-ref.ts';
-import { requireSoundRules } from '#core/rules/output-rules.ts';
+import { requireSoundOutput } from '#core/rules/output-rules.ts';
 import { shapeTables } from '#core/rules/shape-tables.ts';
 import { findStructures } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -36,7 +36,7 @@ export async function requireReadyPipeline(config: Config, logger: Logger): Prom
   const { tables, last, major } = await requireReadySource(config, logger);
   if (last === null || last.plan === null)
     for (const output of config.outputs)
-      requireSoundRules(output.rules, tables, prefixOf(config, output), declarationOf(output));
+      requireSoundOutput(output, tables, prefixOf(config, output), declarationOf(output));
   for (const target of config.targets) {
     const shaped = shapeTables(tables, findOutput(config.outputs, target.output));
     await requireReadyTarget(config, target, logger, (client) =>
@@ -70,7 +70,7 @@ export async function requireReadyOutputs(
       // Outputs that have begun live with the structures of their time.
       if ((await readLastManifest(pool, prefix)) !== null) continue;
       const captured = await readCaptured(pool, config.name);
-      if (captured !== null) requireSoundRules(output.rules, captured, prefix, declarationOf(output));
+      if (captured !== null) requireSoundOutput(output, captured, prefix, declarationOf(output));
     }
   } finally {
     await pool.close();

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { Command } from 'commander';
-import type { Config } from '#core/config.ts';
+import type { Config, OutputConfig } from '#core/config.ts';
+import { findOutput } from '#core/output-ref.ts';
 import { readShapedConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
@@ -13,18 +14,29 @@ export function registerRun(program: Command, cli: CliEnvironment): void {
     .command('run')
     .description('producer, transformer and sinks as supervised child processes; SIGTERM drains all')
     .requiredOption('-c, --config <file>', 'configuration file')
-    .action(async (options: { config: string }) => {
+    .option('--accept-rules', 'after rules_changed: the new rules hold from here on, for rows that come', false)
+    .action(async (options: { config: string; acceptRules: boolean }) => {
       const config = await readShapedConfig(options.config, cli.env);
       const logger = makeLogger(cli.env, cli.isTerminal);
       await requireReadyPipeline(config, logger);
       // A sink never connects to the source: what it restores is put into its target first.
       if ((config.source.debezium ?? null) === null) await storeStructures(config);
       const supervisor = new Supervisor(cli.self, logger, (line) => cli.err(`${line}\n`));
-      cli.setExitCode(await supervisor.run(listServices(config, options.config, cli), cli.signal));
+      cli.setExitCode(await supervisor.run(listServices(config, options, cli), cli.signal));
     });
 }
 
-function listServices(config: Config, file: string, cli: CliEnvironment): ChildService[] {
+/** Whether a target of the pipeline takes the output; the topics of any other are for somebody else. */
+function isForTargets({ outputs, targets }: Config, output: OutputConfig): boolean {
+  return targets.some((target) => findOutput(outputs, target.output) === output);
+}
+
+interface RunOptions {
+  readonly config: string;
+  readonly acceptRules: boolean;
+}
+
+function listServices(config: Config, { config: file, acceptRules }: RunOptions, cli: CliEnvironment): ChildService[] {
   const env = {
     ...cli.env,
     ...(cli.isTerminal && cli.env['RESTAGE_LOG_FORMAT'] === undefined ? { RESTAGE_LOG_FORMAT: 'pretty' } : {}),
@@ -34,15 +46,24 @@ function listServices(config: Config, file: string, cli: CliEnvironment): ChildS
   const absolute = path.resolve(file);
   return [
     ...((config.source.debezium ?? null) === null
-      ? [{ name: 'producer', args: ['producer', '-c', absolute], env }]
+      ? [{ name: 'producer', args: ['producer', '-c', absolute], env, isEnd: false }]
       : []),
     ...(config.outputs.length === 0
       ? []
-      : [{ name: 'transformer', args: ['transformer', '-c', absolute], env: others }]),
+      : [
+          {
+            name: 'transformer',
+            args: ['transformer', '-c', absolute, ...(acceptRules ? ['--accept-rules'] : [])],
+            env: others,
+            needs: ['producer'],
+            isEnd: config.outputs.some((output) => !isForTargets(config, output)),
+          },
+        ]),
     ...config.targets.map((target) => ({
       name: `sink ${target.name}`,
       args: ['sink', '-c', absolute, '--target', target.name],
       env: others,
+      needs: [findOutput(config.outputs, target.output) === undefined ? 'producer' : 'transformer'],
     })),
   ];
 }

@@ -3,7 +3,7 @@ import { backoffMs, pause } from '#core/backoff.ts';
 import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { describeError, RestageError } from '#core/errors.ts';
-import { exitCodeOf, reactTo, type ExitCode } from '#core/error-policy.ts';
+import { exitCodeOf, needsPerson, reactTo, type ExitCode } from '#core/error-policy.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import { newStatus, type ServiceStatus } from '#core/status.ts';
@@ -26,7 +26,8 @@ export interface ServiceLoop {
 }
 
 /**
- * Runs loops side by side until the first signal, then drains; all stop when one fails for good.
+ * Runs loops side by side until the first signal, then drains. One that needs a person stands still, its status said on, while others go on;
+ * all stop when none is left, or when what one of them needs is not to be had.
  * An exit code other than 0 was logged with its reason. `preflight` refuses, before anything is made, what can come to nothing.
  */
 export async function runService(
@@ -54,8 +55,13 @@ export async function runService(
     });
     try {
       await ensureControlTopic(config, pool);
+      let going = loops.length;
+      const onEnd = (code: ExitCode): void => {
+        going -= 1;
+        if (going === 0 || (code !== 0 && !needsPerson(code))) failure.abort();
+      };
       const codes = await Promise.all(
-        loops.map(async (loop, index) => {
+        loops.map((loop, index) => {
           const tools = {
             pool,
             address: http.address,
@@ -63,15 +69,9 @@ export async function runService(
             signal,
             failpoints,
             onStop: () => stop.abort(),
+            onEnd,
           };
-          const code = await runLoop(
-            config.name,
-            loop,
-            statuses[index] ?? newStatus(loop.service, loop.instance),
-            tools,
-          );
-          if (code !== 0) failure.abort();
-          return code;
+          return runLoop(config.name, loop, statuses[index] ?? newStatus(loop.service, loop.instance), tools);
         }),
       );
       return codes.find((code) => code !== 0) ?? 0;
@@ -91,10 +91,12 @@ interface LoopTools {
   readonly signal: AbortSignal;
   readonly failpoints: Failpoints;
   readonly onStop: () => void;
+  /** The loop is over, whatever others do. */
+  readonly onEnd: (code: ExitCode) => void;
 }
 
 async function runLoop(name: string, loop: ServiceLoop, status: ServiceStatus, tools: LoopTools): Promise<ExitCode> {
-  const { pool, address, logger, signal, failpoints, onStop } = tools;
+  const { pool, address, logger, signal, failpoints, onStop, onEnd } = tools;
   const waits = new WaitMeter(Date.now);
   const channel = new ControlChannel({ name, pool, status, address, logger, onStop, waits });
   try {
@@ -104,10 +106,19 @@ async function runLoop(name: string, loop: ServiceLoop, status: ServiceStatus, t
     const context = { logger, status, signal, failpoints, gate: channel, hold, snapshots, letters, waits };
     const code = await repeatMain(loop, context);
     status.state = code === 0 ? 'stopped' : 'failed';
+    onEnd(code);
+    if (!signal.aborted) {
+      logger.warn(`${loop.service} ${loop.instance} stands still; the others of this process go on`);
+      await once(signal);
+    }
     return code;
   } finally {
     await channel.close();
   }
+}
+
+function once(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
 /** Goes round again after what may pass; what was out of reach from the start is said instead (exit 3), it may be a wrong address. */

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { backoffMs, pause } from '#core/backoff.ts';
-import type { ExitCode } from '#core/error-policy.ts';
+import { needsPerson, type ExitCode } from '#core/error-policy.ts';
 import type { Logger } from '#core/log.ts';
 import { WATCHED } from './parent-watch.ts';
 
@@ -13,14 +13,19 @@ export interface ChildService {
   readonly name: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Names of those without which it has nothing to do. */
+  readonly needs?: readonly string[];
+  /** Something outside is kept current by it: the others are there for such ones. Absent is true. */
+  readonly isEnd?: boolean;
 }
 
-/** Keeps child processes alive until the signal, or until one of them stops for a person; then drains all of them. */
+/** Keeps child processes alive until the signal. What needs one that stopped for a person is drained, and all once nothing is left to do. */
 export class Supervisor {
   readonly #command: readonly string[];
   readonly #logger: Logger;
   readonly #writeLine: (line: string) => void;
-  readonly #stop = new AbortController();
+  readonly #stops = new Map<string, AbortController>();
+  #services: readonly ChildService[] = [];
 
   /** `command`: program and arguments before each child's own. */
   constructor(command: readonly string[], logger: Logger, writeLine: (line: string) => void) {
@@ -31,8 +36,14 @@ export class Supervisor {
 
   /** 0 when all were drained by the signal or done by themselves, else the code of the one that failed. */
   async run(services: readonly ChildService[], signal: AbortSignal): Promise<ExitCode> {
-    const both = AbortSignal.any([signal, this.#stop.signal]);
-    const codes = await Promise.all(services.map((service) => this.#keepAlive(service, both)));
+    this.#services = services;
+    for (const { name } of services) this.#stops.set(name, new AbortController());
+    const codes = await Promise.all(
+      services.map((service) => {
+        const own = this.#stops.get(service.name)?.signal ?? signal;
+        return this.#keepAlive(service, AbortSignal.any([signal, own]));
+      }),
+    );
     return codes.find((code) => code !== 0) ?? 0;
   }
 
@@ -41,9 +52,11 @@ export class Supervisor {
       const startedAt = Date.now();
       const end = await this.#runOnce(service, signal);
       if (end === 0 || signal.aborted) return 0;
-      if (end === 2 || end === 4) {
-        this.#logger.error({ child: service.name, exitCode: end }, `${service.name} needs a person: stopping all`);
-        this.#stop.abort();
+      if (needsPerson(end)) {
+        this.#giveUp(service);
+        const going = this.#going().map(({ name }) => name);
+        const rest = going.length === 0 ? 'stopping all' : `${going.join(', ')} go on`;
+        this.#logger.error({ child: service.name, exitCode: end }, `${service.name} needs a person: ${rest}`);
         return end;
       }
       if (Date.now() - startedAt > HEALTHY_MS) attempt = 0;
@@ -52,6 +65,18 @@ export class Supervisor {
       await pause(waitMs, signal);
     }
     return 0;
+  }
+
+  #going(): ChildService[] {
+    return this.#services.filter(({ name }) => this.#stops.get(name)?.signal.aborted === false);
+  }
+
+  /** Drains what can do nothing without it, and then what nobody is left for. */
+  #giveUp(gone: ChildService): void {
+    const stop = ({ name }: ChildService): void => this.#stops.get(name)?.abort();
+    stop(gone);
+    for (const service of this.#going()) if (service.needs?.includes(gone.name) === true) this.#giveUp(service);
+    if (this.#going().every(({ isEnd = true }) => !isEnd)) for (const service of this.#going()) stop(service);
   }
 
   /** Exit code, or the name of the signal that ended it. */

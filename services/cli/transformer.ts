@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { ServiceContext } from '#core/control.ts';
 import { RestageError } from '#core/errors.ts';
 import { matchOutputs, outputRef, versionedRef } from '#core/output-ref.ts';
 import { checkOutput, readShapedConfig } from './config-file.ts';
@@ -11,7 +12,8 @@ export function registerTransformer(program: Command, cli: CliEnvironment): void
     .description('applies the rules of every output, or of one, from raw topics to shaped ones')
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--output <name>', 'only this output; one of its versions as name@2')
-    .action(async (options: { config: string; output?: string }) => {
+    .option('--accept-rules', 'after rules_changed: the new rules hold from here on, for rows that come', false)
+    .action(async (options: { config: string; output?: string; acceptRules: boolean }) => {
       const config = await readShapedConfig(options.config, cli.env);
       if (options.output !== undefined) checkOutput(config, options.output);
       const outputs = options.output === undefined ? config.outputs : matchOutputs(config.outputs, options.output);
@@ -32,7 +34,8 @@ export function registerTransformer(program: Command, cli: CliEnvironment): void
           ({
             service: 'transformer',
             instance: outputRef(config.outputs, output),
-            main: main.bind(undefined, config, versionedRef(output)),
+            main: (context: ServiceContext) =>
+              main(config, versionedRef(output), context, { acceptsRules: options.acceptRules }),
           }) as const,
       );
       cli.setExitCode(await runService(config, loops, () => requireReadyOutputs(config, outputs, logger), logger, cli));

@@ -68,6 +68,7 @@ transform:
   expect(config.targets[0]?.output).toBe('main');
   expect(config.outputs[0]?.rules[0]).toEqual({
     table: { schema: 'public', table: 'old_orders' },
+    place: 'shop.yaml:12:18',
     rename: { schema: 'my.schema', table: 'orders' },
     renameColumns: new Map([
       ['cust', 'customer_id'],

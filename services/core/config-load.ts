@@ -142,10 +142,12 @@ function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputCon
     if (name !== undefined && outputs.some((output) => output.name === name && output.version === version))
       reader.report('transform.outputs[].name', [at], `a second output named "${name}" with version ${version}`);
     const validations = readValidations(reader, at);
+    const tables = reader.get('transform.outputs[].tables', at);
     const profile = reader.get('transform.outputs[].profile', at) === 'debezium' ? debezium : null;
     outputs.push({
       name,
       version,
+      ...(tables === null ? {} : { tables }),
       profile,
       rules: readRules(reader, at),
       ...readModule(reader, at),

@@ -76,6 +76,8 @@ export interface WalBudgetConfig {
 export interface OutputConfig {
   readonly name: string;
   readonly version: number;
+  /** Which captured tables it takes: patterns as of `source.tables`. Absent: all of them. */
+  readonly tables?: readonly string[];
   /** Of its shaped topics. Absent is null. */
   readonly profile?: Profile;
   readonly rules: readonly RuleConfig[];

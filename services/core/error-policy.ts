@@ -59,6 +59,11 @@ export function sqlStateOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
+/** A service that ended so does so again until somebody mends what it names. */
+export function needsPerson(code: number | string): code is 2 | 4 {
+  return code === 2 || code === 4;
+}
+
 /** For commands, which do not retry. */
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof RestageError) return EXIT_CODES[error.kind];

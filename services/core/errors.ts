@@ -75,6 +75,7 @@ export const ERROR_CODES = {
   registry_refused: 'person',
   rule_invalid: 'usage',
   rule_failed: 'person',
+  rules_changed: 'usage',
   transient: 'retry',
   component_missing: 'unreachable',
   bug: 'person',

@@ -137,6 +137,8 @@ export const manifestSchema = z.object({
       back: offset.optional(),
       /** Raw topics whose changes below these LSNs are left out from here on. */
       floors: z.array(floor).optional(),
+      /** The rules that made it (core/rules/rules-print.ts). */
+      rules: z.string().optional(),
     })
     .optional(),
 });

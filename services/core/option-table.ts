@@ -249,6 +249,16 @@ export const OPTIONS = [
     about: 'Raise it when rules change: the new version is made from history beside the old one, which may stay.',
   },
   {
+    path: 'transform.outputs[].tables',
+    type: z.array(tablePattern).min(1),
+    default: null,
+    derived: 'every captured table',
+    env: null,
+    example: '["billing.*", "public.customers"]',
+    about:
+      'The captured tables that it takes, as `source.tables` chooses them: so tables are routed to outputs. Rules, checks and the module name no other; look-ups may.',
+  },
+  {
     path: 'transform.outputs[].profile',
     type: profile,
     default: 'lossless',

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { isChosen } from '#adapters/postgres/catalog.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { readSlot } from '#adapters/postgres/source/slot.ts';
@@ -13,6 +12,7 @@ import type { Lsn } from '#core/lsn.ts';
 import { Notifier } from '#core/notifier.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
+import { isChosen } from '#core/table-patterns.ts';
 import { CapturePolicy } from '#core/rules/capture-policy.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { ensureSlot, isRepairable, requireOwnSlot, type BornSlot } from './birth.ts';

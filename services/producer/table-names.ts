@@ -3,7 +3,7 @@ import { RestageError } from '#core/errors.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
-import { isChosen, isLeftOut } from '#adapters/postgres/catalog.ts';
+import { isChosen, isLeftOut } from '#core/table-patterns.ts';
 import { readTableName } from '#adapters/postgres/source/table-oids.ts';
 import { chooseTables } from './choose-tables.ts';
 import type { LateLoads } from './late-loads.ts';

@@ -33,6 +33,8 @@ import { appendEvent, changeBehind, chunkHeadersOf, parseKey, passOn, tellApart 
 export interface EventShaperOptions {
   readonly reader: EpochReader;
   readonly rules: readonly RuleConfig[];
+  /** Patterns of the tables that the output takes. Absent: all. */
+  readonly tables?: readonly string[] | undefined;
   readonly rawSchemasTopic: string;
   readonly shapedPrefix: string;
   readonly shapedSchemasTopic: string;
@@ -117,6 +119,11 @@ export class EventShaper {
 
   get structures(): TableStructure[] {
     return [...this.#newest.values()].map(({ raw }) => raw);
+  }
+
+  /** What the rules make of every structure that is known, and ids of the shaped ones that Kafka has. */
+  get shapes(): { readonly given: Iterable<TableRules>; readonly written: Iterable<string> } {
+    return { given: this.#rules.values(), written: this.#options.written };
   }
 
   /** Takes in a manifest's structures, and gives their versions by topic. */
@@ -365,14 +372,14 @@ export class EventShaper {
       const validation = compileValidation(record.structure, this.validations);
       if (validation !== null) this.#validations.set(structureId(record), validation);
     }
-    const { rules, shapedPrefix, debezium = null, state = null } = this.#options;
+    const { rules, tables, shapedPrefix, debezium = null, state = null } = this.#options;
     const isLooking = (table: TableStructure): boolean =>
       rules.some(
         (rule) =>
           tableKey(rule.table) === tableKey(table) &&
           rule.lookUps?.some((one) => added.has(tableKey(one.table))) === true,
       );
-    const context = { captured: [...captured.values()], isWhole: debezium !== null };
+    const context = { captured: [...captured.values()], isWhole: debezium !== null, tables };
     for (const [id, structure] of this.#structures)
       if (!this.#rules.has(id) || isLooking(structure))
         this.#rules.set(id, compileTable(structure, rules, shapedPrefix, this.declaration, context));

@@ -23,8 +23,8 @@ const sales = makeTable(RAW, 'sales', [
   makeColumn('amount', 'text'),
   makeColumn('note', 'text'),
 ]);
-const strict = rulesWith(new Map([['amount', 'int4']]));
-const loose = rulesWith(new Map());
+const strict = rulesWith('string(int(amount))');
+const loose = rulesWith('amount');
 const SALES = `${SHAPED}.public.sales`;
 
 test('a retry of all brings what a changed rule takes, in order, with a place after all that went before', async () => {
@@ -151,6 +151,7 @@ async function answered(
     rules,
     policy,
     writes,
+    acceptsRules: true,
     commands: [
       { id: 'one', action: 'retry', ids: null, set: {}, reason: 'mended', behind: 'free', isDryRun: false, ...command },
     ],
@@ -159,9 +160,10 @@ async function answered(
   return outcomes;
 }
 
-function rulesWith(castColumns: ReadonlyMap<string, string>): readonly RuleConfig[] {
+function rulesWith(value: string): readonly RuleConfig[] {
   const table = { schema: 'public', table: 'sales' };
-  return [{ table, rename: null, renameColumns: new Map(), dropColumns: [], where: null, castColumns }];
+  const amount = { setColumns: [{ column: 'amount', type: 'text', value }], orderColumns: ['id', 'amount'] };
+  return [{ table, rename: null, renameColumns: new Map(), dropColumns: [], where: null, ...amount }];
 }
 
 function sale(op: 'c' | 'u', id: number, amount: string, commit: number, ordinal: number, note = 'x'): Entry {

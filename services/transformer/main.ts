@@ -16,6 +16,7 @@ import { RestageError } from '#core/errors.ts';
 import { ModuleStage } from '#core/module/module-stage.ts';
 import { OutboxTopics } from '#core/outbox/outbox-topics.ts';
 import { findOutput, outputRef } from '#core/output-ref.ts';
+import { printRules } from '#core/rules/rules-print.ts';
 import { needsState, RuleMemory } from '#core/rules/rule-memory.ts';
 import { RuleState } from '#core/rules/rule-state.ts';
 import { isShaping } from '#core/rules/table-rules.ts';
@@ -39,7 +40,12 @@ import { transform, type TransformerParts } from './transformer.ts';
 const TRANSACTION_TIMEOUT_MS = 60_000;
 
 /** The transformer of one output: `<name>.*` → `<name>.shaped.<output>.v<N>.*`, one active instance by group membership. */
-export async function main(config: Config, outputName: string, context: ServiceContext): Promise<void> {
+export async function main(
+  config: Config,
+  outputName: string,
+  context: ServiceContext,
+  { acceptsRules = false }: { readonly acceptsRules?: boolean } = {},
+): Promise<void> {
   const { logger, status, signal, gate, failpoints } = context;
   const output = findOutput(config.outputs, outputName);
   if (output === undefined)
@@ -85,6 +91,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
           reader,
           ahead,
           writer,
+          rules: { print: printRules(output, module?.code ?? null), areAccepted: acceptsRules },
           status,
           gate,
           letters: context.letters,
@@ -111,6 +118,7 @@ export async function main(config: Config, outputName: string, context: ServiceC
             const options = {
               reader,
               rules: output.rules,
+              tables: output.tables,
               validations: output.validations ?? [],
               rawSchemasTopic: schemasTopic(raw),
               shapedPrefix: shaped,

@@ -110,6 +110,29 @@ describe('transform', () => {
     }
   });
 
+  it('goes on with other rules only where they are accepted and give the same tables', async () => {
+    const kafka = history();
+    await run(kafka, 7);
+    const wider = { ...rename, where: 'type != "secret"' };
+    const go = (rules: readonly RuleConfig[], acceptsRules: boolean): Promise<ServiceStatus> =>
+      transformHistory(kafka, { rules, acceptsRules });
+    await expect(go([wider], false)).rejects.toMatchObject({
+      code: 'rules_changed',
+      message: 'output main was made by others than the file says now: rules',
+    });
+    for (const renameColumns of [new Map(), new Map([['type', 'kind']])])
+      await expect(go([{ ...rename, renameColumns }], true)).rejects.toMatchObject({ code: 'rules_changed' });
+    await expect(go([], true)).rejects.toMatchObject({
+      code: 'rules_changed',
+      where: expect.stringContaining('public.sales') as string,
+    });
+    expect(kafka.out).toHaveLength(7);
+    await go([wider], true);
+    // They are its rules from then on.
+    await go([wider], false);
+    await expect(run(kafka, 99)).rejects.toMatchObject({ code: 'rules_changed' });
+  });
+
   it('refuses raw topics of another life', async () => {
     const kafka = history();
     await run(kafka, 2);

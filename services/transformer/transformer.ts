@@ -17,7 +17,7 @@ import { LetterDesk } from './letter-desk.ts';
 import { LetterWork } from './letter-work.ts';
 import type { OutputQuarantine } from './output-quarantine.ts';
 import { findPlan, requireSameLife } from './raw-life.ts';
-import { requireSoundOutput } from './sound-output.ts';
+import { requireSameRules, requireSameTables, requireSound, stamped, type OutputRules } from './same-rules.ts';
 import { settleReload } from './reached-rows.ts';
 import { shapeRanges } from './shape-ranges.ts';
 import { reachedInLoad, ShapedLoad } from './shaped-load.ts';
@@ -30,6 +30,7 @@ export interface TransformerParts {
   readonly writer: EpochWriter;
   /** A second reader of the same stream, for a look at the later parts of an epoch. */
   readonly ahead: EpochReader;
+  readonly rules: OutputRules;
   readonly makeShaper: () => Promise<EventShaper>;
   /** After `writer.last`: what waits is as the last epoch left it. */
   readonly makeQuarantine: (shaper: EventShaper) => Promise<OutputQuarantine>;
@@ -55,12 +56,14 @@ interface ShapedEpoch {
 export async function transform(parts: TransformerParts, signal: AbortSignal): Promise<void> {
   await parts.writer.open();
   const last = await parts.writer.last();
+  const isChanged = requireSameRules(parts, last);
   const { reader, rawSchemasTopic } = parts;
   const ended = new AbortController();
   const lag = new LagMeter(rawSchemasTopic);
   const figures = watchLag({ ...parts, meter: lag, raw: reader }, AbortSignal.any([signal, ended.signal]));
   try {
     const shaper = await parts.makeShaper();
+    if (isChanged) requireSameTables(parts, shaper);
     try {
       await shaper.state?.restore(last !== null);
       await new TransformerRun(parts, shaper, await parts.makeQuarantine(shaper), last, lag).run(signal);
@@ -269,7 +272,7 @@ class TransformerRun {
     const [data, beside] = [out.finish(), side.finish()];
     await this.#ensure(data, ensureTopics);
     await this.#ensure(beside, ensureSideTopics);
-    this.#last = await writer.write(draft, data, beside);
+    this.#last = await writer.write(stamped(draft, this.#parts.rules.print), data, beside);
     await this.#shaper.state?.committed();
     const { manifest } = this.#last;
     const letters = this.#quarantine.written(manifest);
@@ -345,7 +348,7 @@ class TransformerRun {
 
   /** The structures that the raw manifest has of its tables, where it has them; the newest known else. */
   async #introducePlan(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<void> {
-    requireSoundOutput(this.#parts, this.#shaper);
+    requireSound(this.#parts, this.#shaper);
     const own = await this.#shaper.learn(manifest, signal);
     for (const { topic } of manifest.tables ?? []) this.#shaper.introducePlanned(topic, own, out);
   }

@@ -1,7 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { VerifyReport } from '#core/verify/verify-report.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { testKafka } from '../harness/servers.ts';
@@ -85,6 +86,15 @@ test('what the rules do not take waits with what touches its rows, and arrives o
   ).toEqual(['sale 1 itself', 'sale 3 itself', 'person 1', 'person 1', 'sale 1', 'sale 4 itself']);
   expect(await rows()).toEqual({ sale: ['2 20'], person: ['2 r'] });
   await expectTopicHas(letters);
+  const differing = JSON.parse(await restage(1, 'verify', '--target', 'new', '--json')) as VerifyReport;
+  const named = differing.tables.flatMap(({ targetTable, different, unverified }) =>
+    [...different, ...unverified].map(
+      ({ key, deadLetter = '' }) => `${targetTable.table} ${key['id'] ?? ''}: ${deadLetter}`,
+    ),
+  );
+  const oldest = (row: string): string =>
+    letters.find(({ table, rowKey }) => `${table.table} ${rowKey.id}` === row)?.id ?? '';
+  expect(named.toSorted()).toEqual(['person 1', 'sale 1', 'sale 3', 'sale 4'].map((row) => `${row}: ${oldest(row)}`));
   const [one, three, , , , four] = letters.map(({ id }) => id);
   const shown = await dlq(0, 'show', one ?? '', '--values');
   expect(shown).toContain('one');
@@ -111,21 +121,58 @@ test('what the rules do not take waits with what touches its rows, and arrives o
   // The rule is mended.
   expect(await dlq(1, 'retry')).toContain('a text is no int4');
   await stop();
-  await writeConfig('drop: []', `set: [{ column: amount, type: int4, value: 'amount == "three" ? 3 : int(amount)' }]`);
-  start();
+  await writeConfig(
+    'order: [id, amount]',
+    `set: [{ column: amount, type: int4, value: 'amount == "three" ? 3 : int(amount)' }]`,
+  );
+  expect(await start().result(60_000)).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('rules_changed') as string,
+  });
+  start({}, '--accept-rules');
   await dlq(0, 'retry', three ?? '');
   await source.client.query(`UPDATE public.sale SET amount = '33' WHERE id = 3`);
   await restage(0, 'wait', '--target', 'new', '--timeout', '60');
   expect(await rows()).toEqual({ sale: ['1 11', '2 20', '3 33'], person: ['1 q', '2 r'] });
   expect(await list()).toEqual([]);
+  await reportsChecks();
   await expectAudit([
     ['dropped', 'a test order', {}],
     ['retried', 'a typing error', { amount: '11' }],
   ]);
 }, 300_000);
 
-function start(env: NodeJS.ProcessEnv = {}): CliProcess {
-  transformer = startCli(['transformer', '-c', config], env);
+/** Of this life of the transformer: sale 3 was retried and changed, and what comes now. */
+async function reportsChecks(): Promise<void> {
+  await source.client.query(
+    `BEGIN; INSERT INTO public.person VALUES (5, NULL); INSERT INTO public.sale VALUES (5, '5', 'e@y'), (6, '6', 'f@x'); COMMIT`,
+  );
+  const page = path.join(folder, 'checks.html');
+  const isSaid = async (): Promise<string | null> => {
+    const { code, stdout } = await runCli(['transform', 'report', '-c', config, '--html', page]);
+    expect(code).toBe(1);
+    return /notNull name +count +\d+ +1$/m.test(stdout) ? stdout : null;
+  };
+  const text = (await until(isSaid, { what: 'what the checks found', timeoutMs: 30_000 })) ?? '';
+  expect(text).toMatch(/^check +on failure +passed +failed$/m);
+  const failed = /^<at y> +count +1 +(\d+)$/m.exec(text)?.[1] ?? '';
+  expect(Number(failed), text).toBeGreaterThan(1);
+  expect(text).toMatch(
+    new RegExp(
+      `^  public\\.person: notNull name: topic ${name}\\.public\\.person, partition 0, offset \\d+: id=5, name=NULL$`,
+      'm',
+    ),
+  );
+  const html = await readFile(page, 'utf8');
+  expect(html).toContain(`<td>&#60;at y&#62;</td><td>count</td><td>1</td><td>${failed}</td>`);
+  // A rule masks the column: neither page holds its value.
+  for (const one of [text, html]) expect(one).not.toMatch(/[cef]@[xy]/);
+  const json = JSON.parse(await restage(1, 'transform report', '--json')) as { outputs: { checks: object[] }[] };
+  expect(json.outputs[0]?.checks[0]).toMatchObject({ onFailure: 'count', failed: 1 });
+}
+
+function start(env: NodeJS.ProcessEnv = {}, ...args: string[]): CliProcess {
+  transformer = startCli(['transformer', '-c', config, ...args], env);
   running.push(transformer);
   return transformer;
 }
@@ -155,6 +202,9 @@ transform:
         - table: public.sale
           columns: { ${columns}, mask: { mail: { method: hmac, key: k1 } } }
           ${more}
+      validate:
+        - { table: public.person, notNull: [name], onFailure: count }
+        - { table: public.sale, pattern: { column: mail, matches: "@y$" }, name: "<at y>", onFailure: count }
 targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
 `,
   );

@@ -8,6 +8,7 @@ import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts'
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import { chunkHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
+import { printRules } from '#core/rules/rules-print.ts';
 import { needsState, RuleMemory } from '#core/rules/rule-memory.ts';
 import { RuleState } from '#core/rules/rule-state.ts';
 import { createMemoryStore } from '#core/rules/row-store.ts';
@@ -49,6 +50,8 @@ export interface LifeOptions {
   /** Ends once it has written so many manifests, or all that there are. */
   readonly writes?: number;
   readonly policy?: QuarantinePolicy;
+  /** A person says that other rules than before may go on. */
+  readonly acceptsRules?: boolean;
   readonly validations?: readonly ValidationConfig[];
   /** Waiting on the control topic; what became of them comes to `onAnswer`. */
   readonly commands?: readonly LetterCommand[];
@@ -93,9 +96,10 @@ export function addManifest(kafka: MemoryHistory, extra: Partial<Manifest>, entr
 /** One life of the transformer over it. */
 export async function transformHistory(
   kafka: MemoryHistory,
-  { rules, writes = 99, policy = 'stop', validations = [], commands = [], onAnswer }: LifeOptions,
+  { rules, writes = 99, policy = 'stop', acceptsRules = false, validations = [], commands = [], onAnswer }: LifeOptions,
 ): Promise<ServiceStatus> {
   const status = newStatus('transformer', 'main');
+  const output = { name: 'main', version: 1, rules, validations, quarantine: policy };
   const stop = new AbortController();
   const letters = new LetterCommands((_, outcomes) => Promise.resolve(onAnswer?.(outcomes)));
   for (const command of commands) letters.take(command.id, Buffer.from(writeLetterCommand(command)));
@@ -117,8 +121,9 @@ export async function transformHistory(
   };
   await transform(
     {
-      output: { name: 'main', version: 1, rules, quarantine: policy },
+      output,
       shapedPrefix: SHAPED,
+      rules: { print: printRules(output, null), areAccepted: acceptsRules },
       rawSchemasTopic: `${RAW}.schemas`,
       reader,
       ahead: readerOf(kafka, () => undefined),

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connectPg } from '#adapters/postgres/session.ts';
 import type { Config } from '#core/config.ts';
+import { loadConfig } from '#core/config-load.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { runCheck } from '../../services/cli/check/check-command.ts';
 
@@ -205,4 +206,91 @@ test.skipIf(server === undefined)('finds nothing to block in a source and target
   await run(TARGET, 'INSERT INTO public.orders VALUES (1, 1)');
   const { of } = await check(configOf(urlOf(SOURCE), urlOf(TARGET), ['public.orders']));
   expect(of('target.tables')?.fix).toContain('TRUNCATE public.orders');
+});
+
+/** A wrong rule or check each, in its own line, and what check says of it: what, and the fix. */
+const BAD_RULES: readonly (readonly [string, RegExp, RegExp])[] = [
+  ['rule { table: public.ordrs }', /a table that is not captured: public\.ordrs/, /did you mean public\.orders/],
+  ['rule { table: public.orders, columns: { drop: [amuont] } }', /column amuont is not in the table/, /mean amount/],
+  ['rule { table: public.lines, set: [{ column: x, type: int4, value: "itm + 1" }] }', /itm/, /item/],
+  ['rule { table: public.sales_b, columns: { drop: [id] } }', /part of the row's identity/, /a key of its own/],
+  ['rule { table: public.secret, where: \'matches(string(id), "(a)\\\\1")\' }', /pattern/, /RE2|backreference/i],
+  ['rule { table: public.sales_a, columns: { cast: { v: nonsense } } }', /nonsense/, /./],
+  ['check { table: public.orders, pattern: { column: amount, matches: "(?=x)" } }', /pattern|text/, /./],
+  ['check { table: public.ordes, notNull: [id] }', /not captured: public\.ordes/, /did you mean public\.orders/],
+  ['check { table: public.lines, notNull: [itme] }', /column itme is not in public\.lines/, /did you mean item/],
+];
+
+test.skipIf(server === undefined)('each wrong rule is refused with its place in the file and a fix', async () => {
+  await run(
+    SOURCE,
+    `CREATE TABLE public.sales_a (id int PRIMARY KEY, v int NOT NULL, big int8); CREATE TABLE public.sales_b (LIKE public.sales_a INCLUDING ALL);
+     INSERT INTO public.sales_a VALUES (1, 7, 1), (2, 7, 1); INSERT INTO public.sales_b VALUES (2, 8, 1)`,
+  );
+  await run(
+    TARGET,
+    'CREATE TABLE public.narrow (id int PRIMARY KEY, v int NOT NULL, big int4, must text NOT NULL, may text NOT NULL DEFAULT 1)',
+  );
+  const lines = (kind: string): string[] =>
+    BAD_RULES.flatMap(([line]) => (line.startsWith(kind) ? [`        - ${line.slice(kind.length)}`] : []));
+  const text = [
+    'name: wrong',
+    'kafka: { brokers: ["127.0.0.1:1"] }',
+    `source: { postgres: { url: "${urlOf(SOURCE)}" }, tables: ["public.*", "!public.log"] }`,
+    'transform:',
+    '  outputs:',
+    '    - name: wrong',
+    '      rules:',
+    ...lines('rule'),
+    '      validate:',
+    ...lines('check'),
+    '    - name: keys',
+    '      tables: [public.sales_a, public.sales_b]',
+    '      rules:',
+    '        - { table: public.sales_a, rename: public.sales, key: [id] }',
+    '        - { table: public.sales_b, rename: public.sales, key: [id] }',
+    '    - { name: twice, tables: [public.sales_a], rules: [{ table: public.sales_a, rename: public.byv, key: [v], state: true }] }',
+    '    - { name: narrow, tables: [public.sales_a], rules: [{ table: public.sales_a, rename: public.narrow }] }',
+    '    - { name: again, tables: [public.sales_a], rules: [{ table: public.sales_a, rename: public.copies }] }',
+    '    - { name: routed, tables: [public.sale_a, public.items], rules: [{ table: public.lines }] }',
+    'targets:',
+    `  - { name: new, output: narrow, schema: require, postgres: { url: "${urlOf(TARGET)}" } }`,
+    `  - { name: home, output: again, schema: create, postgres: { url: "${urlOf(SOURCE)}" } }`,
+  ];
+  const { code, report } = await check(loadConfig(text.join('\n'), 'wrong.yaml', {}));
+  expect(code).toBe(1);
+  const blocking = report.findings.filter(({ severity }) => severity === 'block');
+  const wrong: string[] = [];
+  const expectOne = (place: string, what: RegExp, fix: RegExp): void => {
+    const said = blocking.filter(({ evidence }) => evidence.includes(place)).map((one) => `${one.what} => ${one.fix}`);
+    const [only = '', ...others] = said;
+    const isRight = new RegExp(`${what.source}.* => .*${fix.source}`, 'is').test(only) && others.length === 0;
+    if (!isRight) wrong.push(`${place} ${what.source}: ${said.join(' | ')}`);
+  };
+  for (const [line, what, fix] of BAD_RULES) {
+    const at = text.findIndex((one) => one.endsWith(line.slice(line.indexOf(' '))));
+    expectOne(`wrong.yaml:${at + 1}:`, what, fix);
+  }
+  const lineOf = (part: string): string => `wrong.yaml:${text.findIndex((one) => one.includes(part)) + 1}:`;
+  expectOne(
+    lineOf('public.sales_a, rename: public.sales,'),
+    /rows clash on the key of public\.sales/,
+    /a constant column/,
+  );
+  expectOne(lineOf('public.byv'), /rows clash on the key of public\.byv/, /a primary key or unique key/);
+  expectOne(lineOf('name: routed'), /names a table that the output does not take: public\.lines/, /add public\.lines/);
+  expectOne(
+    'output routed: tables: public.sale_a, public.items',
+    /no captured table matches "public\.sale_a"/,
+    /mean public\.sales_a/,
+  );
+  expectOne('big is integer', /cannot take the events of the source/, /alter the columns/);
+  expectOne('targets[].postgres.url of home', /a cycle/, /"!public\.copies"/);
+  expect(wrong).toEqual([]);
+  await run(TARGET, 'ALTER TABLE public.narrow ALTER big TYPE int8');
+  const { of } = await check(loadConfig(text.join('\n'), 'wrong.yaml', {}));
+  expect(of('target.tables')).toMatchObject({
+    what: expect.stringContaining('no event brings a value') as string,
+    evidence: 'target new: public.narrow: column must',
+  });
 });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import { someOf } from '../harness/chaos/long-run.ts';
+import type { VerifyReport } from '#core/verify/verify-report.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { waitForTarget } from '../harness/pipeline-run.ts';
@@ -120,6 +121,12 @@ it('a module and an outbox in one pipeline give every row and event once, whenev
   );
   expect(tables).toEqual([]);
   await expectEvents(events, rounds);
+  await expectTested(config, 0);
+  const verified = await runCli(['verify', '-c', config, '--target', 'new', '--json']);
+  const { tables: judged } = JSON.parse(verified.stdout) as VerifyReport;
+  const reasons = judged.map(({ targetTable, reason = 'judged' }) => `${targetTable.table}: ${reason}`);
+  const given = ['open_orders', 'order_totals', 'papers'].map((table) => `${table}: its rows are what a module gives`);
+  expect(reasons.toSorted()).toEqual([...given, 'plain: judged']);
 
   await source.client.query(
     `INSERT INTO public.orders VALUES (7, 'nobody', 1, '{}', true) ON CONFLICT (id) DO UPDATE SET who = 'nobody'`,
@@ -130,8 +137,18 @@ it('a module and an outbox in one pipeline give every row and event once, whenev
     `topic ${name}.public.orders, partition 0, offset`,
     'transform.ts:16:',
   ]);
+  await expectTested(config, 1);
   await Promise.all([producer.drain(), sink.drain()]);
 });
+
+/** The module over the history, without a target: what it refuses is told. */
+async function expectTested(config: string, failed: number): Promise<void> {
+  const tested = await runCli(['transform', 'test', '-c', config, '--quiet', '--json', '--limit', '100000']);
+  const report = JSON.parse(tested.stdout) as { failed: number; rules: { rule: string; events: number }[] };
+  expect(report, tested.stderr).toMatchObject({ failed });
+  for (const table of ['order_totals', 'open_orders', 'papers'])
+    expect(report.rules.find(({ rule }) => rule === `the module, for public.${table}`)?.events).toBeGreaterThan(0);
+}
 
 async function expectEvents(prefix: string, rounds: number): Promise<void> {
   const topics = ['Order', 'Bill-2F0', 'Bill-2F1'].map((type) => `${prefix}.${type}`);

@@ -10,6 +10,8 @@ export type Frame = readonly [number, number];
 /** A module and all it imports as one script for the module's process. */
 export interface ModuleBundle {
   readonly code: string;
+  /** The module's own part of it, the same wherever it lies and whatever runs it. */
+  readonly own: string;
   /** The place in the module's own files of the first of some in the script that is of them; '' for none. */
   readonly placeOf: (frames: readonly Frame[]) => string;
 }
@@ -62,10 +64,23 @@ export async function bundleModule(shown: string, directory: string): Promise<Mo
     });
     const code = outputFiles.find((one) => one.path.endsWith('.js'))?.text ?? '';
     const map = outputFiles.find((one) => one.path.endsWith('.map'))?.text ?? '';
-    return { code, placeOf: placesIn(map, home, directory) };
+    return { code, own: ownPart(code), placeOf: placesIn(map, home, directory) };
   } catch (cause) {
     throw notCompiled(cause, shown, directory);
   }
+}
+
+/** esbuild says above each file's part which it is of; paths differ from place to place. */
+function ownPart(code: string): string {
+  const parts = code.split(/^(?=\/\/ \S+$)/m);
+  const isOwn = (part: string): boolean => {
+    const file = /^\/\/ (\S+)$/m.exec(part)?.[1] ?? ENTRY;
+    return !file.endsWith(ENTRY) && !OWN_SOURCE.test(`/${file}`);
+  };
+  return parts
+    .filter(isOwn)
+    .map((part) => part.replace(/^.*\n/, ''))
+    .join('');
 }
 
 async function requireModuleFile(file: string, shown: string): Promise<void> {

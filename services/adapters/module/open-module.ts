@@ -61,6 +61,7 @@ function notStarted(
 
 class ProcessRunner implements ModuleRunner {
   readonly declaration: ModuleDeclaration;
+  readonly code: string;
   readonly #config: ModuleConfig;
   readonly #bundle: ModuleBundle;
   #process: ModuleProcess | null;
@@ -70,6 +71,7 @@ class ProcessRunner implements ModuleRunner {
     this.#bundle = bundle;
     this.#process = process;
     this.declaration = declaration;
+    this.code = bundle.own;
   }
 
   /**

@@ -1,11 +1,11 @@
 import type pg from 'pg';
 import type { Config, PartitionView } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
-import { matchesGlob } from '#core/glob.ts';
 import { nearest } from '#core/nearest.ts';
 import { CapturePolicy } from '#core/rules/capture-policy.ts';
 import type { RowIdentity, TableStructure } from '#core/structure.ts';
-import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
+import { formatTable } from '#core/table-name.ts';
+import { findUnmatched, globOf, isChosen, plainName } from '#core/table-patterns.ts';
 import { tableTopic } from '#core/topic-names.ts';
 import { makeColumn, TYPE_COLUMNS, TYPE_JOINS, typeOf, type ColumnFacts, type TypeRow } from './column-types.ts';
 
@@ -107,17 +107,9 @@ export async function readChosenTables(
  */
 export function selectTables(all: readonly TableStructure[], patterns: readonly string[]): TableStructure[] {
   if (patterns.length === 0) return [...all];
-  const chosen = new Map<string, boolean>();
-  const startsExcluding = patterns.every((pattern) => pattern.startsWith('!'));
-  for (const table of all) chosen.set(tableKey(table), startsExcluding);
-  for (const pattern of patterns) {
-    const isExclude = pattern.startsWith('!');
-    const glob = isExclude ? pattern.slice(1) : pattern;
-    const matches = all.filter((table) => matchesGlob(glob, plainName(table)));
-    if (matches.length === 0 && !(isExclude && /[*?]/.test(glob))) throw noMatch(pattern, glob, all);
-    for (const table of matches) chosen.set(tableKey(table), !isExclude);
-  }
-  const tables = all.filter((table) => chosen.get(tableKey(table)) === true);
+  const [unmatched] = findUnmatched(patterns, all);
+  if (unmatched !== undefined) throw noMatch(unmatched, globOf(unmatched), all);
+  const tables = all.filter((table) => isChosen(table, patterns));
   if (tables.length === 0) {
     throw new RestageError('table_not_found', 'source.tables chooses no table', {
       where: `patterns ${patterns.map((pattern) => JSON.stringify(pattern)).join(', ')}, ${all.length} tables in the source`,
@@ -125,21 +117,6 @@ export function selectTables(all: readonly TableStructure[], patterns: readonly 
     });
   }
   return tables;
-}
-
-/** Whether the patterns leave out a table by its very name. */
-export function isLeftOut(table: TableName, patterns: readonly string[]): boolean {
-  return patterns.includes(`!${plainName(table)}`);
-}
-
-/** Whether the patterns choose a table of this name, as selectTables would. */
-export function isChosen(table: TableName, patterns: readonly string[]): boolean {
-  let chosen = patterns.every((pattern) => pattern.startsWith('!'));
-  for (const pattern of patterns) {
-    const isExclude = pattern.startsWith('!');
-    if (matchesGlob(isExclude ? pattern.slice(1) : pattern, plainName(table))) chosen = !isExclude;
-  }
-  return chosen;
 }
 
 function groupByOid<T extends { readonly oid: string }>(rows: readonly T[]): Map<string, T[]> {
@@ -150,10 +127,6 @@ function groupByOid<T extends { readonly oid: string }>(rows: readonly T[]): Map
     else group.push(row);
   }
   return groups;
-}
-
-function plainName(table: TableName): string {
-  return `${table.schema}.${table.table}`;
 }
 
 function noMatch(pattern: string, glob: string, all: readonly TableStructure[]): RestageError {

@@ -8,6 +8,7 @@ import { collectDebeziumFindings, DEBEZIUM_CHECK_COUNT } from './debezium-checks
 import { formatFindings, formatFindingsJson, type CheckedFinding } from './check-printer.ts';
 import type { Check } from './finding.ts';
 import { KAFKA_CHECKS } from './kafka-checks.ts';
+import { KEY_CHECKS } from './key-checks.ts';
 import { MASK_CHECKS } from './mask-checks.ts';
 import { PROFILE_CHECKS } from './profile-checks.ts';
 import { QUARANTINE_CHECKS } from './quarantine-checks.ts';
@@ -30,6 +31,7 @@ export const CHECKS: readonly Check[] = [
   ...STRUCTURE_CHECKS,
   ...KAFKA_CHECKS,
   ...RULE_CHECKS,
+  ...KEY_CHECKS,
   ...MASK_CHECKS,
   ...PROFILE_CHECKS,
   ...TARGET_CHECKS,

@@ -1,8 +1,8 @@
+import type { OutputConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import { outputRef } from '#core/output-ref.ts';
 import { CapturePolicy } from '#core/rules/capture-policy.ts';
 import { compileTable, type TableRules } from '#core/rules/table-rules.ts';
-import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
 import type { CheckContext } from './check-context.ts';
@@ -34,7 +34,7 @@ function checkCapture({ config, tables }: CheckContext): Promise<Finding[]> {
 function checkOutputs({ config, tables }: CheckContext): Promise<Finding[]> {
   const findings = config.outputs.flatMap((output) =>
     tables.flatMap((table): Finding[] => {
-      const masks = compile(table, output.rules)?.branches.flatMap(({ masks: own }) => [...own]) ?? [];
+      const masks = compile(table, output, tables)?.branches.flatMap(({ masks: own }) => [...own]) ?? [];
       if (masks.length === 0) return [];
       const named = [...new Map(masks)].map(([column, { id }]) => `${column} by ${id}`);
       return [
@@ -50,9 +50,13 @@ function checkOutputs({ config, tables }: CheckContext): Promise<Finding[]> {
 }
 
 /** null where the rules are wrong: another check says so. */
-function compile(table: TableStructure, rules: readonly RuleConfig[]): TableRules | null {
+function compile(
+  table: TableStructure,
+  { rules, tables }: OutputConfig,
+  captured: readonly TableStructure[],
+): TableRules | null {
   try {
-    return compileTable(table, rules, '');
+    return compileTable(table, rules, '', null, { captured, tables });
   } catch (error) {
     if (error instanceof RestageError) return null;
     throw error;

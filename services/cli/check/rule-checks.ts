@@ -1,6 +1,5 @@
 import { declarationOf } from '#core/module/module-config.ts';
-import { findRuleProblems } from '#core/rules/output-rules.ts';
-import { findValidationProblems } from '#core/rules/validation.ts';
+import { findOutputProblems } from '#core/rules/output-rules.ts';
 import { outputRef } from '#core/output-ref.ts';
 import { shapedPrefix } from '#core/topic-names.ts';
 import type { CheckContext } from './check-context.ts';
@@ -11,17 +10,15 @@ export const RULE_CHECKS: readonly Check[] = [{ id: 'rules', severity: 'block', 
 
 async function checkRules({ config, tables }: CheckContext): Promise<Finding[]> {
   return config.outputs.flatMap((output) =>
-    findRuleProblems(
-      output.rules,
+    findOutputProblems(
+      output,
       tables,
       shapedPrefix(config.name, output.name, output.version),
       declarationOf(output),
-    )
-      .concat(findValidationProblems(output.validations ?? [], tables))
-      .map((problem) => ({
-        what: problem.message,
-        evidence: `output ${outputRef(config.outputs, output)}${problem.where === undefined ? '' : `: ${problem.where}`}`,
-        fix: problem.fix ?? 'correct the rule',
-      })),
+    ).map((problem) => ({
+      what: problem.message,
+      evidence: `output ${outputRef(config.outputs, output)}${problem.where === undefined ? '' : `: ${problem.where}`}`,
+      fix: problem.fix ?? 'correct the rule',
+    })),
   );
 }

@@ -1,7 +1,7 @@
 import { findPgTools } from '#adapters/postgres/target/pg-dump.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
 import { findCheckpoint } from '#adapters/postgres/target/target-state.ts';
-import { requireAbsent, requireEmpty, requireFitting } from '#adapters/postgres/target/target-tables.ts';
+import { requireAbsent, requireEmpty, requireFilled, requireFitting } from '#adapters/postgres/target/target-tables.ts';
 import { RestageError } from '#core/errors.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { readSetting, type CheckContext, type CheckedTarget } from './check-context.ts';
@@ -176,6 +176,7 @@ async function checkTables({ client, config, tables }: CheckedTarget, context: C
       (await client.query("SELECT FROM pg_class WHERE oid = to_regclass('restage.journal')")).rowCount === 1;
     const isBegun = hasJournal && (await new SchemaJournal(client, context.config.name).isPreDataDone());
     if (isBegun || config.schema === 'require') await requireFitting(client, tables);
+    if (!isBegun && config.schema === 'require') await requireFilled(client, tables);
     if (!isBegun && config.schema === 'require') await requireEmpty(client, tables);
     if (!isBegun && config.schema !== 'require') await requireAbsent(client, tables);
     return [];

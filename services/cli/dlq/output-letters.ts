@@ -68,13 +68,16 @@ export async function readWhole(
 ): Promise<StoredDeadLetter[]> {
   const structures = findStructures((await readCompacted(pool, schemasTopic(config.name))).values());
   const newest = new Map(structures.map(({ structure }) => [structure.topic, structure]));
+  const captured = [...newest.values()];
   const reader = createKafkaEpochReader({ pool, prefix: config.name, logger });
   const whole: StoredDeadLetter[] = [];
   for (const letter of letters) {
     const { topic, partition, offset } = letter;
     const structure = newest.get(topic);
     const conceal = (row: Row): Row =>
-      structure === undefined ? row : compileTable(structure, output.rules, '', declarationOf(output)).conceal(row);
+      structure === undefined
+        ? row
+        : compileTable(structure, output.rules, '', declarationOf(output), { captured }).conceal(row);
     const ended = new AbortController();
     const range = { topic, partition, first: String(offset), last: String(offset + 100_000n), count: 1 };
     for await (const [record] of reader.read(range, ended.signal)) {

@@ -7,6 +7,7 @@ import type { Evidence } from '#core/migration/journal.ts';
 import type { OpenSwitch, Verification } from '#core/migration/state.ts';
 import { findOutput } from '#core/output-ref.ts';
 import { formatTable, quoteTable, type TableName } from '#core/table-name.ts';
+import { isChosen } from '#core/table-patterns.ts';
 import { takeExactSnapshots } from '../verify/exact-snapshots.ts';
 import { lineProgress } from '../verify/verify-progress.ts';
 import { verifyTables } from '../verify/verify-tables.ts';
@@ -64,13 +65,14 @@ async function countRows({ config, target }: Line, { signal }: FenceTools): Prom
   try {
     const other = await connectPg({ url: target.url, purpose: 'target', application, until: signal });
     try {
-      const rules = findOutput(config.outputs, target.output)?.rules ?? [];
+      const { rules = [], tables: taken = [] } = findOutput(config.outputs, target.output) ?? {};
       const wrong: string[] = [];
       let total = 0;
       let tables = 0;
       for (const table of await readChosenTables(source, config)) {
         const own = rules.filter((rule) => rule.table.schema === table.schema && rule.table.table === table.table);
         if (
+          !isChosen(table, taken) ||
           own.length > 1 ||
           own.some(({ where, unnest, outbox }) => where !== null || unnest != null || outbox != null)
         )

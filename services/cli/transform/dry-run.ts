@@ -5,11 +5,11 @@ import { describeError, RestageError } from '#core/errors.ts';
 import { isEventFault, type ExitCode } from '#core/error-policy.ts';
 import { describeEvent } from '#core/fixtures/fixture-verdict.ts';
 import type { Logger } from '#core/log.ts';
+import type { ModuleStage } from '#core/module/module-stage.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
 import { needsState } from '#core/rules/rule-memory.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
-import type { RuleConfig } from '#core/rules/rule-config.ts';
-import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
+import type { ShapedEvent, TableRules } from '#core/rules/table-rules.ts';
 import { compileValidation, type TableValidation } from '#core/rules/validation.ts';
 import type { ValidationConfig } from '#core/rules/validation-config.ts';
 import { Validator } from '#core/rules/validator.ts';
@@ -20,8 +20,9 @@ import { splitEnvelope, timeIn } from '../../transformer/envelope-text.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { formatColumns } from '../table-text.ts';
 import { outputOf } from './find-rules.ts';
-import { openJoinedHistory, type JoinedHistory } from './joined-history.ts';
+import { compileOutput, openJoinedHistory, type JoinedHistory, type RulesOf } from './joined-history.ts';
 import { readHistory, type HistoryEvent, type StartPoint } from './history-events.ts';
+import { withModule } from './with-module.ts';
 
 export interface DryRunOptions {
   readonly output?: string;
@@ -72,13 +73,24 @@ export async function runDryRun(
   logger: Logger,
 ): Promise<ExitCode> {
   const output = outputOf(config, options.output, `${config.file}: --output`);
+  return withModule(output, config.file, (module) => runOutput(config, { ...options, module }, output, cli, logger));
+}
+
+async function runOutput(
+  config: Config,
+  options: DryRunOptions & { readonly module: ModuleStage | null },
+  output: OutputConfig,
+  cli: CliEnvironment,
+  logger: Logger,
+): Promise<ExitCode> {
+  const declaration = options.module?.declaration ?? null;
   const pool = createConnectionPool(config.kafka, { clientId: `${config.name}.test`, logger });
   const wants = (table: TableName): boolean => options.table === undefined || formatTable(table) === options.table;
   const history = { pool, prefix: config.name, logger, signal: cli.signal };
   let joined: JoinedHistory | null = null;
   let run: DryRun;
   try {
-    if (needsState(output.rules)) joined = await openJoinedHistory(history, output.rules);
+    if (needsState(output.rules)) joined = await openJoinedHistory(history, { ...output, declaration });
     run = new DryRun(options, output, joined, cli);
     const events =
       joined === null
@@ -96,7 +108,8 @@ export async function runDryRun(
 
 class DryRun {
   readonly #options: DryRunOptions;
-  readonly #rules: readonly RuleConfig[];
+  readonly #module: ModuleStage | null;
+  readonly #output: RulesOf;
   readonly #joined: JoinedHistory | null;
   readonly #cli: CliEnvironment;
   readonly #compiled = new Map<string, TableRules>();
@@ -112,13 +125,14 @@ class DryRun {
   #ms = 0;
 
   constructor(
-    options: DryRunOptions,
-    { rules, validations = [] }: OutputConfig,
+    { module, ...options }: DryRunOptions & { readonly module: ModuleStage | null },
+    { rules, tables, validations = [] }: OutputConfig,
     joined: JoinedHistory | null,
     cli: CliEnvironment,
   ) {
     this.#options = options;
-    this.#rules = rules;
+    this.#module = module;
+    this.#output = { rules, tables, declaration: module?.declaration ?? null };
     this.#checks = validations;
     this.#validator = new Validator(validations);
     this.#joined = joined;
@@ -135,7 +149,7 @@ class DryRun {
       const { given, at } = readEvent(one);
       const validation = this.#validationOf(one);
       if (validation !== null) this.#validator.check(validation, given, compiled, place);
-      const made = (await this.#joined?.apply(compiled, given, at)) ?? compiled.apply(given, at);
+      const made = await this.#shape(compiled, given, at);
       this.#ms += performance.now() - startedAt;
       this.#note(compiled, given, made, place);
     } catch (error) {
@@ -159,10 +173,17 @@ class DryRun {
     }
   }
 
+  async #shape(compiled: TableRules, event: RowEvent, at: EventPlace): Promise<readonly ShapedEvent[]> {
+    const reached = (await this.#joined?.apply(compiled, event, at)) ?? compiled.apply(event, at);
+    if (!compiled.isForModule || this.#module === null) return reached;
+    const made = await this.#module.shape({ source: compiled.source, event, at }, this.#cli.signal);
+    return [...made, ...reached];
+  }
+
   #rulesOf({ structure, version }: HistoryEvent): TableRules {
     const id = structureId({ version, structure });
     const compiled =
-      this.#compiled.get(id) ?? this.#joined?.compile(structure) ?? compileTable(structure, this.#rules, 'dry-run');
+      this.#compiled.get(id) ?? this.#joined?.compile(structure) ?? compileOutput(structure, this.#output);
     this.#compiled.set(id, compiled);
     return compiled;
   }

@@ -3,17 +3,8 @@ import { RestageError } from '#core/errors.ts';
 import { findOutput } from '#core/output-ref.ts';
 import { checkOutput } from '../config-file.ts';
 
-/** The output that a name means, or the only one. @throws RestageError usage, also where it has a module. */
+/** The output that a name means, or the only one. @throws RestageError usage. */
 export function outputOf(config: Config, name: string | undefined, where: string): OutputConfig {
-  const output = chooseOutput(config, name, where);
-  if ((output.module ?? null) === null) return output;
-  throw new RestageError('usage', `output ${output.name} has a module, and only rules can be tested here`, {
-    where,
-    fix: 'give an output without a module; functions of a module are tested as any function is',
-  });
-}
-
-function chooseOutput(config: Config, name: string | undefined, where: string): OutputConfig {
   const [only, ...others] = config.outputs;
   if (name === undefined && only !== undefined && others.length === 0) return only;
   if (name !== undefined) checkOutput(config, name);

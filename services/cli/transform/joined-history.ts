@@ -1,11 +1,12 @@
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { openLevelStore } from '#adapters/state/level-store.ts';
+import type { OutputConfig } from '#core/config.ts';
 import type { Logger } from '#core/log.ts';
+import type { ModuleDeclaration } from '#core/module/declaration.ts';
 import { RuleMemory } from '#core/rules/rule-memory.ts';
 import { RuleState } from '#core/rules/rule-state.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
-import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
 import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -20,6 +21,13 @@ export interface HistoryAccess {
   readonly signal: AbortSignal;
 }
 
+/** What an output makes of its tables. */
+export interface RulesOf extends Pick<OutputConfig, 'rules'> {
+  readonly tables?: readonly string[] | undefined;
+  /** null: it has no module. */
+  readonly declaration: ModuleDeclaration | null;
+}
+
 const FLUSH_ROWS = 10_000;
 
 /**
@@ -30,24 +38,19 @@ export class JoinedHistory {
   readonly #access: HistoryAccess;
   readonly #memory: RuleMemory;
   readonly #captured: readonly TableStructure[];
-  readonly #rules: readonly RuleConfig[];
+  readonly #output: RulesOf;
 
-  constructor(
-    access: HistoryAccess,
-    memory: RuleMemory,
-    captured: readonly TableStructure[],
-    rules: readonly RuleConfig[],
-  ) {
+  constructor(access: HistoryAccess, memory: RuleMemory, captured: readonly TableStructure[], output: RulesOf) {
     this.#access = access;
     this.#memory = memory;
     this.#captured = captured;
-    this.#rules = rules;
+    this.#output = output;
     memory.define(captured.map((structure) => this.compile(structure)));
   }
 
   /** @throws RestageError rule_invalid. */
   compile(structure: TableStructure): TableRules {
-    return compileTable(structure, this.#rules, 'dry-run', null, { captured: this.#captured });
+    return compileOutput(structure, this.#output, this.#captured);
   }
 
   /** Those from the start on of the tables that are wanted; all others that are remembered go to `pass`. */
@@ -96,11 +99,20 @@ export class JoinedHistory {
   }
 }
 
-export async function openJoinedHistory(access: HistoryAccess, rules: readonly RuleConfig[]): Promise<JoinedHistory> {
+/** A table behind an output's rules, for a look at them. @throws RestageError rule_invalid. */
+export function compileOutput(
+  structure: TableStructure,
+  { rules, tables, declaration }: RulesOf,
+  captured: readonly TableStructure[] = [],
+): TableRules {
+  return compileTable(structure, rules, 'dry-run', declaration, { captured, tables });
+}
+
+export async function openJoinedHistory(access: HistoryAccess, output: RulesOf): Promise<JoinedHistory> {
   const captured = await readNewest(access.pool, access.prefix);
   const store = await openLevelStore();
   try {
-    return new JoinedHistory(access, new RuleMemory(new RuleState(store)), captured, rules);
+    return new JoinedHistory(access, new RuleMemory(new RuleState(store)), captured, output);
   } catch (error) {
     await store.close();
     throw error;

@@ -10,6 +10,7 @@ import { writeJunit, type FixtureSuite } from '#core/fixtures/junit.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { outputOf } from './find-rules.ts';
+import { withModule } from './with-module.ts';
 
 export interface FixtureOptions {
   readonly fixtures: string;
@@ -76,7 +77,8 @@ async function run(
   { fixture, place }: Pick<PlacedFixture, 'fixture' | 'place'>,
 ): Promise<FixtureOutcome> {
   const structures = fixture.structures === undefined ? [] : await readStructures(file, fixture.structures, place);
-  return runFixture(fixture, structures, outputOf(config, fixture.output, place).rules, place);
+  const output = outputOf(config, fixture.output, place);
+  return withModule(output, config.file, (module) => runFixture(fixture, structures, output, place, module));
 }
 
 async function readStructures(file: string, name: string, place: string): Promise<TableStructure[]> {

@@ -5,7 +5,7 @@ import type { Config, OutputConfig } from '#core/config.ts';
 import { declarationOf } from '#core/module/module-config.ts';
 import { CapturePolicy, type RowMask } from '#core/rules/capture-policy.ts';
 import { byTarget, type Meeting } from '#core/rules/output-rules.ts';
-import { compileTable } from '#core/rules/table-rules.ts';
+import { compileTable, type TableRules } from '#core/rules/table-rules.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TableName } from '#core/table-name.ts';
 import type { TableReport } from '#core/verify/verify-report.ts';
@@ -58,20 +58,24 @@ export interface VerifyPlan {
   readonly left: readonly TableReport[];
 }
 
-/** @throws RestageError target_altered or rule_invalid. */
+/** What an output makes of the captured tables; each as it is where there is none. @throws RestageError rule_invalid. */
+export function compileTables(structures: readonly TableStructure[], output: OutputConfig | undefined): TableRules[] {
+  const declaration = output === undefined ? null : declarationOf(output);
+  return structures.map((structure) =>
+    compileTable(structure, output?.rules ?? [], '', declaration, { captured: structures, tables: output?.tables }),
+  );
+}
+
+/** @throws RestageError target_altered. */
 export async function planTables(
   config: Config,
   sides: Sides,
   structures: readonly TableStructure[],
-  output: OutputConfig | undefined,
+  compiled: readonly TableRules[],
 ): Promise<VerifyPlan> {
   const pairs: TablePair[] = [];
   const shaped: ShapedTable[] = [];
   const left: TableReport[] = [];
-  const declaration = output === undefined ? null : declarationOf(output);
-  const compiled = structures.map((structure) =>
-    compileTable(structure, output?.rules ?? [], '', declaration, { captured: structures }),
-  );
   for (const meetings of byTarget(compiled.filter(({ isForModule }) => isForModule)).values())
     left.push({ ...emptyReport(meetings), reason: 'its rows are what a module gives' });
   for (const meetings of byTarget(compiled.filter(({ isForModule }) => !isForModule)).values()) {

@@ -33,9 +33,11 @@ function describeRows(table: TableReport): string[] {
   return [
     ...table.different.map(
       ({ key, kind, columns, deadLetter }) =>
-        `${name} ${formatKey(key)}: ${kind}${columns.length === 0 ? '' : ` in ${columns.join(', ')}`}${deadLetter === undefined ? '' : `; dead letter ${deadLetter} waits there`}`,
+        `${name} ${formatKey(key)}: ${kind}${columns.length === 0 ? '' : ` in ${columns.join(', ')}`}${waiting(deadLetter)}`,
     ),
-    ...table.unverified.map(({ key, reason }) => `${name} ${formatKey(key)}: not verified: ${reason}`),
+    ...table.unverified.map(
+      ({ key, reason, deadLetter }) => `${name} ${formatKey(key)}: not verified: ${reason}${waiting(deadLetter)}`,
+    ),
     ...(table.reason === undefined ? [] : [`${name}: not verified: ${table.reason}`]),
     ...(table.columnsLeft === undefined
       ? []
@@ -44,6 +46,10 @@ function describeRows(table: TableReport): string[] {
       ? []
       : [`${name}: ${table.chunksLeft} more chunks differ, too many to compare row by row`]),
   ];
+}
+
+function waiting(deadLetter: string | undefined): string {
+  return deadLetter === undefined ? '' : `; dead letter ${deadLetter} waits there`;
 }
 
 function formatKey(key: RowKey): string {

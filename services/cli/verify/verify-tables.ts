@@ -16,14 +16,14 @@ import {
   type VerifyReport,
 } from '#core/verify/verify-report.ts';
 import { readCheckpoint } from '../target-checkpoint.ts';
-import { nameDeadLetters } from './dead-letter-rows.ts';
+import { nameDeadLetters, nameOutputLetters } from './dead-letter-rows.ts';
 import type { ExactSnapshots } from './exact-snapshots.ts';
 import { nameKey } from './read-versions.ts';
 import { countPages, digestSource, digestTable, findSuspects, type ScanOptions, type Suspects } from './scan-tables.ts';
 import { settleExactly } from './settle-exactly.ts';
 import { emitBarrier, settleRows, SOURCE_POSITION, type Settled } from './settle-rows.ts';
 import { compareShaped } from './compare-shaped.ts';
-import { planTables, type ShapedTable, type VerifyPlan } from './shaped-table.ts';
+import { compileTables, planTables, type ShapedTable, type VerifyPlan } from './shaped-table.ts';
 import type { TablePair } from './table-pair.ts';
 import type { VerifyProgress } from './verify-progress.ts';
 
@@ -72,10 +72,12 @@ export async function verifyTables(
     return report([], 'unverified', 'a load is not done: restage wait says when it is');
   const output = findOutput(config.outputs, target.output);
   const structures = await readChosenTables(sessions.source, config);
-  const plan = await planTables(config, sessions, structures, output);
+  const compiled = compileTables(structures, output);
+  const plan = await planTables(config, sessions, structures, compiled);
   const run = new VerifyRun(config, sessions, options);
   const reports = [...(await run.comparePairs(plan)), ...plan.left];
-  const settled = await nameDeadLetters(sessions.target, config.name, reports);
+  const named = await nameOutputLetters(config, output, compiled, reports);
+  const settled = await nameDeadLetters(sessions.target, config.name, named);
   return report(settled, verdictOf(settled));
 }
 

@@ -4,6 +4,7 @@ import { findIrreversible } from '#core/rules/inverse.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey, type TableName } from '#core/table-name.ts';
+import { isChosen } from '#core/table-patterns.ts';
 
 /** A table of the source that the way back cannot keep current, and why. */
 export interface LostTable {
@@ -28,7 +29,10 @@ export function invertRules(tables: readonly TableStructure[], output: OutputCon
   for (const structure of tables) {
     const { schema, table } = structure;
     const [rule, ...others] = (output?.rules ?? []).filter((one) => tableKey(one.table) === tableKey(structure));
-    const reasons = findIrreversible(structure, output?.rules ?? [], declaration);
+    const isTaken = isChosen(structure, output?.tables ?? []);
+    const reasons = isTaken
+      ? findIrreversible(structure, output?.rules ?? [], declaration)
+      : ['the output does not take it'];
     const unknown = rule === undefined ? undefined : findUnknown(rule);
     if (unknown !== undefined) reasons.push(`its rule's ${unknown} has no inverse`);
     if (reasons.length > 0) lost.push({ table: { schema, table }, why: reasons.join('; ') });

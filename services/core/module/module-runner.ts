@@ -36,6 +36,8 @@ export type ModuleAnswer =
  */
 export interface ModuleRunner {
   readonly declaration: ModuleDeclaration;
+  /** What it was compiled to. */
+  readonly code: string;
   /** Aborted: what is there so far. */
   run(batch: readonly ModuleInput[], signal: AbortSignal): Promise<ModuleAnswer[]>;
   close(): Promise<void>;

@@ -1,4 +1,5 @@
 import { RestageError } from '#core/errors.ts';
+import type { ModuleDeclaration } from '#core/module/declaration.ts';
 import { moduleInput } from '#core/module/module-input.ts';
 import { ModuleOutput } from '#core/module/module-output.ts';
 import type { ModuleAnswer, ModuleRunner } from '#core/module/module-runner.ts';
@@ -30,6 +31,17 @@ export class ModuleStage {
   constructor(runner: ModuleRunner, shapedPrefix: string) {
     this.#runner = runner;
     this.#output = new ModuleOutput(runner.declaration, shapedPrefix);
+  }
+
+  get declaration(): ModuleDeclaration {
+    return this.#runner.declaration;
+  }
+
+  /** What becomes of one event. @throws RestageError rule_failed, transient. */
+  async shape(event: ModuleEvent, signal: AbortSignal): Promise<readonly ShapedEvent[]> {
+    const [outcome] = await this.run([event], signal);
+    if (outcome?.kind === 'fault') throw outcome.error;
+    return outcome?.events ?? [];
   }
 
   /** One outcome for each event, in their order; fewer when aborted. @throws RestageError transient. */

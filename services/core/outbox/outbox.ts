@@ -4,6 +4,7 @@ import { nearest } from '#core/nearest.ts';
 import type { OutboxConfig } from '#core/outbox/outbox-config.ts';
 import type { OutboxTopics } from '#core/outbox/outbox-topics.ts';
 import { encodeHeaders } from '#core/record.ts';
+import { atPlace } from '#core/rules/rule-place.ts';
 import { bytesOf } from '#core/rules/values/text-input.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
@@ -26,8 +27,8 @@ export interface Outbox {
 }
 
 /** @throws RestageError rule_invalid for columns that the table lacks. */
-export function compileOutbox(structure: TableStructure, config: OutboxConfig): Outbox {
-  const find = (name: string): ColumnStructure => findColumn(structure, name);
+export function compileOutbox(structure: TableStructure, config: OutboxConfig, rulePlace?: string): Outbox {
+  const find = (name: string): ColumnStructure => findColumn(structure, name, rulePlace);
   const id = find(config.idField);
   const key = find(config.keyField);
   const payload = find(config.payloadField);
@@ -59,7 +60,7 @@ export function compileOutbox(structure: TableStructure, config: OutboxConfig): 
   };
 }
 
-function findColumn(structure: TableStructure, name: string): ColumnStructure {
+function findColumn(structure: TableStructure, name: string, place: string | undefined): ColumnStructure {
   const column = structure.columns.find((one) => one.name === name && !one.generated);
   if (column !== undefined) return column;
   const near = nearest(
@@ -67,7 +68,7 @@ function findColumn(structure: TableStructure, name: string): ColumnStructure {
     structure.columns.map((one) => one.name),
   );
   throw new RestageError('rule_invalid', `column ${name} is not in the table`, {
-    where: `outbox ${formatTable(structure)}`,
+    where: atPlace(place, `outbox ${formatTable(structure)}`),
     fix: near === null ? "name the table's own columns in outbox" : `did you mean ${near}?`,
   });
 }

@@ -4,6 +4,7 @@ import { makeBranch, type Branch } from '#core/rules/branch.ts';
 import { castColumn, computedColumn } from '#core/rules/computed-column.ts';
 import { compileLookUps, type CompiledLookUp } from '#core/rules/look-up.ts';
 import { copyColumn, maskedColumn, type OutputColumn } from '#core/rules/output-column.ts';
+import { atPlace } from '#core/rules/rule-place.ts';
 import { makeRowSource, type RowSource } from '#core/rules/row-source.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { Mask } from '#core/rules/values/mask-types.ts';
@@ -30,14 +31,25 @@ export function compileBranch(
 ): Branch {
   const name = rule?.rename ?? { schema: structure.schema, table: structure.table };
   const topic = tableTopic(shapedPrefix, name);
-  const place = `rule for ${formatTable(structure)}${rule?.rename == null ? '' : ` as ${formatTable(rule.rename)}`}`;
+  const ruleName = `rule for ${formatTable(structure)}${rule?.rename == null ? '' : ` as ${formatTable(rule.rename)}`}`;
+  const place = atPlace(rule?.place, ruleName);
   const source = makeRowSource(structure, rule, place);
   const identity = structure.identity.columns;
   if (rule === null) {
     const outputs = structure.columns.map((column) => copyColumn(column, column.name));
     const shaped = { ...structure, topic };
     const masks = new Map<string, Mask>();
-    return makeBranch({ shaped, isUnchanged: true, source, identity, where: null, outputs, masks, rule, name: place });
+    return makeBranch({
+      shaped,
+      isUnchanged: true,
+      source,
+      identity,
+      where: null,
+      outputs,
+      masks,
+      rule,
+      name: ruleName,
+    });
   }
   const masks = compileMasks(structure, source, rule, place);
   const lookUps = compileLookUps(rule, source.columns, captured, place);
@@ -48,7 +60,8 @@ export function compileBranch(
   const named = isStateful ? withoutOldRows(alone) : alone;
   const shaped = isMerged ? withoutOwnRules(named) : named;
   const rows = new Map(lookUps.map(({ as, columns }) => [as, columns]));
-  const where = rule.where === null ? null : compileWhere(rule.where, { ...structure, columns: source.columns }, rows);
+  const where =
+    rule.where === null ? null : compileWhere(rule.where, { ...structure, columns: source.columns }, rows, rule.place);
   const isUnchanged =
     !isStateful &&
     where === null &&
@@ -60,7 +73,7 @@ export function compileBranch(
     outputs.every(({ isCopy, structure: { name: to }, reads: [from] }) => isCopy && to === from);
   const remembersAll = rule.state === true || (lookUps.length > 0 && isWhole);
   const parts = { shaped, isUnchanged, source, lookUps, identity, remembersAll, where, outputs, masks, rule };
-  return makeBranch({ ...parts, name: place });
+  return makeBranch({ ...parts, name: ruleName });
 }
 
 /** The rules' state goes by the rows' keys. */

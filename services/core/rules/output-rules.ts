@@ -1,22 +1,79 @@
+import type { OutputConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { ModuleDeclaration } from '#core/module/declaration.ts';
 import { findModuleProblems, isModuleSource } from '#core/module/module-tables.ts';
 import { nearest } from '#core/nearest.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
-import { compileTable, isShaping, type TableRules } from '#core/rules/table-rules.ts';
+import { atPlace } from '#core/rules/rule-place.ts';
+import { compileTable, isShaping, type TableContext, type TableRules } from '#core/rules/table-rules.ts';
+import { findValidationProblems } from '#core/rules/validation.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
+import { findUnmatched, globOf, isChosen, plainName } from '#core/table-patterns.ts';
 
-/** @throws RestageError rule_invalid, the first of findRuleProblems. */
-export function requireSoundRules(
-  rules: readonly RuleConfig[],
+/** What an output is told to make of its tables. */
+type OutputShape = Pick<OutputConfig, 'rules' | 'tables' | 'validations'>;
+
+/** @throws RestageError rule_invalid, the first of findOutputProblems. */
+export function requireSoundOutput(
+  output: OutputShape,
   structures: readonly TableStructure[],
   shapedPrefix: string,
-  declaration: ModuleDeclaration | null = null,
+  declaration: ModuleDeclaration | null,
 ): void {
-  const [first] = findRuleProblems(rules, structures, shapedPrefix, declaration);
+  const [first] = findOutputProblems(output, structures, shapedPrefix, declaration);
   if (first !== undefined) throw first;
+}
+
+/** What is wrong with an output's rules and checks over all captured tables. */
+export function findOutputProblems(
+  { rules, tables, validations = [] }: OutputShape,
+  structures: readonly TableStructure[],
+  shapedPrefix: string,
+  declaration: ModuleDeclaration | null,
+): RestageError[] {
+  const named = [
+    ...rules.map(({ table, place }) => ({ table, place, what: 'a rule' })),
+    ...validations.map(({ table, name, place }) => ({ table, place, what: `check ${name}` })),
+    ...structures
+      .filter((structure) => isModuleSource(declaration, structure))
+      .map((table) => ({ table, place: undefined, what: 'the module' })),
+  ];
+  return [
+    ...(tables === undefined ? [] : findRoutingProblems(tables, structures, named)),
+    ...findRuleProblems(rules, structures, shapedPrefix, declaration, tables),
+    ...findValidationProblems(validations, structures),
+  ];
+}
+
+/** Of an output that does not take every table. */
+function findRoutingProblems(
+  tables: readonly string[],
+  structures: readonly TableStructure[],
+  named: readonly { readonly table: TableName; readonly place: string | undefined; readonly what: string }[],
+): RestageError[] {
+  const fail = (what: string, fix: string, place?: string): RestageError =>
+    new RestageError('rule_invalid', what, { where: atPlace(place, `tables: ${tables.join(', ')}`), fix });
+  const unmatched = findUnmatched(tables, structures).map((pattern) => {
+    const near = nearest(globOf(pattern), structures.map(plainName));
+    return fail(
+      `the output's tables: no captured table matches ${JSON.stringify(pattern)}`,
+      near === null ? 'correct the pattern, or add the table to source.tables' : `did you mean ${near}?`,
+    );
+  });
+  const isKnown = (table: TableName): boolean => structures.some((one) => tableKey(one) === tableKey(table));
+  const left = named.filter(({ table }) => isKnown(table) && !isChosen(table, tables));
+  return [
+    ...unmatched,
+    ...left.map(({ table, what, place }) =>
+      fail(
+        `${what} names a table that the output does not take: ${formatTable(table)}`,
+        `add ${plainName(table)} to the output's tables`,
+        place,
+      ),
+    ),
+  ];
 }
 
 /** What is wrong with an output's rules over all captured tables: every rule that does not compile, and tables that would meet. */
@@ -25,6 +82,7 @@ export function findRuleProblems(
   structures: readonly TableStructure[],
   shapedPrefix: string,
   declaration: ModuleDeclaration | null = null,
+  tables?: readonly string[],
 ): RestageError[] {
   const shaping = rules.filter(isShaping);
   const problems = [
@@ -34,7 +92,7 @@ export function findRuleProblems(
   const compiled: TableRules[] = [];
   for (const structure of structures) {
     if (isModuleSource(declaration, structure)) continue;
-    const one = tryCompile(structure, rules, shapedPrefix, structures);
+    const one = tryCompile(structure, rules, shapedPrefix, { captured: structures, tables });
     if (one instanceof RestageError) problems.push(one);
     else compiled.push(one);
   }
@@ -71,8 +129,9 @@ function findMeetings(compiled: readonly TableRules[], rules: readonly RuleConfi
 function findClash(first: Meeting, other: Meeting, rules: readonly RuleConfig[]): RestageError[] {
   const { shaped } = first.branch;
   const names = `${formatTable(first.source)} and ${formatTable(other.source)}`;
+  const place = other.branch.rule?.place ?? first.branch.rule?.place;
   const clash = (what: string, fix: string): RestageError[] => [
-    new RestageError('rule_invalid', what, { where: names, fix }),
+    new RestageError('rule_invalid', what, { where: atPlace(place, names), fix }),
   ];
   const isNamed = ({ source }: Meeting): boolean => rules.some((rule) => tableKey(rule.table) === tableKey(source));
   if (tableKey(first.source) === tableKey(other.source))
@@ -112,15 +171,16 @@ function differences(left: readonly ColumnStructure[], right: readonly ColumnStr
 }
 
 function findOutboxProblems(rules: readonly RuleConfig[], structures: readonly TableStructure[]): RestageError[] {
-  const tables = rules.filter((rule) => !isShaping(rule)).map(({ table }) => table);
-  return tables.flatMap((table, index) =>
-    tables.findIndex((other) => tableKey(other) === tableKey(table)) < index
+  const outboxes = rules.filter((rule) => !isShaping(rule));
+  return outboxes.flatMap((rule, index) =>
+    outboxes.findIndex((other) => tableKey(other.table) === tableKey(rule.table)) < index
       ? [
-          new RestageError('rule_invalid', `two rules make ${formatTable(table)} an outbox`, {
+          new RestageError('rule_invalid', `two rules make ${formatTable(rule.table)} an outbox`, {
+            ...whereOf(rule),
             fix: 'keep one of them',
           }),
         ]
-      : findUnknown(table, structures),
+      : findUnknown(rule, structures),
   );
 }
 
@@ -136,17 +196,24 @@ function findMisnamed(
   if (twin !== undefined)
     return [
       new RestageError('rule_invalid', `two rules name the table ${formatTable(rule.table)} and give the same one`, {
+        ...whereOf(rule),
         fix: 'make one of them, or rename in one of them',
       }),
     ];
-  return findUnknown(rule.table, structures);
+  return findUnknown(rule, structures);
 }
 
-function findUnknown(name: TableName, structures: readonly TableStructure[]): RestageError[] {
+function whereOf({ place }: RuleConfig): { readonly where?: string } {
+  return place === undefined ? {} : { where: place };
+}
+
+function findUnknown(rule: RuleConfig, structures: readonly TableStructure[]): RestageError[] {
+  const name = rule.table;
   if (structures.some((structure) => tableKey(structure) === tableKey(name))) return [];
   const near = nearest(formatTable(name), structures.map(formatTable));
   return [
     new RestageError('rule_invalid', `a rule names a table that is not captured: ${formatTable(name)}`, {
+      ...whereOf(rule),
       fix: near === null ? 'correct the rule, or add the table to source.tables' : `did you mean ${near}?`,
     }),
   ];
@@ -156,10 +223,10 @@ function tryCompile(
   structure: TableStructure,
   rules: readonly RuleConfig[],
   shapedPrefix: string,
-  captured: readonly TableStructure[],
+  context: Partial<TableContext>,
 ): TableRules | RestageError {
   try {
-    return compileTable(structure, rules, shapedPrefix, null, { captured });
+    return compileTable(structure, rules, shapedPrefix, null, context);
   } catch (error) {
     if (error instanceof RestageError) return error;
     throw error;

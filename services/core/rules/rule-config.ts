@@ -8,6 +8,8 @@ import type { TableName } from '#core/table-name.ts';
  */
 export interface RuleConfig {
   readonly table: TableName;
+  /** File, line and column. */
+  readonly place?: string;
   /** `schema.table` at the target; null keeps the name. */
   readonly rename: TableName | null;
   readonly renameColumns: ReadonlyMap<string, string>;

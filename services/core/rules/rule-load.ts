@@ -22,6 +22,7 @@ export function readRules(reader: OptionReader, output: number): RuleConfig[] {
     const lookUps = readLookUps(reader, output, at);
     const state = reader.get('transform.outputs[].rules[].state', output, at);
     const outbox = readOutbox(reader, output, at);
+    const place = reader.placeOf('transform.outputs[].rules[].table', output, at);
     rules.push({
       table: readTable(reader, 'transform.outputs[].rules[].table', output, at),
       rename: rename === null ? null : readTable(reader, 'transform.outputs[].rules[].rename', output, at),
@@ -38,6 +39,7 @@ export function readRules(reader: OptionReader, output: number): RuleConfig[] {
       ...(state ? { state } : {}),
       ...(unnest === null ? {} : { unnest }),
       ...(outbox === null ? {} : { outbox }),
+      ...(place === undefined ? {} : { place }),
     });
   }
   return rules;

@@ -5,7 +5,7 @@ import { compileTable } from '#core/rules/table-rules.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
 
-type Output = Pick<OutputConfig, 'rules' | 'module'> | undefined;
+type Output = Pick<OutputConfig, 'rules' | 'tables' | 'module'> | undefined;
 
 /** The tables that a target of an output has, each once; the tables themselves where there is none. @throws RestageError rule_invalid. */
 export function shapeTables(tables: readonly TableStructure[], output: Output): TableStructure[] {
@@ -32,7 +32,8 @@ function shape(
   captured: readonly TableStructure[],
   output: NonNullable<Output>,
 ): TableStructure[] {
-  return compileTable(table, output.rules, '', declarationOf(output), { captured }).branches.map(
+  const { rules, tables } = output;
+  return compileTable(table, rules, '', declarationOf(output), { captured, tables }).branches.map(
     ({ shaped }) => shaped,
   );
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { Row } from '#core/envelope.ts';
 import type { Branch } from '#core/rules/branch.ts';
-import { requireSoundRules } from '#core/rules/output-rules.ts';
+import { requireSoundOutput } from '#core/rules/output-rules.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
 import { compileTable, type TableRules } from '#core/rules/table-rules.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
@@ -152,17 +152,22 @@ describe('compileTable', () => {
   });
 });
 
-describe('requireSoundRules', () => {
+describe('requireSoundOutput', () => {
   it('refuses an unknown table, two rules for one table and two tables of one name', () => {
     const other = { ...full, table: 'sales' };
-    expect(() => requireSoundRules([rule({ table: { schema: 'public', table: 'order' } })], [full], 'out')).toThrow(
-      expect.objectContaining({ fix: 'did you mean public.orders?' }),
-    );
-    expect(() => requireSoundRules([rule({}), rule({})], [full], 'out')).toThrow(
+    expect(() =>
+      requireSoundOutput({ rules: [rule({ table: { schema: 'public', table: 'order' } })] }, [full], 'out', null),
+    ).toThrow(expect.objectContaining({ fix: 'did you mean public.orders?' }));
+    expect(() => requireSoundOutput({ rules: [rule({}), rule({})] }, [full], 'out', null)).toThrow(
       'two rules name the table public.orders and give the same one',
     );
     expect(() =>
-      requireSoundRules([rule({ rename: { schema: 'public', table: 'sales' } })], [full, other], 'out'),
+      requireSoundOutput(
+        { rules: [rule({ rename: { schema: 'public', table: 'sales' } })] },
+        [full, other],
+        'out',
+        null,
+      ),
     ).toThrow('two tables get the name public.sales');
   });
 });

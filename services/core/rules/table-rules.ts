@@ -8,9 +8,11 @@ import { compileBranch, type BranchContext } from '#core/rules/compile-branch.ts
 import type { EventPlace, ReadRow } from '#core/rules/event-place.ts';
 import { eventsOf, type RowEvent, type RowPair } from '#core/rules/row-delta.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
+import { atPlace } from '#core/rules/rule-place.ts';
 import { cellOf, mergeRows, rowFrom } from '#core/rules/rows.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteTable, tableKey } from '#core/table-name.ts';
+import { isChosen } from '#core/table-patterns.ts';
 
 /** An event, and the branch that gave it. */
 export interface ShapedEvent {
@@ -40,16 +42,24 @@ export interface TableRules {
   apply(event: RowEvent, at: EventPlace, remembered?: Remembered | null): ShapedEvent[];
 }
 
+export interface TableContext extends Omit<BranchContext, 'isMerged'> {
+  /** Patterns of the tables that the output takes; undefined: all. */
+  readonly tables: readonly string[] | undefined;
+}
+
 /** @throws RestageError rule_invalid naming rule, table and column. */
 export function compileTable(
   structure: TableStructure,
   rules: readonly RuleConfig[],
   shapedPrefix: string,
   declaration: ModuleDeclaration | null = null,
-  { captured = [], isWhole = false }: Partial<Omit<BranchContext, 'isMerged'>> = {},
+  { captured = [], isWhole = false, tables }: Partial<TableContext> = {},
 ): TableRules {
+  if (tables !== undefined && !isChosen(structure, tables)) return notTaken(structure);
   const own = rules.filter((rule) => tableKey(rule.table) === tableKey(structure));
-  const [outbox = null] = own.flatMap((rule) => (rule.outbox == null ? [] : [compileOutbox(structure, rule.outbox)]));
+  const [outbox = null] = own.flatMap((rule) =>
+    rule.outbox == null ? [] : [compileOutbox(structure, rule.outbox, rule.place)],
+  );
   if (declaration !== null && isModuleSource(declaration, structure))
     return {
       source: structure,
@@ -84,6 +94,11 @@ export function compileTable(
       });
     },
   };
+}
+
+/** Its rows come to no table of the output; others may look them up. */
+function notTaken(source: TableStructure): TableRules {
+  return { source, branches: [], isForModule: false, outbox: null, conceal: (row) => row, apply: () => [] };
 }
 
 function concealWith(branches: readonly Branch[], row: Row, { columns }: TableStructure): Row {
@@ -126,7 +141,7 @@ export function pairOf({ op, key, before, after }: RowEvent, remembered: Row | n
 }
 
 /** Old and new image both decide, so the source must send the columns of both. */
-function requireOldValues({ deciding, joint, shaped, remembers }: Branch, structure: TableStructure): void {
+function requireOldValues({ deciding, joint, shaped, remembers, rule }: Branch, structure: TableStructure): void {
   if (structure.identity.isFull) return;
   const isKnown = (column: string): boolean =>
     structure.identity.columns.includes(column) || remembers?.includes(column) === true;
@@ -139,7 +154,7 @@ function requireOldValues({ deciding, joint, shaped, remembers }: Branch, struct
     'rule_invalid',
     `a rule needs old values that the source does not send: ${missing.join(', ')}`,
     {
-      where: `rule for ${formatTable(structure)}, which gives ${formatTable(shaped)}`,
+      where: atPlace(rule?.place, `rule for ${formatTable(structure)}, which gives ${formatTable(shaped)}`),
       fix: `ALTER TABLE ${quoteTable(structure)} REPLICA IDENTITY FULL; -- or state: true in the rule, which keeps them in Kafka`,
     },
   );

@@ -29,6 +29,8 @@ export interface ValidationConfig {
   readonly table: TableName;
   readonly check: ValidationCheck;
   readonly onFailure: FailureAction;
+  /** File, line and column. */
+  readonly place?: string;
 }
 
 const text = z.string().min(1);
@@ -214,7 +216,14 @@ export function readValidations(reader: OptionReader, output: number): Validatio
         [output, at],
         `a second check named ${JSON.stringify(name)}`,
       );
-    all.push({ name, table, check, onFailure: reader.get('transform.outputs[].validate[].onFailure', output, at) });
+    const place = reader.placeOf('transform.outputs[].validate[].table', output, at);
+    all.push({
+      name,
+      table,
+      check,
+      onFailure: reader.get('transform.outputs[].validate[].onFailure', output, at),
+      ...(place === undefined ? {} : { place }),
+    });
   }
   return all;
 }

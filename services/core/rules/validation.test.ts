@@ -92,6 +92,7 @@ test('a check is named by its table and what it asks', () => {
   expect(load('{ table: public.orders, notNull: [id, mail], onFailure: row }')).toEqual([
     {
       name: 'public.orders: notNull id, mail',
+      place: 'shop.yaml:8:20',
       table: { schema: 'public', table: 'orders' },
       check: { kind: 'notNull', columns: ['id', 'mail'] },
       onFailure: 'row',

@@ -1,3 +1,4 @@
+import { atPlace } from '#core/rules/rule-place.ts';
 import { Ajv } from 'ajv';
 import { RE2JS } from 're2js';
 import { cellText, type Row } from '#core/envelope.ts';
@@ -75,7 +76,7 @@ export function findValidationProblems(
       const near = nearest(formatTable(config.table), structures.map(formatTable));
       return [
         new RestageError('rule_invalid', `a check names a table that is not captured: ${formatTable(config.table)}`, {
-          where: `validate, ${config.name}`,
+          where: atPlace(config.place, `validate, ${config.name}`),
           fix: near === null ? 'correct it, or add the table to source.tables' : `did you mean ${near}?`,
         }),
       ];
@@ -92,7 +93,7 @@ export function findValidationProblems(
 
 function compileCheck(structure: TableStructure, config: ValidationConfig): RowCheck | SumCheck {
   const { check } = config;
-  const where = `validate, ${config.name}`;
+  const where = atPlace(config.place, `validate, ${config.name}`);
   const stored = structure.columns.filter(({ generated }) => !generated);
   const fail = (what: string, fix?: string): never => {
     throw new RestageError('rule_invalid', what, { where, ...(fix === undefined ? {} : { fix }) });

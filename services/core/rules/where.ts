@@ -1,5 +1,6 @@
 import type { Image } from '#core/change.ts';
 import { RestageError } from '#core/errors.ts';
+import { atPlace } from '#core/rules/rule-place.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
 import { compileExpression } from '#core/rules/values/expression.ts';
 import type { ExpressionOptions } from '#core/rules/values/expression-types.ts';
@@ -24,8 +25,9 @@ export function compileWhere(
   expression: string,
   structure: TableStructure,
   rows: ExpressionOptions['rows'] = new Map(),
+  place?: string,
 ): Where {
-  const where = `rule for ${formatTable(structure)}, where`;
+  const where = atPlace(place, `rule for ${formatTable(structure)}, where`);
   const compiled = compileExpression(expression, structure.columns, { where, rows });
   if (compiled.kind !== 'bool' && compiled.kind !== 'null')
     throw new RestageError('rule_invalid', `the expression gives ${compiled.kind}, not a bool`, {

@@ -19,6 +19,8 @@ export interface RowDifference {
 export interface UnverifiedRow {
   readonly key: RowKey;
   readonly reason: string;
+  /** The oldest dead letter that waits at this row, where one does. */
+  readonly deadLetter?: string;
 }
 
 export interface TableReport {

@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
+import { printRules } from '#core/rules/rules-print.ts';
 import { newStatus } from '#core/status.ts';
 import { parseStructureRecord, structureId } from '#core/structure-record.ts';
 import { schemasTopic } from '#core/topic-names.ts';
@@ -21,6 +22,8 @@ const RENAME: RuleConfig = {
   where: null,
 };
 
+const OUTPUT = { name: 'main', version: 1, rules: [RENAME] };
+
 /** One life over what the raw topics hold now: true when it passed everything on, false when it died. */
 export async function transformerLife(kafka: MemoryKafka, { fates }: Schedule): Promise<boolean> {
   const ended = new AbortController();
@@ -37,8 +40,9 @@ export async function transformerLife(kafka: MemoryKafka, { fates }: Schedule): 
   try {
     await transform(
       {
-        output: { name: 'main', version: 1, rules: [RENAME] },
+        output: OUTPUT,
         shapedPrefix: SHAPED,
+        rules: { print: printRules(OUTPUT, null), areAccepted: false },
         rawSchemasTopic: schemasTopic(RAW),
         reader,
         writer: kafka.writer(SHAPED, fates, () => undefined),

@@ -55,6 +55,27 @@ export async function requireFitting(client: pg.ClientBase, tables: readonly Tab
   });
 }
 
+/** @throws RestageError schema_differs where no row could arrive: a column must have a value, and no event brings one. */
+export async function requireFilled(client: pg.ClientBase, tables: readonly TableStructure[]): Promise<void> {
+  const { rows } = await client.query<TableName & { readonly column: string }>(
+    `SELECT t.schema, t.name AS table, a.attname AS column FROM unnest($1::text[], $2::text[]) AS t(schema, name)
+       JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
+       JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+       JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      WHERE a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''`,
+    [tables.map((table) => table.schema), tables.map((table) => table.table)],
+  );
+  const wanted = new Map(tables.map((table) => [tableKey(table), table]));
+  const unfilled = rows.filter(
+    ({ column, ...table }) => wanted.get(tableKey(table))?.columns.some(({ name }) => name === column) !== true,
+  );
+  if (unfilled.length === 0) return;
+  throw new RestageError('schema_differs', 'columns of the target are NOT NULL, and no event brings a value for them', {
+    where: nameSome(unfilled.map(({ column, ...table }) => `${formatTable(table)}: column ${column}`)),
+    fix: 'let the rules keep, rename or set such a column; or give it a default at the target, or drop its NOT NULL',
+  });
+}
+
 /** @throws RestageError target_not_empty: rows that nobody journalled would meet the load's. */
 export async function requireEmpty(client: pg.ClientBase, tables: readonly TableName[]): Promise<void> {
   const filled: string[] = [];
@@ -84,6 +105,7 @@ export async function requireReadyTables(
 ): Promise<void> {
   if (schema !== 'require') return requireAbsent(client, tables);
   await requireFitting(client, tables);
+  await requireFilled(client, tables);
   await requireEmpty(client, tables);
 }
 
