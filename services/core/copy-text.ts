@@ -6,30 +6,35 @@ const ESCAPES: Readonly<Record<number, number>> = { 0x62: 8, 0x66: 12, 0x6e: 10,
  * NULL. Feed it chunks cut anywhere; it keeps an unfinished line for the next.
  */
 export class CopyTextSplitter {
-  #rest: Buffer = Buffer.alloc(0);
+  /** The unfinished line as it came: a large row is put together once. */
+  #rest: Buffer[] = [];
 
   /** The rows that end in this chunk. */
   split(chunk: Buffer): (string | null)[][] {
-    const data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     const rows: (string | null)[][] = [];
     let from = 0;
-    for (let end = data.indexOf(10, from); end >= 0; end = data.indexOf(10, from)) {
-      rows.push(splitLine(data, from, end));
+    for (let end = chunk.indexOf(10, from); end >= 0; end = chunk.indexOf(10, from)) {
+      rows.push(this.#rest.length === 0 ? splitLine(chunk, from, end) : this.#endLine(chunk.subarray(from, end)));
       from = end + 1;
     }
-    this.#rest = data.subarray(from);
+    if (from < chunk.length) this.#rest.push(chunk.subarray(from));
     return rows;
   }
 
   /** Bytes of an unfinished line: 0 at a proper end. */
   get pending(): number {
-    return this.#rest.length;
+    return this.#rest.reduce((sum, { length }) => sum + length, 0);
+  }
+
+  #endLine(last: Buffer): (string | null)[] {
+    const line = Buffer.concat([...this.#rest, last]);
+    this.#rest = [];
+    return splitLine(line, 0, line.length);
   }
 }
 
 function splitLine(data: Buffer, from: number, end: number): (string | null)[] {
-  const line = data.toString('latin1', from, end);
-  const hasEscapes = line.includes('\\');
+  const hasEscapes = data.subarray(from, end).includes(BACKSLASH);
   const fields: (string | null)[] = [];
   let start = from;
   for (;;) {

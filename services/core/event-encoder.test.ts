@@ -39,7 +39,7 @@ describe('EventEncoder', () => {
       tableOrdinal: 2,
       processedMs: 5,
     });
-    const event = JSON.parse(json) as {
+    const event = JSON.parse(String(json)) as {
       source: Record<string, unknown>;
       transaction: unknown;
       op: string;
@@ -59,7 +59,7 @@ describe('EventEncoder', () => {
   });
 
   it('makes a snapshot row that parses', () => {
-    const event = JSON.parse(encoder.snapshotRow('{"id":7}', lsnOf(97n), 5)) as {
+    const event = JSON.parse(String(encoder.snapshotRow('{"id":7}', lsnOf(97n), 5))) as {
       source: Record<string, unknown>;
       op: string;
     };

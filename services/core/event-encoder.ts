@@ -1,3 +1,4 @@
+import { joinTexts, jsonParts, LONG_CHARACTERS, LongText, type Text } from '#core/long-text.ts';
 import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { UNCHANGED, type Tuple } from '#core/tuple.ts';
@@ -97,39 +98,46 @@ export class EventEncoder {
   }
 
   /** The columns that are there, as a JSON object. */
-  row(values: Tuple): string {
+  row(values: Tuple): Text {
     let json = '{';
+    let parts: string[] | null = null;
     for (let index = 0; index < this.#columns.length; index += 1) {
       const value = values[index];
       // A source may send generated columns (publish_generated_columns); snapshots never have them.
       if (value === UNCHANGED || value === undefined || this.#columns[index]?.generated === true) continue;
-      if (json.length > 1) json += ',';
-      json += this.#prefixes[index]! + this.#cell(index, value); // same length
+      if (json.length > 1 || parts !== null) json += ',';
+      json += this.#prefixes[index]!; // same length
+      if (value !== null && value.length > LONG_CHARACTERS) {
+        parts = [...(parts ?? []), json, ...jsonParts(value)];
+        json = '';
+      } else json += this.#cell(index, value);
     }
-    return `${json}}`;
+    return parts === null ? `${json}}` : new LongText([...parts, `${json}}`]);
   }
 
   /** A change of the stream. `before` and `after` are JSON from `row`, or `null`. */
-  change(op: 'c' | 'u' | 'd', before: string, after: string, transaction: TransactionFacts, event: EventFacts): string {
+  change(op: 'c' | 'u' | 'd', before: Text, after: Text, transaction: TransactionFacts, event: EventFacts): Text {
     const { ordinal, tableOrdinal, processedMs } = event;
     const { times, commit, id } = transaction.text ?? textOf(transaction);
     const lsn = decimal(event.lsn);
-    return (
-      `{"before":${before},"after":${after},"source":${this.#sourceHead}${times},"snapshot":"false"${this.#sourceName},` +
+    const tail =
+      `,"source":${this.#sourceHead}${times},"snapshot":"false"${this.#sourceName},` +
       `"sequence":"[\\"${commit}\\",\\"${lsn}\\"]"${this.#sourceTail},"txId":${transaction.xid},` +
       `"lsn":${lsn},"xmin":null,"origin":null},"transaction":${id}${ordinal},"data_collection_order":` +
-      `${tableOrdinal}},"op":"${op}",${this.#clock(processedMs)}}`
-    );
+      `${tableOrdinal}},"op":"${op}",${this.#clock(processedMs)}}`;
+    if (typeof before === 'string' && typeof after === 'string') return `{"before":${before},"after":${after}${tail}`;
+    return joinTexts(['{"before":', before, ',"after":', after, tail]);
   }
 
   /** A row of the snapshot, whose LSN stands for when it was read. */
-  snapshotRow(after: string, snapshot: Lsn, processedMs: number): string {
+  snapshotRow(after: Text, snapshot: Lsn, processedMs: number): Text {
     const lsn = decimal(snapshot);
-    return (
-      `{"before":null,"after":${after},"source":${this.#sourceHead},${this.#clock(processedMs)},"snapshot":"true"${this.#sourceName},` +
+    const tail =
+      `,"source":${this.#sourceHead},${this.#clock(processedMs)},"snapshot":"true"${this.#sourceName},` +
       `"sequence":"[null,\\"${lsn}\\"]"${this.#sourceTail},"txId":null,"lsn":${lsn},"xmin":null,"origin":null},` +
-      `"transaction":null,"op":"r",${this.#clock(processedMs)}}`
-    );
+      `"transaction":null,"op":"r",${this.#clock(processedMs)}}`;
+    if (typeof after === 'string') return `{"before":null,"after":${after}${tail}`;
+    return joinTexts(['{"before":null,"after":', after, tail]);
   }
 
   /** The same for many events in a row. */

@@ -34,7 +34,7 @@ describe('ImageScanner', () => {
             valueOf(of, texts[(from + index) % Math.max(1, texts.length)] ?? '', seed + from + index),
           );
         const [before, after] = [encoder.row(tuple(0)), encoder.row(tuple(7))];
-        const value = encoder.change('u', seed % 2 === 0 ? before : 'null', after, FACTS, EVENT);
+        const value = String(encoder.change('u', seed % 2 === 0 ? before : 'null', after, FACTS, EVENT));
         const scanned = new ImageScanner(structure).scan(Buffer.from(value));
         const parsed = JSON.parse(value) as { before: Row | null; after: Row };
         expect(scanned?.op).toBe('u');
@@ -60,7 +60,7 @@ describe('ImageScanner', () => {
       ['a', 'text'],
     ]);
     const encoder = new EventEncoder(structure, structure.columns, 'shop', 'db', '0.1.0');
-    const value = encoder.change('c', 'null', encoder.row(['1', 'x']), FACTS, EVENT);
+    const value = String(encoder.change('c', 'null', encoder.row(['1', 'x']), FACTS, EVENT));
     expect(new ImageScanner(structure).scan(Buffer.from(value))?.after?.texts).toEqual(['1', 'x']);
     expect(new ImageScanner(structure).scan(Buffer.from(change(value)))).toBeNull();
   });

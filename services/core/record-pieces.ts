@@ -1,5 +1,6 @@
 import { joinHeaders } from '#core/debezium/record-headers.ts';
 import { RestageError } from '#core/errors.ts';
+import { LongText, type Text } from '#core/long-text.ts';
 import type { KafkaRecord } from '#core/record.ts';
 
 /** 4 bytes index from 0, 4 bytes count, big-endian: on every piece of a row's record that is larger than a broker takes by default. */
@@ -11,43 +12,35 @@ const PIECE_CHARACTERS = PIECE_BYTES / 3;
 /** More than this no process takes as one value: a JavaScript string ends at 512 Mi characters. */
 export const LARGEST_ROW_BYTES = 400 * 1024 * 1024;
 
-/** Whether a value is larger than one record may be; a string perhaps, without its bytes being counted. */
-export function isForPieces(value: string | Buffer | null): value is string | Buffer {
-  return value !== null && value.length > (typeof value === 'string' ? PIECE_CHARACTERS : PIECE_BYTES);
+/** What a row's record may have as its value. */
+export type RowValue = Text | Buffer | null;
+
+/** For a record of its own. */
+export function plainValue(value: RowValue): string | Buffer | null {
+  return value instanceof LongText ? String(value) : value;
 }
 
-/** A value's pieces, each with its headers; none where it goes as it is. A string is never there a second time as bytes. */
-export function* splitValue(
-  value: string | Buffer | null,
-  headers: Buffer,
-): Generator<{ value: string | Buffer; headers: Buffer }> {
+/** Whether a value is larger than one record may be; a text perhaps, without its bytes being counted. */
+export function isForPieces(value: RowValue): value is Text | Buffer {
+  return value !== null && value.length > (Buffer.isBuffer(value) ? PIECE_BYTES : PIECE_CHARACTERS);
+}
+
+/** A value's pieces, each with its headers; none where it goes as it is. A text is never there a second time as bytes. */
+export function* splitValue(value: RowValue, headers: Buffer): Generator<{ value: string | Buffer; headers: Buffer }> {
   if (!isForPieces(value)) return;
-  const ends = typeof value === 'string' ? stringEnds(value) : bufferEnds(value);
-  for (const [index, end] of ends.entries()) {
-    const from = ends[index - 1] ?? 0;
-    const piece = typeof value === 'string' ? value.slice(from, end) : value.subarray(from, end);
-    yield { value: piece, headers: joinHeaders(headers, [[PIECE_HEADER, pieceHeader(index, ends.length)]]) };
-  }
+  const pieces = piecesOf(value);
+  for (const [index, piece] of pieces.entries())
+    yield { value: piece, headers: joinHeaders(headers, [[PIECE_HEADER, pieceHeader(index, pieces.length)]]) };
 }
 
-function stringEnds(value: string): number[] {
-  const ends: number[] = [];
-  for (let at = 0; at < value.length;) {
-    at = Math.min(value.length, at + PIECE_CHARACTERS);
-    // Both halves of a character stay together.
-    if (at < value.length && isHighSurrogate(value.charCodeAt(at - 1))) at -= 1;
-    ends.push(at);
-  }
-  return ends;
-}
-
-function bufferEnds(value: Buffer): number[] {
+/** They point at the value. */
+function piecesOf(value: Text | Buffer): readonly (string | Buffer)[] {
+  if (!Buffer.isBuffer(value))
+    return (typeof value === 'string' ? new LongText([value]) : value).pieces(PIECE_CHARACTERS);
   const count = Math.ceil(value.length / PIECE_BYTES);
-  return Array.from({ length: count }, (_, index) => Math.min(value.length, (index + 1) * PIECE_BYTES));
-}
-
-function isHighSurrogate(unit: number): boolean {
-  return unit >= 0xd800 && unit <= 0xdbff;
+  return Array.from({ length: count }, (_, index) =>
+    value.subarray(index * PIECE_BYTES, Math.min(value.length, (index + 1) * PIECE_BYTES)),
+  );
 }
 
 function pieceHeader(index: number, count: number): Buffer {

@@ -1,7 +1,7 @@
 import type { PartitionRecords } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
-import { isForPieces, LARGEST_ROW_BYTES, splitValue } from '#core/record-pieces.ts';
+import { isForPieces, LARGEST_ROW_BYTES, plainValue, splitValue, type RowValue } from '#core/record-pieces.ts';
 
 const FIRST_BYTES = 4096;
 /** A batch is decoded whole by its readers, and below a broker's default of 1 MiB; one record may be larger. */
@@ -14,7 +14,7 @@ export interface RecordSink {
   /** About so many were taken. */
   readonly bytes: number;
   append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void;
-  appendRow(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void;
+  appendRow(topic: string, key: string | Buffer | null, value: RowValue, headers: Buffer): void;
 }
 
 /** Records that may still be given up: they are kept until they are passed on. */
@@ -28,7 +28,7 @@ export class PendingRecords implements RecordSink {
     this.#steps.push((out) => out.append(topic, key, value, copy));
   }
 
-  appendRow(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
+  appendRow(topic: string, key: string | Buffer | null, value: RowValue, headers: Buffer): void {
     const copy = Buffer.from(headers);
     this.bytes += (key?.length ?? 0) + (value?.length ?? 0);
     this.#steps.push((out) => out.appendRow(topic, key, value, copy));
@@ -55,8 +55,8 @@ export class TopicBatches implements RecordSink {
   }
 
   /** A row of profile `lossless`: in pieces, where it is larger than a broker takes by default. @throws RestageError record_too_large. */
-  appendRow(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
-    if (!isForPieces(value)) return this.append(topic, key, value, headers);
+  appendRow(topic: string, key: string | Buffer | null, value: RowValue, headers: Buffer): void {
+    if (!isForPieces(value)) return this.append(topic, key, plainValue(value), headers);
     if (value.length > LARGEST_ROW_BYTES) throw tooLarge(topic, key, value.length, LARGEST_ROW_BYTES);
     for (const piece of splitValue(value, headers)) this.append(topic, key, piece.value, piece.headers);
   }

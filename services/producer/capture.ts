@@ -46,22 +46,35 @@ export interface CaptureOptions {
 export async function capture(options: CaptureOptions, signal: AbortSignal): Promise<void> {
   for await (const frames of options.stream.frames(signal)) {
     if (options.gate.isPaused) await options.gate.whenRunning(signal);
-    for (const frame of frames) {
-      const wait = takeFrame(options, frame);
+    for (let index = 0; index < frames.length; index += 1) {
+      const wait = takeFrame(options, decodeFrame(frames, index));
       if (wait !== undefined) await wait;
     }
     options.notifier.notify();
   }
 }
 
+type DecodedFrame =
+  | Extract<ReplicationFrame, { kind: 'keepalive' }>
+  | { readonly kind: 'message'; readonly message: PgoutputMessage; readonly lsn: Lsn };
+
+/** Nothing points at the frame's bytes afterwards: a large row is not there twice while it is written. */
+function decodeFrame(frames: (ReplicationFrame | null)[], index: number): DecodedFrame | null {
+  const frame = frames[index] ?? null;
+  frames[index] = null;
+  if (frame?.kind !== 'data') return frame;
+  return { kind: 'message', message: decodePgoutput(frame.payload), lsn: frame.lsn };
+}
+
 /** Returns a promise only where there is something to wait for. */
-function takeFrame(options: CaptureOptions, frame: ReplicationFrame): Promise<void> | undefined {
+function takeFrame(options: CaptureOptions, frame: DecodedFrame | null): Promise<void> | undefined {
+  if (frame === null) return undefined;
   if (frame.kind === 'keepalive') {
     options.epochs.reach(frame.walEnd);
     return undefined;
   }
   const { book, rewrites } = options;
-  const message = maskMessage(decodePgoutput(frame.payload), book);
+  const message = maskMessage(frame.message, book);
   const commit = options.assembler.commit ?? LSN_ZERO;
   const place = { commit, xid: options.assembler.xid };
   if (message.tag === 'relation') return guardRewrite(options, commit, () => book.learn(message.relation, place));

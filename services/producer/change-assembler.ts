@@ -1,6 +1,7 @@
 import type { OldTuple, PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import { RestageError } from '#core/errors.ts';
 import { transactionFacts, type TransactionFacts } from '#core/event-encoder.ts';
+import type { Text } from '#core/long-text.ts';
 import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import { encodeHeaders } from '#core/record.ts';
@@ -140,14 +141,14 @@ export class ChangeAssembler {
     this.#options.status.events.delete += 1;
   }
 
-  #write(table: CapturedTable, op: 'c' | 'u', before: string, after: Tuple, key: Tuple, event: EventPlace): void {
+  #write(table: CapturedTable, op: 'c' | 'u', before: Text, after: Tuple, key: Tuple, event: EventPlace): void {
     const { encoder } = table;
     const value = encoder.change(op, before, encoder.row(after), event.transaction, this.#facts(event));
     this.#append(table, encoder.key(key), value, event);
     this.#options.status.events[op === 'c' ? 'insert' : 'update'] += 1;
   }
 
-  #append(table: CapturedTable, key: string | null, value: string | null, event: EventPlace): void {
+  #append(table: CapturedTable, key: string | null, value: Text | null, event: EventPlace): void {
     const { epochs, clock } = this.#options;
     epochs.append(
       table.structure.topic,

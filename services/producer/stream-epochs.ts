@@ -2,6 +2,7 @@ import type { PartitionRecords } from '#core/epoch-writer.ts';
 import { maxLsn, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry } from '#core/manifest.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
+import { plainValue, type RowValue } from '#core/record-pieces.ts';
 import { comparePositions, type Position } from '#core/position.ts';
 import { StreamHeaderWriter } from '#core/record.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
@@ -114,7 +115,7 @@ export class StreamEpochs {
   append(
     topic: string,
     key: string | Buffer | null,
-    value: string | Buffer | null,
+    value: RowValue,
     position: Position,
     xid: bigint,
     structure: number,
@@ -125,7 +126,7 @@ export class StreamEpochs {
     this.#events += value === null ? 0 : 1;
     const headers = this.#headers.write(position.commit, position.ordinal, xid, this.#epoch, structure);
     if (more === null) this.#batches.appendRow(topic, key, value, headers);
-    else this.#batches.append(topic, key, value, joinHeaders(headers, more));
+    else this.#batches.append(topic, key, plainValue(value), joinHeaders(headers, more));
   }
 
   /** A structure, in the transaction that first uses it. */

@@ -44,6 +44,8 @@ export interface StreamPassOptions {
   readonly quarantine: Quarantine;
 }
 
+/** A part that is larger is there alone: one row may be as large as all the memory that a sink has (invariant 6). */
+const MOST_BESIDE_BYTES = 32 * 1024 * 1024;
 const EMPTY_INTERVAL_MS = 10_000;
 
 /** Where an epoch is cut, so that the sink stands at exactly this LSN; null for none. */
@@ -139,10 +141,10 @@ export class StreamPass {
         this.#options.lag.reached(stored.manifest);
         continue;
       }
-      const part = await (ahead ?? this.#read(stored.manifest, signal));
+      const part: ReadPart = await (ahead ?? this.#read(stored.manifest, signal));
       if (signal.aborted) return false;
       const following = manifests[index + 1]?.manifest;
-      ahead = following?.kind === 'stream' ? this.#read(following, signal) : null;
+      ahead = following?.kind === 'stream' && part.bytes < MOST_BESIDE_BYTES ? this.#read(following, signal) : null;
       // Its error is thrown when its turn comes; should this part fail before, nobody asks for it.
       ahead?.catch(() => undefined);
       if (!(await this.#apply(stored, part))) return false;

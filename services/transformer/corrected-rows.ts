@@ -48,7 +48,7 @@ export class CorrectedRows {
     if (isNamed && after !== null) this.#noteSet(letter.id, rules.conceal(after));
     // A row of the load comes as a new one: its load is over.
     const op = event.op === 'r' ? 'c' : event.op;
-    const value = Buffer.from(joinEnvelope({ op, before: fix(event.before), after }, tail));
+    const value = Buffer.from(String(joinEnvelope({ op, before: fix(event.before), after }, tail)));
     return { offset: record.offset, key: record.key, value, headers: placed(record, position) };
   }
 

@@ -110,7 +110,7 @@ async function shape(op: 'c' | 'u' | 'd', before: Tuple | null, after: Tuple): P
   for (const branch of rules.branches) await shaper.prepare(branch);
   const old = before === null ? 'null' : encoder.row(before);
   const value = encoder.change(op, old, encoder.row(after), TRANSACTION, EVENT);
-  const { event, tail } = splitEnvelope(Buffer.from(value), 'here');
+  const { event, tail } = splitEnvelope(Buffer.from(String(value)), 'here');
   const key = JSON.parse(encoder.key(after) ?? 'null') as Row;
   const position = { commit: TRANSACTION.commit, ordinal: EVENT.ordinal };
   return rules

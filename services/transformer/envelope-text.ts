@@ -1,5 +1,7 @@
-import type { Envelope } from '#core/envelope.ts';
+import type { Cell, Envelope, Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
+import { readFlatObject } from '#core/flat-json.ts';
+import { joinTexts, jsonParts, LONG_CHARACTERS, LongText, type Text } from '#core/long-text.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
 import type { TableName } from '#core/table-name.ts';
@@ -15,25 +17,68 @@ export interface EnvelopeText {
 const SOURCE = ',"source":{';
 const OP = '"op":"';
 
+const HEAD = '{"before":';
+const AFTER = ',"after":';
+/** Above this no text is made of the envelope but of its images, whose values point into it. */
+const LARGE_BYTES = 1024 * 1024;
+
 /** Images are flat, so an object under the name "source" is the envelope's own. @throws RestageError record_invalid. */
 export function splitEnvelope(value: Buffer, where: string): EnvelopeText {
-  const text = value.toString('utf8');
-  const at = text.indexOf(SOURCE);
-  const op = text[text.lastIndexOf(OP) + OP.length];
-  if (at < 0 || (op !== 'c' && op !== 'u' && op !== 'd' && op !== 'r'))
+  const isLarge = value.length > LARGE_BYTES;
+  const at = isLarge ? value.indexOf(SOURCE) : 0;
+  const text = isLarge ? value.toString('utf8', Math.max(at, 0)) : value.toString('utf8');
+  const from = text.indexOf(SOURCE);
+  const op = opIn(text);
+  if (from < 0 || at < 0 || (op !== 'c' && op !== 'u' && op !== 'd' && op !== 'r'))
     throw new RestageError('record_invalid', 'a record is no row event', { where });
   try {
-    const { before, after } = JSON.parse(`${text.slice(0, at)}}`) as Pick<Envelope, 'before' | 'after'>;
-    return { event: { op, before, after }, tail: text.slice(at) };
+    const { before, after } = isLarge
+      ? readLargeImages(value.toString('utf8', 0, at))
+      : readImages(text.slice(0, from));
+    return { event: { op, before, after }, tail: text.slice(from) };
   } catch (cause) {
     throw new RestageError('record_invalid', 'an event is not JSON', { where, cause });
   }
 }
 
-export function joinEnvelope(event: Omit<RowEvent, 'key'>, tail: string): string {
+/** The letter of `op`, which stands last in an envelope but for its times. */
+export function opIn(text: string): string | undefined {
+  return text[text.lastIndexOf(OP) + OP.length];
+}
+
+type Images = Pick<Envelope, 'before' | 'after'>;
+
+function readImages(text: string): Images {
+  return JSON.parse(`${text}}`) as Images;
+}
+
+/** What is written as Restage's services write it; anything else goes to the parser, which holds every value once more. */
+function readLargeImages(text: string): Images {
+  const before = text.startsWith(HEAD) ? readFlatObject(text, HEAD.length) : null;
+  if (before === null || !text.startsWith(AFTER, before.end)) return readImages(text);
+  const after = readFlatObject(text, before.end + AFTER.length);
+  if (after === null || after.end !== text.length) return readImages(text);
+  return { before: before.value, after: after.value };
+}
+
+export function joinEnvelope(event: Omit<RowEvent, 'key'>, tail: string): Text {
   const at = tail.lastIndexOf(OP) + OP.length;
-  const images = `{"before":${JSON.stringify(event.before)},"after":${JSON.stringify(event.after)}`;
-  return `${images}${tail.slice(0, at)}${event.op}${tail.slice(at + 1)}`;
+  const end = `${tail.slice(0, at)}${event.op}${tail.slice(at + 1)}`;
+  return joinTexts([HEAD, rowText(event.before), AFTER, rowText(event.after), end]);
+}
+
+function rowText(row: Row | null): Text {
+  if (row === null || !Object.values(row).some(isLong)) return JSON.stringify(row);
+  const parts: string[] = [];
+  for (const [name, cell] of Object.entries(row)) {
+    parts.push(`${parts.length === 0 ? '{' : ','}${JSON.stringify(name)}:`);
+    parts.push(...(isLong(cell) ? jsonParts(cell) : [JSON.stringify(cell)]));
+  }
+  return new LongText([...parts, '}']);
+}
+
+function isLong(cell: Cell): cell is string {
+  return typeof cell === 'string' && cell.length > LONG_CHARACTERS;
 }
 
 /** Where and when something happened of which there is no event. */

@@ -8,16 +8,18 @@ import { keyText } from '#core/rules/rows.ts';
 import type { ColumnChange } from '#core/structure-change.ts';
 import { formatTable } from '#core/table-name.ts';
 import type { RecordSink } from '#core/topic-batches.ts';
-import { joinEnvelope } from './envelope-text.ts';
+import { joinEnvelope, opIn } from './envelope-text.ts';
 
 type Truncation = Extract<ControlEntry, { kind: 'truncate' }>;
 
+/** The letter of `op` and what follows it in an envelope. */
+const MOST_TAIL = 128;
+
 /** Key and value byte for byte. */
 export function passOn(branch: Branch, key: string | null, bytes: Buffer, headers: Buffer, out: RecordSink): string {
-  const value = bytes.toString('utf8');
   const { topic } = branch.shaped;
-  out.appendRow(topic, key, value, headers);
-  const op = value.charAt(value.lastIndexOf('"op":"') + 6);
+  out.appendRow(topic, key, bytes, headers);
+  const op = opIn(bytes.toString('utf8', Math.max(0, bytes.length - MOST_TAIL))) ?? '';
   if (key !== null && op === 'd') out.append(topic, key, null, headers);
   return op;
 }

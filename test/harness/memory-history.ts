@@ -198,9 +198,10 @@ function readerOf(kafka: MemoryHistory, onEnd: () => void): EpochReader {
 }
 
 function writerOf(kafka: MemoryHistory, onWrite: () => void): EpochWriter {
-  return {
+  const writer: EpochWriter = {
     open: () => Promise.resolve(),
     last: () => Promise.resolve(kafka.out.at(-1) ?? null),
+    writeAll: (entries) => Promise.all(entries.map(({ draft, data }) => writer.write(draft, data))),
     write: (draft: ManifestDraft, data: readonly PartitionRecords[], side: readonly PartitionRecords[] = []) => {
       const ranges = appendAll(kafka, data);
       appendAll(kafka, side);
@@ -211,6 +212,7 @@ function writerOf(kafka: MemoryHistory, onWrite: () => void): EpochWriter {
     },
     close: () => Promise.resolve(),
   };
+  return writer;
 }
 
 function appendAll(kafka: MemoryHistory, data: readonly PartitionRecords[]): ManifestRange[] {
@@ -255,7 +257,7 @@ export function changeEntry(
     { lsn: lsnOf(1n), ordinal: position.ordinal, tableOrdinal: 1, processedMs: 5 },
   );
   const headers = streamHeaders({ position, xid: 1n, epoch: 1, structure: structureRecord(structure).version });
-  return { topic: structure.topic, key: encode.key([...values]), value, headers: Buffer.from(headers) };
+  return { topic: structure.topic, key: encode.key([...values]), value: String(value), headers: Buffer.from(headers) };
 }
 
 /** A row of a load. */
@@ -265,7 +267,7 @@ export function rowEntry(structure: TableStructure, row: number, values: readonl
   return {
     topic: structure.topic,
     key: encode.key([...values]),
-    value: encode.snapshotRow(encode.row([...values]), lsnOf(10n), 5),
+    value: String(encode.snapshotRow(encode.row([...values]), lsnOf(10n), 5)),
     headers,
   };
 }

@@ -101,7 +101,7 @@ function concealed(
     const row = key === null ? null : (JSON.parse(key.toString('utf8')) as Row);
     return {
       key: row === null ? null : Buffer.from(JSON.stringify(mask(row))),
-      value: Buffer.from(joinEnvelope(images, tail)),
+      value: Buffer.from(String(joinEnvelope(images, tail))),
     };
   } catch {
     return { key: null, value: null };

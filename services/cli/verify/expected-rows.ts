@@ -122,7 +122,7 @@ export class ExpectedRows {
     if (batch.length === 0) return;
     const { target } = this.#options;
     const arrays = this.#table.columnNames.map((name) =>
-      arrayLiteral(batch.map(({ row }) => cellText(row[name] ?? null))),
+      String(arrayLiteral(batch.map(({ row }) => cellText(row[name] ?? null)))),
     );
     await target.query('SAVEPOINT restage_batch');
     try {

@@ -18,19 +18,20 @@ interface Work {
   readonly about: string;
   readonly full: number;
   readonly unit: RunResult['unit'];
-  readonly before?: string;
+  /** Before the load. */
+  readonly before?: (count: number) => string;
   readonly write: (url: string, count: number) => Promise<void>;
 }
 
 /** A pipeline at rest meets the work while every service runs; measured until the target has it, then proven equal. */
-function streamCase({ name, about, full, unit, before = '', write }: Work): BenchCase {
+function streamCase({ name, about, full, unit, before, write }: Work): BenchCase {
   return {
     name,
     about,
     async run(servers, options, report) {
       const count = Math.max(1, Math.round(full * options.size));
       const pair = await servers.pair(`bench_${name}`);
-      await query(pair.source, `${TABLE}; ${before}`);
+      await query(pair.source, `${TABLE}; ${before?.(count) ?? ''}`);
       await using pipeline = await BenchPipeline.open(servers, pair, { rule: RULE, profiles: options.profiles });
       pipeline.start(...pipeline.stages);
       await pipeline.reach('sink', await currentLsn(pair.source));
@@ -107,15 +108,16 @@ const tiny = streamCase({
 /** `count` MB each; texts that no compression takes away, then one that is all the same, changed beside it, key and all. */
 const row = streamCase({
   name: 'row',
-  about: 'a row of 100 MB: inserted, changed beside its text, moved to another key, deleted',
+  about: 'a row of 100 MB: loaded, inserted, changed beside its text, moved to another key, deleted',
   full: 100,
   unit: 'MB',
-  before: 'ALTER TABLE public.big ALTER body SET STORAGE EXTERNAL',
+  before: (count) =>
+    `ALTER TABLE public.big ALTER body SET STORAGE EXTERNAL; INSERT INTO public.big VALUES (0, 0, ${bodyOf(count)})`,
   write: async (url, count) => {
-    const body = `(SELECT string_agg(md5(i::text), '') FROM generate_series(1, ${Math.round((count * 1_000_000) / 32)}) i)`;
+    const body = bodyOf(count);
     await run(url, `INSERT INTO public.big VALUES (1, 1, ${body})`);
-    await run(url, 'UPDATE public.big SET n = 2');
-    await run(url, 'UPDATE public.big SET id = 2');
+    await run(url, 'UPDATE public.big SET n = 2 WHERE id = 1');
+    await run(url, 'UPDATE public.big SET id = 2 WHERE id = 1');
     await run(url, `INSERT INTO public.big VALUES (3, 3, ${body}); DELETE FROM public.big WHERE id = 2`);
   },
 });
@@ -216,6 +218,11 @@ function slotOf(url: string): Promise<{ restart: string; behind: string }[]> {
     `SELECT restart_lsn::text AS restart, (pg_current_wal_lsn() - restart_lsn)::bigint::text AS behind
        FROM pg_replication_slots WHERE database = current_database() AND NOT temporary`,
   );
+}
+
+/** So many MB of text. */
+function bodyOf(count: number): string {
+  return `(SELECT string_agg(md5(i::text), '') FROM generate_series(1, ${Math.round((count * 1_000_000) / 32)}) i)`;
 }
 
 async function run(url: string, sql: string): Promise<void> {

@@ -256,7 +256,7 @@ class ProducerLife {
     await loadSnapshot(options, { begun, fresh }, book.load, first);
   }
 
-  async *#frames(from: Lsn, notifier: Notifier, book: ManifestBook): AsyncGenerator<readonly ReplicationFrame[]> {
+  async *#frames(from: Lsn, notifier: Notifier, book: ManifestBook): AsyncGenerator<ReplicationFrame[]> {
     const { wal } = this.#source;
     for (const [index, { commit, frames }] of wal.transactions.entries()) {
       this.#source.committed = Math.max(this.#source.committed, index + 1);

@@ -130,7 +130,7 @@ function encode(
   const batches = new TopicBatches();
   for (const [index, [id, value]] of rows.entries()) {
     const values = [String(id), value];
-    const bytes = encoder.snapshotRow(encoder.row(values), snapshot, 1_000);
+    const bytes = String(encoder.snapshotRow(encoder.row(values), snapshot, 1_000));
     batches.append(structure.topic, encoder.key(values), bytes, chunkHeaders(chunk, row + index, 0, record.version));
   }
   return batches.finish();

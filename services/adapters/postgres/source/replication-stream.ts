@@ -71,8 +71,8 @@ export class ReplicationStream {
     return this.#failure !== null;
   }
 
-  /** Frames in arrays as they arrive; ends when aborted. Rejects when the connection or the server fails. */
-  async *frames(signal: AbortSignal): AsyncGenerator<readonly ReplicationFrame[]> {
+  /** Frames in arrays as they arrive, which are the reader's to empty; ends when aborted. Rejects when the connection or the server fails. */
+  async *frames(signal: AbortSignal): AsyncGenerator<ReplicationFrame[]> {
     while (!signal.aborted) {
       const chunk = this.#readChunk();
       if (chunk.length > 0) yield chunk;

@@ -6,6 +6,7 @@ import { columnsKey, textsOf } from '#core/row-image.ts';
 import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { copyRows } from './copy-rows.ts';
 import { replaceIdentityValues } from './identity-columns.ts';
+import { runStatement } from './long-query.ts';
 import { castText } from '../value-type.ts';
 import { columnOf, matchKeys, unnest, valuesOf } from './row-arrays.ts';
 import type { TargetTable } from './target-table.ts';
@@ -50,7 +51,7 @@ async function bulkDelete(
 ): Promise<void> {
   const { identity } = table;
   const text = `DELETE FROM ${table.only} AS t USING ${unnest(identity.length)} WHERE ${matchKeys(table)}`;
-  const done = await run(
+  const { rowCount: done } = await runStatement(
     client,
     text,
     identity.map((column) => valuesOf(keys, column)),
@@ -83,7 +84,7 @@ async function bulkUpdate(
   const text = `UPDATE ${table.only} AS t SET ${set} FROM ${unnest(identity.length + names.length)} WHERE ${matchKeys(table)}`;
   const keys = updates.map((update) => update.key);
   const sets = updates.map((update) => update.set);
-  const done = await run(client, text, [
+  const { rowCount: done } = await runStatement(client, text, [
     ...identity.map((column) => valuesOf(keys, column)),
     ...names.map((name) => valuesOf(sets, name)),
   ]);
@@ -107,7 +108,7 @@ async function bulkInsert(client: pg.ClientBase, table: TargetTable, rows: reado
   }
   const values = names.map((name, index) => castText(columnOf(table, name), `s.c${index}`)).join(', ');
   const list = names.map(quoteIdentifier).join(', ');
-  await run(
+  await runStatement(
     client,
     `INSERT INTO ${table.sql} (${list}) OVERRIDING SYSTEM VALUE SELECT ${values} FROM ${unnest(names.length)}`,
     names.map((name) => valuesOf(rows, name)),
@@ -144,17 +145,13 @@ async function moveIdentityValues(
   }));
 }
 
-async function run(client: pg.ClientBase, text: string, values: readonly string[]): Promise<number> {
-  return (await client.query(text, [...values])).rowCount ?? 0;
-}
-
-function requireCount(done: number, keys: readonly Image[], table: TargetTable, mismatch: ErrorCode): void {
+function requireCount(done: number | null, keys: readonly Image[], table: TargetTable, mismatch: ErrorCode): void {
   if (done === keys.length) return;
   throw mismatchError(
     mismatch,
     table,
     keys.length === 1 ? keys[0] : undefined,
-    `${done} of ${keys.length} rows were there`,
+    `${done ?? 0} of ${keys.length} rows were there`,
   );
 }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type pg from 'pg';
 import { from } from 'pg-copy-streams';
+import { LONG_CHARACTERS, LongText } from '#core/long-text.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 
 const NEEDS_ESCAPE = /[\\\t\n\r]/;
@@ -19,12 +20,21 @@ export async function copyRows(
   finished.catch(() => undefined);
   try {
     let pending = '';
+    const send = async (text: string): Promise<void> => {
+      if (!stream.write(text)) await Promise.race([once(stream, 'drain'), finished]);
+    };
     const chunks = Symbol.asyncIterator in rows ? rows : [rows];
     for await (const chunk of chunks) {
       for (const row of chunk) {
+        if (row.some(isLong)) {
+          if (pending !== '') await send(pending);
+          pending = '';
+          for (const text of encodeLongRow(row)) await send(text);
+          continue;
+        }
         pending += encodeRow(row);
         if (pending.length < BUFFER_CHARACTERS) continue;
-        if (!stream.write(pending)) await Promise.race([once(stream, 'drain'), finished]);
+        await send(pending);
         pending = '';
       }
     }
@@ -60,6 +70,22 @@ function encodeRow(row: readonly (string | null)[]): string {
     line += value === null || value === undefined ? '\\N' : NEEDS_ESCAPE.test(value) ? escapeText(value) : value;
   }
   return `${line}\n`;
+}
+
+function isLong(value: string | null): boolean {
+  return value !== null && value.length > LONG_CHARACTERS;
+}
+
+/** The same in pieces: a large value is never there once more. */
+function* encodeLongRow(row: readonly (string | null)[]): Generator<string> {
+  for (const [index, value] of row.entries()) {
+    if (index > 0) yield '\t';
+    if (value === null) yield '\\N';
+    else
+      for (const piece of new LongText([value]).pieces(LONG_CHARACTERS))
+        yield NEEDS_ESCAPE.test(piece) ? escapeText(piece) : piece;
+  }
+  yield '\n';
 }
 
 function escapeText(value: string): string {

@@ -245,7 +245,7 @@ export class DebeziumState {
 
 /** Array constants, one a key: the driver would make a list of lists a two-dimensional array. */
 function keyLiterals(table: TargetTable, keys: readonly Image[]): string[] {
-  return keys.map((key) => arrayLiteral(table.identity.map((name) => key.get(name) ?? null)));
+  return keys.map((key) => String(arrayLiteral(table.identity.map((name) => key.get(name) ?? null))));
 }
 
 function numberText(value: bigint | null | undefined): string | null {

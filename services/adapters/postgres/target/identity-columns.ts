@@ -1,5 +1,7 @@
 import type pg from 'pg';
+import type { Text } from '#core/long-text.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
+import { runStatement } from './long-query.ts';
 import type { TargetTable } from './target-table.ts';
 
 export interface IdentityReplacement {
@@ -9,7 +11,7 @@ export interface IdentityReplacement {
   readonly where: string;
   /** New values of GENERATED ALWAYS columns, as SQL over `using`. */
   readonly values: ReadonlyMap<string, string>;
-  readonly parameters: readonly (string | null)[];
+  readonly parameters: readonly (Text | null)[];
 }
 
 /**
@@ -29,9 +31,10 @@ export async function replaceIdentityValues(
     .map((name, index) => `${values.get(name) ?? `t.${quoteIdentifier(name)}`} AS v${index}`)
     .join(', ');
   const list = columns.map(quoteIdentifier).join(', ');
-  await client.query(
+  await runStatement(
+    client,
     `WITH taken AS (DELETE FROM ${table.only} AS t ${using === '' ? '' : `USING ${using}`} WHERE ${where} AND (${changed}) RETURNING ${kept})
      INSERT INTO ${table.sql} (${list}) OVERRIDING SYSTEM VALUE SELECT ${columns.map((_, index) => `v${index}`).join(', ')} FROM taken`,
-    [...parameters],
+    parameters,
   );
 }

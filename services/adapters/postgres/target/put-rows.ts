@@ -6,6 +6,7 @@ import { LSN_ZERO } from '#core/lsn.ts';
 import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
 import { insertRows } from './bulk-apply.ts';
+import { runStatement } from './long-query.ts';
 import { applyRow } from './row-apply.ts';
 import { columnOf, matchKeys, unnest, valuesOf } from './row-arrays.ts';
 import type { TargetTable } from './target-table.ts';
@@ -122,7 +123,8 @@ function groupByColumns(puts: readonly Put[]): Put[][] {
 
 async function deleteKeys(client: pg.ClientBase, table: TargetTable, keys: readonly Image[]): Promise<void> {
   if (keys.length === 0) return;
-  await client.query(
+  await runStatement(
+    client,
     `DELETE FROM ${table.only} AS t USING ${unnest(table.identity.length)} WHERE ${matchKeys(table)}`,
     table.identity.map((name) => valuesOf(keys, name)),
   );
@@ -144,7 +146,8 @@ async function upsert(client: pg.ClientBase, table: TargetTable, puts: readonly 
     .filter((name) => !columnOf(table, name).isAlwaysIdentity)
     .map((name) => `${quoteIdentifier(name)} = excluded.${quoteIdentifier(name)}`);
   const values = names.map((name, index) => castText(columnOf(table, name), `s.c${index}`)).join(', ');
-  await client.query(
+  await runStatement(
+    client,
     `INSERT INTO ${table.sql} (${names.map(quoteIdentifier).join(', ')}) OVERRIDING SYSTEM VALUE
      SELECT ${values} FROM ${unnest(names.length)}
      ON CONFLICT (${table.identity.map(quoteIdentifier).join(', ')}) DO ${set.length === 0 ? 'NOTHING' : `UPDATE SET ${set.join(', ')}`}`,
@@ -172,7 +175,8 @@ async function updateKeys(client: pg.ClientBase, table: TargetTable, puts: reado
     ),
   ];
   const numbers = unnest(parameters.length, true);
-  const { rows } = await client.query<{ n: string }>(
+  const { rows } = await runStatement<{ n: string }>(
+    client,
     set.length === 0
       ? `SELECT s.n::text AS n FROM ${table.only} AS t, ${numbers} WHERE ${matchKeys(table)}`
       : `UPDATE ${table.only} AS t SET ${set.join(', ')} FROM ${numbers} WHERE ${matchKeys(table)} RETURNING s.n::text AS n`,
@@ -186,7 +190,8 @@ async function updateKeys(client: pg.ClientBase, table: TargetTable, puts: reado
 /** A row that changed its key keeps what the event leaves out; where the old one is not there, or the new one is, only the new one counts. */
 async function moveRow(client: pg.ClientBase, table: TargetTable, change: Move, result: Result): Promise<void> {
   const { oldKey, key, after, isWhole } = change;
-  const there = await client.query(
+  const there = await runStatement(
+    client,
     `SELECT FROM ${table.only} AS t, ${unnest(table.identity.length)} WHERE ${matchKeys(table)}`,
     table.identity.map((name) => valuesOf([key], name)),
   );

@@ -4,6 +4,7 @@ import type { ErrorCode } from '#core/errors.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { mismatchError } from './bulk-apply.ts';
 import { replaceIdentityValues } from './identity-columns.ts';
+import { runStatement } from './long-query.ts';
 import type { TargetTable } from './target-table.ts';
 
 /**
@@ -37,7 +38,7 @@ async function applyChange(
     statement.text = `UPDATE ${table.only} AS t SET ${set.map(([name, value]) => `${quoteIdentifier(name)} = ${statement.bind(value)}`).join(', ')} WHERE `;
   }
   statement.text += matchRow(table, change, statement, mismatch);
-  const done = await client.query(statement.text, statement.values);
+  const done = await runStatement(client, statement.text, statement.values);
   if (done.rowCount !== 1)
     throw mismatchError(mismatch, table, change.key, `${done.rowCount ?? 0} rows instead of one`);
 }
@@ -51,7 +52,8 @@ async function insertRow(client: pg.ClientBase, table: TargetTable, after: Image
   const statement = new Statement();
   const values = cells.map(([, value]) => statement.bind(value)).join(', ');
   const names = cells.map(([name]) => quoteIdentifier(name)).join(', ');
-  await client.query(
+  await runStatement(
+    client,
     `INSERT INTO ${table.sql} (${names}) OVERRIDING SYSTEM VALUE VALUES (${values})`,
     statement.values,
   );

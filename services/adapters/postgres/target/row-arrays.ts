@@ -1,22 +1,31 @@
 import type { Image } from '#core/change.ts';
 import { RestageError } from '#core/errors.ts';
+import { LONG_CHARACTERS, LongText, type Text } from '#core/long-text.ts';
 import { columnTexts } from '#core/row-image.ts';
 import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
 import type { TargetColumn, TargetTable } from './target-table.ts';
 
 /** An array constant that the server's array_in reads back (PostgreSQL: "Array Input and Output Syntax"). */
-export function arrayLiteral(values: readonly (string | null)[]): string {
+export function arrayLiteral(values: readonly (string | null)[]): Text {
   let literal = '{';
+  let parts: string[] | null = null;
   for (let index = 0; index < values.length; index += 1) {
     const value = values[index];
     if (index > 0) literal += ',';
-    literal +=
-      value === null || value === undefined
-        ? 'NULL'
-        : `"${/["\\]/.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"') : value}"`;
+    if (value === null || value === undefined) literal += 'NULL';
+    else if (value.length > LONG_CHARACTERS) {
+      parts ??= [];
+      parts.push(`${literal}"`);
+      for (const piece of new LongText([value]).pieces(LONG_CHARACTERS)) parts.push(escapeElement(piece));
+      literal = '"';
+    } else literal += `"${escapeElement(value)}"`;
   }
-  return `${literal}}`;
+  return parts === null ? `${literal}}` : new LongText([...parts, `${literal}}`]);
+}
+
+function escapeElement(value: string): string {
+  return /["\\]/.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"') : value;
 }
 
 /** @throws RestageError target_altered. */
@@ -48,6 +57,6 @@ export function unnest(columns: number, isNumbered = false): string {
 }
 
 /** One column's values, for a parameter of `unnest`. */
-export function valuesOf(images: readonly Image[], name: string): string {
+export function valuesOf(images: readonly Image[], name: string): Text {
   return arrayLiteral(columnTexts(images, name));
 }

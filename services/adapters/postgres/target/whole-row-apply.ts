@@ -3,6 +3,7 @@ import type { Image, RowChange } from '#core/change.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
+import { runStatement } from './long-query.ts';
 import { mismatchError } from './bulk-apply.ts';
 import { applyRow } from './row-apply.ts';
 import { arrayLiteral, unnest, valuesOf } from './row-arrays.ts';
@@ -97,7 +98,7 @@ async function applyWholeRows(
       arrayLiteral(run.map((change) => (change.kind === 'update' ? (change.after.get(name) ?? null) : null))),
     ),
   ];
-  const done = (await client.query(text, values)).rowCount ?? 0;
+  const done = (await runStatement(client, text, values)).rowCount ?? 0;
   if (done !== run.length) throw mismatchError(mismatch, table, undefined, `${done} of ${run.length} rows were there`);
 }
 
