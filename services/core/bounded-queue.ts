@@ -1,18 +1,21 @@
 /**
- * First in, first out, with room for `capacity` items: `put` waits for room, which is how a slow stage slows the one
- * before it (invariant 6). Any number of putters, one taker.
+ * First in, first out, with room for items that weigh `capacity` together, one each unless said otherwise: `put` waits while they weigh as
+ * much, which is how a slow stage slows the one before it (invariant 6). Any number of putters, one taker.
  */
 export class BoundedQueue<T> {
   readonly #items: T[] = [];
   readonly #capacity: number;
   readonly #onItem: () => void;
+  readonly #weigh: (item: T) => number;
+  #weight = 0;
   #waiting: (() => void)[] = [];
   #failure: unknown = null;
 
   /** `onItem` is called after each put. */
-  constructor(capacity: number, onItem: () => void) {
+  constructor(capacity: number, onItem: () => void, weigh: (item: T) => number = () => 1) {
     this.#capacity = capacity;
     this.#onItem = onItem;
+    this.#weigh = weigh;
   }
 
   get length(): number {
@@ -21,11 +24,12 @@ export class BoundedQueue<T> {
 
   /** Rejects when the queue was closed with a failure. */
   async put(item: T): Promise<void> {
-    while (this.#items.length >= this.#capacity && this.#failure === null) {
+    while (this.#weight >= this.#capacity && this.#failure === null) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     if (this.#failure !== null) throw this.#failure;
     this.#items.push(item);
+    this.#weight += this.#weigh(item);
     this.#onItem();
   }
 
@@ -36,6 +40,8 @@ export class BoundedQueue<T> {
 
   take(): T | undefined {
     const item = this.#items.shift();
+    // Sums of fractions may leave a rest.
+    if (item !== undefined) this.#weight = this.#items.length === 0 ? 0 : this.#weight - this.#weigh(item);
     this.#release();
     return item;
   }

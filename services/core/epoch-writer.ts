@@ -11,12 +11,18 @@ export interface PartitionRecords {
 /** A manifest without what only the broker knows; the writer fills in `ranges` and `total`. */
 export type ManifestDraft = Omit<Manifest, 'ranges' | 'format' | 'total'>;
 
+/** A manifest and what it names. */
+export interface WrittenEntry {
+  readonly draft: ManifestDraft;
+  readonly data: readonly PartitionRecords[];
+}
+
 /**
  * Writes epochs to Kafka. One loop owns one writer, one transactional.id and at most one open transaction.
  *
  * Order: calls are made one after another; sends to one partition go one after another; every acknowledgement of data
  * is awaited before the manifest is sent, the manifest's before EndTxn.
- * Acknowledgement: `write` resolves when the transaction is committed: the data and the manifest are durable and visible
+ * Acknowledgement: `write` and `writeAll` resolve when the transaction is committed: the data and the manifests are durable and visible
  * together, or (any rejection) the outcome is unknown and this writer is spent. Then: close it, make another, `open` it
  * (InitProducerId completes or aborts what was open), read `last`, and resend or go on. Nothing is retried inside.
  * Duplicates: none, given that protocol.
@@ -34,5 +40,7 @@ export interface EpochWriter {
     data: readonly PartitionRecords[],
     side?: readonly PartitionRecords[],
   ): Promise<StoredManifest>;
+  /** Several in one transaction, visible together and in this order; no topic is in two of them, so that each range is contiguous. */
+  writeAll(entries: readonly WrittenEntry[]): Promise<StoredManifest[]>;
   close(): Promise<void>;
 }

@@ -115,6 +115,12 @@ export class ManifestBook {
     };
   }
 
+  /** One that goes its own way from here. */
+  copy(): ManifestBook {
+    const identity = { incarnation: this.#incarnation, systemId: this.#systemId, timeline: this.#timeline };
+    return new ManifestBook(identity, this.#last);
+  }
+
   note(stored: StoredManifest): void {
     this.#last = withPlan(stored);
   }

@@ -91,5 +91,5 @@ async function readWritten(
 /** Tables that came after the first plan need no publication to start: they are loaded once it has them. */
 function withoutLate(written: WrittenStructures | null, tables: readonly TableStructure[]): readonly TableStructure[] {
   if (written === null || written.topics.size === 0) return tables;
-  return tables.filter((table) => written.topics.has(table.topic));
+  return tables.filter((table) => written.hasTopic(table.topic));
 }

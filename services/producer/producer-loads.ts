@@ -18,6 +18,7 @@ import type { ManifestBook } from './manifest-book.ts';
 import { NewTables } from './new-tables.ts';
 import type { PartitionBook } from './partition-book.ts';
 import type { ProducerParts } from './producer-parts.ts';
+import { LOAD_PARTS } from './publisher.ts';
 import type { RelationBook } from './relation-book.ts';
 import { serveLateLoads } from './serve-late-loads.ts';
 import type { UnfinishedLoad } from './unfinished-load.ts';
@@ -75,7 +76,7 @@ export class ProducerLoads {
       refresh: (tables) => this.#refresh(client, tables),
       schemasTopic: schemasTopic(config.name),
       workers: config.source.snapshotWorkers,
-      partBytes: config.epoch.partBytes / 4,
+      partBytes: config.epoch.partBytes / LOAD_PARTS,
       isBaseline: false,
       logger,
       clock,

@@ -22,7 +22,7 @@ import { capture } from './capture.ts';
 import { openDebezium } from './debezium-parts.ts';
 import { DebeziumStream } from './debezium-stream.ts';
 import { ChangeAssembler, HEARTBEAT_PREFIX } from './change-assembler.ts';
-import type { LoadItem } from './load-item.ts';
+import { weightOf, type LoadItem } from './load-item.ts';
 import { requireHeldSlot } from './held-slot.ts';
 import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import { LoadSnapshots } from './load-snapshots.ts';
@@ -32,7 +32,7 @@ import { ManifestBook } from './manifest-book.ts';
 import { PartitionBook } from './partition-book.ts';
 import type { ProducerParts } from './producer-parts.ts';
 import { ProducerLoads, watchNewTables } from './producer-loads.ts';
-import { Publisher } from './publisher.ts';
+import { LOAD_PARTS, Publisher } from './publisher.ts';
 import { RelationBook } from './relation-book.ts';
 import { keeperApplication, producerLease } from '#core/session-names.ts';
 import type { RewriteMark } from './rewrites.ts';
@@ -90,12 +90,12 @@ class ProducerRun {
     // Tables that came after the first plan are loaded late: until then nothing of them is captured.
     const isPlanned = (manifests.last?.plan ?? null) !== null && written.topics.size > 0;
     const isCaptured = (table: TableStructure): boolean =>
-      !isPlanned || written.topics.has(table.topic) || announced?.has(tableKey(table)) === true;
+      !isPlanned || written.hasTopic(table.topic) || announced?.has(tableKey(table)) === true;
     failpoints.hit('producer.publication.before');
     if (await ensurePublication(client, config.source.publication, wanted.filter(isCaptured), config.name))
       logger.info({ publication: config.source.publication }, 'publication made');
     failpoints.hit('producer.publication.after');
-    const known = wanted.filter(({ topic }) => written.topics.has(topic));
+    const known = wanted.filter(({ topic }) => written.hasTopic(topic));
     const born = await this.#ensureSlot(client, manifests, known);
     if (born !== null) announced = await findAnnounced(this.#parts.reader, manifests);
     // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
@@ -138,7 +138,11 @@ class ProducerRun {
     });
     const epochs = new StreamEpochs(manifests.resume());
     const partQueue = new BoundedQueue<StreamPart | RewriteMark>(PARTS_WAITING, () => notifier.notify());
-    const loadQueue = new BoundedQueue<LoadItem>(LOAD_ITEMS_WAITING, () => notifier.notify());
+    const loadQueue = new BoundedQueue<LoadItem>(
+      LOAD_ITEMS_WAITING,
+      () => notifier.notify(),
+      (item) => weightOf(item, config.epoch.partBytes / LOAD_PARTS),
+    );
     const stream = new ReplicationStream(replication, config.source.slot, config.source.publication, manifests.through);
     this.#closers.push(() => stream.close());
     await requireHeldSlot(client, config.source.slot, stream, manifests.last, signal);

@@ -4,12 +4,12 @@ import type { EpochConfig } from '#core/config.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatLsn, LSN_ZERO, parseLsn, type Lsn } from '#core/lsn.ts';
-import type { Manifest } from '#core/manifest.ts';
+import { MANIFEST_FORMAT, type Manifest } from '#core/manifest.ts';
 import type { Notifier } from '#core/notifier.ts';
 import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
 import type { DebeziumHeartbeat } from './debezium-heartbeat.ts';
 import { isLateOpen, type Announcement, type LateLoads } from './late-loads.ts';
-import { chunksIn, type LoadItem } from './load-item.ts';
+import { chunksIn, takeGroup, type LoadItem } from './load-item.ts';
 import type { ManifestBook } from './manifest-book.ts';
 import type { RewriteMark } from './rewrites.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
@@ -35,6 +35,8 @@ export interface PublisherOptions {
 type CutTable = NonNullable<Manifest['tables']>[number];
 
 const LONGEST_WAIT_MS = 1_000;
+/** A part of a chunk is smaller than one of the stream: several wait in the queue. */
+export const LOAD_PARTS = 4;
 
 /**
  * The one loop that writes to Kafka: stream epochs and load items in turn, so that neither starves the other, and the
@@ -161,35 +163,61 @@ export class Publisher {
   }
 
   async #writeLoadItem(): Promise<void> {
-    const { load, book, status } = this.#options;
-    const item = load.take();
+    const { load, book, late, limits } = this.#options;
     this.#isLoadsTurn = false;
+    const group = takeGroup(load, limits.partBytes / LOAD_PARTS);
+    if (group.length > 0) return this.#writeGroup(group);
+    const item = load.take();
     if (item === undefined) return;
-    await this.#write(loadDraft(book, item, this.#options.late), 'data' in item ? item.data : []);
-    noteProgress(status, item);
-    if (item.kind === 'end') this.#options.late.noteEnd();
+    await this.#write(loadDraft(book, item, late), item.kind === 'plan' ? item.data : []);
+    noteProgress(this.#options.status, item);
+    if (item.kind === 'end') late.noteEnd();
     if (item.kind === 'plan')
-      this.#options.late.noteSnapshot(
+      late.noteSnapshot(
         item.tables.map(({ structure }) => structure.topic),
         item.snapshot,
       );
     if ('onWritten' in item) await item.onWritten?.();
   }
 
+  /** Each manifest follows from the one before it, as if that were written. */
+  async #writeGroup(group: readonly LoadItem[]): Promise<void> {
+    const { writer, book, late, status, clock } = this.#options;
+    const ahead = book.copy();
+    const entries = group.map((item) => {
+      const draft = loadDraft(ahead, item, late);
+      requireForward(draft, ahead.through);
+      ahead.note({ offset: -1n, manifest: { ...draft, format: MANIFEST_FORMAT, ranges: [] } });
+      return { draft, data: item.kind === 'chunk' ? item.data : [] };
+    });
+    for (const stored of await writer.writeAll(entries)) book.note(stored);
+    this.#wroteAt = clock();
+    for (const item of group) noteProgress(status, item);
+    for (const { draft } of entries.slice(-1)) {
+      status.through = draft.through;
+      noteAge(status, draft, this.#wroteAt);
+    }
+  }
+
   async #write(draft: ManifestDraft, data: StreamPart['data']): Promise<number> {
     const { writer, book, status, clock } = this.#options;
     const startedAt = clock();
-    if (parseLsn(draft.through) < book.through)
-      throw new RestageError('bug', 'a manifest would take back how far the stream is', {
-        where: `${draft.kind} of epoch ${draft.epoch}: ${draft.through} after ${formatLsn(book.through)}`,
-        fix: 'nothing is lost: report it with the log',
-      });
+    requireForward(draft, book.through);
     book.note(await writer.write(draft, data));
     this.#wroteAt = clock();
     status.through = draft.through;
     noteAge(status, draft, this.#wroteAt);
     return (this.#wroteAt - startedAt) / 1000;
   }
+}
+
+/** @throws RestageError bug. */
+function requireForward({ kind, epoch, through }: ManifestDraft, reached: Lsn): void {
+  if (parseLsn(through) >= reached) return;
+  throw new RestageError('bug', 'a manifest would take back how far the stream is', {
+    where: `${kind} of epoch ${epoch}: ${through} after ${formatLsn(reached)}`,
+    fix: 'nothing is lost: report it with the log',
+  });
 }
 
 function loadDraft(book: ManifestBook, item: LoadItem, late: LateLoads): ManifestDraft {

@@ -31,6 +31,11 @@ export class WrittenStructures {
     return new Set(this.#current.keys());
   }
 
+  /** Whether the structure of the topic's newest events is known. */
+  hasTopic(topic: string): boolean {
+    return this.#current.has(topic);
+  }
+
   /** The structure of a topic's newest events, with the catalog's side of it; null where none is known. */
   currentOf(topic: string): KnownTable | null {
     const shape = this.#current.get(topic);

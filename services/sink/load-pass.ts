@@ -25,6 +25,10 @@ export interface LoadPassOptions {
   readonly failpoints: Failpoints;
 }
 
+/** Chunks go into one transaction up to as many, and up to so many rows. */
+const GROUPED_CHUNKS = 200;
+const GROUPED_ROWS = 5_000;
+
 /**
  * The first pass: from a plan or an announcement to the next `end`, chunks only, several at once, each part in a transaction with its row in the ledger.
  * Repeats nothing after a crash. Resolves true at `end`, false when aborted before.
@@ -40,13 +44,15 @@ export async function runLoadPass(options: LoadPassOptions, from: bigint, signal
       await session.takeover.actAsReplica();
     }
     const pool = new ChunkPool(options, sessions, stop, () => failed.abort());
+    const run = new LoadRun(options, pool);
     for await (const manifests of options.reader.manifests(from, stop)) {
       for (const stored of manifests) {
         options.lag.see(stored.manifest);
         await options.whenRunning();
         if (stop.aborted) break;
-        if (await takeManifest(options, pool, stored, stop)) return !signal.aborted;
+        if (await run.take(stored, stop)) return !signal.aborted;
       }
+      if (!stop.aborted) await run.flush();
     }
     await pool.drain();
     return false;
@@ -58,36 +64,70 @@ export async function runLoadPass(options: LoadPassOptions, from: bigint, signal
   }
 }
 
-/** True when this is the load's `end` and everything before it is applied. */
-async function takeManifest(
-  options: LoadPassOptions,
-  pool: ChunkPool,
-  { manifest }: StoredManifest,
-  signal: AbortSignal,
-): Promise<boolean> {
-  switch (manifest.kind) {
-    case 'plan':
-      await pool.drain();
-      await takePlan(options, manifest, signal);
-      return false;
-    case 'chunk':
-      await options.structures.learn(manifest, signal);
-      await pool.submit(manifest);
-      return false;
-    case 'tableEnd':
-      await pool.drain();
-      await endTable(options, manifest);
-      return false;
-    case 'end':
-      await pool.drain();
-      return true;
-    case 'intent':
-    case 'origin':
-    case 'announce':
-    case 'stream':
-    case 'empty':
-      await options.structures.learn(manifest, signal);
-      return false;
+/** Small chunks share a transaction, and so do the ends of tables: of thousands of tables each would wait for the disk by itself. */
+class LoadRun {
+  readonly #options: LoadPassOptions;
+  readonly #pool: ChunkPool;
+  #chunks: Manifest[] = [];
+  #rows = 0;
+  #ended: Manifest[] = [];
+
+  constructor(options: LoadPassOptions, pool: ChunkPool) {
+    this.#options = options;
+    this.#pool = pool;
+  }
+
+  /** True when this is the load's `end` and everything before it is applied. */
+  async take({ manifest }: StoredManifest, signal: AbortSignal): Promise<boolean> {
+    const { structures } = this.#options;
+    switch (manifest.kind) {
+      case 'plan':
+        await this.flush();
+        await this.#pool.drain();
+        await takePlan(this.#options, manifest, signal);
+        return false;
+      case 'chunk':
+        await structures.learn(manifest, signal);
+        await this.#takeChunk(manifest);
+        return false;
+      case 'tableEnd':
+        this.#ended.push(manifest);
+        return false;
+      case 'end':
+        await this.flush();
+        await this.#pool.drain();
+        return true;
+      case 'intent':
+      case 'origin':
+      case 'announce':
+      case 'stream':
+      case 'empty':
+        await structures.learn(manifest, signal);
+        return false;
+    }
+  }
+
+  async #takeChunk(manifest: Manifest): Promise<void> {
+    this.#chunks.push(manifest);
+    this.#rows += manifest.rows ?? 0;
+    if (this.#rows >= GROUPED_ROWS || this.#chunks.length >= GROUPED_CHUNKS) await this.#submit();
+  }
+
+  async #submit(): Promise<void> {
+    const chunks = this.#chunks;
+    this.#chunks = [];
+    this.#rows = 0;
+    if (chunks.length > 0) await this.#pool.submit(chunks);
+  }
+
+  /** What waits for more of its kind. A table's end comes after all of its chunks. */
+  async flush(): Promise<void> {
+    await this.#submit();
+    const ended = this.#ended;
+    this.#ended = [];
+    if (ended.length === 0) return;
+    await this.#pool.drain();
+    await endTables(this.#options, ended);
   }
 }
 
@@ -104,20 +144,25 @@ async function takePlan(options: LoadPassOptions, manifest: Manifest, signal: Ab
   status.load.chunksDone = 0;
 }
 
-async function endTable(options: LoadPassOptions, manifest: Manifest): Promise<void> {
+async function endTables(options: LoadPassOptions, manifests: readonly Manifest[]): Promise<void> {
   const { session, place, status, failpoints } = options;
-  const { table, snapshot, load } = manifest;
-  if (table === undefined || snapshot === undefined)
-    throw new RestageError('manifest_invalid', 'a tableEnd names no table or snapshot');
-  const known = await place.loadOf(session, table.topic);
-  if (known === null || known > load) return;
+  const loads = await place.loads(session);
+  const ended = new Map<string, string[]>();
+  for (const { table, snapshot, load, ended: tables } of manifests) {
+    if (table === undefined || snapshot === undefined)
+      throw new RestageError('manifest_invalid', 'a tableEnd names no table or snapshot');
+    const known = loads.get(table.topic)?.load;
+    if (known === undefined || known > load) continue;
+    const topics = (tables ?? [table]).map(({ topic }) => topic);
+    ended.set(snapshot, [...(ended.get(snapshot) ?? []), ...topics]);
+  }
+  if (ended.size === 0) return;
   await session.transaction.begin('UPDATE');
-  const ended = manifest.ended ?? [table];
-  for (const { topic } of ended) await place.endTable(session, topic, parseLsn(snapshot));
-  failpoints.hit('sink.tableEnd.before');
+  for (const [snapshot, topics] of ended) await place.endTables(session, topics, parseLsn(snapshot));
+  for (let hits = manifests.length; hits > 0; hits -= 1) failpoints.hit('sink.tableEnd.before');
   await session.transaction.commit();
-  failpoints.hit('sink.tableEnd.after');
-  status.load.tablesDone += ended.length;
+  for (let hits = manifests.length; hits > 0; hits -= 1) failpoints.hit('sink.tableEnd.after');
+  for (const topics of ended.values()) status.load.tablesDone += topics.length;
 }
 
 /** A fixed number of connections; `submit` waits for a free one (invariant 6). */
@@ -142,12 +187,13 @@ class ChunkPool {
     this.#onFailure = onFailure;
   }
 
-  async submit(manifest: Manifest): Promise<void> {
+  /** Chunks of one transaction. */
+  async submit(manifests: readonly Manifest[]): Promise<void> {
     while (this.#idle.length === 0 && this.#failure === null) await Promise.race(this.#running);
     this.#throwFailure();
     const session = this.#idle.pop();
     if (session === undefined) return;
-    const task = applyChunk(this.#options, session, manifest, this.#signal)
+    const task = applyChunks(this.#options, session, manifests, this.#signal)
       .catch((error: unknown) => {
         this.#failure ??= { error };
         this.#onFailure();
@@ -169,40 +215,52 @@ class ChunkPool {
   }
 }
 
-async function applyChunk(
+async function applyChunks(
   options: LoadPassOptions,
   session: TargetSession,
-  manifest: Manifest,
+  manifests: readonly Manifest[],
   signal: AbortSignal,
 ): Promise<void> {
-  const { table, chunk, part, load, rows = 0 } = manifest;
-  if (table === undefined || chunk === undefined)
-    throw new RestageError('manifest_invalid', 'a chunk manifest names no table or chunk');
-  const { structures, place, status, failpoints } = options;
+  const { place, status, failpoints, lag } = options;
   let copied = 0;
   await session.transaction.begin('SHARE');
   try {
-    const known = await place.loadOf(session, table.topic);
-    if (known === load && (await session.loads.noteChunk({ topic: table.topic, load, chunk, part, rows }))) {
-      for (const range of structures.eventRanges(manifest)) copied += await copyRange(options, session, range, signal);
-      if (signal.aborted) throw new RestageError('transient', 'the sink stops');
-      if (copied !== rows) {
-        throw new RestageError('load_overlap', `a chunk has ${copied} rows instead of ${rows}`, {
-          where: `topic ${table.topic}, chunk ${chunk}, part ${part}`,
-        });
-      }
-    }
-    failpoints.hit('sink.chunk.before');
+    const loads = await place.loads(session);
+    for (const manifest of manifests) copied += await applyChunk(options, session, manifest, loads, signal);
+    for (let hits = manifests.length; hits > 0; hits -= 1) failpoints.hit('sink.chunk.before');
     await session.transaction.commit();
-    failpoints.hit('sink.chunk.after');
+    for (let hits = manifests.length; hits > 0; hits -= 1) failpoints.hit('sink.chunk.after');
   } catch (error) {
     await session.transaction.rollback().catch(() => undefined);
     throw error;
   }
-  options.lag.loaded(manifest);
+  for (const manifest of manifests) lag.loaded(manifest);
   status.load.rows += copied;
   status.events.snapshot += copied;
-  status.load.chunksDone += manifest.last ? 1 : 0;
+  status.load.chunksDone += manifests.filter(({ last }) => last).length;
+}
+
+/** Returns how many rows it brought: none where the ledger has it. */
+async function applyChunk(
+  options: LoadPassOptions,
+  session: TargetSession,
+  manifest: Manifest,
+  loads: ReadonlyMap<string, { readonly load: number }>,
+  signal: AbortSignal,
+): Promise<number> {
+  const { table, chunk, part, load, rows = 0 } = manifest;
+  if (table === undefined || chunk === undefined)
+    throw new RestageError('manifest_invalid', 'a chunk manifest names no table or chunk');
+  if (loads.get(table.topic)?.load !== load) return 0;
+  if (!(await session.loads.noteChunk({ topic: table.topic, load, chunk, part, rows }))) return 0;
+  let copied = 0;
+  for (const range of options.structures.eventRanges(manifest))
+    copied += await copyRange(options, session, range, signal);
+  if (signal.aborted) throw new RestageError('transient', 'the sink stops');
+  if (copied === rows) return copied;
+  throw new RestageError('load_overlap', `a chunk has ${copied} rows instead of ${rows}`, {
+    where: `topic ${table.topic}, chunk ${chunk}, part ${part}`,
+  });
 }
 
 /** A chunk's part is of one structure, that of its snapshot, which its rows name. */

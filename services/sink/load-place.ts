@@ -10,12 +10,12 @@ import type { RowPlace, TargetSession } from './target.ts';
 export interface LoadPlace {
   /** Tables of a plan start empty there: what an earlier load brought of them is removed with its ledger, in one transaction. */
   plan(session: TargetSession, manifest: Manifest, tables: readonly TableStructure[]): Promise<void>;
-  /** The load that a table's rows are taken from; null for none. */
-  loadOf(session: TargetSession, topic: string): Promise<number | null>;
+  /** By topic, the load that a table's rows are taken from. */
+  loads(session: TargetSession): Promise<ReadonlyMap<string, { readonly load: number }>>;
   /** What is filled. */
   placeOf(structure: TableStructure): RowPlace;
-  /** Notes a table's snapshot; in the caller's transaction. */
-  endTable(session: TargetSession, topic: string, snapshot: Lsn): Promise<void>;
+  /** Notes the tables' snapshot; in the caller's transaction. */
+  endTables(session: TargetSession, topics: readonly string[], snapshot: Lsn): Promise<void>;
 }
 
 export interface TablesPlaceOptions {
@@ -38,7 +38,7 @@ export class TablesPlace implements LoadPlace {
     const structureOf = (topic: string): TableStructure => byTopic.get(topic) ?? structures.newest(topic);
     const tables = manifest.tables ?? [];
     const loads = await session.loads.tables();
-    for (const structure of planned) await session.catalog.table(structure);
+    await session.catalog.require(planned);
     await applyMode.prepare(session, planned, false);
     const fresh = tables.filter((table) => (loads.get(table.topic)?.load ?? 0) < manifest.load);
     const retaken = fresh.filter(({ topic }) => loads.has(topic));
@@ -49,21 +49,24 @@ export class TablesPlace implements LoadPlace {
         manifest.load,
         retaken.map(({ topic }) => topic),
       );
-    for (const { topic } of fresh) await session.loads.plan(topic, manifest.load);
+    await session.loads.plan(
+      fresh.map(({ topic }) => topic),
+      manifest.load,
+    );
     failpoints.hit('sink.plan.before');
     await session.transaction.commit();
     failpoints.hit('sink.plan.after');
   }
 
-  async loadOf(session: TargetSession, topic: string): Promise<number | null> {
-    return (await session.loads.tables()).get(topic)?.load ?? null;
+  loads(session: TargetSession): Promise<ReadonlyMap<string, { readonly load: number }>> {
+    return session.loads.tables();
   }
 
   placeOf(structure: TableStructure): RowPlace {
     return { kind: 'table', structure };
   }
 
-  endTable(session: TargetSession, topic: string, snapshot: Lsn): Promise<void> {
-    return session.loads.end(topic, snapshot);
+  endTables(session: TargetSession, topics: readonly string[], snapshot: Lsn): Promise<void> {
+    return session.loads.end(topics, snapshot);
   }
 }

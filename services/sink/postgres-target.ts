@@ -13,7 +13,7 @@ import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
 import { dropShadow, exchangeShadow, makeShadow, shadowOf } from '#adapters/postgres/target/shadow-table.ts';
 import { takeAway } from '#adapters/postgres/target/take-away.ts';
 import { TargetState } from '#adapters/postgres/target/target-state.ts';
-import { readTargetTable } from '#adapters/postgres/target/target-table.ts';
+import { readTargetTable, requireTargetTables } from '#adapters/postgres/target/target-table.ts';
 import { quoteTable } from '#core/table-name.ts';
 import { applySegment } from './segment-apply.ts';
 import type {
@@ -125,8 +125,8 @@ function positionOf(client: pg.ClientBase, state: TargetState): PositionLedger {
 function loadsOf(client: pg.ClientBase, state: TargetState): LoadLedger {
   return {
     tables: () => state.tableLoads(client),
-    plan: (topic, load) => state.planTable(client, topic, load),
-    end: (topic, snapshot) => state.endTable(client, topic, snapshot),
+    plan: (topics, load) => state.planTables(client, topics, load),
+    end: (topics, snapshot) => state.endTables(client, topics, snapshot),
     noteChunk: (part) => state.noteChunk(client, part),
     noteRetake: (load, topics) => state.noteRetake(client, load, topics),
   };
@@ -146,6 +146,7 @@ function lateOf(client: pg.ClientBase, late: LateState): LateLedger {
 export function catalogOf(client: pg.ClientBase): TargetCatalog {
   return {
     table: (structure) => readTargetTable(client, structure),
+    require: (structures) => requireTargetTables(client, structures),
     links: (tables) => readKeyLinks(client, tables),
     add: (tables, mayMake) => addTables(client, tables, mayMake),
   };

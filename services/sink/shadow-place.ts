@@ -72,16 +72,16 @@ export class ShadowPlace implements LoadPlace {
     }
   }
 
-  async loadOf(session: TargetSession, topic: string): Promise<number | null> {
-    return (await lateTables(session)).get(topic)?.load ?? null;
+  loads(session: TargetSession): Promise<ReadonlyMap<string, { readonly load: number }>> {
+    return lateTables(session);
   }
 
   placeOf(structure: TableStructure): RowPlace {
     return { kind: 'shadow', structure };
   }
 
-  endTable(session: TargetSession, topic: string, snapshot: Lsn): Promise<void> {
-    return session.late.end(topic, snapshot);
+  async endTables(session: TargetSession, topics: readonly string[], snapshot: Lsn): Promise<void> {
+    for (const topic of topics) await session.late.end(topic, snapshot);
   }
 }
 

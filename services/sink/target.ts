@@ -95,9 +95,9 @@ export interface StreamPosition {
 /** What is loaded of each topic, and which parts of chunks are applied. */
 export interface LoadLedger {
   tables(): Promise<Map<string, TableLoad>>;
-  /** What an earlier load noted of the table is forgotten. */
-  plan(topic: string, load: number): Promise<void>;
-  end(topic: string, snapshot: Lsn): Promise<void>;
+  /** What an earlier load noted of the tables is forgotten. */
+  plan(topics: readonly string[], load: number): Promise<void>;
+  end(topics: readonly string[], snapshot: Lsn): Promise<void>;
   /** False when this part is applied already. */
   noteChunk(part: ChunkPart): Promise<boolean>;
   /** Says for people that tables were emptied to be loaded again. */
@@ -162,6 +162,8 @@ export interface ShadowTables {
 export interface TargetCatalog {
   /** @throws RestageError target_altered where the target's table does not fit. */
   table(structure: TableStructure): Promise<TargetTable>;
+  /** @throws as `table`, for any of them. */
+  require(structures: readonly TableStructure[]): Promise<void>;
   /** Foreign keys between these tables. */
   links(tables: readonly TableName[]): Promise<KeyLink[]>;
   /** Tables that came at the source after the load. @throws RestageError schema_missing, schema_differs or target_not_empty. */

@@ -20,6 +20,9 @@ export interface PoolOptions {
   readonly logger: Logger;
 }
 
+/** Kafka: "Protocol Guide", Error Codes: UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE. */
+const UNKNOWN_TOPIC = 3;
+const NO_LEADER = 5;
 const CONNECT_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const COORDINATOR_ATTEMPTS = 100;
@@ -137,8 +140,8 @@ export class ConnectionPool {
     const metadata = await this.request(null, 'control', (connection) =>
       metadataV12.api.async(connection, [...topics], false),
     ).catch((error: unknown) => {
-      // The library rejects the whole answer for one missing topic; ask for each alone then.
-      if (topics.length > 1 && protocolCode(error) !== null) return null;
+      // The library rejects the whole answer for one missing topic, and keeps it beside the error.
+      if (topics.length > 1 && protocolCode(error) !== null) return answerIn(error);
       const [topic] = topics;
       if (topic !== undefined) this.#leaderless.delete(topic);
       if (protocolCode(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return undefined;
@@ -152,14 +155,27 @@ export class ConnectionPool {
     }
     if (metadata === undefined) return;
     for (const { nodeId, host, port } of metadata.brokers) this.#brokers.set(nodeId, { host, port });
-    for (const topic of metadata.topics) {
-      const leader = topic.partitions.find((partition) => partition.partitionIndex === 0)?.leaderId ?? -1;
-      if (typeof topic.name !== 'string') continue;
-      if (leader < 0) this.#leaderless.add(topic.name);
-      else {
-        this.#leaderless.delete(topic.name);
-        this.#topics.set(topic.name, { topic: topic.name, leader, partitions: topic.partitions.length });
-      }
+    for (const topic of metadata.topics) await this.#noteTopic(topic, topics.length > 1);
+  }
+
+  /** `mayAsk`: of one that something is wrong with an answer of its own says more. */
+  async #noteTopic({ name, errorCode, partitions }: TopicMetadata, mayAsk: boolean): Promise<void> {
+    if (typeof name !== 'string') return;
+    if (errorCode === UNKNOWN_TOPIC) {
+      this.#leaderless.delete(name);
+      return;
+    }
+    if (errorCode === NO_LEADER || partitions.some((partition) => partition.errorCode === NO_LEADER)) {
+      this.#leaderless.add(name);
+      return;
+    }
+    if (mayAsk && (errorCode !== 0 || partitions.some((partition) => partition.errorCode !== 0)))
+      return this.#refresh([name]);
+    const leader = partitions.find((partition) => partition.partitionIndex === 0)?.leaderId ?? -1;
+    if (leader < 0) this.#leaderless.add(name);
+    else {
+      this.#leaderless.delete(name);
+      this.#topics.set(name, { topic: name, leader, partitions: partitions.length });
     }
   }
 
@@ -192,6 +208,17 @@ export class ConnectionPool {
     if (this.#connections.get(key) === opening) this.#connections.delete(key);
     opening.then((connection) => connection.close()).catch(() => undefined);
   }
+}
+
+type Metadata = Awaited<ReturnType<typeof metadataV12.api.async>>;
+type TopicMetadata = Metadata['topics'][number];
+
+/** What a broker answered for some topics beside its errors for others; null where it is not told. */
+function answerIn(error: unknown): Metadata | null {
+  for (let at = error; at instanceof Error; at = at.cause)
+    if ('response' in at && typeof at.response === 'object' && at.response !== null && 'topics' in at.response)
+      return at.response as Metadata;
+  return null;
 }
 
 export function createConnectionPool(config: KafkaConfig, options: PoolOptions): ConnectionPool {

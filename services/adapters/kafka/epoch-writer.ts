@@ -1,8 +1,8 @@
 import { addPartitionsToTxnV3, endTxnV3, initProducerIdV4, type Connection } from '#kafka';
 import { pause } from '#core/backoff.ts';
-import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
+import type { EpochWriter, ManifestDraft, PartitionRecords, WrittenEntry } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
-import type { Failpoints, WrittenKind } from '#core/failpoints.ts';
+import type { Failpoints, WriteMoment, WrittenKind } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import {
   addToTotal,
@@ -10,6 +10,7 @@ import {
   totalOf,
   type Manifest,
   type ManifestRange,
+  type ManifestTotal,
   type StoredManifest,
 } from '#core/manifest.ts';
 import { RecordBatchBuilder, type RecordBatch } from '#core/record-batch.ts';
@@ -89,31 +90,60 @@ class KafkaEpochWriter implements EpochWriter {
     data: readonly PartitionRecords[],
     side: readonly PartitionRecords[] = [],
   ): Promise<StoredManifest> {
+    const [stored] = await this.#commit([{ draft, data }], side);
+    if (stored === undefined) throw new RestageError('bug', 'a transaction without its manifest');
+    return stored;
+  }
+
+  writeAll(entries: readonly WrittenEntry[]): Promise<StoredManifest[]> {
+    return this.#commit(entries, []);
+  }
+
+  async #commit(entries: readonly WrittenEntry[], side: readonly PartitionRecords[]): Promise<StoredManifest[]> {
     if (this.#isSpent) throw new RestageError('kafka_fault', 'this writer met an error before and is spent');
-    const { failpoints, service } = this.#options;
-    const kind: WrittenKind = draft.kind === 'stream' && !draft.last ? 'part' : draft.kind;
-    failpoints.hit(`${service}.${kind}.before`);
+    const hit = (moment: WriteMoment): void => this.#hit(entries, moment);
+    hit('before');
     try {
-      const all = [...data, ...side];
+      const all = [...entries.flatMap(({ data }) => data), ...side];
       const places = await this.#options.pool.locate([...all.map(({ topic }) => topic), this.#epochs]);
       await this.#addPartitions([...all, { topic: this.#epochs, partition: 0, batches: [] }]);
-      const beside = new Set(side.map(({ topic }) => topic));
-      const ranges = (await this.#send(all, places)).filter(({ topic }) => !beside.has(topic));
-      failpoints.hit(`${service}.${kind}.data`);
-      const total = addToTotal(this.#total, { kind: draft.kind, ranges }, this.#schemas);
-      const manifest: Manifest = { ...draft, format: MANIFEST_FORMAT, ranges, total };
+      const ranges = await this.#send(all, places);
+      hit('data');
+      const { manifests, total } = this.#manifestsOf(entries, ranges);
       const builder = new RecordBatchBuilder(4096);
-      builder.append(draft.kind, JSON.stringify(manifest), NO_HEADERS);
-      const [range] = await this.#send([{ topic: this.#epochs, partition: 0, batches: [builder] }], places);
-      failpoints.hit(`${service}.${kind}.manifest`);
+      for (const manifest of manifests) builder.append(manifest.kind, JSON.stringify(manifest), NO_HEADERS);
+      const sent = await this.#send([{ topic: this.#epochs, partition: 0, batches: [builder] }], places);
+      hit('manifest');
       await this.#end();
       this.#total = total;
-      failpoints.hit(`${service}.${kind}.after`);
-      return { offset: BigInt(range?.first ?? '-1'), manifest };
+      hit('after');
+      const first = BigInt(sent.get(placeKey({ topic: this.#epochs, partition: 0 }))?.first ?? '-1');
+      return manifests.map((manifest, index) => ({ offset: first + BigInt(index), manifest }));
     } catch (error) {
       this.#isSpent = true;
       throw error;
     }
+  }
+
+  #hit(entries: readonly WrittenEntry[], moment: WriteMoment): void {
+    const { failpoints, service } = this.#options;
+    for (const { draft } of entries) {
+      const kind: WrittenKind = draft.kind === 'stream' && !draft.last ? 'part' : draft.kind;
+      failpoints.hit(`${service}.${kind}.${moment}`);
+    }
+  }
+
+  #manifestsOf(
+    entries: readonly WrittenEntry[],
+    found: ReadonlyMap<string, ManifestRange>,
+  ): { manifests: Manifest[]; total: ManifestTotal } {
+    let total = this.#total;
+    const manifests = entries.map(({ draft, data }): Manifest => {
+      const ranges = [...new Set(data.map(placeKey))].flatMap((key) => found.get(key) ?? []);
+      total = addToTotal(total, { kind: draft.kind, ranges }, this.#schemas);
+      return { ...draft, format: MANIFEST_FORMAT, ranges, total };
+    });
+    return { manifests, total };
   }
 
   close(): Promise<void> {
@@ -136,7 +166,7 @@ class KafkaEpochWriter implements EpochWriter {
   async #send(
     data: readonly PartitionRecords[],
     places: ReadonlyMap<string, { readonly leader: number }>,
-  ): Promise<ManifestRange[]> {
+  ): Promise<ReadonlyMap<string, ManifestRange>> {
     const ranges = new Map<string, ManifestRange>();
     const rounds = Math.max(0, ...data.map(({ batches }) => batches.length));
     for (let round = 0; round < rounds; round += 1) {
@@ -155,7 +185,7 @@ class KafkaEpochWriter implements EpochWriter {
       }
       await Promise.all([...byLeader].map(([leader, list]) => this.#produce(leader, list, ranges)));
     }
-    return [...ranges.values()];
+    return ranges;
   }
 
   async #produce(
@@ -173,7 +203,7 @@ class KafkaEpochWriter implements EpochWriter {
       produceBatches(connection, transactionalId, sealed),
     );
     for (const { item, batch } of list) {
-      const key = `${item.topic}/${item.partition}`;
+      const key = placeKey(item);
       const first = offsets.get(key) ?? -1n;
       if (first < 0n) throw new RestageError('kafka_fault', 'Kafka did not say where it wrote a batch', { where: key });
       const known = ranges.get(key);
@@ -195,7 +225,7 @@ class KafkaEpochWriter implements EpochWriter {
   }
 
   #seal(item: PartitionRecords, batch: RecordBatch): Buffer {
-    const key = `${item.topic}/${item.partition}`;
+    const key = placeKey(item);
     const sequence = this.#sequences.get(key) ?? 0;
     // Sequence numbers wrap at 2^31 (Kafka: KIP-98).
     this.#sequences.set(key, (sequence + batch.count) % 0x80000000);
@@ -234,4 +264,9 @@ class KafkaEpochWriter implements EpochWriter {
       }
     }
   }
+}
+
+/** As `produceBatches` names it. */
+function placeKey({ topic, partition }: Pick<PartitionRecords, 'topic' | 'partition'>): string {
+  return `${topic}/${partition}`;
 }

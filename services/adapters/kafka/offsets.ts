@@ -2,7 +2,7 @@ import { listOffsetsV7 } from '#kafka';
 import { pause } from '#core/backoff.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import type { Isolation } from './fetch.ts';
-import { isRetriable } from './kafka-error.ts';
+import { isRetriable, protocolCode } from './kafka-error.ts';
 
 const LATEST = -1n;
 const EARLIEST = -2n;
@@ -56,4 +56,30 @@ async function askOffset(
     ]),
   );
   return answer.topics[0]?.partitions[0]?.offset ?? 0n;
+}
+
+/** Whether the leaders of all these topics answer for them; their places are known. */
+export async function areLed(pool: ConnectionPool, topics: readonly string[]): Promise<boolean> {
+  const all = [...(await pool.locate(topics)).values()];
+  const leaders = new Set(all.map(({ leader }) => leader));
+  try {
+    for (const leader of leaders)
+      await pool.request(leader, 'control', (connection) =>
+        listOffsetsV7.api.async(
+          connection,
+          -1,
+          0,
+          all
+            .filter((place) => place.leader === leader)
+            .map(({ topic }) => ({
+              name: topic,
+              partitions: [{ partitionIndex: 0, currentLeaderEpoch: -1, timestamp: LATEST }],
+            })),
+        ),
+      );
+    return true;
+  } catch (error) {
+    if (isRetriable(error) || protocolCode(error) === null) return false;
+    throw error;
+  }
 }

@@ -3,7 +3,8 @@ import { pause } from '#core/backoff.ts';
 import { RestageError } from '#core/errors.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { isRetriable, protocolCode } from './kafka-error.ts';
-import { endOffset } from './offsets.ts';
+import { areLed, endOffset } from './offsets.ts';
+import { listTopics } from './topic-list.ts';
 
 export interface TopicOptions {
   readonly replicationFactor: number;
@@ -14,6 +15,7 @@ export interface TopicOptions {
 }
 
 const BATCH = 500;
+const ASKED_BY_NAME = 100;
 const TIMEOUT_MS = 30_000;
 const LEADER_POLL_MS = 50;
 const LEADER_LIMIT_MS = 30_000;
@@ -38,11 +40,16 @@ export async function ensureTopics(
   names: readonly string[],
   options: TopicOptions,
 ): Promise<void> {
-  const known = await pool.locate(names);
+  const known = names.length > ASKED_BY_NAME ? await namesOf(pool) : await pool.locate(names);
   const missing = names.filter((name) => !known.has(name));
   for (let from = 0; from < missing.length; from += BATCH)
     await createTopics(pool, missing.slice(from, from + BATCH), options);
   await waitForLeaders(pool, missing);
+}
+
+/** Of thousands, most are missing at first, and each of those would be an error of its own in the answer. */
+async function namesOf(pool: ConnectionPool): Promise<ReadonlySet<string>> {
+  return new Set((await listTopics(pool)).map(({ name }) => name));
 }
 
 async function createTopics(pool: ConnectionPool, names: readonly string[], options: TopicOptions): Promise<void> {
@@ -76,17 +83,25 @@ async function createTopics(pool: ConnectionPool, names: readonly string[], opti
 
 /** A leader in the metadata may not lead yet: only an answered request shows that it does. */
 async function waitForLeaders(pool: ConnectionPool, names: readonly string[]): Promise<void> {
-  const deadline = Date.now() + LEADER_LIMIT_MS;
+  let deadline = Date.now() + LEADER_LIMIT_MS;
   for (let known = await pool.locate(names); known.size < names.length; known = await pool.locate(names)) {
     if (Date.now() > deadline) throw leaderless(names.filter((name) => !known.has(name)));
-    await pause(LEADER_POLL_MS);
+    // What is not known yet is an error each in the broker's answer: it is asked for less often, the more there is of it.
+    await pause(LEADER_POLL_MS + names.length - known.size);
   }
-  for (const name of names) {
-    while (!(await leads(pool, name))) {
-      if (Date.now() > deadline) throw leaderless([name]);
-      pool.forgetTopic(name);
-      await pause(LEADER_POLL_MS);
-    }
+  // Thousands take a while: only one that does not come at all is too late.
+  for (let from = 0; from < names.length; from += BATCH) {
+    const some = names.slice(from, from + BATCH);
+    deadline = Date.now() + LEADER_LIMIT_MS;
+    if (!(await areLed(pool, some))) for (const name of some) await waitForLeader(pool, name, deadline);
+  }
+}
+
+async function waitForLeader(pool: ConnectionPool, name: string, deadline: number): Promise<void> {
+  while (!(await leads(pool, name))) {
+    if (Date.now() > deadline) throw leaderless([name]);
+    pool.forgetTopic(name);
+    await pause(LEADER_POLL_MS);
   }
 }
 

@@ -1,5 +1,5 @@
 import type { EpochReader } from '#core/epoch-reader.ts';
-import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
+import type { EpochWriter, PartitionRecords, WrittenEntry } from '#core/epoch-writer.ts';
 import { addToTotal, MANIFEST_FORMAT, totalOf, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
@@ -33,20 +33,29 @@ export class MemoryKafka {
 
   /** `fates` decide which write is the last of this life: before its commit, or after it with the answer lost. */
   writer(prefix: string, fates: Choices, onWritten: (stored: StoredManifest) => void): EpochWriter {
+    const writeAll = async (entries: readonly WrittenEntry[]): Promise<StoredManifest[]> => {
+      const fate = fates.of(10);
+      if (fate === 1) {
+        this.#abort(
+          prefix,
+          entries.flatMap(({ data }) => data),
+        );
+        throw new Death('before the commit');
+      }
+      const all = this.#commit(prefix, entries);
+      for (const stored of all) onWritten(stored);
+      await Promise.resolve();
+      if (fate === 2) throw new Death('after the commit');
+      return all;
+    };
     return {
       open: () => Promise.resolve(),
       close: () => Promise.resolve(),
       last: () => Promise.resolve(this.manifests(prefix).at(-1) ?? null),
+      writeAll,
       write: async (draft, data) => {
-        const fate = fates.of(10);
-        if (fate === 1) {
-          this.#abort(prefix, data);
-          throw new Death('before the commit');
-        }
-        const stored = this.#commit(prefix, draft, data);
-        onWritten(stored);
-        await Promise.resolve();
-        if (fate === 2) throw new Death('after the commit');
+        const [stored] = await writeAll([{ draft, data }]);
+        if (stored === undefined) throw new Error('nothing was written');
         return stored;
       },
     };
@@ -76,16 +85,20 @@ export class MemoryKafka {
     };
   }
 
-  #commit(prefix: string, draft: ManifestDraft, data: readonly PartitionRecords[]): StoredManifest {
+  /** In one transaction: the marker comes behind the last. */
+  #commit(prefix: string, entries: readonly WrittenEntry[]): StoredManifest[] {
     const topic = epochsTopic(prefix);
     const list = this.#manifests.get(topic) ?? [];
     this.#manifests.set(topic, list);
-    const written = { ...draft, ranges: data.map((records) => this.#append(records)) };
-    const total = addToTotal(totalOf(list.at(-1)?.manifest ?? null), written, schemasTopic(prefix));
-    const stored = { offset: this.#ends.get(topic) ?? 0n, manifest: { ...written, format: MANIFEST_FORMAT, total } };
-    this.#ends.set(topic, stored.offset + 2n);
-    list.push(stored);
-    return stored;
+    const first = this.#ends.get(topic) ?? 0n;
+    this.#ends.set(topic, first + BigInt(entries.length) + 1n);
+    return entries.map(({ draft, data }, index) => {
+      const written = { ...draft, ranges: data.map((records) => this.#append(records)) };
+      const total = addToTotal(totalOf(list.at(-1)?.manifest ?? null), written, schemasTopic(prefix));
+      const stored = { offset: first + BigInt(index), manifest: { ...written, format: MANIFEST_FORMAT, total } };
+      list.push(stored);
+      return stored;
+    });
   }
 
   #append({ topic, partition, batches }: PartitionRecords): ManifestRange {

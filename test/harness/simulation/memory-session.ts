@@ -61,6 +61,7 @@ export function memorySession(connection: Connection, token: string, refuses: Re
     },
     catalog: {
       table: (structure) => Promise.resolve(tableOf(structure)),
+      require: () => Promise.resolve(),
       links: () => Promise.resolve([]),
       add: () => Promise.resolve(),
     },
@@ -117,14 +118,16 @@ function forgetChunks(store: TargetStore, topic: string): void {
 function loadsOf(connection: Connection): LoadLedger {
   return {
     tables: () => connection.read('loads', (store) => new Map(store.loads)),
-    plan: (topic, load) =>
+    plan: (topics, load) =>
       connection.change('plan', (store) => {
-        forgetChunks(store, topic);
-        store.loads.set(topic, { load, snapshot: null });
+        for (const topic of topics) {
+          forgetChunks(store, topic);
+          store.loads.set(topic, { load, snapshot: null });
+        }
       }),
-    end: (topic, snapshot) =>
+    end: (topics, snapshot) =>
       connection.change('tableEnd', (store) => {
-        store.loads.set(topic, { load: store.loads.get(topic)?.load ?? 0, snapshot });
+        for (const topic of topics) store.loads.set(topic, { load: store.loads.get(topic)?.load ?? 0, snapshot });
       }),
     noteChunk: ({ topic, load, chunk, part, rows }) =>
       connection.change('chunk', (store) => {

@@ -9,15 +9,18 @@ import { tableKey, type TableName } from '#core/table-name.ts';
  */
 const TABLES_SQL = `
   WITH chosen AS (
-    SELECT n.nspname AS schema, c.relname AS table, c.oid, n.oid AS namespace FROM pg_catalog.pg_class c
+    SELECT n.nspname AS schema, c.relname AS table, c.oid, n.oid AS namespace, c.relispartition FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      JOIN unnest($2::text[], $3::text[]) AS t(schema, name) ON t.schema = n.nspname AND t.name = c.relname)
-  SELECT schema, "table", oid::text || coalesce((
-      SELECT pg_catalog.string_agg(' ' || r.oid || ':' || r.xmin, '' ORDER BY r.oid) FROM pg_catalog.pg_publication_rel r
-        JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
-       WHERE p.pubname = $1 AND (r.prrelid = chosen.oid
-          OR r.prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(chosen.oid::pg_catalog.regclass) AS relid))), '') AS row, namespace::text
-    FROM chosen`;
+      JOIN unnest($2::text[], $3::text[]) AS t(schema, name) ON t.schema = n.nspname AND t.name = c.relname),
+  listed AS (
+    SELECT oid, oid AS relation FROM chosen
+     UNION SELECT oid, relid FROM chosen, pg_catalog.pg_partition_ancestors(chosen.oid::pg_catalog.regclass) AS relid WHERE relispartition),
+  published AS (
+    SELECT listed.oid, pg_catalog.string_agg(' ' || r.oid || ':' || r.xmin, '' ORDER BY r.oid) AS rows FROM listed
+      JOIN pg_catalog.pg_publication_rel r ON r.prrelid = listed.relation
+      JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid AND p.pubname = $1 GROUP BY listed.oid)
+  SELECT schema, "table", chosen.oid::text || coalesce(published.rows, '') AS row, namespace::text
+    FROM chosen LEFT JOIN published USING (oid)`;
 
 const SCHEMAS_SQL = `
   SELECT s.pnnspid::text AS namespace, s.oid || ':' || s.xmin AS row FROM pg_catalog.pg_publication_namespace s

@@ -139,10 +139,12 @@ export function chunkSql(holder: TableName, columns: readonly string[], range: C
 
 async function lockTable(client: pg.Client, table: TableName, signal: AbortSignal): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     try {
-      await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
-      await client.query(`LOCK TABLE ONLY ${quoteTable(table)} IN ACCESS SHARE MODE`);
+      // One message: of thousands of tables each would wait for three answers.
+      await client.query(
+        `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS};
+         LOCK TABLE ONLY ${quoteTable(table)} IN ACCESS SHARE MODE`,
+      );
       return;
     } catch (error) {
       await client.query('ROLLBACK');

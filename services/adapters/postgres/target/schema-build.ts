@@ -2,7 +2,7 @@ import type pg from 'pg';
 import type { Failpoints } from '#core/failpoints.ts';
 import { quoteTable } from '#core/table-name.ts';
 import { actAsReplica } from './apply-session.ts';
-import { runStep, SchemaJournal, type BuildPhase, type BuildStep, type JournalledStep } from './schema-journal.ts';
+import { runSteps, SchemaJournal, type BuildPhase, type BuildStep, type JournalledStep } from './schema-journal.ts';
 
 export interface SchemaBuildOptions {
   readonly pipeline: string;
@@ -12,6 +12,12 @@ export interface SchemaBuildOptions {
   readonly connect: () => Promise<pg.Client>;
   readonly failpoints: Failpoints;
 }
+
+/** These hold no lock that another session's step of the same phase waits for. */
+const GROUPED: ReadonlySet<BuildPhase> = new Set(['index', 'key']);
+/** Steps of small tables in one transaction: few enough that their locks fit into a server's table of locks many times over. */
+const GROUPED_STEPS = 50;
+const ANALYZED_AT_ONCE = 20;
 
 /** What all three ways of getting a target's tables do after the load: the journalled steps, by phase. */
 export class SchemaBuild {
@@ -63,15 +69,20 @@ export class SchemaBuild {
     const open = await this.#with((client) => new SchemaJournal(client, this.#options.pipeline).open(phase));
     const steps = open.filter(isDue);
     const { pipeline, failpoints } = this.#options;
-    await this.#spread(steps, workers, (client, step: JournalledStep) => runStep(client, pipeline, step, failpoints));
+    const groups = GROUPED.has(phase) ? groupSmall(steps) : steps.map((step) => [step]);
+    await this.#spread(groups, workers, (client, group) => runSteps(client, pipeline, group, failpoints));
   }
 
   async #analyze(): Promise<void> {
     const tables = await this.#with((client) => new SchemaJournal(client, this.#options.pipeline).tables());
-    await this.#spread(tables, this.#options.workers, async (client, table) => {
-      this.#options.failpoints.hit('sink.analyze.before');
-      await client.query(`ANALYZE ${quoteTable(table)}`);
-      this.#options.failpoints.hit('sink.analyze.after');
+    const groups = Array.from({ length: Math.ceil(tables.length / ANALYZED_AT_ONCE) }, (_, index) =>
+      tables.slice(index * ANALYZED_AT_ONCE, (index + 1) * ANALYZED_AT_ONCE),
+    );
+    await this.#spread(groups, this.#options.workers, async (client, group) => {
+      for (const _ of group) this.#options.failpoints.hit('sink.analyze.before');
+      // Each table is a transaction of its own (PostgreSQL: "ANALYZE", Notes).
+      await client.query(`ANALYZE ${group.map(quoteTable).join(', ')}`);
+      for (const _ of group) this.#options.failpoints.hit('sink.analyze.after');
     });
   }
 
@@ -105,4 +116,20 @@ export class SchemaBuild {
       await client.end();
     }
   }
+}
+
+/** In their order: those of small tables together. */
+function groupSmall(steps: readonly JournalledStep[]): JournalledStep[][] {
+  const groups: JournalledStep[][] = [];
+  let open: JournalledStep[] | null = null;
+  for (const step of steps) {
+    if (open !== null && step.isSmall && open.length < GROUPED_STEPS) {
+      open.push(step);
+      continue;
+    }
+    const group = [step];
+    groups.push(group);
+    open = step.isSmall ? group : null;
+  }
+  return groups;
 }

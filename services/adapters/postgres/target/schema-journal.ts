@@ -18,7 +18,11 @@ export interface BuildStep {
 
 export interface JournalledStep extends BuildStep {
   readonly step: string;
+  /** Its table is done in no time: what it takes is the transaction. */
+  readonly isSmall: boolean;
 }
+
+const SMALL_BYTES = 1024 * 1024;
 
 const PRE_DATA = 'schema:pre-data';
 const FINISH = 'finish';
@@ -105,12 +109,16 @@ export class SchemaJournal {
 
   /** Steps of a phase that are not done, in their order. */
   async open(phase: BuildPhase): Promise<JournalledStep[]> {
-    const { rows } = await this.#client.query<{ step: string; detail: string }>(
-      `SELECT step, detail::text AS detail FROM restage.journal
+    const { rows } = await this.#client.query<{ step: string; detail: string; is_small: boolean }>(
+      `SELECT step, detail::text AS detail, EXISTS (
+              SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = detail->'table'->>'schema' AND c.relname = detail->'table'->>'table'
+                 AND c.relkind = 'r' AND pg_table_size(c.oid) < ${SMALL_BYTES}) AS is_small
+         FROM restage.journal
         WHERE pipeline = $1 AND detail->>'phase' = $2 AND step LIKE 'schema:%' AND finished_at IS NULL ORDER BY step COLLATE "C"`,
       [this.#pipeline, phase],
     );
-    return rows.map((row) => ({ ...(JSON.parse(row.detail) as BuildStep), step: row.step }));
+    return rows.map((row) => ({ ...(JSON.parse(row.detail) as BuildStep), step: row.step, isSmall: row.is_small }));
   }
 
   /** Tables that postLoad analyses: all that pre-data brought. */
@@ -124,24 +132,24 @@ export class SchemaJournal {
   }
 }
 
-/** Runs one step and journals it in the same transaction; a thing that is there already, by whomever, is not made again. */
-export async function runStep(
+/** Runs steps and journals them in the same transaction; a thing that is there already, by whomever, is not made again. */
+export async function runSteps(
   client: pg.ClientBase,
   pipeline: string,
-  step: JournalledStep,
+  steps: readonly JournalledStep[],
   failpoints: Failpoints,
 ): Promise<void> {
   await client.query('BEGIN');
   try {
     const startedAt = (await client.query<{ at: string }>('SELECT clock_timestamp()::text AS at')).rows[0]?.at;
-    if (!(await isThere(client, step))) await client.query(step.sql);
+    for (const step of steps) if (!(await isThere(client, step))) await client.query(step.sql);
     await client.query(
-      'UPDATE restage.journal SET started_at = $3, finished_at = clock_timestamp() WHERE pipeline = $1 AND step = $2',
-      [pipeline, step.step, startedAt],
+      'UPDATE restage.journal SET started_at = $3, finished_at = clock_timestamp() WHERE pipeline = $1 AND step = ANY ($2::text[])',
+      [pipeline, steps.map(({ step }) => step), startedAt],
     );
-    failpoints.hit(`sink.${step.phase}.before`);
+    for (const { phase } of steps) failpoints.hit(`sink.${phase}.before`);
     await client.query('COMMIT');
-    failpoints.hit(`sink.${step.phase}.after`);
+    for (const { phase } of steps) failpoints.hit(`sink.${phase}.after`);
   } catch (error) {
     await client.query('ROLLBACK').catch(() => undefined);
     throw error;

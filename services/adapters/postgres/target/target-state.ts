@@ -257,22 +257,22 @@ export class TargetState {
     );
   }
 
-  /** A table is to be loaded by this load; what an earlier load noted of it is forgotten. */
-  async planTable(client: pg.ClientBase, topic: string, load: number): Promise<void> {
-    await client.query('DELETE FROM restage.chunk_ledger WHERE pipeline = $1 AND topic = $2', [this.#pipeline, topic]);
+  /** Tables are to be loaded by this load; what an earlier load noted of them is forgotten. */
+  async planTables(client: pg.ClientBase, topics: readonly string[], load: number): Promise<void> {
+    await client.query('DELETE FROM restage.chunk_ledger WHERE pipeline = $1 AND topic = ANY ($2::text[])', [
+      this.#pipeline,
+      topics,
+    ]);
     await client.query(
-      `INSERT INTO restage.table_load (pipeline, topic, load) VALUES ($1, $2, $3)
+      `INSERT INTO restage.table_load (pipeline, topic, load) SELECT $1, topic, $3 FROM unnest($2::text[]) AS topic
        ON CONFLICT (pipeline, topic) DO UPDATE SET load = excluded.load, snapshot = NULL`,
-      [this.#pipeline, topic, load],
+      [this.#pipeline, topics, load],
     );
   }
 
-  async endTable(client: pg.ClientBase, topic: string, snapshot: Lsn): Promise<void> {
-    await client.query('UPDATE restage.table_load SET snapshot = $3 WHERE pipeline = $1 AND topic = $2', [
-      this.#pipeline,
-      topic,
-      formatLsn(snapshot),
-    ]);
+  async endTables(client: pg.ClientBase, topics: readonly string[], snapshot: Lsn): Promise<void> {
+    const sql = 'UPDATE restage.table_load SET snapshot = $3 WHERE pipeline = $1 AND topic = ANY ($2::text[])';
+    await client.query(sql, [this.#pipeline, topics, formatLsn(snapshot)]);
   }
 
   /** Says for people that tables were emptied to be loaded again; in the transaction that does it. */

@@ -32,19 +32,24 @@ export interface TargetTable {
 }
 
 const SQL = `
-  SELECT a.attname AS name, a.attidentity = 'a' AS always, a.attgenerated <> '' AS generated,
+  SELECT wanted.at::int - 1 AS at, a.attname AS name, a.attidentity = 'a' AS always, a.attgenerated <> '' AS generated,
          c.relkind = 'p' AS partitioned,
          ${TYPE_COLUMNS},
          t.typname AS type, t.typtype::text AS kind, t.typnamespace = 'pg_catalog'::regnamespace AS built_in, coalesce(l.collisdeterministic, true) AS deterministic,
          EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgenabled IN ('R', 'A') AND NOT g.tgisinternal) AS watched
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted(s, t, at)
+    JOIN pg_namespace n ON n.nspname = wanted.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.t
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_type t ON t.oid = a.atttypid
     ${TYPE_JOINS}
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
-   WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')`;
+   WHERE c.relkind IN ('r', 'p')`;
+
+const READ_AT_ONCE = 500;
 
 interface CatalogRow {
+  /** In the list that was asked for. */
+  readonly at: number;
   readonly name: string;
   readonly cast: string;
   readonly always: boolean;
@@ -61,7 +66,23 @@ interface CatalogRow {
 
 /** Matches a captured structure with the target. @throws RestageError target_altered. */
 export async function readTargetTable(client: pg.ClientBase, structure: TableStructure): Promise<TargetTable> {
-  const { rows } = await client.query<CatalogRow>(SQL, [structure.schema, structure.table]);
+  const { rows } = await client.query<CatalogRow>(SQL, [[structure.schema], [structure.table]]);
+  return match(structure, rows);
+}
+
+/** The same for many, of which nothing is kept. @throws RestageError target_altered. */
+export async function requireTargetTables(client: pg.ClientBase, structures: readonly TableStructure[]): Promise<void> {
+  for (let from = 0; from < structures.length; from += READ_AT_ONCE) {
+    const some = structures.slice(from, from + READ_AT_ONCE);
+    const names = [some.map(({ schema }) => schema), some.map(({ table }) => table)];
+    const byTable = some.map((): CatalogRow[] => []);
+    for (const row of (await client.query<CatalogRow>(SQL, names)).rows) byTable[row.at]?.push(row);
+    for (const [index, structure] of some.entries()) match(structure, byTable[index] ?? []);
+  }
+}
+
+/** @throws RestageError target_altered. */
+function match(structure: TableStructure, rows: readonly CatalogRow[]): TargetTable {
   if (rows.length === 0 && structure.columns.length > 0) {
     throw new RestageError('target_altered', 'a table is missing in the target', {
       where: formatTable(structure),
