@@ -5,12 +5,15 @@ import { otherSide, type Side } from '#core/migration/journal.ts';
 import { foldJournal, type MigrationState } from '#core/migration/state.ts';
 import { runSwitch, type SwitchOptions, type SwitchResult } from '#core/migration/switch-run.ts';
 import type { Logger } from '#core/log.ts';
+import { parseLsn } from '#core/lsn.ts';
 import { askYesNo } from '../ask.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { processFailpoints } from '../process-failpoints.ts';
 import { connectTarget } from '../target-checkpoint.ts';
 import { DryJournal, DRY_HANDS } from './dry-run.ts';
-import type { Migration } from './ends.ts';
+import { ChangedKeys } from './changed-keys.ts';
+import { endsOf, type Migration } from './ends.ts';
+import { comparesAll } from './fence-verify.ts';
 import { copyJournal } from './journal-copy.ts';
 import { openMigration } from './open-migration.ts';
 import { Operator } from './operator.ts';
@@ -76,6 +79,7 @@ async function operate(
 ): Promise<SwitchResult> {
   const { there } = migration;
   const operator = await Operator.open(there.config, there.target, logger, cli.signal);
+  const collected: { changed: ChangedKeys | null } = { changed: null };
   try {
     await copyJournal(there, await operator.read(), logger);
     let known: MigrationState = foldJournal(await operator.read());
@@ -94,7 +98,14 @@ async function operate(
       ...common(request, cli),
       wayBack,
       journal: operator,
-      hands: makeHands({ migration, operator, verified: () => known.verified, terminates: request.terminates, logger }),
+      hands: makeHands({
+        migration,
+        operator,
+        verified: () => known.verified,
+        changed: () => collected.changed,
+        terminates: request.terminates,
+        logger,
+      }),
       guards: async (state) => {
         await prepareSwitch(migration, operator, state, wayBack, say);
         known = foldJournal(await operator.read());
@@ -102,13 +113,29 @@ async function operate(
           await findObjections({ ...guardOptions(migration, request, logger, signal), state: known, wayBack }),
           otherSide(request.to),
         );
+        collected.changed = await collectChanged(migration, request, known, logger, signal);
       },
       signal,
     });
   } finally {
+    await collected.changed?.[Symbol.asyncDispose]();
     await operator.close();
     await copyAfterwards(migration, logger);
   }
+}
+
+/** Before anything is closed, so that little is left to read in the fence. Null where every row is compared there, or nobody knows since when. */
+async function collectChanged(
+  migration: Migration,
+  { to, timeBoxMs }: SwitchRequest,
+  { verified, equalUpTo }: MigrationState,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<ChangedKeys | null> {
+  if (equalUpTo === null || comparesAll(verified, timeBoxMs)) return null;
+  const changed = await ChangedKeys.open(endsOf(migration, to).feeding, parseLsn(equalUpTo), logger);
+  await changed.collect(signal);
+  return changed;
 }
 
 async function rehearseSteps(

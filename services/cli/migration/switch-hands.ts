@@ -16,6 +16,7 @@ import type { SwitchHands } from '#core/migration/switch-run.ts';
 import { setSequences } from '../sequence-plan.ts';
 import { markCurrentLsn } from '../source-figures.ts';
 import { waitForLsn } from '../wait.ts';
+import type { ChangedKeys } from './changed-keys.ts';
 import { endsOf, type Ends, type Migration } from './ends.ts';
 import { verifyInFence } from './fence-verify.ts';
 import { callHook } from './hook-call.ts';
@@ -27,6 +28,8 @@ export interface HandsOptions {
   readonly operator: Operator;
   /** The newest comparison of all rows before the switch: how long one takes. */
   readonly verified: () => Verification | null;
+  /** Rows that changed since it, as far as they were collected before the switch; null where nobody knows since when. */
+  readonly changed: () => ChangedKeys | null;
   /** Sessions that keep the fence from closing are ended. */
   readonly terminates: boolean;
   readonly logger: Logger;
@@ -58,7 +61,7 @@ class Hands {
       case 'drain':
         return this.#drain(ends, signal);
       case 'verify':
-        return verifyInFence(ends.feeding, this.#options.verified(), open, { logger: this.#options.logger, signal });
+        return this.#verify(ends, open, signal);
       case 'sequences':
         return this.#sequences(ends);
       case 'freeze':
@@ -110,6 +113,11 @@ class Hands {
     const place = await this.#place(from);
     const until = await closeSide({ ...place, terminates }, operator.term, timeBoxMs, signal);
     return { side: from, until, tables: place.tables.length };
+  }
+
+  #verify({ feeding }: Ends, open: OpenSwitch, signal: AbortSignal): Promise<Evidence> {
+    const { verified, changed, logger } = this.#options;
+    return verifyInFence(feeding, verified(), open, changed(), { logger, signal });
   }
 
   async #drain({ feeding, to }: Ends, signal: AbortSignal): Promise<Evidence> {

@@ -12,7 +12,7 @@ const NO_POSITION: PositionSql = { sql: () => 'SELECT NULL::pg_lsn', values: [],
 export async function settleExactly(
   pair: TablePair,
   keys: readonly SuspectKey[],
-  snapshots: ExactSnapshots,
+  snapshots: Pick<ExactSnapshots, 'source' | 'target'>,
 ): Promise<RowDifference[]> {
   const different: RowDifference[] = [];
   for (let at = 0; at < keys.length; at += ROWS_A_BATCH) {

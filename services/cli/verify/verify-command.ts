@@ -41,12 +41,13 @@ export async function runVerify(
 async function noteReport(config: Config, target: TargetConfig, report: VerifyReport, logger: Logger): Promise<void> {
   if (report.reason !== undefined) return;
   const rows = report.tables.reduce((sum, table) => sum + table.rows, 0);
-  const { verdict, seconds } = report;
+  const { verdict, seconds, since } = report;
   try {
     const client = await connectTarget(config, target);
     try {
       const who = { at: new Date().toISOString(), by: whoAmI() };
-      await noteInJournal(client, config.name, { kind: 'verified', from: 'source', verdict, seconds, rows }, who);
+      const own = { verdict, seconds, rows, ...(since === undefined ? {} : { since }) };
+      await noteInJournal(client, config.name, { kind: 'verified', from: 'source', ...own }, who);
     } finally {
       await client.end();
     }

@@ -78,7 +78,7 @@ export async function verifyTables(
   const reports = [...(await run.comparePairs(plan)), ...plan.left];
   const named = await nameOutputLetters(config, output, compiled, reports);
   const settled = await nameDeadLetters(sessions.target, config.name, named);
-  return report(settled, verdictOf(settled));
+  return { ...report(settled, verdictOf(settled)), since: checkpoint.through };
 }
 
 interface ScannedTable {

@@ -19,6 +19,7 @@ const evidence = z.record(z.string(), z.union([z.string(), z.number(), z.boolean
  * What happened to a migration.
  * - prepared: guards are in place on both sides; with a way back its producer keeps up.
  * - verified: a comparison of all rows ended.
+ * - repaired: rows of the target were made what the source had at an LSN.
  * - begun: a switch to this side began. Then steps, each started and done, or undone.
  * - committed: the point of no return of that switch: from here on only forward.
  * - aborted: everything was undone, and the side that was live before still is.
@@ -33,7 +34,10 @@ const entrySchema = z.discriminatedUnion('kind', [
     verdict: z.enum(['equal', 'different', 'unverified']),
     seconds: z.number(),
     rows: z.number(),
+    /** Where the target's position was when it began. */
+    since: z.string().optional(),
   }),
+  z.object({ kind: z.literal('repaired'), lsn: z.string(), rows: z.number(), tables: z.array(z.string()) }),
   z.object({ kind: z.literal('begun'), to: side, timeBoxMs: z.number(), wayBack: z.boolean() }),
   z.object({ kind: z.literal('started'), step }),
   z.object({ kind: z.literal('done'), step, ms: z.number(), evidence }),

@@ -1,7 +1,8 @@
 import type { JournalEntry, JournalRecord, Side } from './journal.ts';
 import { STEPS, STEPS_AFTER, type StepName } from './steps.ts';
 
-export type Verification = Extract<JournalEntry, { kind: 'verified' }> & { readonly at: string };
+type Verified = Extract<JournalEntry, { kind: 'verified' }>;
+export type Verification = Verified & { readonly at: string };
 
 /** A switch that began and has not ended. */
 export interface OpenSwitch {
@@ -13,6 +14,8 @@ export interface OpenSwitch {
   /** Steps that were started and not undone: each may have taken effect. */
   readonly started: readonly StepName[];
   readonly done: readonly StepName[];
+  /** An LSN of the other side where both were equal; null before that step, and without a way back. */
+  readonly mark: string | null;
 }
 
 /** Where a migration is, as its journal tells it. */
@@ -25,6 +28,8 @@ export interface MigrationState {
   readonly open: OpenSwitch | null;
   /** The newest comparison of all rows. */
   readonly verified: Verification | null;
+  /** An LSN of the live side up to which all rows are known to be equal; null where none is. */
+  readonly equalUpTo: string | null;
   /** Of the newest switch that ended. */
   readonly unavailableMs: number | null;
   readonly isCompleted: boolean;
@@ -40,6 +45,7 @@ export const NEW_MIGRATION: MigrationState = {
   wayBack: false,
   open: null,
   verified: null,
+  equalUpTo: null,
   unavailableMs: null,
   isCompleted: false,
   hasSwitched: false,
@@ -55,15 +61,23 @@ export function foldRecord(state: MigrationState, { entry, at }: JournalRecord):
     case 'prepared':
       return { ...state, isPrepared: true, wayBack: entry.wayBack };
     case 'verified':
-      return { ...state, verified: { ...entry, at } };
+      return { ...state, verified: { ...entry, at }, equalUpTo: equalAfter(state, entry) };
+    case 'repaired':
+      // Whether it is equal now is for another comparison to say.
+      return state;
     case 'begun': {
       const { to, timeBoxMs, wayBack } = entry;
-      const open = { to, timeBoxMs, wayBack, startedAt: at, isCommitted: false, started: [], done: [] };
+      const open = { to, timeBoxMs, wayBack, startedAt: at, isCommitted: false, started: [], done: [], mark: null };
       return { ...state, wayBack, open };
     }
     case 'committed':
       return withOpen(
-        { ...state, live: entry.to, hasSwitched: state.hasSwitched || entry.to === 'target' },
+        {
+          ...state,
+          live: entry.to,
+          hasSwitched: state.hasSwitched || entry.to === 'target',
+          equalUpTo: state.open?.mark ?? null,
+        },
         (open) => ({
           ...open,
           isCommitted: true,
@@ -72,7 +86,11 @@ export function foldRecord(state: MigrationState, { entry, at }: JournalRecord):
     case 'started':
       return withOpen(state, (open) => ({ ...open, started: add(open.started, entry.step) }));
     case 'done':
-      return withOpen(state, (open) => ({ ...open, done: add(open.done, entry.step) }));
+      return withOpen(state, (open) => ({
+        ...open,
+        done: add(open.done, entry.step),
+        mark: entry.step === 'mark' ? textOf(entry.evidence['from']) : open.mark,
+      }));
     case 'undone':
       return withOpen(state, (open) => ({
         ...open,
@@ -86,6 +104,16 @@ export function foldRecord(state: MigrationState, { entry, at }: JournalRecord):
     case 'completed':
       return { ...state, isCompleted: true };
   }
+}
+
+/** A comparison goes from the source: once the target is live it says nothing new. */
+function equalAfter({ live, equalUpTo }: MigrationState, { verdict, since }: Verified): string | null {
+  if (live !== 'source') return equalUpTo;
+  return verdict === 'equal' ? (since ?? null) : null;
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' ? value : null;
 }
 
 function withOpen(state: MigrationState, change: (open: OpenSwitch) => OpenSwitch): MigrationState {

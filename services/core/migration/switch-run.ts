@@ -255,7 +255,7 @@ class SwitchRun {
           },
         );
       const started = STEPS_BEFORE.map(({ name }) => name);
-      return { to, timeBoxMs, wayBack, startedAt: '', isCommitted: false, started, done: [] };
+      return { to, timeBoxMs, wayBack, startedAt: '', isCommitted: false, started, done: [], mark: null };
     }
   }
 

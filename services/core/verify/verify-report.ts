@@ -47,6 +47,8 @@ export interface VerifyReport {
   readonly pipeline: string;
   readonly target: string;
   readonly seconds: number;
+  /** Where the target's position was when it began: a row that changes later has an event from there on. Absent where nothing was compared. */
+  readonly since?: string;
   readonly tables: readonly TableReport[];
   readonly verdict: 'equal' | 'different' | 'unverified';
   /** Why nothing was compared. */
