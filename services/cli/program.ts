@@ -14,6 +14,7 @@ import { registerKeeper } from './keeper.ts';
 import { registerProducer } from './producer.ts';
 import { registerRehearse, registerReset } from './rehearse.ts';
 import { registerReplay } from './replay.ts';
+import { registerReport } from './report.ts';
 import { registerReverse } from './reverse.ts';
 import { registerRun } from './run.ts';
 import { registerSchema } from './schema-copy.ts';
@@ -39,6 +40,7 @@ const COMMANDS = [
   registerWait,
   registerVerify,
   registerReplay,
+  registerReport,
   registerRehearse,
   registerReset,
   registerPause,
