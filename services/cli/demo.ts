@@ -15,12 +15,17 @@ const ORDERS_PER_CUSTOMER = 4;
 export function registerDemo(program: Command, cli: CliEnvironment): void {
   program
     .command('demo')
-    .description('embedded Kafka and two PostgreSQL servers, a live migration between them, and its verdict')
+    .description(
+      'embedded Kafka and two PostgreSQL servers; a live migration, verified, rehearsed, switched and rolled back; its verdict',
+    )
     .option('--json', 'one JSON document on standard output', false)
     .option('--orders <n>', 'size of the sample: orders, each with about 4.3 rows', positive, DEFAULT_ORDERS)
-    .option('--seconds <n>', 'how long to follow the stream after the load', positive, 10)
+    .option('--seconds <n>', 'how long to follow the stream after the load, and to write on the new side', positive, 10)
     .addOption(
-      new Option('--sabotage <kind>', 'spoil the target before the proof, which must find it').choices(SABOTAGES),
+      new Option(
+        '--sabotage <kind>',
+        'only load and stream, and spoil the target before the proof, which must find it',
+      ).choices(SABOTAGES),
     )
     .action(async (flags: DemoFlags) => {
       const { runDemo } = await import('./demo/demo-command.ts');

@@ -4,17 +4,25 @@ import { runCli } from '../harness/cli.ts';
 interface DemoReport {
   readonly rows: number;
   readonly changes: number;
+  readonly switches: readonly {
+    readonly live: string;
+    readonly unavailableMs: number;
+    readonly steps: readonly unknown[];
+  }[];
+  readonly gapsMs: readonly number[];
+  readonly lost: { readonly source: number; readonly target: number };
+  readonly timeline: readonly { readonly what: string }[];
   readonly proof: {
     readonly isEqual: boolean;
     readonly tables: readonly { readonly table: string; readonly isEqual: boolean }[];
   };
 }
 
-const SMALL = ['demo', '--orders', '4000', '--seconds', '2', '--json'];
+const SMALL = ['demo', '--orders', '4000', '--seconds', '1', '--json'];
 
-test('the demo proves its target equal, and exits 1 when one row was spoilt', async () => {
+test('the demo rehearses, cuts over, rolls back and proves its sides equal; it exits 1 when one row was spoilt', async () => {
   const [equal, spoilt] = await Promise.all([
-    runCli(SMALL, {}, 150_000),
+    runCli(SMALL, {}, 280_000),
     runCli([...SMALL, '--sabotage', 'flip'], {}, 150_000),
   ]);
   expect(equal.code, equal.stderr).toBe(0);
@@ -28,8 +36,23 @@ test('the demo proves its target equal, and exits 1 when one row was spoilt', as
   ]);
   expect(report.rows).toBeGreaterThan(18_000);
   expect(report.changes).toBeGreaterThan(50);
+  expect(report.switches.map(({ live, steps }) => `${live} ${steps.length}`)).toEqual(['target 12', 'source 12']);
+  // Writers went over and came back, and nothing that was acknowledged to them is lost on the way.
+  expect(report.gapsMs).toHaveLength(2);
+  expect(report.lost).toEqual({ source: 0, target: 0 });
+  expect(report.timeline.map(({ what }) => what.split(/[:,]/)[0])).toEqual([
+    'Kafka',
+    'copied live',
+    'verified under writes',
+    'rehearsed on a clone',
+    'verified under writes',
+    'cutover',
+    'the application writes to the target',
+    'rollback',
+    'proof by sessions of its own',
+  ]);
 
   expect(spoilt.code, spoilt.stderr).toBe(1);
   const { proof } = JSON.parse(spoilt.stdout) as DemoReport;
   expect(proof.tables.filter(({ isEqual }) => !isEqual).map(({ table }) => table)).toEqual(['customers']);
-}, 180_000);
+}, 300_000);

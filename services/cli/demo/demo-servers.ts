@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { Infrastructure } from '#infra/infrastructure.ts';
@@ -10,10 +10,20 @@ export interface DemoServers {
   readonly sourceUrl: string;
   readonly targetUrl: string;
   readonly rows: number;
+  /** Where the cutover's hook says which side takes writes. */
+  readonly liveFile: string;
   stop(): Promise<void>;
 }
 
 const PASSWORD = 'demo';
+
+/** Of the role at the source: guards before its tables, and a way back into them. */
+const FOR_THE_SWITCH = [
+  'GRANT INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON ALL TABLES IN SCHEMA public TO mover',
+  'GRANT UPDATE ON ALL SEQUENCES IN SCHEMA public TO mover',
+  'GRANT CREATE ON DATABASE shop TO mover',
+  'GRANT SET ON PARAMETER session_replication_role TO mover',
+];
 
 /** Starts the servers, makes least-privilege roles, fills the source and writes the pipeline's configuration. */
 export async function startDemoServers(size: ShopSize, say: (line: string) => void): Promise<DemoServers> {
@@ -33,16 +43,31 @@ export async function startDemoServers(size: ShopSize, say: (line: string) => vo
     const sourceUrl = withDatabase(source.url, 'shop');
     const targetUrl = withDatabase(target.url, 'shop');
     const configFile = join(infrastructure.dir, 'restage.yaml');
-    writeFileSync(
+    const liveFile = join(infrastructure.dir, 'live.json');
+    const urls = {
+      source: withUser(sourceUrl, 'mover'),
+      target: withUser(targetUrl, 'keeper'),
+      clones: withUser(target.url, 'rehearser'),
+    };
+    writeFileSync(configFile, configText(kafka.brokers.split(','), urls, liveFile), { mode: 0o600 });
+    return {
       configFile,
-      configText(kafka.brokers.split(','), withUser(sourceUrl, 'mover'), withUser(targetUrl, 'keeper')),
-      { mode: 0o600 },
-    );
-    return { configFile, sourceUrl, targetUrl, rows, stop: () => infrastructure.stop() };
+      sourceUrl,
+      targetUrl,
+      rows,
+      liveFile,
+      stop: () => stopServers(infrastructure, [configFile, liveFile]),
+    };
   } catch (error) {
     await infrastructure.stop();
     throw error;
   }
+}
+
+/** The folder goes when nothing is in it. */
+async function stopServers(infrastructure: Infrastructure, files: readonly string[]): Promise<void> {
+  for (const file of files) rmSync(file, { force: true });
+  await infrastructure.stop();
 }
 
 async function prepareSource(url: string, size: ShopSize): Promise<number> {
@@ -56,6 +81,7 @@ async function prepareSource(url: string, size: ShopSize): Promise<number> {
     const rows = await fillShop(client, size);
     await client.query('GRANT SELECT ON ALL TABLES IN SCHEMA public TO mover');
     await client.query('GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO mover');
+    for (const grant of FOR_THE_SWITCH) await client.query(grant);
     await client.query(
       `CREATE PUBLICATION restage_shop FOR TABLE ${SHOP_TABLES.map((table) => `public.${table}`).join(', ')}`,
     );
@@ -67,12 +93,13 @@ async function prepareSource(url: string, size: ShopSize): Promise<number> {
 
 async function prepareTarget(url: string): Promise<void> {
   await run(url, [
-    `CREATE ROLE keeper LOGIN PASSWORD '${PASSWORD}'`,
+    `CREATE ROLE keeper LOGIN REPLICATION PASSWORD '${PASSWORD}'`,
+    `CREATE ROLE rehearser LOGIN CREATEDB PASSWORD '${PASSWORD}'`,
     `CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8' OWNER keeper`,
   ]);
   await run(withDatabase(url, 'shop'), [
     'ALTER SCHEMA public OWNER TO keeper',
-    'GRANT SET ON PARAMETER session_replication_role TO keeper',
+    'GRANT SET ON PARAMETER session_replication_role TO keeper, rehearser',
   ]);
 }
 
@@ -99,12 +126,17 @@ function withUser(url: string, user: string): string {
   return changed.href;
 }
 
-function configText(brokers: readonly string[], source: string, target: string): string {
+function configText(
+  brokers: readonly string[],
+  urls: { readonly source: string; readonly target: string; readonly clones: string },
+  liveFile: string,
+): string {
   return `name: shop
 kafka: { brokers: ${JSON.stringify(brokers)} }
 source:
-  postgres: { url: ${JSON.stringify(source)} }
+  postgres: { url: ${JSON.stringify(urls.source)} }
   tables: ["public.*"]
+epoch: { lingerMs: 100 }
 transform:
   outputs:
     - name: main
@@ -115,8 +147,10 @@ transform:
           columns: { rename: { paid_on: settled_on } }
 targets:
   - name: new
-    postgres: { url: ${JSON.stringify(target)} }
+    postgres: { url: ${JSON.stringify(urls.target)} }
     output: main
     schema: copy
+cutover: { hook: { file: ${JSON.stringify(liveFile)} } }
+rehearsal: { postgres: { url: ${JSON.stringify(urls.clones)} } }
 `;
 }

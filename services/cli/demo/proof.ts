@@ -121,3 +121,18 @@ async function sequencesBehind(source: pg.Client, target: pg.Client): Promise<st
     .filter(([name, value]) => BigInt(found?.get(name) ?? '-1') < BigInt(value))
     .map(([name]) => `sequence ${name} is behind`);
 }
+
+/** How many of the customers with these addresses a side does not have. */
+export async function countLost(url: string, emails: readonly string[]): Promise<number> {
+  const client = await connect(url);
+  try {
+    const { rows } = await client.query<{ lost: number }>(
+      `SELECT count(*)::int AS lost FROM unnest($1::text[]) AS given(email)
+        WHERE NOT EXISTS (SELECT FROM public.customers c WHERE c.email = given.email)`,
+      [emails],
+    );
+    return rows[0]?.lost ?? emails.length;
+  } finally {
+    await client.end();
+  }
+}
