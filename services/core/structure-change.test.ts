@@ -60,9 +60,9 @@ function compare(
   before: TableStructure,
   after: TableStructure,
   of: { readonly before: ReadonlyMap<string, number>; readonly after: ReadonlyMap<string, number> },
-  { added = NONE, isRewritten = false }: { added?: typeof NONE; isRewritten?: boolean } = {},
+  { added = NONE, isRewritten = false, gone = '' }: { added?: typeof NONE; isRewritten?: boolean; gone?: string } = {},
 ): ColumnChange[] {
-  return compareStructures({ before, after, numbers: of, added, isRewritten });
+  return compareStructures({ before, after, numbers: of, added, isRewritten, isGone: ({ name }) => name === gone });
 }
 
 function computed(name: string, expression: string, kind: 'stored' | 'virtual' = 'stored'): ColumnStructure {
@@ -105,6 +105,15 @@ describe('compareStructures', () => {
       'drop',
       'add',
     ]);
+  });
+
+  it('tells a type under another name from another type', () => {
+    const of = { before: numbers('m'), after: numbers('m') };
+    const typed = (typeName: string): TableStructure => table(makeColumn('m', typeName, { typeSchema: 'public' }));
+    expect(compare(typed('mood'), typed('humour'), of, { gone: 'mood' })).toEqual([
+      { kind: 'retype', column: 'm', was: { schema: 'public', name: 'mood' } },
+    ]);
+    expect(compare(typed('mood'), typed('humour'), of)).toEqual([{ kind: 'retype', column: 'm' }]);
   });
 
   it('sees labels', () => {

@@ -16,7 +16,12 @@ export const columnChangeSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('drop'), column: z.string() }),
   z.object({ kind: z.literal('rename'), column: z.string(), to: z.string() }),
   /** The type, with every value's text as it was; an enum's labels; how a generated column is computed, or that it no longer is. */
-  z.object({ kind: z.literal('retype'), column: z.string() }),
+  z.object({
+    kind: z.literal('retype'),
+    column: z.string(),
+    /** The name that the type, or the elements', had before, where nothing has it now: it was renamed. */
+    was: z.object({ schema: z.string(), name: z.string() }).optional(),
+  }),
 ]);
 export type ColumnChange = z.infer<typeof columnChangeSchema>;
 
@@ -107,13 +112,27 @@ export interface StructureComparison {
   readonly added: ReadonlyMap<string, AddedColumn>;
   /** The table's rows may have been computed anew: only then may a stored column's expression have another meaning. */
   readonly isRewritten: boolean;
+  /** Whether no type has this name any more. */
+  readonly isGone: (type: TypeName) => boolean;
+}
+
+/** A type as pg_type names it. */
+export interface TypeName {
+  readonly schema: string;
+  readonly name: string;
+}
+
+/** A column's type, or that of an array's elements: only these have names that people give. */
+export function namedType({ element, typeSchema, typeName }: ColumnStructure): TypeName {
+  return element ?? { schema: typeSchema, name: typeName };
 }
 
 /**
  * What PostgreSQL takes one after another: a column that is computed from others goes before them and comes after them. So first those that
  * are no longer computed, then renames, drops, retypes and additions, each in the newer structure's order.
  */
-export function compareStructures({ before, after, numbers, added, isRewritten }: StructureComparison): ColumnChange[] {
+export function compareStructures(comparison: StructureComparison): ColumnChange[] {
+  const { before, after, numbers, added, isRewritten, isGone } = comparison;
   const old = new Map(before.columns.map((column) => [column.name, column]));
   const byNumber = new Map([...numbers.before].map(([name, number]) => [number, name]));
   const found = after.columns.map((column) => {
@@ -139,10 +158,11 @@ export function compareStructures({ before, after, numbers, added, isRewritten }
     const { missing, expression } = added.get(name) ?? { missing: null, expression: null };
     return { kind: 'add', column: name, fill: missing, expression };
   };
-  const retype = ({ column: { name } }: { column: ColumnStructure }): ColumnChange => ({
-    kind: 'retype',
-    column: name,
-  });
+  const retype = ({ column, known }: { column: ColumnStructure; known: ColumnStructure }): ColumnChange => {
+    const [is, was] = [namedType(column), namedType(known)];
+    const isRenamed = (is.schema !== was.schema || is.name !== was.name) && isGone(was);
+    return { kind: 'retype', column: column.name, ...(isRenamed ? { was } : {}) };
+  };
   const drops = [...computedDrops, ...plainDrops].map(({ name }): ColumnChange => ({ kind: 'drop', column: name }));
   // A name that a dropped column leaves may be taken by another one.
   const isTaken = drops.some(({ column }) => after.columns.some(({ name }) => name === column));

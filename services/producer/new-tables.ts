@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { readCatalogMark } from '#adapters/postgres/source/partition-bounds.ts';
 import { coverTables, findPublicationGaps } from '#adapters/postgres/source/publication.ts';
-import { markTable, readTableOids } from '#adapters/postgres/source/table-oids.ts';
+import { markTable, readSiblings, readTableOids } from '#adapters/postgres/source/table-oids.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -18,6 +18,8 @@ export interface NewTablesOptions {
   readonly nameOf: (oid: number) => TableName | null;
   /** The OID of the table that is captured by this name; null where it is not known. */
   readonly oidOf: (table: TableStructure) => number | null;
+  /** The structure that the newest events of the table of this OID have; null for none. */
+  readonly writtenOf: (oid: number) => TableStructure | null;
   readonly status: ServiceStatus;
   readonly logger: Logger;
   readonly failpoints: Failpoints;
@@ -33,6 +35,8 @@ const LOOK_INTERVAL_MS = 5_000;
 export class NewTables {
   readonly #options: NewTablesOptions;
   readonly #said = new Map<string, string>();
+  /** Partitions whose columns the stream had not reached, by tableKey. */
+  readonly #behind = new Set<string>();
   /** Names that the stream was told of, with OIDs. */
   readonly #marked = new Set<string>();
   #mark = '';
@@ -95,10 +99,32 @@ export class NewTables {
     return found;
   }
 
+  /**
+   * A partition is made at a target as one of a table that has the columns which the stream has reached: the catalog may be ahead of it.
+   * One that had to wait waits a look longer, so that what the stream has now is in Kafka before the announcement.
+   */
+  async #hasPartitionColumns(table: TableStructure): Promise<boolean> {
+    const { client, writtenOf } = this.#options;
+    const siblings = (await readSiblings(client, table)).flatMap((oid) => writtenOf(oid) ?? []);
+    const columns = columnsText(table);
+    const name = tableKey(table);
+    if (siblings.length > 0 && !siblings.some((sibling) => columnsText(sibling) === columns)) {
+      this.#behind.add(name);
+      return false;
+    }
+    return !this.#behind.delete(name);
+  }
+
   /** One after another: what one lacks is not in the way of the next. */
   async #isReady(table: TableStructure): Promise<boolean> {
     const { client, publication, failpoints } = this.#options;
     const name = formatTable(table);
+    if (!(await this.#hasPartitionColumns(table))) {
+      const why =
+        'its columns are newer than those of the other partitions in the stream, which come with the next change of one of them';
+      this.#said.set(name, why);
+      return false;
+    }
     const isCovered = (await findPublicationGaps(client, publication, [table])).length === 0;
     if (table.identity.kind === 'nothing' && !isCovered) {
       // Published, its own server would refuse UPDATE and DELETE: nothing that a reader may bring about.
@@ -125,6 +151,13 @@ export class NewTables {
     if (status.detail === this.#detail || detail !== '') status.detail = detail;
     this.#detail = detail;
   }
+}
+
+/** Names and types in any order: partitions may have them in their own. */
+function columnsText({ columns }: TableStructure): string {
+  return JSON.stringify(
+    columns.map(({ name, type }) => [name, type]).toSorted(([a = ''], [b = '']) => (a < b ? -1 : 1)),
+  );
 }
 
 /** By tableKey, the first of each. */

@@ -177,6 +177,7 @@ export function watchNewTables(
     isCaptured: ({ topic }) => captured.has(topic),
     nameOf: (oid) => written.findByOid(oid)?.structure ?? null,
     oidOf: ({ topic }) => written.currentOf(topic)?.source?.oid ?? null,
+    writtenOf: (oid) => written.findByOid(oid)?.structure ?? null,
     status,
     logger,
     failpoints,

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { readTables } from '#adapters/postgres/catalog.ts';
-import { readTypes } from '#adapters/postgres/column-types.ts';
+import { findGoneTypes, readTypes } from '#adapters/postgres/column-types.ts';
 import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
 import { readTableFacts } from '#adapters/postgres/source/table-facts.ts';
 import { RestageError } from '#core/errors.ts';
@@ -132,7 +132,9 @@ export class RelationBook {
     const parts = { before: before.structure, now, computed: computed.columns };
     const shape = policy.shape(makeShape(relation, name, sent, parts));
     const [structure = shape] = await this.#describe([shape]);
-    const { changes: found, source } = await this.#alter(before, structure, { facts, now, computed }, commit);
+    const isGone = await findGoneTypes(client, before.structure, structure);
+    const state = { facts, now, computed, isGone };
+    const { changes: found, source } = await this.#alter(before, structure, state, commit);
     const changes = maskFills(policy, structure, found);
     requireSafeColumns(policy, { relation, before: before.structure, structure, now, changes });
     if (root !== null) requireSameIdentity(relation, structure);
@@ -251,18 +253,13 @@ export class RelationBook {
   }
 
   /** What nobody can tell is not asked where another load has it. @throws RewrittenError. */
-  async #alter(
-    before: KnownTable,
-    structure: TableStructure,
-    { facts, now, computed }: CatalogState,
-    commit: Lsn,
-  ): Promise<Alteration> {
+  async #alter(before: KnownTable, structure: TableStructure, state: CatalogState, commit: Lsn): Promise<Alteration> {
     try {
-      return findChanges(before, structure, { facts, now, computed });
+      return findChanges(before, structure, state);
     } catch (error) {
       const cover = error instanceof RewrittenError ? await this.#options.coverOf(structure.topic, commit) : null;
       if (cover === null) throw error;
-      return passOver(before, structure, { facts, computed }, cover.fileNode);
+      return passOver(before, structure, state, cover.fileNode);
     }
   }
 

@@ -6,6 +6,7 @@ import {
   numberColumns,
   type ColumnChange,
   type SourceShape,
+  type TypeName,
 } from '#core/structure-change.ts';
 import { structureVersion, type ColumnStructure, type TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
@@ -23,6 +24,8 @@ export interface CatalogState {
   readonly facts: TableFacts | null;
   readonly now: TableStructure | null;
   readonly computed: ComputedColumns;
+  /** Of those that columns had before. */
+  readonly isGone: (type: TypeName) => boolean;
 }
 
 /** The numbers of the columns that events have; null where nobody can tell them all. */
@@ -84,7 +87,7 @@ function isAhead(
 export function findChanges(
   before: KnownTable,
   after: TableStructure,
-  { facts, now, computed }: CatalogState,
+  { facts, now, computed, isGone }: CatalogState,
 ): Alteration {
   const earlier = before.source;
   if (facts === null) return { changes: [], source: null };
@@ -105,6 +108,7 @@ export function findChanges(
     numbers: { before: earlier.numbers, after: numbers },
     added: facts.columns,
     isRewritten,
+    isGone,
   });
   const isComputed = (name: string): boolean =>
     after.columns.find((column) => column.name === name)?.generated === true;
@@ -198,7 +202,7 @@ export class RewrittenError extends RestageError {
 export function passOver(
   { source: earlier }: KnownTable,
   after: TableStructure,
-  { facts, computed }: Omit<CatalogState, 'now'>,
+  { facts, computed }: Pick<CatalogState, 'facts' | 'computed'>,
   fileNode: string | null,
 ): Alteration {
   if (facts === null) return { changes: [], source: null };

@@ -50,7 +50,8 @@ const STORY = [
   `UPDATE public.item SET mood = 'so-so' WHERE id = 9;
    ALTER TYPE public.mood ADD VALUE 'glad'`,
   `UPDATE public.item SET moods = '{glad,NULL,ok}' WHERE id = 10`,
-  `ALTER TABLE public.item ADD COLUMN gone int DEFAULT 7;
+  `ALTER TYPE public.mood RENAME TO humour;
+   ALTER TABLE public.item ADD COLUMN gone int DEFAULT 7;
    UPDATE public.item SET gone = 8 WHERE id = 11`,
   `TRUNCATE public.heap;
    ALTER TABLE public.heap ADD COLUMN what text DEFAULT 'x';
@@ -96,7 +97,8 @@ const COMPUTED_18 = [
 const OWNED = [
   `ALTER TABLE public.part ADD COLUMN n int NOT NULL DEFAULT 3;
    UPDATE public.part SET n = 4 WHERE id = 1;
-   INSERT INTO public.part VALUES (3, 'e', 5, 6);
+   CREATE TABLE public.part_3 PARTITION OF public.part FOR VALUES FROM (200) TO (300);
+   INSERT INTO public.part VALUES (3, 'e', 5, 6), (201, 'e', 5, 7);
    DELETE FROM public.part WHERE id = 102`,
   `BEGIN;
    INSERT INTO public.part VALUES (4, 'f', 7);
@@ -104,7 +106,7 @@ const OWNED = [
    ALTER TABLE public.part ADD COLUMN twice int GENERATED ALWAYS AS (n * 2) STORED;
    INSERT INTO public.part (id, why) VALUES (103, 'g');
    ALTER TABLE public.part DROP COLUMN gone;
-   UPDATE public.part SET why = 'h' WHERE id IN (2, 101);
+   UPDATE public.part SET why = 'h' WHERE id IN (2, 101, 201);
    COMMIT`,
   `ALTER TYPE public.pair ADD ATTRIBUTE c int CASCADE;
    UPDATE public.typed SET c = 1 WHERE a = 1;
@@ -186,6 +188,7 @@ test.each<[string, [15 | 18, 15 | 18], string]>([
       expect(await columnsOf(target, table)).toEqual(await columnsOf(source, table));
       expect(await rowsOf(target, table), table).toEqual(await rowsOf(source, table));
     }
+    await untilSame(pipeline, second, 'a partition after its table got another column');
     const verified = await runCli(['verify', '-c', config, '--target', 'new']);
     expect(verified, verified.stderr).toMatchObject({ code: 0 });
     await stopRun(second);

@@ -1,5 +1,6 @@
 import type pg from 'pg';
-import type { ColumnStructure, JsonForm } from '#core/structure.ts';
+import { namedType, type TypeName } from '#core/structure-change.ts';
+import type { ColumnStructure, JsonForm, TableStructure } from '#core/structure.ts';
 
 /** A column's type, as the catalog says it. */
 export interface ColumnType {
@@ -47,6 +48,26 @@ export async function readTypes(
     [columns.map(({ typeOid }) => typeOid), columns.map(({ typeModifier }) => typeModifier)],
   );
   return rows.map((row) => (row.known ? typeOf(row) : null));
+}
+
+/** Which types of a table's columns are no longer there by their names, of those that its newer columns do not have. */
+export async function findGoneTypes(
+  client: pg.ClientBase,
+  before: TableStructure,
+  after: TableStructure,
+): Promise<(type: TypeName) => boolean> {
+  const key = ({ schema, name }: TypeName): string => JSON.stringify([schema, name]);
+  const kept = new Set(after.columns.map(namedType).map(key));
+  const lost = before.columns.map(namedType).filter((type) => !kept.has(key(type)));
+  if (lost.length === 0) return () => false;
+  const { rows } = await client.query<TypeName>(
+    `SELECT asked.schema, asked.name FROM unnest($1::text[], $2::text[]) AS asked(schema, name)
+      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+                         WHERE n.nspname = asked.schema AND t.typname = asked.name)`,
+    [lost.map(({ schema }) => schema), lost.map(({ name }) => name)],
+  );
+  const gone = new Set(rows.map(key));
+  return (type) => gone.has(key(type));
 }
 
 export function typeOf(row: TypeRow): ColumnType {

@@ -19,6 +19,17 @@ export async function readTableOids(
   return new Map(rows.map((row) => [tableKey(row), Number(row.oid)]));
 }
 
+/** The other partitions that hold rows of the partitioned table above one, by OID; none of a table that is no partition. */
+export async function readSiblings(client: pg.ClientBase, table: TableName): Promise<number[]> {
+  const { rows } = await client.query<{ oid: string }>(
+    `SELECT tree.relid::oid::text AS oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      CROSS JOIN LATERAL pg_catalog.pg_partition_tree(pg_catalog.pg_partition_root(c.oid)) AS tree
+      WHERE n.nspname = $1 AND c.relname = $2 AND c.relispartition AND tree.isleaf AND tree.relid <> c.oid`,
+    [table.schema, table.table],
+  );
+  return rows.map(({ oid }) => Number(oid));
+}
+
 /** null for a table that is gone. */
 export async function readTableName(client: pg.ClientBase, oid: number): Promise<TableName | null> {
   const { rows } = await client.query<TableName>(

@@ -1,8 +1,9 @@
 import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
-import type { ColumnChange, ColumnsOf } from '#core/structure-change.ts';
+import { namedType, type ColumnChange, type ColumnsOf, type TypeName } from '#core/structure-change.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable } from '#core/table-name.ts';
+import { ensureSchema } from './table-change.ts';
 import { addColumn, dropColumn, ownerOf, renameColumn, retypeColumn, type ColumnOwner } from './column-owner.ts';
 import { createEnums, generationSql, typeSql } from './schema-create.ts';
 
@@ -30,6 +31,8 @@ export async function alterTable(
 ): Promise<void> {
   const owner = await ownerOf(client, to, columnsOf);
   for (const change of changes) {
+    if (change.kind === 'retype' && change.was !== undefined)
+      await renameType(client, to, change.was, { ...change, where });
     const present = await readColumns(client, to);
     requireComputed(to, change, present, where);
     if (change.kind === 'add' && !present.has(change.column)) await requireType(client, to, change.column);
@@ -93,6 +96,28 @@ function requireComputed(to: TableStructure, change: ColumnChange, present: Pres
       fix: `drop it at the target, and the sink makes it as the source has it; or leave it out by a rule: columns: { drop: [${column}] }`,
     },
   );
+}
+
+/** With its array's, and in all columns that have it. One that is there by its newer name was renamed before. */
+async function renameType(
+  client: pg.ClientBase,
+  to: TableStructure,
+  was: TypeName,
+  { column, where }: { readonly column: string; readonly where: string },
+): Promise<void> {
+  const is = namedType(columnOf(to, column));
+  const quoted = ({ schema, name }: TypeName): string => `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
+  const { rows } = await client.query<{ due: boolean }>(
+    'SELECT to_regtype($1) IS NOT NULL AND to_regtype($2) IS NULL AS due',
+    [quoted(was), quoted(is)],
+  );
+  if (rows[0]?.due !== true) return;
+  if (was.schema !== is.schema) {
+    await ensureSchema(client, is.schema);
+    await run(client, to, `ALTER TYPE ${quoted(was)} SET SCHEMA ${quoteIdentifier(is.schema)}`, where);
+  }
+  const moved = quoted({ ...was, schema: is.schema });
+  if (was.name !== is.name) await run(client, to, `ALTER TYPE ${moved} RENAME TO ${quoteIdentifier(is.name)}`, where);
 }
 
 async function requireType(client: pg.ClientBase, to: TableStructure, name: string): Promise<void> {
