@@ -3,7 +3,7 @@ import type { Environment } from '#core/config-expand.ts';
 import { parseConfig } from '#core/config-parse.ts';
 import type { Config, KafkaConfig, OutputConfig, TargetConfig } from '#core/config.ts';
 import { readRules } from '#core/rules/rule-load.ts';
-import { readValidations } from '#core/rules/validation-config.ts';
+import { readValidations, type ValidationConfig } from '#core/rules/validation-config.ts';
 import { checkDebeziumSource, readDebeziumSource } from '#core/debezium-source/config-load.ts';
 import type { DebeziumOptions, Profile } from '#core/debezium/options.ts';
 import { RestageError } from '#core/errors.ts';
@@ -153,9 +153,28 @@ function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputCon
       ...readModule(reader, at),
       ...(validations.length === 0 ? {} : { validations }),
       quarantine: reader.get('transform.outputs[].quarantine', at),
+      laterChanges: readLaterChanges(reader, at, validations),
     });
   }
   return outputs;
+}
+
+/** A row of a transaction that waits whole cannot go on without it. */
+function readLaterChanges(
+  reader: OptionReader,
+  at: number,
+  validations: readonly ValidationConfig[],
+): NonNullable<OutputConfig['laterChanges']> {
+  const laterChanges = reader.get('transform.outputs[].laterChanges', at);
+  const isOfRows =
+    reader.get('transform.outputs[].quarantine', at) === 'row' || validations.some((one) => one.onFailure === 'row');
+  if (laterChanges === 'pass' && !isOfRows)
+    reader.report(
+      'transform.outputs[].laterChanges',
+      [at],
+      'pass is for rows that wait by themselves: quarantine: row',
+    );
+  return laterChanges;
 }
 
 function readModule(reader: OptionReader, at: number): Pick<OutputConfig, 'module'> {

@@ -87,6 +87,8 @@ export interface OutputConfig {
   readonly validations?: readonly ValidationConfig[];
   /** What becomes of a change that the rules do not take. Absent is `stop`. */
   readonly quarantine?: QuarantinePolicy;
+  /** Of a row whose change waits by itself. Absent is `wait`. */
+  readonly laterChanges?: 'wait' | 'pass';
 }
 
 export interface TargetConfig {

@@ -275,6 +275,15 @@ export const OPTIONS = [
     about:
       'What becomes of a change that a rule, a cast or the module cannot take: the transformer stops; or the whole source transaction waits as dead letters; or the row change alone does, which gives up whole transactions (docs/quarantine.md).',
   },
+  {
+    path: 'transform.outputs[].laterChanges',
+    type: z.enum(['wait', 'pass']),
+    default: 'wait',
+    env: null,
+    example: 'pass',
+    about:
+      'What later changes of a row do whose change waits by itself (`row`): they wait behind it, or the row as it is now passes, where the rules take it, and the dead letters end (docs/quarantine.md).',
+  },
   ...MODULE_OPTIONS,
   ...RULE_OPTIONS,
   ...VALIDATION_OPTIONS,

@@ -6,8 +6,11 @@ import type { QuarantinePolicy } from '#core/quarantine.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import { ValidationFailure } from '#core/rules/validation.ts';
 import { TransactionSums } from '#core/rules/validator.ts';
+import type { KafkaRecord } from '#core/record.ts';
+import { compareLetters, type WaitingLetter } from '#core/waiting-letter.ts';
 import { PendingRecords, type RecordSink } from '#core/topic-batches.ts';
-import type { EventShaper } from './event-shaper.ts';
+import { composeChanges } from './composed-change.ts';
+import type { EpochRecords, EventShaper } from './event-shaper.ts';
 import type { HeldLetters } from './held-letters.ts';
 import type { LetterMaker, MadeLetter, Reason } from './letter-maker.ts';
 import type { RangeRecord } from './ordered-records.ts';
@@ -34,6 +37,8 @@ export interface CarefulOptions {
   readonly held: HeldLetters;
   readonly maker: LetterMaker;
   readonly policy: QuarantinePolicy;
+  /** Bytes of a letter, where later changes of a row that waits by itself may pass it; null where they wait. */
+  readonly readLetter: ((letter: WaitingLetter, signal: AbortSignal) => Promise<KafkaRecord>) | null;
   /** By commit LSN: what was found out of transactions that reach over parts. */
   readonly verdicts: ReadonlyMap<Lsn, Verdict>;
   /** Of an epoch in several parts, whose transactions are added up over all of them; null: each is whole here. */
@@ -135,7 +140,9 @@ export class CarefulEpoch {
         return { letter: holder.id, error: null };
       }
       if (holder !== null) {
-        this.#leaveOut(one, { kind: 'behind', letter: holder.id }, 'row');
+        const passed = await this.#pass(one, pending, signal);
+        if (passed === null) this.#leaveOut(one, { kind: 'behind', letter: holder.id }, 'row');
+        else ops += passed;
         continue;
       }
       try {
@@ -167,6 +174,38 @@ export class CarefulEpoch {
     pending.side.passTo(out.side);
     out.count(ops);
     return null;
+  }
+
+  /**
+   * A later change of a row that waits, with all that waits of it in one; null where it must wait too. Nothing of it is in the rules' state, which
+   * would have to be taken back: there it waits.
+   */
+  async #pass(one: RangeRecord, out: EpochRecords, signal: AbortSignal): Promise<string | null> {
+    const { shaper, held, maker, readLetter } = this.#options;
+    if (readLetter === null || shaper.state != null) return null;
+    const ids = new Set(held.holdersOf(maker.needed(one), new Set()));
+    const letters = [...ids].flatMap((id) => held.get(id) ?? []).toSorted(compareLetters);
+    if (letters.some(({ scope, topic }) => scope !== 'row' || topic !== one.range.topic)) return null;
+    try {
+      const waiting: KafkaRecord[] = [];
+      for (const letter of letters) waiting.push(await readLetter(letter, signal));
+      const composed = composeChanges(waiting, one.record);
+      if (composed === null) return null;
+      let ops = '';
+      if (composed.kind === 'record') {
+        ops += await shaper.shape(composed.record, one.range, out);
+        ops += await shaper.settle(signal);
+      }
+      for (const { id } of letters) {
+        held.remove(id);
+        this.ended.push({ id, why: 'a later change of its row passed, with what it changed' });
+      }
+      return ops;
+    } catch (error) {
+      if (requireFault(error) instanceof ValidationFailure && (error as ValidationFailure).action === 'stop')
+        throw error;
+      return null;
+    }
   }
 
   #checkSums({ commit }: Unit, sums: TransactionSums): Verdict | null {

@@ -4,7 +4,6 @@ import { RestageError } from '#core/errors.ts';
 import type { LetterCommand, LetterOutcome } from '#core/letter-command.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
-import type { KafkaRecord } from '#core/record.ts';
 import { TransactionSums } from '#core/rules/validator.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { compareLetters, type WaitingLetter } from '#core/waiting-letter.ts';
@@ -12,6 +11,7 @@ import type { EventShaper } from './event-shaper.ts';
 import { CorrectedRows } from './corrected-rows.ts';
 import type { HeldLetters } from './held-letters.ts';
 import type { OutputQuarantine } from './output-quarantine.ts';
+import { readLetter } from './read-letter.ts';
 
 export interface LetterWorkOptions {
   readonly quarantine: OutputQuarantine;
@@ -128,7 +128,7 @@ export class LetterWork {
     try {
       for (const [index, letter] of unit.entries()) {
         const range = { topic: letter.topic, partition: letter.partition };
-        const record = await this.#read(letter, signal);
+        const record = await readLetter(this.#options.reader, letter, signal);
         const needed = maker.needed({ range: { ...range, first: '', last: '', count: 1 }, record });
         const holder = this.#held.holdersOf(needed, own).find((id) => isEarlier(this.#held.get(id), letter));
         if (holder !== undefined)
@@ -194,22 +194,6 @@ export class LetterWork {
     }
     return [...found];
   }
-
-  /** As it stands on its raw topic. @throws RestageError history_lost. */
-  async #read({ topic, partition, offset }: WaitingLetter, signal: AbortSignal): Promise<KafkaRecord> {
-    const ended = new AbortController();
-    const until = AbortSignal.any([signal, ended.signal]);
-    // One row may be several records; it ends with the first that is whole.
-    const range = { topic, partition, first: String(offset), last: String(offset + MOST_PIECES), count: 1 };
-    try {
-      for await (const [record] of this.#options.reader.read(range, until)) if (record !== undefined) return record;
-    } finally {
-      ended.abort();
-    }
-    throw new RestageError('transient', 'a dead letter was not read to its end', {
-      where: `topic ${topic}, offset ${offset}`,
-    });
-  }
 }
 
 interface RetryTools {
@@ -218,8 +202,6 @@ interface RetryTools {
   readonly place: () => LetterPlace;
   readonly write: WriteLetters;
 }
-
-const MOST_PIECES = 100_000n;
 
 function isEarlier(holder: WaitingLetter | undefined, letter: WaitingLetter): boolean {
   return holder !== undefined && compareLetters(holder, letter) < 0;

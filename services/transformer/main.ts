@@ -35,6 +35,7 @@ import { KeptState } from './kept-state.ts';
 import { ModuleQueue } from './module-queue.ts';
 import { OutboxWriter } from './outbox-writer.ts';
 import { OutputQuarantine } from './output-quarantine.ts';
+import { readLetter } from './read-letter.ts';
 import { transform, type TransformerParts } from './transformer.ts';
 
 const TRANSACTION_TIMEOUT_MS = 60_000;
@@ -146,6 +147,7 @@ export async function main(
           makeQuarantine: async (shaper) =>
             new OutputQuarantine({
               policy: output.quarantine ?? 'stop',
+              readLetter: output.laterChanges === 'pass' ? (letter, until) => readLetter(reader, letter, until) : null,
               name: raw,
               service: `transformer ${outputRef(config.outputs, output)}`,
               output: outputRef(config.outputs, output),

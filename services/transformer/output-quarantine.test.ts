@@ -79,6 +79,32 @@ describe('a row that a cast does not take', () => {
     );
   });
 
+  it('is passed by a later change of its row, all of it, where that is asked for', async () => {
+    const make = (): MemoryHistory => {
+      const kafka = loaded([rowEntry(sales, 7, ['7', 'seven'])]);
+      const epochs = [
+        [sale('c', 1, 'one', 0x20, 1), sale('c', 2, '2', 0x20, 2), sale('c', 3, 'three', 0x20, 3)],
+        [sale('u', 1, '10', 0x22, 1), sale('u', 2, 'two', 0x22, 2), deletion(3, 0x22, 3)],
+        [sale('u', 7, 'still', 0x23, 1), sale('u', 2, '22', 0x23, 2), sale('u', 1, '11', 0x23, 3)],
+        [deletion(2, 0x24, 1), sale('u', 7, '77', 0x24, 2)],
+      ];
+      for (const [index, entries] of epochs.entries())
+        addManifest(kafka, { kind: 'stream', through: `0/${(0x30 + index).toString(16)}`, epoch: index + 1 }, entries);
+      return kafka;
+    };
+    const whole = make();
+    const options = { rules, policy: 'row', laterChanges: 'pass' } as const;
+    await transformHistory(whole, options);
+    expect(textsOf(whole, SALES)).toEqual(['c 2', 'c 1', 'u 2', 'u 1', 'd 2', 'd 2', 'c 7']);
+    expect(waitingLetters(whole).size).toBe(0);
+    for (let stop = 1; stop < whole.out.length; stop += 1) {
+      const kafka = make();
+      await transformHistory(kafka, { ...options, writes: stop });
+      await transformHistory(kafka, options);
+      expect(textsOf(kafka, SALES)).toEqual(textsOf(whole, SALES));
+    }
+  });
+
   it('gives the same letters and events wherever the transformer is stopped, and once each', async () => {
     for (const policy of ['transaction', 'row'] as const) {
       const whole = withStream(true);
@@ -182,6 +208,10 @@ describe('what waits of a table', () => {
 
 function sale(op: 'c' | 'u', id: number, amount: string, commit: number, ordinal: number): Entry {
   return changeEntry(sales, op, [String(id), amount], { commit, ordinal });
+}
+
+function deletion(id: number, commit: number, ordinal: number): Entry {
+  return changeEntry(sales, 'd', [String(id), '22'], { commit, ordinal });
 }
 
 function person(op: 'c' | 'u', id: number, commit: number, ordinal: number): Entry {

@@ -28,6 +28,8 @@ import { LetterMaker, type MadeLetter } from './letter-maker.ts';
 
 export interface QuarantineParts {
   readonly policy: QuarantinePolicy;
+  /** Where later changes of a row that waits by itself may pass it: reads its letter. Absent is null. */
+  readonly readLetter?: CarefulOptions['readLetter'];
   /** The pipeline's name. */
   readonly name: string;
   /** `transformer <output>`. */
@@ -192,10 +194,10 @@ export class OutputQuarantine {
     verdicts: ReadonlyMap<Lsn, Verdict>,
     sums: Map<Lsn, TransactionSums> | null,
   ): CarefulEpoch {
-    const { shaper, held, policy } = this.#parts;
+    const { shaper, held, policy, readLetter = null } = this.#parts;
     const maker = this.makerFor(stored.manifest);
     const onTruncate: CarefulOptions['onTruncate'] = (one, out) => truncateRemembered(shaper, one, stored, out);
-    return new CarefulEpoch({ shaper, held, maker, policy, verdicts, sums, onTruncate });
+    return new CarefulEpoch({ shaper, held, maker, policy, readLetter, verdicts, sums, onTruncate });
   }
 
   /** Some policy leaves out whole transactions, or judges them as a whole. */

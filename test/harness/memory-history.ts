@@ -22,6 +22,7 @@ import { EventShaper } from '../../services/transformer/event-shaper.ts';
 import { HeldLetters } from '../../services/transformer/held-letters.ts';
 import { KeptState } from '../../services/transformer/kept-state.ts';
 import { OutputQuarantine } from '../../services/transformer/output-quarantine.ts';
+import { readLetter } from '../../services/transformer/read-letter.ts';
 import { transform } from '../../services/transformer/transformer.ts';
 import { readHeaders, STAMP, unseal } from './batch-records.ts';
 
@@ -50,6 +51,7 @@ export interface LifeOptions {
   /** Ends once it has written so many manifests, or all that there are. */
   readonly writes?: number;
   readonly policy?: QuarantinePolicy;
+  readonly laterChanges?: 'wait' | 'pass';
   /** A person says that other rules than before may go on. */
   readonly acceptsRules?: boolean;
   readonly validations?: readonly ValidationConfig[];
@@ -96,7 +98,16 @@ export function addManifest(kafka: MemoryHistory, extra: Partial<Manifest>, entr
 /** One life of the transformer over it. */
 export async function transformHistory(
   kafka: MemoryHistory,
-  { rules, writes = 99, policy = 'stop', acceptsRules = false, validations = [], commands = [], onAnswer }: LifeOptions,
+  {
+    rules,
+    writes = 99,
+    policy = 'stop',
+    laterChanges = 'wait',
+    acceptsRules = false,
+    validations = [],
+    commands = [],
+    onAnswer,
+  }: LifeOptions,
 ): Promise<ServiceStatus> {
   const status = newStatus('transformer', 'main');
   const output = { name: 'main', version: 1, rules, validations, quarantine: policy };
@@ -133,6 +144,7 @@ export async function transformHistory(
         Promise.resolve(
           new OutputQuarantine({
             policy,
+            readLetter: laterChanges === 'pass' ? (letter, until) => readLetter(reader, letter, until) : null,
             name: RAW,
             service: 'transformer main',
             output: 'main',

@@ -68,7 +68,10 @@ async function readWanted(
     const branches = new Map(
       tables.map((table) => {
         const declaration = output === undefined ? null : declarationOf(output);
-        const { branches: own } = compileTable(table, output?.rules ?? [], '', declaration, { captured: tables });
+        const { branches: own } = compileTable(table, output?.rules ?? [], '', declaration, {
+          captured: tables,
+          tables: output?.tables,
+        });
         return [tableKey(table), own[0]] as const;
       }),
     );
