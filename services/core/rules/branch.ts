@@ -3,7 +3,7 @@ import { RestageError } from '#core/errors.ts';
 import type { EventPlace } from '#core/rules/event-place.ts';
 import { findRow, type CompiledLookUp, type UsedLookUp } from '#core/rules/look-up.ts';
 import type { OutputColumn } from '#core/rules/output-column.ts';
-import { imageOfColumns, keyText, rowFrom } from '#core/rules/rows.ts';
+import { imageOfColumns, keyText, setCell } from '#core/rules/rows.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { RowSource } from '#core/rules/row-source.ts';
 import type { Where } from '#core/rules/where.ts';
@@ -103,11 +103,11 @@ export function makeBranch(parts: BranchParts): Branch {
       ? event
       : { ...event, rows: new Map(lookUps.map((one) => [one.as, findRow(one, row, event)])) };
   const shape = (row: Row, event: EventPlace): ShapedRow => {
-    const cells = stored.flatMap((output, index): (readonly [string, Cell])[] => {
+    const made: Record<string, Cell> = {};
+    for (const [index, output] of stored.entries()) {
       const cell = output.cell(row, event);
-      return cell === undefined ? [] : [[names[index] ?? '', cell]];
-    });
-    const made = rowFrom(cells);
+      if (cell !== undefined) setCell(made, names[index] ?? '', cell);
+    }
     return { key: keys.length === 0 ? null : requireKey(made, shaped, event.place, name), row: made };
   };
   return {

@@ -22,6 +22,8 @@ export interface RowPair {
   readonly now: Row | null;
   /** Columns of `now` that the event does not carry, because they did not change. */
   readonly unchanged: readonly string[];
+  /** Only the key of the old row is known, and it is the new one's. Absent is false. */
+  readonly isUnmoved?: boolean;
 }
 
 /**
@@ -32,13 +34,17 @@ export interface RowPair {
  */
 export function eventsOf(
   branch: Branch,
-  { op, old, now, unchanged }: RowPair,
+  { op, old, now, unchanged, isUnmoved = false }: RowPair,
   at: EventPlace,
   was: EventPlace = at,
 ): RowEvent[] {
-  const before = old === null ? [] : branch.rows(old, was);
   const after = now === null ? [] : branch.rows(now, at);
-  if (op === 'r' || op === 'c') return distinct(branch, after, at.place).map((row) => enter(branch, op, row, at.place));
+  const [row] = after;
+  // What is decided by the key alone is decided as before: the row was there.
+  if (isUnmoved && was === at && row !== undefined && after.length === 1 && !branch.shaped.identity.isFull)
+    return [change(branch, row, row, unchanged)];
+  const before = old === null ? [] : branch.rows(old, was);
+  if (op === 'r' || op === 'c') return distinct(branch, after, at.place).map((one) => enter(branch, op, one, at.place));
   return difference(branch, before, after, at.place, unchanged);
 }
 

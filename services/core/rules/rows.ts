@@ -13,20 +13,32 @@ export function imageOfColumns(row: Row, columns: readonly string[]): Image {
 export function mergeRows(before: Row | null, after: Row | null): Row {
   if (before === null) return after ?? {};
   if (after === null) return before;
-  return rowFrom([...Object.entries(before).filter(([name]) => !Object.hasOwn(after, name)), ...Object.entries(after)]);
+  const more = Object.entries(before).filter(([name]) => !Object.hasOwn(after, name));
+  // A row's key is in its new image nearly always.
+  return more.length === 0 ? after : rowFrom([...more, ...Object.entries(after)]);
 }
 
 export function pickColumns(row: Row, columns: readonly string[]): Row {
-  return rowFrom(columns.filter((name) => Object.hasOwn(row, name)).map((name) => [name, row[name] ?? null] as const));
+  const picked: Record<string, Cell> = {};
+  for (const name of columns) if (Object.hasOwn(row, name)) setCell(picked, name, row[name] ?? null);
+  return picked;
 }
 
 export function omitColumns(row: Row, columns: readonly string[]): Row {
   return rowFrom(Object.entries(row).filter(([name]) => !columns.includes(name)));
 }
 
-/** Own properties even for `__proto__`, which an assignment would not make one. */
 export function rowFrom(entries: readonly (readonly [string, Cell])[]): Row {
-  return Object.fromEntries(entries);
+  const row: Record<string, Cell> = {};
+  for (const [name, cell] of entries) setCell(row, name, cell);
+  return row;
+}
+
+/** An own property even for `__proto__`, which an assignment would not make one. */
+export function setCell(row: Record<string, Cell>, name: string, value: Cell): void {
+  if (name === '__proto__')
+    Object.defineProperty(row, name, { value, enumerable: true, writable: true, configurable: true });
+  else row[name] = value;
 }
 
 /** PostgreSQL's text as it stands in JSON. */

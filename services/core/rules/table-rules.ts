@@ -132,12 +132,13 @@ export function isMerged(rule: RuleConfig, rules: readonly RuleConfig[]): boolea
  */
 export function pairOf({ op, key, before, after }: RowEvent, remembered: Row | null = null): RowPair {
   if (op === 'c' || op === 'r') return { op, old: null, now: after, unchanged: [] };
+  const isUnmoved = op === 'u' && before === null && remembered === null;
   const sent: Row | null = before === null ? key : mergeRows(op === 'd' ? key : null, before);
   const old = remembered === null ? sent : mergeRows(remembered, sent);
   if (after === null) return { op, old, now: null, unchanged: [] };
   const now = mergeRows(mergeRows(remembered === null ? key : mergeRows(remembered, key), before), after);
-  const unchanged = Object.keys(now).filter((name) => !Object.hasOwn(after, name));
-  return { op, old, now, unchanged };
+  const unchanged = now === after ? [] : Object.keys(now).filter((name) => !Object.hasOwn(after, name));
+  return { op, old, now, unchanged, isUnmoved };
 }
 
 /** Old and new image both decide, so the source must send the columns of both. */
