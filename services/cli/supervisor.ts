@@ -51,7 +51,9 @@ export class Supervisor {
     for (let attempt = 0; !signal.aborted; attempt += 1) {
       const startedAt = Date.now();
       const end = await this.#runOnce(service, signal);
-      if (end === 0 || signal.aborted) return 0;
+      if (end === 0) return 0;
+      // Part of it had stopped for a person before, while the rest went on.
+      if (signal.aborted) return needsPerson(end) ? end : 0;
       if (needsPerson(end)) {
         this.#giveUp(service);
         const going = this.#going().map(({ name }) => name);

@@ -30,5 +30,5 @@ export function composeChanges(waiting: readonly KafkaRecord[], newest: KafkaRec
           before: isNew ? null : first.event.before,
           after: texts.map(({ event }) => event.after).reduce((row, after) => mergeRows(row, after)),
         };
-  return { kind: 'record', record: { ...newest, value: Buffer.from(joinEnvelope(composed, last.tail)) } };
+  return { kind: 'record', record: { ...newest, value: Buffer.from(String(joinEnvelope(composed, last.tail))) } };
 }
