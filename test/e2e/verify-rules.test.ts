@@ -154,7 +154,9 @@ async function showsHistory(config: string): Promise<void> {
   );
   const second = await dryRun(changed, '--table', 'public.orders_2024', '--from', 'beginning', '--limit', '30');
   expect(second).toMatchObject({ code: 1 });
-  expect(second.stdout).toMatch(/rule_failed: .*\n.*where: topic .*orders_2024, partition 0, offset \d+; rule for/);
+  expect(second.stdout).toMatch(
+    /rule_failed: .*\n.*where: topic .*orders_2024, partition 0, offset \d+; \S+:\d+:\d+: rule for/,
+  );
   expect(second.stdout).toMatch(/30 events through the rules of main, [1-9]\d* failed; \d+ events\/s in the rules\n$/);
   const none = await dryRun(config, '--from', '2099-01-01T00:00:00Z', '--quiet');
   expect(none.stdout).toContain('0 events through the rules of main, 0 failed');
