@@ -13,6 +13,7 @@ import { registerPause } from './pause.ts';
 import { registerKeeper } from './keeper.ts';
 import { registerProducer } from './producer.ts';
 import { registerRehearse, registerReset } from './rehearse.ts';
+import { registerRepair } from './repair.ts';
 import { registerReplay } from './replay.ts';
 import { registerReport } from './report.ts';
 import { registerReverse } from './reverse.ts';
@@ -39,6 +40,7 @@ const COMMANDS = [
   registerStatus,
   registerWait,
   registerVerify,
+  registerRepair,
   registerReplay,
   registerReport,
   registerRehearse,

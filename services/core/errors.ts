@@ -46,6 +46,7 @@ export const ERROR_CODES = {
   output_changed: 'usage',
   replay_refused: 'usage',
   clone_refused: 'usage',
+  repair_refused: 'retry',
   schema_missing: 'usage',
   schema_differs: 'usage',
   schema_tool: 'person',

@@ -28,6 +28,8 @@ export interface ExactOptions {
   readonly logger: Logger;
   readonly signal: AbortSignal;
   readonly clock: () => number;
+  /** Done before the sink goes on; what it throws is thrown. */
+  readonly whileHeld?: (snapshots: ExactSnapshots) => Promise<void>;
 }
 
 const POLL_MS = 50;
@@ -52,10 +54,14 @@ export async function takeExactSnapshots(
   const hold = new SinkHold(config, target, pool, options);
   let taken: ExactSnapshots | string;
   try {
-    taken = await takeHeld(config, target, hold, clients, options);
+    taken = await takeHeld(config, target, hold, clients, options).catch((error: unknown) => {
+      if (options.signal.aborted) throw error;
+      return describeError(error);
+    });
+    if (typeof taken !== 'string') await options.whileHeld?.(taken);
   } catch (error) {
-    if (options.signal.aborted) throw error;
-    taken = describeError(error);
+    await closeAll(clients);
+    throw error;
   } finally {
     await hold.release();
     await pool.close();

@@ -66,12 +66,16 @@ export function compileTables(structures: readonly TableStructure[], output: Out
   );
 }
 
-/** @throws RestageError target_altered. */
+/**
+ * `computesMasked`: tables that are masked at capture are computed too, where whole rows are wanted and not their hashes.
+ * @throws RestageError target_altered.
+ */
 export async function planTables(
   config: Config,
   sides: Sides,
   structures: readonly TableStructure[],
   compiled: readonly TableRules[],
+  computesMasked = false,
 ): Promise<VerifyPlan> {
   const pairs: TablePair[] = [];
   const shaped: ShapedTable[] = [];
@@ -83,11 +87,15 @@ export async function planTables(
     if (first === undefined) continue;
     const reason = reasonAgainst(meetings);
     if (reason !== null) left.push({ ...emptyReport(meetings), reason });
-    else if (others.length === 0 && isPlain(first.branch, first.source))
+    else if (others.length === 0 && isPlain(first.branch, first.source) && !(computesMasked && isMasked(first.source)))
       pairs.push(await pairTables(config, sides, first.source, first.branch));
     else shaped.push(await shapeTable(config, sides, meetings, structures));
   }
   return { pairs, shaped, left };
+}
+
+function isMasked({ columns }: TableStructure): boolean {
+  return columns.some(({ mask }) => mask !== undefined);
 }
 
 /** A report of a table of which nothing is known yet. */

@@ -89,6 +89,13 @@ export function countSql(side: TableSide, filter: RowFilter | null, position: st
                   WHERE md5 = ANY ($1::text[]) GROUP BY md5, filter) AS found ON found.md5 = w.md5`;
 }
 
+/** The compared columns as a list of the texts that their types print; `row`: what stands before a column's name. */
+export function outputTexts(side: TableSide, row: string): string {
+  const text = (column: string): string =>
+    `CASE WHEN ${row}${column} IS NOT NULL THEN pg_catalog.format('%s', ${row}${column}) END`;
+  return `ARRAY[${side.columns.map(text).join(', ')}]::text[]`;
+}
+
 function keyTexts(side: TableSide): string {
   return side.key.length === 0 ? 'NULL::text[]' : `ARRAY[${side.key.map(({ sql }) => `${sql}::text`).join(', ')}]`;
 }
