@@ -3,6 +3,7 @@ import pino from 'pino';
 import { expect, test } from 'vitest';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { appendRecord, readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { areLed } from '#adapters/kafka/offsets.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
 import { produceBatches } from '#adapters/kafka/produce.ts';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
@@ -40,6 +41,26 @@ test('history is kept without limit, and compacted topics are rolled and cleaned
     await pool.close();
   }
 });
+
+test('hundreds of topics are made at once, of which some are there, and each is led when it is said to be', async () => {
+  const logger = pino({ level: 'silent' });
+  const kafka = { brokers, ssl: false, sasl: null, replicationFactor: 1 };
+  const [pool, fresh] = [1, 2].map(() => createConnectionPool(kafka, { clientId: 'test', logger })) as [Pool, Pool];
+  const names = Array.from({ length: 120 }, (_, index) => `${prefix}.many.${index}`);
+  try {
+    await ensureTopics(pool, names.slice(0, 20), { replicationFactor: 1 });
+    await ensureTopics(pool, names, { replicationFactor: 1 });
+    // Asked for together with one that is not there, the others are found all the same.
+    const places = await fresh.locate([...names, `${prefix}.none`]);
+    expect([...places.keys()]).toEqual(names);
+    expect(await areLed(fresh, names)).toBe(true);
+    await ensureTopics(fresh, names, { replicationFactor: 1 });
+  } finally {
+    await Promise.all([pool.close(), fresh.close()]);
+  }
+});
+
+type Pool = ReturnType<typeof createConnectionPool>;
 
 test('a clock that is a year ahead is no reason to refuse a record', async () => {
   const logger = pino({ level: 'silent' });

@@ -40,16 +40,24 @@ export async function ensureTopics(
   names: readonly string[],
   options: TopicOptions,
 ): Promise<void> {
-  const known = names.length > ASKED_BY_NAME ? await namesOf(pool) : await pool.locate(names);
+  const known = (names.length > ASKED_BY_NAME ? await namesOf(pool) : null) ?? (await pool.locate(names));
   const missing = names.filter((name) => !known.has(name));
   for (let from = 0; from < missing.length; from += BATCH)
     await createTopics(pool, missing.slice(from, from + BATCH), options);
   await waitForLeaders(pool, missing);
 }
 
-/** Of thousands, most are missing at first, and each of those would be an error of its own in the answer. */
-async function namesOf(pool: ConnectionPool): Promise<ReadonlySet<string>> {
-  return new Set((await listTopics(pool)).map(({ name }) => name));
+/**
+ * Of thousands, most are missing at first, and each of those would be an error of its own in the answer. null while a topic of whomever has
+ * no leader, which fails the whole list.
+ */
+async function namesOf(pool: ConnectionPool): Promise<ReadonlySet<string> | null> {
+  try {
+    return new Set((await listTopics(pool)).map(({ name }) => name));
+  } catch (error) {
+    if (isRetriable(error)) return null;
+    throw error;
+  }
 }
 
 async function createTopics(pool: ConnectionPool, names: readonly string[], options: TopicOptions): Promise<void> {
