@@ -1,10 +1,13 @@
-import { gzipSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { gzip, gzipSync } from 'node:zlib';
 import { crc32c } from '#core/crc32c.ts';
 
 /** Kafka's record batch, format 2 (Kafka: "Message Format"). Offsets and the producer's numbers are stamped by `seal`. */
 export interface RecordBatch {
   readonly count: number;
   readonly bytes: number;
+  /** Resolves when no other thread packs it any more; `seal` before that packs it once more. */
+  packed(): Promise<void>;
   /** Finishes the batch for sending. Once per batch. */
   seal(stamp: BatchStamp): Buffer;
 }
@@ -27,6 +30,8 @@ const NO_COMPRESSION_BELOW = 512;
 /** Most batches are packed into less: then the packed bytes are not put together from pieces. */
 const PACKED_CHUNK_BYTES = 262_144;
 const NOTHING = Buffer.alloc(0);
+const PACKING = { level: 1, chunkSize: PACKED_CHUNK_BYTES };
+const packBeside = promisify<Buffer, typeof PACKING, Buffer>(gzip);
 /** Room for the varints in front of key, value and headers. */
 const OVERHEAD_BYTES = 32;
 
@@ -35,6 +40,7 @@ export class RecordBatchBuilder implements RecordBatch {
   #buffer: Buffer;
   /** Its records, packed before it is sent. */
   #packed: Buffer | null = null;
+  #packing: Promise<void> | null = null;
   #at = HEADER_BYTES;
   #count = 0;
 
@@ -80,18 +86,41 @@ export class RecordBatchBuilder implements RecordBatch {
 
   /** Nothing is appended any more, and it will be sent compressed: what waits is packed already (invariant 6). */
   pack(): void {
-    if (this.#at - HEADER_BYTES <= NO_COMPRESSION_BELOW) return;
+    if (this.#isSmall) return;
     this.#packed ??= this.#pack();
     this.#buffer = NOTHING;
   }
 
+  /** The same on another thread, while the next batch is filled. */
+  startPacking(): void {
+    if (this.#isSmall || this.#packed !== null || this.#packing !== null) return;
+    this.#packing = packBeside(this.#records(), PACKING).then((packed) => {
+      this.#packed = packed;
+      this.#buffer = NOTHING;
+    });
+    // Told by `packed`; an epoch that is given up asks nobody.
+    this.#packing.catch(() => undefined);
+  }
+
+  packed(): Promise<void> {
+    return this.#packing ?? Promise.resolve();
+  }
+
+  get #isSmall(): boolean {
+    return this.#at - HEADER_BYTES <= NO_COMPRESSION_BELOW;
+  }
+
+  #records(): Buffer {
+    return this.#buffer.subarray(HEADER_BYTES, this.#at);
+  }
+
   #pack(): Buffer {
-    return gzipSync(this.#buffer.subarray(HEADER_BYTES, this.#at), { level: 1, chunkSize: PACKED_CHUNK_BYTES });
+    return gzipSync(this.#records(), PACKING);
   }
 
   seal(stamp: BatchStamp): Buffer {
     let batch = this.#buffer.subarray(0, this.#at);
-    const isCompressed = this.#packed !== null || (stamp.compress && this.#at - HEADER_BYTES > NO_COMPRESSION_BELOW);
+    const isCompressed = this.#packed !== null || (stamp.compress && !this.#isSmall);
     if (isCompressed) {
       const packed = this.#packed ?? this.#pack();
       batch = Buffer.allocUnsafe(HEADER_BYTES + packed.length);

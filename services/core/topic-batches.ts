@@ -4,6 +4,8 @@ import { RecordBatchBuilder } from '#core/record-batch.ts';
 import { isForPieces, LARGEST_ROW_BYTES, plainValue, splitValue, type RowValue } from '#core/record-pieces.ts';
 
 const FIRST_BYTES = 4096;
+/** Batches that other threads pack at a time, a MB each. */
+const MOST_PACKING = 4;
 /** A batch is decoded whole by its readers, and below a broker's default of 1 MiB; one record may be larger. */
 const BATCH_BYTES = 1_000_000;
 /** Under the topics' max.message.bytes, 64 MiB, with room for the batch's own header. */
@@ -45,6 +47,7 @@ export class TopicBatches implements RecordSink {
   readonly #topics = new Map<string, RecordBatchBuilder[]>();
   #bytes = 0;
   #count = 0;
+  #packing = 0;
 
   get bytes(): number {
     return this.#bytes;
@@ -73,6 +76,7 @@ export class TopicBatches implements RecordSink {
   }
 
   finish(): PartitionRecords[] {
+    for (const batches of this.#topics.values()) batches.at(-1)?.startPacking();
     return [...this.#topics].map(([topic, batches]) => ({ topic, partition: 0, batches }));
   }
 
@@ -80,11 +84,20 @@ export class TopicBatches implements RecordSink {
     const known = this.#topics.get(topic);
     const newest = known?.at(-1);
     if (newest !== undefined && newest.bytes + bytes < BATCH_BYTES) return newest;
-    newest?.pack();
+    if (newest !== undefined) this.#pack(newest);
     const builder = new RecordBatchBuilder(FIRST_BYTES);
     if (known === undefined) this.#topics.set(topic, [builder]);
     else known.push(builder);
     return builder;
+  }
+
+  /** On another thread as long as those keep up; one row in many pieces would wait unpacked, whole (invariant 6). */
+  #pack(batch: RecordBatchBuilder): void {
+    if (this.#packing >= MOST_PACKING) return batch.pack();
+    this.#packing += 1;
+    batch.startPacking();
+    const ended = (): void => void (this.#packing -= 1);
+    batch.packed().then(ended, ended);
   }
 }
 

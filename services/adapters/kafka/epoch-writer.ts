@@ -194,6 +194,7 @@ class KafkaEpochWriter implements EpochWriter {
     ranges: Map<string, ManifestRange>,
   ): Promise<void> {
     const { pool, transactionalId } = this.#options;
+    await Promise.all(list.map(({ batch }) => batch.packed()));
     const sealed = list.map(({ item, batch }): SealedBatch => ({
       topic: item.topic,
       partition: item.partition,
