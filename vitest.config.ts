@@ -16,6 +16,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           testTimeout: 30_000,
+          sequence: { groupOrder: 0 },
           include: [
             'services/**/*.test.ts',
             'infra/**/*.test.ts',
@@ -30,8 +31,11 @@ export default defineConfig({
           name: 'system',
           include: ['test/integration/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/chaos/**/*.test.ts'],
           globalSetup: ['test/harness/global-setup.ts'],
+          setupFiles: ['test/harness/own-servers.ts'],
           pool: 'forks',
-          fileParallelism: false,
+          // Two, for a file waits about half its time; each worker has servers of its own.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

@@ -1,17 +1,28 @@
 import { Infrastructure } from '#infra/infrastructure.ts';
 import { exitOnSignals } from '#infra/processes.ts';
 import { buildProgram } from './build-program.ts';
-
-const GIVEN = ['RESTAGE_TEST_KAFKA', 'RESTAGE_TEST_PG15', 'RESTAGE_TEST_PG18'] as const;
+import { nameOfWorkers, SERVER_NAMES } from './worker-servers.ts';
 
 /**
- * The program built, and one Kafka and two PostgreSQL servers for the whole run, their addresses in the environment of every test. Addresses
- * that are set already are used instead.
+ * The program built, and for each worker one Kafka and two PostgreSQL servers for the whole run, their addresses in the environment. Addresses
+ * that are set already are used instead, by every worker.
  */
-export default async function setUp(): Promise<() => Promise<void>> {
+export default async function setUp({
+  config,
+}: {
+  config: { maxWorkers: number | string };
+}): Promise<() => Promise<void>> {
   await buildProgram();
-  if (GIVEN.every((name) => (process.env[name] ?? '') !== '')) return async () => undefined;
+  if (SERVER_NAMES.every((name) => (process.env[name] ?? '') !== '')) return async () => undefined;
   exitOnSignals();
+  const sets: Infrastructure[] = [];
+  for (let worker = 1; worker <= Number(config.maxWorkers); worker += 1) sets.push(await startFor(worker));
+  return async () => {
+    for (const servers of sets) await servers.stop();
+  };
+}
+
+async function startFor(worker: number): Promise<Infrastructure> {
   const infrastructure = await Infrastructure.open({
     say: (line) => process.stderr.write(`${line}\n`),
     durable: false,
@@ -21,9 +32,9 @@ export default async function setUp(): Promise<() => Promise<void>> {
     infrastructure.startPostgres({ name: 'pg15', from: 'machine', major: 15 }),
     infrastructure.startPostgres({ name: 'pg18', from: 'embedded' }),
   ]);
-  process.env['RESTAGE_TEST_KAFKA'] = kafka.brokers;
-  process.env['RESTAGE_TEST_PG15'] = pg15.url;
+  process.env[nameOfWorkers('RESTAGE_TEST_KAFKA', worker)] = kafka.brokers;
+  process.env[nameOfWorkers('RESTAGE_TEST_PG15', worker)] = pg15.url;
+  process.env[nameOfWorkers('RESTAGE_TEST_PG18', worker)] = pg18.url;
   process.env['RESTAGE_TEST_PG15_BIN'] = pg15.binDir ?? '';
-  process.env['RESTAGE_TEST_PG18'] = pg18.url;
-  return async () => infrastructure.stop();
+  return infrastructure;
 }
