@@ -25,6 +25,7 @@ const output = (...rules: RuleConfig[]) => ({ name: 'main', version: 1, rules })
 
 test('new names go back by themselves, and columns that a rule adds are left out', () => {
   const renamed = rule('orders', {
+    place: 'shop.yaml:9:11',
     rename: name('purchases', 'shop'),
     renameColumns: new Map([['note', 'remark']]),
     setColumns: [{ column: 'twice', type: 'int', value: 'id * 2' }],

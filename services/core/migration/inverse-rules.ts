@@ -55,6 +55,8 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuleConfig>([
   'unnest',
   'outbox',
   'maskColumns',
+  // Where it stands in the file.
+  'place',
 ]);
 
 /** A key of rules that came later, and that nobody has thought of here, is taken for one without an inverse. */
