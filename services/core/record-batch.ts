@@ -6,7 +6,7 @@ import { crc32c } from '#core/crc32c.ts';
 export interface RecordBatch {
   readonly count: number;
   readonly bytes: number;
-  /** Resolves when no other thread packs it any more; `seal` before that packs it once more. */
+  /** Packs it on another thread, where that is not done yet; before `seal`, which else does it on this one. Nothing is appended any more. */
   packed(): Promise<void>;
   /** Finishes the batch for sending. Once per batch. */
   seal(stamp: BatchStamp): Buffer;
@@ -91,19 +91,13 @@ export class RecordBatchBuilder implements RecordBatch {
     this.#buffer = NOTHING;
   }
 
-  /** The same on another thread, while the next batch is filled. */
-  startPacking(): void {
-    if (this.#isSmall || this.#packed !== null || this.#packing !== null) return;
-    this.#packing = packBeside(this.#records(), PACKING).then((packed) => {
+  packed(): Promise<void> {
+    if (this.#isSmall || this.#packed !== null) return Promise.resolve();
+    this.#packing ??= packBeside(this.#records(), PACKING).then((packed) => {
       this.#packed = packed;
       this.#buffer = NOTHING;
     });
-    // Told by `packed`; an epoch that is given up asks nobody.
-    this.#packing.catch(() => undefined);
-  }
-
-  packed(): Promise<void> {
-    return this.#packing ?? Promise.resolve();
+    return this.#packing;
   }
 
   get #isSmall(): boolean {

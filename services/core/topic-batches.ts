@@ -76,7 +76,6 @@ export class TopicBatches implements RecordSink {
   }
 
   finish(): PartitionRecords[] {
-    for (const batches of this.#topics.values()) batches.at(-1)?.startPacking();
     return [...this.#topics].map(([topic, batches]) => ({ topic, partition: 0, batches }));
   }
 
@@ -95,8 +94,8 @@ export class TopicBatches implements RecordSink {
   #pack(batch: RecordBatchBuilder): void {
     if (this.#packing >= MOST_PACKING) return batch.pack();
     this.#packing += 1;
-    batch.startPacking();
     const ended = (): void => void (this.#packing -= 1);
+    // A failure is told to whoever sends it; an epoch that is given up asks nobody.
     batch.packed().then(ended, ended);
   }
 }

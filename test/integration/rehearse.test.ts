@@ -108,7 +108,8 @@ test('a rehearsal replays, times the switch, verifies and tries the application,
   expect(readFileSync(path.join(reports, 'junit.xml'), 'utf8')).toContain('tests="7" failures="0"');
   for (let round = 1; isLongRun() && round < 20; round += 1)
     expect(await command('rehearse', '-c', config, '--target', 'new')).toMatchObject({ code: 0 });
-  expect(await databases()).toEqual(before);
+  // Others may still be on their way out.
+  expect((await databases()).filter((name) => !before.includes(name))).toEqual([]);
   const status = await command('status', '-c', file, '--json');
   expect(status.text).not.toContain('rehearsal-new');
 });
