@@ -35,6 +35,7 @@ test('it is what the one in memory is, also for keys beyond the first plane', as
 
 test('what killed processes left goes, what is in use stays, and nothing is left behind', async () => {
   await mkdir(join(folder, 'restage-state-left'));
+  await mkdir(join(folder, 'restage-state-4194999-left'));
   await mkdir(join(folder, 'of-others'));
   const first = await openLevelStore();
   await first.write(new Map([['k', 'v']]));
@@ -44,6 +45,12 @@ test('what killed processes left goes, what is in use stays, and nothing is left
   await first.close();
   await second.close();
   expect(await readdir(folder)).toEqual(['of-others']);
+});
+
+test('those that are opened at the same time do not take one another away', async () => {
+  const stores = await Promise.all(Array.from({ length: 20 }, () => openLevelStore()));
+  for (const store of stores) await store.close();
+  expect(await readdir(folder)).toEqual([]);
 });
 
 async function list(store: RowStore, from: string, before: string): Promise<string[]> {

@@ -14,7 +14,7 @@ const BUFFER_BYTES = 16 * 1024 * 1024;
  */
 export async function openLevelStore(): Promise<RowStore> {
   await removeLeft();
-  const folder = await mkdtemp(join(tmpdir(), FOLDER));
+  const folder = await mkdtemp(join(tmpdir(), `${FOLDER}${process.pid}-`));
   const level = new ClassicLevel(folder, {
     compression: true,
     cacheSize: CACHE_BYTES,
@@ -53,10 +53,10 @@ async function* batches(level: ClassicLevel, from: string, before: string): Asyn
   }
 }
 
-/** Whoever uses one holds its lock, which a killed process loses. */
+/** Whoever uses one holds its lock, which a killed process loses; whoever has just made one has no lock yet, but lives. */
 async function removeLeft(): Promise<void> {
   const names = await readdir(tmpdir());
-  for (const name of names.filter((one) => one.startsWith(FOLDER))) {
+  for (const name of names.filter((one) => one.startsWith(FOLDER) && !isOwnerAlive(one))) {
     const folder = join(tmpdir(), name);
     try {
       await ClassicLevel.destroy(folder);
@@ -64,5 +64,16 @@ async function removeLeft(): Promise<void> {
     } catch {
       // In use, or another user's.
     }
+  }
+}
+
+function isOwnerAlive(folder: string): boolean {
+  const owner = Number(/^\d+(?=-)/.exec(folder.slice(FOLDER.length))?.[0] ?? NaN);
+  if (Number.isNaN(owner)) return false;
+  try {
+    return process.kill(owner, 0);
+  } catch (error) {
+    // EPERM: it lives, and is another user's (kill(2)).
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }
