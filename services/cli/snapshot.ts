@@ -6,7 +6,7 @@ import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { controlTopic } from '#core/topic-names.ts';
-import { askYesNo } from './ask.ts';
+import { confirm } from './ask.ts';
 import { readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
@@ -41,7 +41,10 @@ export function registerSnapshot(program: Command, cli: CliEnvironment): void {
       requireOwnSource(config, 'snapshot');
       const tables = await findTables(config, options.table);
       if (!options.json) cli.out(describe(tables));
-      const isWanted = !options.dryRun && (options.yes || (await isConfirmed(cli)));
+      const isWanted =
+        !options.dryRun &&
+        (options.yes ||
+          (await confirm('Load these tables anew in every target? [y/N] ', { command: 'restage snapshot' }, cli)));
       const id = isWanted ? await request(config, tables, cli) : null;
       if (options.json)
         cli.out(`${JSON.stringify({ dryRun: options.dryRun, request: id, tables: tables.map(toJson) })}\n`);
@@ -54,17 +57,6 @@ export function registerSnapshot(program: Command, cli: CliEnvironment): void {
 function collectTables(text: string, before: readonly string[]): readonly string[] {
   if (!/^[^.]+\../.test(text)) throw new InvalidArgumentError('write it as schema.table.');
   return [...before, text];
-}
-
-/** Without a terminal nobody can be asked, so --yes has to say it. */
-async function isConfirmed(cli: CliEnvironment): Promise<boolean> {
-  if (!cli.isTerminal) {
-    throw new RestageError('usage', 'nobody can be asked: there is no terminal', {
-      where: 'restage snapshot',
-      fix: 'add --yes, or --dry-run to see what it would do',
-    });
-  }
-  return askYesNo('Load these tables anew in every target? [y/N] ', cli);
 }
 
 async function findTables(config: Config, names: readonly string[]): Promise<SizedTable[]> {

@@ -1,4 +1,5 @@
 import { escapeHtml } from '../../services/cli/escape-html.ts';
+import { htmlPage } from '../../services/cli/html-page.ts';
 import { rateOf, type RunResult } from './result.ts';
 
 const WIDTH = 900;
@@ -33,14 +34,13 @@ export function drawResults(versions: string, results: readonly RunResult[]): st
       ([name, value]) => `<li>${labelOf(it)}: ${value.toFixed(1)} ${escapeHtml(name)}</li>`,
     ),
   );
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Restage's benchmarks</title>
-<style>body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem}svg{font:13px system-ui,sans-serif}</style>
-<h1>Restage's benchmarks</h1><p>${escapeHtml(versions)}. Every run ended with a proof that source and target are equal.</p>
+  return htmlPage(
+    "Restage's benchmarks",
+    `<h1>Restage's benchmarks</h1><p>${escapeHtml(versions)}. Every run ended with a proof that source and target are equal.</p>
 ${charts.join('\n')}
 <h2>Processor time, µs each</h2><p>${legend.join(' ')}</p>${drawBars(used, (value) => value.toFixed(1))}
-${others.length === 0 ? '' : `<h2>Further figures</h2><ul>${others.join('')}</ul>`}
-</html>
-`;
+${others.length === 0 ? '' : `<h2>Further figures</h2><ul>${others.join('')}</ul>`}`,
+  );
 }
 
 interface Bar {

@@ -6,15 +6,14 @@ import { dumpGlobals, findPgTools } from '#adapters/postgres/target/pg-dump.ts';
 import { majorOf } from '#adapters/postgres/target/structure-archive.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
-import { describeError, RestageError } from '#core/errors.ts';
+import { describeError } from '#core/errors.ts';
 import { missingGlobals, parseGlobals, withoutPassword, type GlobalStatement } from '#core/globals.ts';
 import { findOutput } from '#core/output-ref.ts';
-import { compileTable } from '#core/rules/table-rules.ts';
-import { declarationOf } from '#core/module/module-config.ts';
 import { tableKey } from '#core/table-name.ts';
-import { askYesNo } from '../ask.ts';
+import { confirm } from '../ask.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { connectTarget } from '../target-checkpoint.ts';
+import { compileTables } from '../verify/shaped-table.ts';
 
 export interface GlobalsOptions {
   readonly withPasswords: boolean;
@@ -45,7 +44,11 @@ export async function globalsCommand(
     const left = missingGlobals(wanted, new Set(there.roles));
     if (!options.json) cli.out(left.map(({ sql }) => `${withoutPassword(sql)}\n`).join(''));
     if (options.isDryRun) return answer(left, [], false, options, cli);
-    if (!options.isConfirmed && !(await confirm(cli))) return 1;
+    if (
+      !options.isConfirmed &&
+      !(await confirm('run these statements at the target? (y/n) ', { command: 'restage globals' }, cli))
+    )
+      return 1;
     return answer(left, await apply(client, left), true, options, cli);
   } finally {
     await client.end();
@@ -66,14 +69,7 @@ async function readWanted(
     const output = findOutput(config.outputs, target.output);
     const tables = await readChosenTables(client, config);
     const branches = new Map(
-      tables.map((table) => {
-        const declaration = output === undefined ? null : declarationOf(output);
-        const { branches: own } = compileTable(table, output?.rules ?? [], '', declaration, {
-          captured: tables,
-          tables: output?.tables,
-        });
-        return [tableKey(table), own[0]] as const;
-      }),
+      compileTables(tables, output).map(({ source, branches: own }) => [tableKey(source), own[0]] as const),
     );
     const places = tables.flatMap((source) => {
       const shaped = branches.get(tableKey(source))?.shaped;
@@ -102,15 +98,6 @@ async function apply(client: pg.ClientBase, statements: readonly GlobalStatement
     }
   }
   return failed;
-}
-
-async function confirm(cli: CliEnvironment): Promise<boolean> {
-  if (!cli.isTerminal)
-    throw new RestageError('usage', 'nobody can be asked: there is no terminal', {
-      where: 'restage globals',
-      fix: 'add --yes, or --dry-run to see what it would do',
-    });
-  return askYesNo('run these statements at the target? (y/n) ', cli);
 }
 
 function answer(

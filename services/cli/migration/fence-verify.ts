@@ -6,6 +6,7 @@ import type { Logger } from '#core/log.ts';
 import type { Evidence } from '#core/migration/journal.ts';
 import type { OpenSwitch, Verification } from '#core/migration/state.ts';
 import { findOutput } from '#core/output-ref.ts';
+import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 import { isChosen } from '#core/table-patterns.ts';
 import { takeExactSnapshots } from '../verify/exact-snapshots.ts';
@@ -81,8 +82,10 @@ async function verifyDelta(line: Line, changed: ChangedKeys | null, { signal }: 
     try {
       for (const client of [source, other]) await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
       const sides = { source, target: other };
-      const counted = await countRows(line, sides);
-      const compared = changed === null ? null : await compareChanged(line, changed, sides, signal);
+      // Writers wait: the catalog is read once.
+      const structures = await readChosenTables(source, config);
+      const counted = await countRows(line, structures, sides);
+      const compared = changed === null ? null : await compareChanged(line, changed, structures, sides, signal);
       const wrong = [...counted.wrong, ...(compared?.wrong ?? [])];
       if (wrong.length > 0) throw differs(wrong);
       const numbers = { rows: counted.rows, tables: counted.tables };
@@ -104,13 +107,14 @@ interface Sides {
 /** Of tables that rules leave row for row. */
 async function countRows(
   { config, target }: Line,
+  structures: readonly TableStructure[],
   sides: Sides,
 ): Promise<{ readonly wrong: string[]; readonly rows: number; readonly tables: number }> {
   const { rules = [], tables: taken = [] } = findOutput(config.outputs, target.output) ?? {};
   const wrong: string[] = [];
   let total = 0;
   let tables = 0;
-  for (const table of await readChosenTables(sides.source, config)) {
+  for (const table of structures) {
     const own = rules.filter((rule) => rule.table.schema === table.schema && rule.table.table === table.table);
     if (
       !isChosen(table, taken) ||
@@ -132,12 +136,12 @@ async function countRows(
 async function compareChanged(
   { config, target }: Line,
   changed: ChangedKeys,
+  structures: readonly TableStructure[],
   sides: Sides,
   signal: AbortSignal,
 ): Promise<{ readonly wrong: string[]; readonly rows: number; readonly left: number } | null> {
   await changed.collect(signal);
   if (changed.isTooMany) return null;
-  const structures = await readChosenTables(sides.source, config);
   const compiled = compileTables(structures, findOutput(config.outputs, target.output));
   const plan = await planTables(config, sides, structures, compiled);
   const wrong: string[] = [];

@@ -25,8 +25,7 @@ export async function readExpected(
 ): Promise<(RowTexts | null)[] | string> {
   if ('sources' in table) return computeRows(table, keys, options);
   if (!(await isSameFile(options.source, table.source.oid))) return REWRITTEN;
-  const rows = await lookUp(options.source, table.source, keys, table.filter);
-  return rows;
+  return lookUp(options.source, table.source, keys, table.filter);
 }
 
 /** What the target has of them, as the session sees it. */

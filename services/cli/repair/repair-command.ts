@@ -7,7 +7,7 @@ import type { Logger } from '#core/log.ts';
 import { formatLsn } from '#core/lsn.ts';
 import { formatTable } from '#core/table-name.ts';
 import { planRepair, type RepairPlan } from '#core/verify/repair-plan.ts';
-import { askYesNo } from '../ask.ts';
+import { confirm } from '../ask.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { whoAmI } from '../migration/operator.ts';
 import { formatColumns } from '../table-text.ts';
@@ -45,7 +45,15 @@ export async function repairCommand(
     });
   const plan = planRepair(report);
   if (!options.json) cli.out(describePlan(plan));
-  const isWanted = plan.tables.length > 0 && !options.isDryRun && (options.isConfirmed || (await confirm(cli)));
+  const isWanted =
+    plan.tables.length > 0 &&
+    !options.isDryRun &&
+    (options.isConfirmed ||
+      (await confirm(
+        'make these rows of the target what the source says? (y/n) ',
+        { command: 'restage repair' },
+        cli,
+      )));
   const result = isWanted ? await repairRows(config, target, plan.tables, tools) : null;
   if (result !== null) await noteRepair(config, target, result);
   if (options.json) cli.out(`${JSON.stringify(toJson(plan, result))}\n`);
@@ -67,15 +75,6 @@ async function requireFollowing(config: Config, target: TargetConfig): Promise<v
   } finally {
     await client.end();
   }
-}
-
-async function confirm(cli: CliEnvironment): Promise<boolean> {
-  if (!cli.isTerminal)
-    throw new RestageError('usage', 'nobody can be asked: there is no terminal', {
-      where: 'restage repair',
-      fix: 'add --yes, or --dry-run to see what it would do',
-    });
-  return askYesNo('make these rows of the target what the source says? (y/n) ', cli);
 }
 
 /** In the audit; the rows are repaired whether it can be written or not, so a failure is the command's. */

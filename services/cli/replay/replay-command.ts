@@ -17,7 +17,7 @@ import type { Logger } from '#core/log.ts';
 import { formatLsn } from '#core/lsn.ts';
 import { prefixOf } from '#core/output-ref.ts';
 import { formatTable, tableKey } from '#core/table-name.ts';
-import { askYesNo } from '../ask.ts';
+import { confirm } from '../ask.ts';
 import { openControlPool } from '../control-topic.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { processFailpoints } from '../process-failpoints.ts';
@@ -93,7 +93,9 @@ async function replayOnce(
     const emptied = plan.isEmptying ? await planReset(tools) : null;
     cli.err(await describePlan(tools, options, plan, emptied));
     if (options.isDryRun) return sayPlanned(cli, tools, options, plan, emptied);
-    if (emptied !== null && !options.isAgreed && !(await isConfirmed(cli))) {
+    const about = { command: 'restage replay --force', dryRun: 'empty' };
+    const isAgreed = emptied === null || options.isAgreed;
+    if (!isAgreed && !(await confirm('Empty these tables and fill them anew? [y/N] ', about, cli))) {
       cli.err('nothing was changed\n');
       return 1;
     }
@@ -156,16 +158,6 @@ async function begin(tools: Tools, options: ReplayRequest, plan: ReplayPlan, pla
     await client.query('ROLLBACK').catch(() => undefined);
     throw error;
   }
-}
-
-async function isConfirmed(cli: CliEnvironment): Promise<boolean> {
-  if (!cli.isTerminal) {
-    throw new RestageError('usage', 'nobody can be asked: there is no terminal', {
-      where: 'restage replay --force',
-      fix: 'add --yes, or --dry-run to see what it would empty',
-    });
-  }
-  return askYesNo('Empty these tables and fill them anew? [y/N] ', cli);
 }
 
 async function describePlan(

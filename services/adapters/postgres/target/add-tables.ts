@@ -3,6 +3,7 @@ import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 import type { LateTable } from '#core/target-schema.ts';
+import { runSingle } from '../single-statement.ts';
 import { run } from './alter-table.ts';
 import { createEnums, createTable, keySteps } from './schema-create.ts';
 import { ensureSchema } from './table-change.ts';
@@ -89,11 +90,7 @@ async function makePartition(
   { parent, sql }: NonNullable<LateTable['bounds']>,
 ): Promise<void> {
   try {
-    const statement: pg.QueryConfig & { queryMode: 'extended' } = {
-      text: `CREATE TABLE ${quoteTable(structure)} PARTITION OF ${quoteTable(parent)} ${sql}`,
-      queryMode: 'extended',
-    };
-    await client.query(statement);
+    await runSingle(client, `CREATE TABLE ${quoteTable(structure)} PARTITION OF ${quoteTable(parent)} ${sql}`);
   } catch (cause) {
     throw new RestageError(
       'schema_missing',

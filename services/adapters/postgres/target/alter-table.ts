@@ -3,6 +3,7 @@ import { RestageError } from '#core/errors.ts';
 import { namedType, type ColumnChange, type ColumnsOf, type TypeName } from '#core/structure-change.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable } from '#core/table-name.ts';
+import { runSingle } from '../single-statement.ts';
 import { ensureSchema } from './table-change.ts';
 import { addColumn, dropColumn, ownerOf, renameColumn, retypeColumn, type ColumnOwner } from './column-owner.ts';
 import { createEnums, generationSql, typeSql } from './schema-create.ts';
@@ -143,9 +144,7 @@ export async function run(
   where: string,
 ): Promise<void> {
   try {
-    // One statement whatever the source's words in it say.
-    const single: pg.QueryConfig & { queryMode: 'extended' } = { text: statement, queryMode: 'extended' };
-    await client.query(single);
+    await runSingle(client, statement);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new RestageError('ddl_unsupported', `the target refuses to follow the source: ${why}`, {
@@ -165,11 +164,7 @@ async function setDefault(
 ): Promise<void> {
   await client.query('SAVEPOINT set_default');
   try {
-    const statement: pg.QueryConfig & { queryMode: 'extended' } = {
-      text: `ALTER TABLE ${table} ALTER COLUMN ${quoteIdentifier(column)} SET DEFAULT ${expression}`,
-      queryMode: 'extended',
-    };
-    await client.query(statement);
+    await runSingle(client, `ALTER TABLE ${table} ALTER COLUMN ${quoteIdentifier(column)} SET DEFAULT ${expression}`);
   } catch {
     await client.query('ROLLBACK TO SAVEPOINT set_default');
   }

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable } from '#core/table-name.ts';
+import { runSingle } from '../single-statement.ts';
 import type { TableMaker } from './journalled-schema.ts';
 import type { BuildStep } from './schema-journal.ts';
 import { ensureSchema } from './table-change.ts';
@@ -69,7 +70,7 @@ function elementSql(column: ColumnStructure): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
 }
 
-/** The expression is the source's own words, as pg_dump would write it. The extended protocol takes one statement only, so it stays one. */
+/** The expression is the source's own words, as pg_dump would write it: run it by runSingle. */
 export function generationSql({ generation }: ColumnStructure): string {
   return generation === undefined
     ? ''
@@ -86,11 +87,7 @@ export async function createTable(client: pg.ClientBase, table: TableStructure):
     return `${quoteIdentifier(column.name)} ${typeSql(column)}${generationSql(column)}${column.notNull ? ' NOT NULL' : ''}${identity}`;
   });
   try {
-    const statement: pg.QueryConfig & { queryMode: 'extended' } = {
-      text: `CREATE TABLE ${quoteTable(table)} (${columns.join(', ')})`,
-      queryMode: 'extended',
-    };
-    await client.query(statement);
+    await runSingle(client, `CREATE TABLE ${quoteTable(table)} (${columns.join(', ')})`);
   } catch (cause) {
     throw new RestageError(
       'schema_missing',
