@@ -43,7 +43,15 @@ test('a small configuration gets every default', () => {
     },
     outputs: [],
     targets: [
-      { name: 'new', url: 'postgresql://t@h/t', output: null, schema: 'copy', loadWorkers: 2, quarantine: 'stop' },
+      {
+        name: 'new',
+        url: 'postgresql://t@h/t',
+        output: null,
+        schema: 'copy',
+        loadWorkers: 2,
+        quarantine: 'stop',
+        largeObjects: 'copy',
+      },
     ],
     http: { host: '127.0.0.1', port: 0 },
     epoch: { bytes: 4_194_304, lingerMs: 20, partBytes: 16_777_216 },

@@ -205,6 +205,7 @@ function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): Ta
       schema: reader.get('targets[].schema', at),
       loadWorkers: reader.get('targets[].loadWorkers', at),
       quarantine: reader.get('targets[].quarantine', at),
+      largeObjects: reader.get('targets[].largeObjects', at),
     });
   }
   return targets;

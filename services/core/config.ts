@@ -100,6 +100,8 @@ export interface TargetConfig {
   readonly loadWorkers: number;
   /** What becomes of a change that the target refuses. Absent is `stop`. */
   readonly quarantine?: QuarantinePolicy;
+  /** Whether a cutover copies them. Absent is `copy`. */
+  readonly largeObjects?: 'copy' | 'leave';
 }
 
 export interface HttpConfig {

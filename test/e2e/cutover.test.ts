@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { FAILPOINTS } from '#core/failpoints.ts';
+import { STEPS_AFTER, STEPS_BEFORE } from '#core/migration/steps.ts';
 import { isLongRun, someOf } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess, type CliResult } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
@@ -18,7 +18,15 @@ const TABLES_SQL = `
   CREATE TABLE public.probe (id text PRIMARY KEY);
   CREATE TABLE public.orders (id text PRIMARY KEY, note text);
   INSERT INTO public.orders SELECT 'old-' || n, 'n' FROM generate_series(1, 500) n;
+  CREATE VIEW public.amounts AS SELECT 0::bigint AS n;
+  CREATE MATERIALIZED VIEW public.doubled AS SELECT n * 2 AS n FROM public.amounts;
+  CREATE MATERIALIZED VIEW public.amount AS SELECT count(*) AS n FROM public.orders;
+  CREATE OR REPLACE VIEW public.amounts AS SELECT n FROM public.amount;
+  REFRESH MATERIALIZED VIEW public.doubled;
+  SELECT lo_create(1001), lo_create(1002), lo_create(1003), lo_create(1004);
+  SELECT lo_put(1001, 0, convert_to(repeat('large ', 400000), 'UTF8')), lo_put(1002, 0, 'small'), lo_put(1003, 0, 'goes');
 `;
+const OBJECTS_SQL = `SELECT oid::text AS oid, md5(lo_get(oid)) AS content FROM pg_largeobject_metadata WHERE oid BETWEEN 1001 AND 1009 ORDER BY oid`;
 
 let source: TestDatabase;
 let target: TestDatabase;
@@ -126,7 +134,16 @@ async function sweep(command: Command, points: readonly string[]): Promise<void>
   }
 }
 
-const ALL = FAILPOINTS.filter((name) => name.startsWith('switch.') && !name.startsWith('switch.undo'));
+/** In the order in which a switch meets them. */
+const ALL = [...STEPS_BEFORE.map(({ name }) => name), 'commit', ...STEPS_AFTER.map(({ name }) => name)].flatMap(
+  (name) => [`switch.${name}.before`, `switch.${name}.after`],
+);
+
+/** What no stream brings: large objects are the same on both sides, whoever wrote them. */
+async function requireSameObjects(change: string): Promise<void> {
+  const [theirs, ours] = [await source.client.query(OBJECTS_SQL), await target.client.query(OBJECTS_SQL)];
+  expect(ours.rows, change).toEqual(theirs.rows);
+}
 
 test('what speaks against a switch is said before anything is closed, and nothing is changed', async () => {
   const refused = await operate('cutover', {}, '--time-box', '5s');
@@ -148,7 +165,7 @@ test('what speaks against a switch is said before anything is closed, and nothin
   await expect(target.client.query('TRUNCATE public.purchases')).rejects.toMatchObject({ code: '25006' });
   const dry = await operate('cutover', {}, '--dry-run');
   expect(dry, dry.stderr).toMatchObject({ code: 0, stdout: 'nothing was done\n' });
-  expect(dry.stderr).toMatch(/fence: .*closed for writes/);
+  expect(dry.stderr).toMatch(/objects: .*\n.*refresh: .*\n.*analyze: .*\n.*hold: .*\nfence: .*closed for writes/);
   expect(writers.eras()).toEqual(['source']);
 }, 300_000);
 
@@ -208,15 +225,27 @@ test('killed at its steps there and back, with writers on: every acknowledged co
   await until(() => writers.countOf('source') > before + 3, {
     what: 'writes on the source after the fence ended by itself',
   });
+  // The killed operator has copied what there was.
+  await source.client.query(
+    `SELECT lo_put(1002, 2, 'changed'), lo_unlink(1003), lo_put(1001, 2000000, 'x'), lo_from_bytea(1005, 'new')`,
+  );
   await sweep('cutover', isLongRun() ? ALL : some);
   await succeed('cutover');
   expect(writers.eras()).toEqual(['source', 'target']);
   await requireAllThere('target');
+  await requireSameObjects('there');
+  const { rows: views } = await target.client.query<{ n: string; twice: string }>(
+    'SELECT a.n, d.n AS twice FROM public.amount a, public.doubled d',
+  );
+  expect(Number(views[0]?.n)).toBeGreaterThan(500);
+  expect(Number(views[0]?.twice)).toBe(2 * Number(views[0]?.n));
+  await target.client.query(`SELECT lo_unlink(1001), lo_put(1004, 0, 'filled'), lo_from_bytea(1006, 'newer')`);
   const back = ['switch.freeze.after', 'switch.open.before'];
   await sweep('rollback', isLongRun() ? ALL : back);
   await succeed('rollback');
   expect(writers.eras()).toEqual(['source', 'target', 'source']);
   await requireAllThere('source');
+  await requireSameObjects('back');
   // The way there goes on from where it was left, and may be taken again.
   await succeed('cutover');
   await requireAllThere('target');

@@ -36,7 +36,7 @@ test('the demo rehearses, cuts over, rolls back and proves its sides equal; it e
   ]);
   expect(report.rows).toBeGreaterThan(18_000);
   expect(report.changes).toBeGreaterThan(50);
-  expect(report.switches.map(({ live, steps }) => `${live} ${steps.length}`)).toEqual(['target 12', 'source 12']);
+  expect(report.switches.map(({ live, steps }) => `${live} ${steps.length}`)).toEqual(['target 16', 'source 16']);
   // Writers went over and came back, and nothing that was acknowledged to them is lost on the way.
   expect(report.gapsMs).toHaveLength(2);
   expect(report.lost).toEqual({ source: 0, target: 0 });

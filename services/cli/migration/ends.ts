@@ -11,9 +11,10 @@ export interface Line {
 
 /** A migration's two databases and what runs between them. */
 export interface Migration {
-  /** Its name is that of guards, journal and sides. */
   readonly there: Line;
   readonly back: Line & Pick<WayBack, 'lost'>;
+  /** By side, what guards, terms and marks of this migration are called there. */
+  readonly keys: Readonly<Record<Side, string>>;
   /** By side, the tables that move. */
   readonly tables: Readonly<Record<Side, readonly TableName[]>>;
 }
@@ -31,4 +32,8 @@ export interface Ends {
 export function endsOf({ there, back }: Migration, to: Side): Ends {
   const [feeding, returning] = to === 'target' ? [there, back] : [back, there];
   return { from: otherSide(to), to, feeding, returning };
+}
+
+export function urlOf({ there }: Migration, side: Side): string {
+  return side === 'source' ? there.config.source.url : there.target.url;
 }

@@ -17,6 +17,7 @@ export async function openMigration(config: Config, target: TargetConfig): Promi
     return {
       there: { config, target },
       back: { ...back, lost },
+      keys: { source: config.name, target: config.name },
       tables: { source: tables.map(({ schema, table }) => ({ schema, table })), target: shaped },
     };
   } finally {

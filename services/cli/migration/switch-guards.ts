@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { readHolders } from '#adapters/postgres/migration/guard.ts';
+import { findUnrefreshable } from '#adapters/postgres/migration/target-care.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { readSlot } from '#adapters/postgres/source/slot.ts';
 import { mayActAsReplica } from '#adapters/postgres/target/apply-session.ts';
@@ -70,6 +71,7 @@ export async function findObjections(options: GuardOptions): Promise<Objection[]
       () => deadLetters(ends, to),
       () => replays(ends, to),
       () => rights(options, ends, from, to),
+      () => views(options, ends, to),
       () => transactions(options, ends, from),
       () => drift(ends, from, to),
       () => slots(options, ends, from, to),
@@ -161,6 +163,18 @@ async function rights(
     }
   }
   return found;
+}
+
+/** A materialized view that nobody makes anew answers with rows of long ago. */
+async function views({ migration }: GuardOptions, { to }: Ends, client: pg.Client): Promise<Objection[]> {
+  const refused = await findUnrefreshable(client, migration.tables[to]);
+  if (refused.length === 0) return [];
+  return [
+    {
+      what: `the ${to}'s role may not refresh ${refused.length} materialized views: ${refused.slice(0, 5).map(formatTable).join(', ')}`,
+      fix: 'GRANT the role that owns them to it (PostgreSQL 17 and newer: GRANT MAINTAIN ON them), or drop them',
+    },
+  ];
 }
 
 async function without(

@@ -22,6 +22,7 @@ import { verifyInFence } from './fence-verify.ts';
 import { callHook } from './hook-call.ts';
 import type { Operator } from './operator.ts';
 import { requireStreamLife } from './stream-life.ts';
+import { SwitchCare } from './switch-care.ts';
 
 export interface HandsOptions {
   readonly migration: Migration;
@@ -46,20 +47,30 @@ export function makeHands(options: HandsOptions): SwitchHands {
 
 class Hands {
   readonly #options: HandsOptions;
+  readonly #care: SwitchCare;
 
   constructor(options: HandsOptions) {
     this.#options = options;
+    this.#care = new SwitchCare(options.migration, options.operator.term);
   }
 
   run(step: StepName, open: OpenSwitch, signal: AbortSignal): Promise<Evidence> {
     const ends = endsOf(this.#options.migration, open.to);
     switch (step) {
+      case 'objects':
+        return this.#care.objects(ends, false, signal);
+      case 'refresh':
+        return this.#care.refresh(ends, signal);
+      case 'analyze':
+        return this.#care.analyze(ends, signal);
       case 'hold':
-        return this.#hook('hold', null);
+        return this.#hold(signal);
       case 'fence':
         return this.#fence(ends, open, signal);
       case 'drain':
         return this.#drain(ends, signal);
+      case 'lastObjects':
+        return this.#care.objects(ends, true, signal);
       case 'verify':
         return this.#verify(ends, open, signal);
       case 'sequences':
@@ -93,6 +104,12 @@ class Hands {
     if (step === 'fence') return this.#open(ends.from);
     if (step === 'freeze') return this.#gate(ends.to, ends.feeding.config.name, null);
     return Promise.resolve({});
+  }
+
+  /** What changed while the other side was made ready is read now, while writers need not wait. */
+  async #hold(signal: AbortSignal): Promise<Evidence> {
+    await this.#options.changed()?.collect(signal);
+    return this.#hook('hold', null);
   }
 
   async #hook(event: HookEvent, live: Side | null): Promise<Evidence> {

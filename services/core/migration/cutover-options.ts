@@ -5,6 +5,15 @@ const text = z.string().min(1);
 
 export const CUTOVER_OPTIONS = [
   {
+    path: 'targets[].largeObjects',
+    type: z.enum(['copy', 'leave']),
+    default: 'copy',
+    env: null,
+    example: 'leave',
+    about:
+      'Large objects of the database, which no stream brings: a cutover copies them before its fence, and what changed since within it; or they stay behind (docs/cutover.md).',
+  },
+  {
     path: 'cutover.hook.command',
     type: z.array(text).min(1),
     default: null,

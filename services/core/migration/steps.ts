@@ -3,9 +3,13 @@
  * Up to `seal` everything is undone on any failure; between `seal` and `open` stands the journal's `committed`, the point of no return.
  */
 export const STEP_NAMES = [
+  'objects',
+  'refresh',
+  'analyze',
   'hold',
   'fence',
   'drain',
+  'lastObjects',
   'verify',
   'sequences',
   'freeze',
@@ -30,6 +34,19 @@ interface Step {
 }
 
 export const STEPS: readonly Step[] = [
+  { name: 'objects', isBefore: true, hasUndo: false, does: 'large objects are copied while writes go on' },
+  {
+    name: 'refresh',
+    isBefore: true,
+    hasUndo: false,
+    does: "the other side's materialized views are made anew, each after those that it is made of",
+  },
+  {
+    name: 'analyze',
+    isBefore: true,
+    hasUndo: false,
+    does: 'tables there whose statistics are missing or old get them',
+  },
   { name: 'hold', isBefore: true, hasUndo: true, does: 'the hook tells writers to stop' },
   {
     name: 'fence',
@@ -42,6 +59,12 @@ export const STEPS: readonly Step[] = [
     isBefore: true,
     hasUndo: false,
     does: 'everything that was committed there arrives at the other side',
+  },
+  {
+    name: 'lastObjects',
+    isBefore: true,
+    hasUndo: false,
+    does: 'large objects that changed since are copied, and all of them compared',
   },
   { name: 'verify', isBefore: true, hasUndo: false, does: 'both sides are compared while neither changes' },
   { name: 'sequences', isBefore: true, hasUndo: false, does: 'sequences of the other side are moved ahead' },

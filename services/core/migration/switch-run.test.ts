@@ -154,6 +154,10 @@ class Operator implements OperatorJournal, SwitchHands {
       case 'follow':
         await this.line(() => (world.gates[from] = true), from);
         return {};
+      case 'objects':
+      case 'refresh':
+      case 'analyze':
+      case 'lastObjects':
       case 'hold':
       case 'verify':
       case 'sequences':
@@ -229,11 +233,11 @@ test('there and back, and there again', async () => {
   ).toEqual(world.records);
 });
 
-const point = fc.integer({ min: 0, max: 45 });
+const point = fc.integer({ min: 0, max: 65 });
 const attempt = fc.record({
   to: fc.constantFrom<Side>('source', 'target'),
   dieAt: point,
-  failAt: fc.integer({ min: -45, max: 45 }),
+  failAt: fc.integer({ min: -65, max: 65 }),
   pauseAt: point,
   pace: fc.constantFrom(0, 1, 2, 8),
   timeBoxMs: fc.constantFrom(10, 60, 1_000),
@@ -265,7 +269,7 @@ test('whatever dies, hangs or loses its answer, and whenever: never two writable
 });
 
 test('each kill in the middle: the same command again ends it or undoes it', async () => {
-  for (let dieAt = 1; dieAt <= 45; dieAt += 1) {
+  for (let dieAt = 1; dieAt <= 65; dieAt += 1) {
     const world = new World();
     await operate(world, 'target', { ...CALM, dieAt });
     await settle(world, 'target');
