@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type pg from 'pg';
 import { expect, test } from 'vitest';
 import { runCommand } from '../harness/command.ts';
 import { createDatabase } from '../harness/database.ts';
@@ -13,6 +14,23 @@ interface Report {
     readonly evidence: string;
     readonly fix: string;
   }[];
+  readonly fixes: readonly {
+    readonly at: string;
+    readonly statements: readonly string[];
+    readonly refused?: string | null;
+  }[];
+}
+
+/** What standard error says comes before it. */
+function reportOf(text: string): Report {
+  return JSON.parse(text.trim().split('\n').at(-1) ?? '') as Report;
+}
+
+async function versionOf(client: pg.Client): Promise<string | undefined> {
+  const { rows } = await client.query<{ v: string }>(
+    `SELECT extversion AS v FROM pg_extension WHERE extname = 'hstore'`,
+  );
+  return rows[0]?.v;
 }
 
 const SOURCE_SQL = `
@@ -34,6 +52,10 @@ const SOURCE_SQL = `
   CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing; CREATE FOREIGN TABLE public.far (id int) SERVER nowhere;
   CREATE PUBLICATION others FOR ALL TABLES;
   INSERT INTO public.notes SELECT n, n FROM generate_series(1, 2000) n;
+  CREATE EXTENSION hstore WITH SCHEMA public;
+  ALTER TABLE public.notes ADD COLUMN tags public.hstore;
+  CREATE SCHEMA cube_of; CREATE EXTENSION cube WITH SCHEMA cube_of;
+  SELECT lo_create(0), lo_create(0);
 `;
 
 test.each([15, 18] as const)(
@@ -45,6 +67,10 @@ test.each([15, 18] as const)(
     const role = `${source.name}_app`;
     await source.client.query(
       `CREATE ROLE "${role}" LOGIN; GRANT SELECT ON public.notes TO "${role}"; ALTER DATABASE "${source.name}" SET work_mem = '5MB'`,
+    );
+    await target.client.query(
+      `CREATE EXTENSION hstore VERSION '1.4'; CREATE SCHEMA cube_of;
+       UPDATE pg_database SET datcollversion = '0' WHERE datname = current_database() AND datcollversion IS NOT NULL`,
     );
     await target.client.query(`CREATE FUNCTION public.noted() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
     CREATE EVENT TRIGGER watcher ON ddl_command_end EXECUTE FUNCTION public.noted()`);
@@ -85,6 +111,26 @@ targets: [{ name: new, output: main, postgres: { url: "${target.url}" }, schema:
         'target new: public.orders (rows are left out by where; columns are left out: total)',
       );
       expect(of('scope.drift')).toBeUndefined();
+      expect(of('scope.large_objects')).toBe('2 large objects');
+      expect(of('target.extensions')).toBe('target new: 1.4; the source has 1.8');
+      const [row] = (
+        await target.client.query(`SELECT FROM pg_database WHERE datname = current_database() AND datcollversion = '0'`)
+      ).rows;
+      if (row !== undefined) expect(of('servers.collation_versions')).toMatch(/^target new: the database 0, now /);
+
+      const shown = await runCommand(['check', '-c', file, '--fix', '--dry-run', '--json']);
+      const fixes = reportOf(shown.text).fixes.map(({ at, statements }) => `${at}: ${statements.join('; ')}`);
+      expect(fixes).toEqual([
+        `target new: ALTER EXTENSION "hstore" UPDATE TO '1.8'`,
+        expect.stringMatching(/^source: ANALYZE .*"public"."notes"/),
+      ]);
+      expect(await versionOf(target.client)).toBe('1.4');
+      const unasked = await runCommand(['check', '-c', file, '--fix']);
+      expect(unasked).toMatchObject({ code: 2 });
+      const fixed = reportOf((await runCommand(['check', '-c', file, '--fix', '--yes', '--json'])).text);
+      expect(fixed.fixes.map(({ refused }) => refused)).toEqual([null, null]);
+      expect(fixed.findings.filter(({ id }) => id === 'target.extensions' || id === 'scope.statistics')).toEqual([]);
+      expect(await versionOf(target.client)).toBe('1.8');
       expect(result.text).not.toContain('5MB');
     } finally {
       rmSync(folder, { recursive: true });

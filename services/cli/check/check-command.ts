@@ -3,9 +3,11 @@ import type { Config } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import { hideSecrets } from '#core/secrets.ts';
+import { applyFixes, fixesOf, formatFixes, type AppliedFix, type WantedFix } from './apply-fixes.ts';
 import { withCheckContext, type CheckContext } from './check-context.ts';
 import { collectDebeziumFindings, DEBEZIUM_CHECK_COUNT } from './debezium-checks.ts';
 import { formatFindings, formatFindingsJson, type CheckedFinding } from './check-printer.ts';
+import { EXTENSION_CHECKS } from './extension-checks.ts';
 import type { Check } from './finding.ts';
 import { KAFKA_CHECKS } from './kafka-checks.ts';
 import { KEY_CHECKS } from './key-checks.ts';
@@ -35,6 +37,7 @@ export const CHECKS: readonly Check[] = [
   ...MASK_CHECKS,
   ...PROFILE_CHECKS,
   ...TARGET_CHECKS,
+  ...EXTENSION_CHECKS,
   ...APPLY_CHECKS,
   ...TARGET_FITNESS_CHECKS,
   ...QUARANTINE_CHECKS,
@@ -46,22 +49,58 @@ export interface CheckOptions {
   readonly json: boolean;
   /** Where the report goes; standard output by default. */
   readonly out?: (text: string) => void;
+  readonly fix?: FixOptions;
+}
+
+export interface FixOptions {
+  /** The statements are shown, and none is run. */
+  readonly isDryRun: boolean;
+  /** Whether a person wants them run. Not asked where there are none. */
+  readonly confirm: () => Promise<boolean>;
+  readonly err: (text: string) => void;
 }
 
 /**
- * `restage check`: 0 without blocking findings, 1 with. Changes nothing at the source, in Kafka or in targets.
- * @throws RestageError when source or a target cannot be reached at all.
+ * `restage check`: 0 without blocking findings, 1 with; of what there is after the fixes. Changes nothing at the source, in Kafka or in
+ * targets but by `fix`. @throws RestageError when source or a target cannot be reached at all.
  */
 export async function runCheck(config: Config, options: CheckOptions): Promise<ExitCode> {
   const theirs = config.source.debezium ?? null;
-  const findings =
+  const { findings, fixes } =
     theirs === null
-      ? await withCheckContext(config, collectFindings)
-      : await collectDebeziumFindings(config, theirs, pino({ level: 'silent' }));
+      ? await withCheckContext(config, (context) => checkAndFix(context, options.fix))
+      : { findings: await collectDebeziumFindings(config, theirs, pino({ level: 'silent' })), fixes: [] };
   const count = theirs === null ? CHECKS.length : DEBEZIUM_CHECK_COUNT;
   const out = options.out ?? ((text: string) => void process.stdout.write(text));
-  out((options.json ? formatFindingsJson : formatFindings)(findings, count));
+  out(options.json ? formatFindingsJson(findings, count, fixes) : formatFindings(findings, count));
   return findings.some((finding) => finding.severity === 'block') ? 1 : 0;
+}
+
+interface CheckedAndFixed {
+  readonly findings: CheckedFinding[];
+  readonly fixes: readonly (WantedFix | AppliedFix)[];
+}
+
+/** What is fixed is asked once more: only what the checks no longer find is gone. */
+async function checkAndFix(context: CheckContext, options: FixOptions | undefined): Promise<CheckedAndFixed> {
+  const findings = await collectFindings(context);
+  if (options === undefined) return { findings, fixes: [] };
+  const wanted = fixesOf(findings);
+  if (wanted.length === 0) options.err('there is nothing that can be fixed safely\n');
+  if (wanted.length === 0 || options.isDryRun || !(await offer(wanted, options))) {
+    if (options.isDryRun) options.err(formatFixes(wanted));
+    return { findings, fixes: wanted };
+  }
+  const fixes = await applyFixes(context, wanted);
+  options.err(formatFixes(fixes));
+  return { findings: await collectFindings(context), fixes };
+}
+
+async function offer(wanted: readonly WantedFix[], { confirm, err }: FixOptions): Promise<boolean> {
+  err(formatFixes(wanted));
+  if (await confirm()) return true;
+  err('nothing was changed\n');
+  return false;
 }
 
 /** One after another: they share a session per server. A check that fails is a finding of its own, and the rest run. */
@@ -76,6 +115,7 @@ export async function collectFindings(context: CheckContext): Promise<CheckedFin
           what: finding.what,
           evidence: hideSecrets(finding.evidence),
           fix: finding.fix,
+          ...(finding.safeFix === undefined ? {} : { safeFix: finding.safeFix }),
         });
       }
     } catch (error) {

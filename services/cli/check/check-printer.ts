@@ -1,4 +1,5 @@
-import type { Severity } from './finding.ts';
+import type { AppliedFix, WantedFix } from './apply-fixes.ts';
+import type { SafeFix, Severity } from './finding.ts';
 
 /** What one check found, or that it could not run. */
 export interface CheckedFinding {
@@ -7,6 +8,8 @@ export interface CheckedFinding {
   readonly what: string;
   readonly evidence: string;
   readonly fix: string;
+  /** What `--fix` runs. */
+  readonly safeFix?: SafeFix;
 }
 
 const SIGNS: Readonly<Record<Severity, string>> = { block: 'BLOCK', warn: 'warn ', info: 'info ' };
@@ -20,7 +23,7 @@ export function formatFindings(findings: readonly CheckedFinding[], checks: numb
     [
       `${SIGNS[finding.severity]}  ${finding.id}: ${finding.what}`,
       `       seen: ${finding.evidence}`,
-      `       fix:  ${finding.fix.replaceAll('\n', '\n             ')}`,
+      `       fix:  ${finding.fix.replaceAll('\n', '\n             ')}${finding.safeFix === undefined ? '' : ' -- or: restage check --fix'}`,
     ].join('\n'),
   );
   const summary =
@@ -30,7 +33,11 @@ export function formatFindings(findings: readonly CheckedFinding[], checks: numb
   return `${[...paragraphs, summary].join('\n\n')}\n`;
 }
 
-/** For scripts: one document. */
-export function formatFindingsJson(findings: readonly CheckedFinding[], checks: number): string {
-  return `${JSON.stringify({ ok: findings.every((finding) => finding.severity !== 'block'), checks, findings })}\n`;
+/** For scripts: one document. `fixes`: what `--fix` ran, or would. */
+export function formatFindingsJson(
+  findings: readonly CheckedFinding[],
+  checks: number,
+  fixes: readonly (WantedFix | AppliedFix)[] = [],
+): string {
+  return `${JSON.stringify({ ok: findings.every((finding) => finding.severity !== 'block'), checks, findings, fixes })}\n`;
 }

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { formatTable, quoteTable, type TableName } from '#core/table-name.ts';
 import type { CheckContext } from './check-context.ts';
 import { CHOSEN, namesOf } from './chosen-tables.ts';
-import { listSome, type Check, type Finding } from './finding.ts';
+import { listSome, statementsText, type Check, type Finding } from './finding.ts';
 
 const LARGEST_SKEW_MS = 500;
 const LONGEST_ROUND_TRIP_MS = 20;
@@ -14,6 +14,7 @@ const OLDEST_AGE = 1_000_000_000;
 export const ENVIRONMENT_CHECKS: readonly Check[] = [
   { id: 'servers.clock', severity: 'warn', run: checkClocks },
   { id: 'servers.round_trip', severity: 'warn', run: checkRoundTrips },
+  { id: 'servers.collation_versions', severity: 'warn', run: checkCollationVersions },
   { id: 'scope.size', severity: 'info', run: checkSize },
   { id: 'scope.statistics', severity: 'info', run: checkStatistics },
   { id: 'source.wraparound', severity: 'warn', run: checkWraparound },
@@ -25,12 +26,13 @@ export const ENVIRONMENT_CHECKS: readonly Check[] = [
 interface ProbedServer {
   readonly name: string;
   readonly client: pg.Client;
+  readonly major: number;
 }
 
-function serversOf({ source, targets }: CheckContext): ProbedServer[] {
+function serversOf({ source, sourceMajor, targets }: CheckContext): ProbedServer[] {
   return [
-    { name: 'source', client: source },
-    ...targets.map(({ config, client }) => ({ name: `target ${config.name}`, client })),
+    { name: 'source', client: source, major: sourceMajor },
+    ...targets.map(({ config, client, major }) => ({ name: `target ${config.name}`, client, major })),
   ];
 }
 
@@ -83,6 +85,38 @@ async function checkRoundTrips(context: CheckContext): Promise<Finding[]> {
   return findings;
 }
 
+interface OldCollation {
+  readonly name: string;
+  readonly said: string;
+  readonly actual: string;
+  readonly fix: string;
+}
+
+/** The database's own since version 15. */
+const OLD_DATABASE = `SELECT 'the database' AS name, d.datcollversion AS said, pg_database_collation_actual_version(d.oid) AS actual,
+       format('ALTER DATABASE %I REFRESH COLLATION VERSION;', d.datname) AS fix
+  FROM pg_database d WHERE d.datname = current_database() AND d.datcollversion <> pg_database_collation_actual_version(d.oid) UNION ALL `;
+const OLD_COLLATIONS = `SELECT 'collation ' || c.oid::regcollation::text, c.collversion, pg_collation_actual_version(c.oid),
+       format('ALTER COLLATION %s REFRESH VERSION;', c.oid::regcollation)
+  FROM pg_collation c WHERE c.collversion <> pg_collation_actual_version(c.oid)`;
+
+/** The library that orders text is another than when indexes were built: they may not find what they hold (PostgreSQL: "ALTER COLLATION"). */
+async function checkCollationVersions(context: CheckContext): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const { name, client, major } of serversOf(context)) {
+    const sql = `SELECT * FROM (${major >= 15 ? OLD_DATABASE : ''}${OLD_COLLATIONS}) AS old(name, said, actual, fix) ORDER BY 1 DESC`;
+    const { rows } = await client.query<OldCollation>(sql);
+    if (rows.length === 0) continue;
+    const [row] = (await client.query<{ name: string }>('SELECT quote_ident(current_database()) AS name')).rows;
+    findings.push({
+      what: 'text is ordered by another version of the library than indexes were built with: they may miss rows, and unique ones let rows pass twice',
+      evidence: `${name}: ${listSome(rows.map((old) => `${old.name} ${old.said}, now ${old.actual}`))}`,
+      fix: [`REINDEX DATABASE CONCURRENTLY ${row?.name ?? ''};`, ...rows.map((old) => old.fix)].join('\n'),
+    });
+  }
+  return findings;
+}
+
 async function checkSize({ source, tables }: CheckContext): Promise<Finding[]> {
   const [row] = (
     await source.query<{ bytes: string; indexes: string; rows: string; largest: string }>(
@@ -108,15 +142,16 @@ async function checkStatistics({ source, tables }: CheckContext): Promise<Findin
       WHERE c.relkind = 'r' AND s.last_analyze IS NULL AND s.last_autoanalyze IS NULL AND pg_table_size(c.oid) > 8192 ORDER BY 1, 2`,
     namesOf(tables),
   );
-  return rows.length === 0
-    ? []
-    : [
-        {
-          what: 'tables without statistics: their size is a guess, and so is the time that is left',
-          evidence: listSome(rows.map(formatTable)),
-          fix: `ANALYZE ${rows.map(quoteTable).join(', ')};`,
-        },
-      ];
+  if (rows.length === 0) return [];
+  const statements = [`ANALYZE ${rows.map(quoteTable).join(', ')}`];
+  return [
+    {
+      what: 'tables without statistics: their size is a guess, and so is the time that is left',
+      evidence: listSome(rows.map(formatTable)),
+      fix: statementsText(statements),
+      safeFix: { at: 'source', statements },
+    },
+  ];
 }
 
 async function checkWraparound({ source }: CheckContext): Promise<Finding[]> {

@@ -11,6 +11,19 @@ export interface Finding {
   readonly fix: string;
   /** Where it differs from the check's own. */
   readonly severity?: Severity;
+  /** The same fix, where it takes nothing away, holds nobody up and may be run again: what `--fix` runs. */
+  readonly safeFix?: SafeFix;
+}
+
+export interface SafeFix {
+  /** `source`, or `target NAME`. */
+  readonly at: string;
+  readonly statements: readonly string[];
+}
+
+/** As it stands in `fix`. */
+export function statementsText(statements: readonly string[]): string {
+  return statements.map((statement) => `${statement};`).join('\n');
 }
 
 /** A small check; it reads, and changes nothing that outlives it. */

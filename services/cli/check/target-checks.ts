@@ -14,7 +14,6 @@ export const TARGET_CHECKS: readonly Check[] = [
   { id: 'target.encoding', severity: 'block', run: eachTarget(checkEncoding) },
   { id: 'target.read_only', severity: 'block', run: eachTarget(checkReadOnly) },
   { id: 'target.create', severity: 'block', run: eachTarget(checkCreate) },
-  { id: 'target.extensions', severity: 'block', run: eachTarget(checkExtensions) },
   { id: 'target.state', severity: 'block', run: eachTarget(checkState) },
   { id: 'target.tables', severity: 'block', run: eachTarget(checkTables) },
 ];
@@ -120,43 +119,6 @@ async function checkCreate({ client, config, role, tables }: CheckedTarget): Pro
     });
   }
   return findings;
-}
-
-/** Extensions whose types the chosen tables' columns have. */
-async function checkExtensions(
-  { client, config }: CheckedTarget,
-  { source, tables }: CheckContext,
-): Promise<Finding[]> {
-  const needed = (
-    await source.query<{ name: string }>(
-      `SELECT DISTINCT e.extname AS name FROM unnest($1::text[], $2::text[]) AS t(schema, name)
-       JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
-       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-       JOIN pg_type y ON y.oid = a.atttypid
-       JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid IN (y.oid, y.typelem) AND d.deptype = 'e'
-       JOIN pg_extension e ON e.oid = d.refobjid`,
-      [tables.map((table) => table.schema), tables.map((table) => table.table)],
-    )
-  ).rows.map((row) => row.name);
-  const { rows } = await client.query<{ name: string; installed: boolean }>(
-    'SELECT name::text AS name, installed_version IS NOT NULL AS installed FROM pg_available_extensions',
-  );
-  const there = new Map(rows.map((row) => [row.name, row.installed]));
-  const unknown = needed.filter((name) => !there.has(name));
-  // pg_dump's archive makes them itself.
-  const uninstalled = config.schema === 'copy' ? [] : needed.filter((name) => there.get(name) === false);
-  return [
-    ...unknown.map((name) => ({
-      what: `the extension ${name} is not available at the target`,
-      evidence: 'not in pg_available_extensions',
-      fix: `install the package of ${name} on the target's server`,
-    })),
-    ...uninstalled.map((name) => ({
-      what: `the extension ${name} is not installed at the target`,
-      evidence: 'pg_available_extensions.installed_version is null',
-      fix: `CREATE EXTENSION ${quoteIdentifier(name)};`,
-    })),
-  ];
 }
 
 /** A position that a newer Restage wrote. */
