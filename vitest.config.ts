@@ -1,14 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Sources run as they are: `#core/x.ts` means services/core/x.ts, not dist. */
-const alias = [
-  { find: /^#(core|adapters)\//, replacement: `${import.meta.dirname}/services/$1/` },
-  { find: '#kafka', replacement: '@platformatic/kafka' },
-  { find: /^#infra\//, replacement: `${import.meta.dirname}/infra/` },
-];
-
 export default defineConfig({
-  resolve: { alias },
   test: {
     projects: [
       {

@@ -77,7 +77,7 @@ async function launchInChild(signal: NodeJS.Signals): Promise<ProcessIdentity> {
     const server = new ServerProcesses(${JSON.stringify(records)}).launch(${JSON.stringify(sleeper(false))});
     console.log(JSON.stringify(server.identity));
     setInterval(() => undefined, 1_000);`;
-  const args = ['--conditions=source', '--import', 'tsx', '--input-type=module', '--eval', program];
+  const args = ['--import', 'tsx', '--input-type=module', '--eval', program];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const line = await new Promise<string>((resolve) =>
     child.stdout.once('data', (data: Buffer) => resolve(data.toString())),

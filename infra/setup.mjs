@@ -128,16 +128,10 @@ async function build() {
   const entry = join(ROOT, 'dist', '.built');
   const newest = Math.max(
     ...['services', 'infra'].map((dir) => newestIn(join(ROOT, dir))),
-    ...['tsconfig.json', 'tsconfig.build.json', 'package.json'].map((it) => statSync(join(ROOT, it)).mtimeMs),
+    ...['package.json', 'package-lock.json'].map((it) => statSync(join(ROOT, it)).mtimeMs),
   );
   if (existsSync(entry) && statSync(entry).mtimeMs >= newest) return;
-  rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
-  await runStep('building dist', process.execPath, [
-    join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc'),
-    '-p',
-    'tsconfig.build.json',
-  ]);
-  await runStep('bundling the Kafka client', process.execPath, [join(ROOT, 'infra', 'bundle-kafka.mjs')]);
+  await runStep('building dist', process.execPath, [join(ROOT, 'infra', 'bundle.mjs')]);
   writeFileSync(entry, '');
 }
 
@@ -174,7 +168,7 @@ await fetchKafka();
 if (command !== 'test') await build();
 say('ready');
 if (command === 'start') handOver(['dist/services/cli/main.js', 'demo', ...rest]);
-if (BENCHES[command] !== undefined) handOver(['--conditions=source', '--import', 'tsx', BENCHES[command], ...rest]);
+if (BENCHES[command] !== undefined) handOver(['--import', 'tsx', BENCHES[command], ...rest]);
 if (command === 'test') {
   const require = createRequire(import.meta.url);
   handOver([join(dirname(require.resolve('vitest/package.json')), 'vitest.mjs'), 'run', ...rest]);

@@ -19,7 +19,7 @@ test.each(['json', 'pretty'])(
   (format) => {
     const { stderr, status } = spawnSync(
       process.execPath,
-      ['--conditions=source', '--import', 'tsx', '--input-type=module', '-e', SCRIPT, format],
+      ['--import', 'tsx', '--input-type=module', '-e', SCRIPT, format],
       { encoding: 'utf8', cwd: new URL('../..', import.meta.url) },
     );
     expect(status, stderr).toBe(0);

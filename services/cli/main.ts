@@ -4,7 +4,7 @@ import path from 'node:path';
 import { projectRoot } from '#infra/project-root.ts';
 import type { CliEnvironment } from './environment.ts';
 import { watchParent } from './parent-watch.ts';
-import { makeProgram, runProgram } from './program.ts';
+import { runProgram } from './program.ts';
 
 /** A terminal's Ctrl-C comes once from it and once more from each launcher (npx, a supervisor) that hands it on. */
 const SAME_REQUEST_MS = 2_000;
@@ -37,7 +37,7 @@ const cli: CliEnvironment = {
   },
 };
 
-await runProgram(makeProgram(cli, readVersion()), process.argv.slice(2), cli);
+await runProgram(cli, readVersion(), process.argv.slice(2));
 // Results may still be on their way into a pipe; what else is open (sockets, timers) must not keep a finished command alive.
 process.stdout.write('', () => process.exit());
 

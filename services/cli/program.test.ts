@@ -21,9 +21,14 @@ function write(name: string, text: string): string {
   return file;
 }
 
-async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const result = { code: 0, out: '', err: '' };
-  const cli: CliEnvironment = {
+interface Said {
+  code: number;
+  out: string;
+  err: string;
+}
+
+function sayInto(result: Said): CliEnvironment {
+  return {
     env: { RESTAGE_LOG: 'silent' },
     out: (text) => {
       result.out += text;
@@ -38,7 +43,11 @@ async function run(...args: string[]): Promise<{ code: number; out: string; err:
       result.code = code;
     },
   };
-  await runProgram(makeProgram(cli, '1.2.3'), args, cli);
+}
+
+async function run(...args: string[]): Promise<Said> {
+  const result = { code: 0, out: '', err: '' };
+  await runProgram(sayInto(result), '1.2.3', args);
   return result;
 }
 
@@ -63,6 +72,17 @@ test('help and version are no errors', async () => {
     'demo',
   ]) {
     expect(help.out).toMatch(new RegExp(`^ {2}${name} `, 'm'));
+  }
+});
+
+test('every command is found by its own name, without the others', async () => {
+  const cli = sayInto({ code: 0, out: '', err: '' });
+  const all = (await makeProgram(cli, '1.2.3', [])).commands.map((command) => command.name());
+  expect(all.length).toBeGreaterThan(30);
+  for (const name of all) {
+    const loaded = (await makeProgram(cli, '1.2.3', [name])).commands.map((command) => command.name());
+    expect(loaded).toContain(name);
+    expect(loaded.length).toBeLessThanOrEqual(2);
   }
 });
 

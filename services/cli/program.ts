@@ -1,69 +1,46 @@
 import { Command } from 'commander';
-import { registerAccept } from './accept.ts';
-import { registerCheck } from './check.ts';
-import { registerComplete } from './complete.ts';
-import { registerCutover } from './cutover.ts';
-import { registerDemo } from './demo.ts';
-import { registerDev } from './dev.ts';
-import { registerDlq } from './dlq.ts';
 import type { CliEnvironment } from './environment.ts';
 import { reportError } from './exit.ts';
-import { registerGlobals } from './globals.ts';
-import { registerPause } from './pause.ts';
-import { registerKeeper } from './keeper.ts';
-import { registerProducer } from './producer.ts';
-import { registerRehearse, registerReset } from './rehearse.ts';
-import { registerRepair } from './repair.ts';
-import { registerReplay } from './replay.ts';
-import { registerReport } from './report.ts';
-import { registerReverse } from './reverse.ts';
-import { registerRun } from './run.ts';
-import { registerSchema } from './schema-copy.ts';
-import { registerSequences } from './sequences.ts';
-import { registerSink } from './sink.ts';
-import { registerSnapshot } from './snapshot.ts';
-import { registerStatus } from './status.ts';
-import { registerTeardown } from './teardown.ts';
-import { registerTransform } from './transform.ts';
-import { registerTransformer } from './transformer.ts';
-import { registerTypes } from './types.ts';
-import { registerVerify } from './verify.ts';
-import { registerWait } from './wait.ts';
 
-const COMMANDS = [
-  registerCheck,
-  registerRun,
-  registerProducer,
-  registerTransform,
-  registerTransformer,
-  registerSink,
-  registerStatus,
-  registerWait,
-  registerVerify,
-  registerRepair,
-  registerReplay,
-  registerReport,
-  registerRehearse,
-  registerReset,
-  registerPause,
-  registerSnapshot,
-  registerAccept,
-  registerSchema,
-  registerGlobals,
-  registerSequences,
-  registerReverse,
-  registerCutover,
-  registerComplete,
-  registerTypes,
-  registerDlq,
-  registerTeardown,
-  registerDev,
-  registerDemo,
-  registerKeeper,
+type Register = (program: Command, cli: CliEnvironment) => void;
+
+/** Commands in the order of the help, and what has them: a process loads only what it was asked for. */
+const COMMANDS: readonly (readonly [names: string, load: () => Promise<Register>])[] = [
+  ['check', async () => (await import('./check.ts')).registerCheck],
+  ['run', async () => (await import('./run.ts')).registerRun],
+  ['producer', async () => (await import('./producer.ts')).registerProducer],
+  ['transform', async () => (await import('./transform.ts')).registerTransform],
+  ['transformer', async () => (await import('./transformer.ts')).registerTransformer],
+  ['sink', async () => (await import('./sink.ts')).registerSink],
+  ['status', async () => (await import('./status.ts')).registerStatus],
+  ['wait', async () => (await import('./wait.ts')).registerWait],
+  ['verify', async () => (await import('./verify.ts')).registerVerify],
+  ['repair', async () => (await import('./repair.ts')).registerRepair],
+  ['replay', async () => (await import('./replay.ts')).registerReplay],
+  ['report', async () => (await import('./report.ts')).registerReport],
+  ['rehearse', async () => (await import('./rehearse.ts')).registerRehearse],
+  ['reset', async () => (await import('./rehearse.ts')).registerReset],
+  ['pause resume', async () => (await import('./pause.ts')).registerPause],
+  ['snapshot', async () => (await import('./snapshot.ts')).registerSnapshot],
+  ['accept', async () => (await import('./accept.ts')).registerAccept],
+  ['schema', async () => (await import('./schema-copy.ts')).registerSchema],
+  ['globals', async () => (await import('./globals.ts')).registerGlobals],
+  ['sequences', async () => (await import('./sequences.ts')).registerSequences],
+  ['reverse', async () => (await import('./reverse.ts')).registerReverse],
+  ['cutover rollback', async () => (await import('./cutover.ts')).registerCutover],
+  ['complete', async () => (await import('./complete.ts')).registerComplete],
+  ['types', async () => (await import('./types.ts')).registerTypes],
+  ['dlq', async () => (await import('./dlq.ts')).registerDlq],
+  ['teardown', async () => (await import('./teardown.ts')).registerTeardown],
+  ['dev', async () => (await import('./dev.ts')).registerDev],
+  ['demo', async () => (await import('./demo.ts')).registerDemo],
+  ['keeper', async () => (await import('./keeper.ts')).registerKeeper],
 ];
+/** Asked for without a command, and answered without one. */
+const VERSION_FLAGS: ReadonlySet<string> = new Set(['-V', '--version']);
 
-/** The whole command line. */
-export function makeProgram(cli: CliEnvironment, version: string): Command {
+/** The command line with the command that `args` begin with, or with all of them. `args` without node and script. */
+export async function makeProgram(cli: CliEnvironment, version: string, args: readonly string[]): Promise<Command> {
   const program = new Command('restage')
     .description('Moves live PostgreSQL databases through Kafka: capture, reshape, replay, prove, switch.')
     .version(version)
@@ -73,13 +50,20 @@ export function makeProgram(cli: CliEnvironment, version: string): Command {
     );
   // Commands copy these settings when they are added, so they come first.
   program.exitOverride().configureOutput({ writeOut: cli.out, writeErr: cli.err }).showSuggestionAfterError();
-  for (const register of COMMANDS) register(program, cli);
+  for (const load of commandsFor(args)) (await load())(program, cli);
   return program;
 }
 
+function commandsFor([first = '']: readonly string[]): (() => Promise<Register>)[] {
+  if (VERSION_FLAGS.has(first)) return [];
+  const asked = COMMANDS.filter(([names]) => names.split(' ').includes(first));
+  return (asked.length === 0 ? COMMANDS : asked).map(([, load]) => load);
+}
+
 /** Runs one command; every error is said once and becomes an exit code. `args` without node and script. */
-export async function runProgram(program: Command, args: readonly string[], cli: CliEnvironment): Promise<void> {
+export async function runProgram(cli: CliEnvironment, version: string, args: readonly string[]): Promise<void> {
   try {
+    const program = await makeProgram(cli, version, args);
     await program.parseAsync(args, { from: 'user' });
   } catch (error) {
     cli.setExitCode(reportError(error, cli.err));

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 
 export interface PageFile {
@@ -14,10 +13,9 @@ const FILES: readonly (readonly [string, string, string])[] = [
   ['/page.css', 'page.css', 'text/css; charset=utf-8'],
 ];
 
-/** The page as it stands in the package: beside this file, or, from dist, in the sources, since a build writes only JavaScript. */
+/** The page as it stands in the package: beside this file, and beside the part of the program that a build makes of it. */
 export async function readPage(): Promise<PageFile[]> {
-  const beside = new URL('page/', import.meta.url);
-  const folder = existsSync(beside) ? beside : new URL('../../../services/dashboard/page/', import.meta.url);
+  const folder = new URL('page/', import.meta.url);
   return Promise.all(
     FILES.map(async ([path, file, type]) => ({ path, type, content: await readFile(new URL(file, folder), 'utf8') })),
   );

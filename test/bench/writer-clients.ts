@@ -12,7 +12,7 @@ import { Infrastructure } from '#infra/infrastructure.ts';
 
 /*
  * Which client carries the writer's path: epochs of so many events of 300 bytes and a manifest, one Kafka transaction each.
- *   node --conditions=source --import tsx test/bench/writer-clients.ts
+ *   node --import tsx test/bench/writer-clients.ts
  */
 
 const SIZES = [10, 1_000, 10_000] as const;

@@ -7,6 +7,5 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Builds `dist` from the sources as they are now. */
 export async function buildProgram(): Promise<void> {
   const run = promisify(execFile);
-  await run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], { cwd: ROOT });
-  await run(process.execPath, ['infra/bundle-kafka.mjs'], { cwd: ROOT });
+  await run(process.execPath, ['infra/bundle.mjs'], { cwd: ROOT });
 }

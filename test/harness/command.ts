@@ -1,6 +1,6 @@
 import { vi } from 'vitest';
 import type { CliEnvironment } from '../../services/cli/environment.ts';
-import { makeProgram, runProgram } from '../../services/cli/program.ts';
+import { runProgram } from '../../services/cli/program.ts';
 
 export interface CommandResult {
   readonly code: number;
@@ -34,7 +34,7 @@ export async function runCommand(
     },
   };
   try {
-    await runProgram(makeProgram(cli, '0'), args, cli);
+    await runProgram(cli, '0', args);
   } finally {
     for (const spy of spies) spy.mockRestore();
   }

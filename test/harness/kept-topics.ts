@@ -1,4 +1,4 @@
-import { addPartitionsToTxnV3, endTxnV3, initProducerIdV4, type Connection } from '#kafka';
+import { addPartitionsToTxnV3, endTxnV3, initProducerIdV4, type Connection } from '@platformatic/kafka';
 import { pino } from 'pino';
 import { createConnectionPool, TRANSACTION_COORDINATOR, type ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { protocolCode } from '#adapters/kafka/kafka-error.ts';

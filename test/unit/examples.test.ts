@@ -51,15 +51,15 @@ test('secrets come by the environment alone, never into a script', () => {
   for (const expression of expressions) expect(expression).toMatch(/^(vars|secrets)\.[A-Z_]+$/);
 });
 
-test('their commands are ones that Restage takes, on a configuration that loads', () => {
+test('their commands are ones that Restage takes, on a configuration that loads', async () => {
   const runs = workflow.jobs.rehearse.steps.flatMap(({ run }) => (run === undefined ? [] : [run]));
   const ofWorkflow = runs.map((run) => run.replace(/ > \S+$/, '').split(' '));
   for (const [program = '', ...args] of ofWorkflow) {
     expect(program).toBe('restage');
-    requireKnown(args);
+    await requireKnown(args);
   }
   const [{ args, volumeMounts }] = job.spec.template.spec.containers;
-  requireKnown(args);
+  await requireKnown(args);
   const volumes = job.spec.template.spec.volumes.map(({ name }) => name);
   expect(volumeMounts.map(({ name }) => name)).toEqual(volumes);
   const mounted = volumeMounts.map(({ mountPath }) => mountPath);
@@ -80,7 +80,7 @@ function fill(name: string): string {
   return name === 'KAFKA_BROKERS' ? '127.0.0.1:9092' : `postgresql://restage@127.0.0.1/${name.toLowerCase()}`;
 }
 
-function requireKnown([name = '', ...args]: readonly string[]): void {
+async function requireKnown([name = '', ...args]: readonly string[]): Promise<void> {
   const cli = {
     env: {},
     out: () => undefined,
@@ -89,7 +89,7 @@ function requireKnown([name = '', ...args]: readonly string[]): void {
     self: [],
     setExitCode: () => undefined,
   };
-  const program = makeProgram({ ...cli, signal: new AbortController().signal }, '0');
+  const program = await makeProgram({ ...cli, signal: new AbortController().signal }, '0', [name]);
   const command = program.commands.find((one) => one.name() === name);
   expect(command, name).toBeDefined();
   expect(command?.parseOptions([...args])).toEqual({ operands: [], unknown: [] });

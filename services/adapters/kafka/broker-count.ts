@@ -1,4 +1,4 @@
-import { metadataV12 } from '#kafka';
+import { metadataV12 } from '@platformatic/kafka';
 import type { ConnectionPool } from './connection-pool.ts';
 
 /** How many brokers the cluster has now (Kafka: Metadata). @throws RestageError kafka_unreachable or kafka_auth. */

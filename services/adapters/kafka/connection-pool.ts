@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { Connection, findCoordinatorV6, metadataV12 } from '#kafka';
+import { Connection, findCoordinatorV6, metadataV12 } from '@platformatic/kafka';
 import type { KafkaConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';

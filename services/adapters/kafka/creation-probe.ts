@@ -1,4 +1,4 @@
-import { createTopicsV7 } from '#kafka';
+import { createTopicsV7 } from '@platformatic/kafka';
 import { epochsTopic } from '#core/topic-names.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { protocolCode } from './kafka-error.ts';

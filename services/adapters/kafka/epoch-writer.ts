@@ -1,4 +1,4 @@
-import { addPartitionsToTxnV3, endTxnV3, initProducerIdV4, type Connection } from '#kafka';
+import { addPartitionsToTxnV3, endTxnV3, initProducerIdV4, type Connection } from '@platformatic/kafka';
 import { pause } from '#core/backoff.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords, WrittenEntry } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';

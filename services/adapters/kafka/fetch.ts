@@ -1,4 +1,4 @@
-import { Writer, type Connection, type Reader } from '#kafka';
+import { Writer, type Connection, type Reader } from '@platformatic/kafka';
 
 const API_KEY = 1;
 /** The last version that names topics by name (Kafka: "Protocol Guide", Fetch). */

@@ -1,4 +1,4 @@
-import { heartbeatV4, joinGroupV7, leaveGroupV5, syncGroupV5 } from '#kafka';
+import { heartbeatV4, joinGroupV7, leaveGroupV5, syncGroupV5 } from '@platformatic/kafka';
 import { pause } from '#core/backoff.ts';
 import type { Lease } from '#core/lease.ts';
 import type { Logger } from '#core/log.ts';

@@ -1,4 +1,4 @@
-import { ResponseError } from '#kafka';
+import { ResponseError } from '@platformatic/kafka';
 import { expect, it } from 'vitest';
 import { kafkaError } from './kafka-error.ts';
 

@@ -1,4 +1,4 @@
-import { listOffsetsV7 } from '#kafka';
+import { listOffsetsV7 } from '@platformatic/kafka';
 import { pause } from '#core/backoff.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import type { Isolation } from './fetch.ts';

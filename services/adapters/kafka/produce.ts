@@ -1,4 +1,4 @@
-import { Writer, type Connection, type Reader } from '#kafka';
+import { Writer, type Connection, type Reader } from '@platformatic/kafka';
 import { KafkaCodeError } from './kafka-error.ts';
 
 const API_KEY = 0;

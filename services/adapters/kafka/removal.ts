@@ -1,4 +1,4 @@
-import { deleteGroupsV2, deleteTopicsV6, listGroupsV4, metadataV12 } from '#kafka';
+import { deleteGroupsV2, deleteTopicsV6, listGroupsV4, metadataV12 } from '@platformatic/kafka';
 import { pause } from '#core/backoff.ts';
 import { GROUP_COORDINATOR, type ConnectionPool } from './connection-pool.ts';
 import { protocolCode } from './kafka-error.ts';

@@ -1,4 +1,4 @@
-import { describeConfigsV4, metadataV12 } from '#kafka';
+import { describeConfigsV4, metadataV12 } from '@platformatic/kafka';
 import { RestageError } from '#core/errors.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { protocolCode } from './kafka-error.ts';

@@ -1,4 +1,4 @@
-import { metadataV12 } from '#kafka';
+import { metadataV12 } from '@platformatic/kafka';
 import type { ConnectionPool } from './connection-pool.ts';
 
 export interface ListedTopic {

@@ -1,4 +1,4 @@
-import { createTopicsV7 } from '#kafka';
+import { createTopicsV7 } from '@platformatic/kafka';
 import { pause } from '#core/backoff.ts';
 import { RestageError } from '#core/errors.ts';
 import type { ConnectionPool } from './connection-pool.ts';

@@ -21,14 +21,16 @@ const LARGEST_BYTES = 16 * 1024 * 1024;
 const ENDING = path.extname(import.meta.filename);
 /** What imports the module: no place of it is the author's. */
 const ENTRY = 'restage-entry.js';
-const OWN_DIRECTORY = path.join(import.meta.dirname, 'process', path.sep);
+/** `services`, or what was built of it: this file is a part of one in dist/parts then. */
+const SERVICES = path.resolve(import.meta.dirname, ENDING === '.ts' ? '../..' : '../services');
+const OWN_DIRECTORY = path.join(SERVICES, 'adapters/module/process', path.sep);
 /** Where it was built, the build's own source maps lead back to the sources. */
 const OWN_SOURCE =
   /[\\/]services[\\/](?:core[\\/]module[\\/]transform-api|adapters[\\/]module[\\/]process[\\/]\w+)\.[jt]s$/;
 const OWN: Readonly<Record<string, string>> = {
-  'restage/transform': path.resolve(import.meta.dirname, `../../core/module/transform-api${ENDING}`),
-  'restage:guards': path.resolve(import.meta.dirname, `process/guards${ENDING}`),
-  'restage:serve': path.resolve(import.meta.dirname, `process/serve${ENDING}`),
+  'restage/transform': path.join(SERVICES, `core/module/transform-api${ENDING}`),
+  'restage:guards': path.join(OWN_DIRECTORY, `guards${ENDING}`),
+  'restage:serve': path.join(OWN_DIRECTORY, `serve${ENDING}`),
 };
 
 /** @throws RestageError rule_invalid with file, line and column of what does not compile; `directory` is where its path begins. */
