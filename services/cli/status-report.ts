@@ -164,7 +164,7 @@ async function askTarget(config: Config, target: TargetConfig): Promise<AskedTar
       : { waiting: 0, heldKeys: 0 };
     const replay = await findReplay(client, config.name);
     const checkpoint = await readCheckpoint(client, config.name);
-    return { checkpoint, counts, replay, migration: await readMigration(client, config.name, checkpoint) };
+    return { checkpoint, counts, replay, migration: await readMigration(client, config, target, checkpoint) };
   } finally {
     await client.end();
   }

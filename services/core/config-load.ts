@@ -7,7 +7,7 @@ import { readValidations, type ValidationConfig } from '#core/rules/validation-c
 import { checkDebeziumSource, readDebeziumSource } from '#core/debezium-source/config-load.ts';
 import type { DebeziumOptions, Profile } from '#core/debezium/options.ts';
 import { RestageError } from '#core/errors.ts';
-import { readHook } from '#core/migration/hook-load.ts';
+import { readHook, readTogether } from '#core/migration/hook-load.ts';
 import { nearest } from '#core/nearest.ts';
 import { OptionReader } from '#core/option-reader.ts';
 import { readCaptureColumns, readMaskKeys } from '#core/rules/mask-config.ts';
@@ -62,6 +62,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       partBytes: reader.get('epoch.partBytes'),
     },
     ...readHook(reader),
+    ...readTogether(reader, targets),
     ...readMaskKeys(reader),
     ...(rehearsal === null ? {} : { rehearsal }),
   };

@@ -22,6 +22,8 @@ export interface Config {
   readonly epoch: EpochConfig;
   /** Who is told of a switch. Absent is nobody. */
   readonly hook?: HookConfig | null;
+  /** Names of targets that are switched as one, in their order. Absent: each by itself. */
+  readonly together?: readonly string[];
   /** Secrets of masks by their ids (`masks.keys`). Absent is none. */
   readonly maskKeys?: MaskKeys;
   /** Clones for rehearsals. Absent is none. */

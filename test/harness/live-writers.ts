@@ -18,6 +18,8 @@ interface Accepted {
 
 export interface LiveWritersOptions {
   readonly urls: Readonly<Record<Side, string>>;
+  /** Of the tables ledger, total and probe on both sides. Absent: public. */
+  readonly schema?: string;
   /** What the hook writes. */
   readonly hookFile: string;
   /** The table that each side has for the writer who obeys the hook. */
@@ -35,12 +37,14 @@ export class LiveWriters implements AsyncDisposable {
   /** Everything else than a side that takes no writes, or a session that was ended. */
   readonly failures: string[] = [];
   readonly #options: LiveWritersOptions;
+  readonly #schema: string;
   readonly #stop = new AbortController();
   readonly #loops: Promise<void>[];
   #count = 0;
 
   constructor(options: LiveWritersOptions) {
     this.#options = options;
+    this.#schema = options.schema ?? 'public';
     this.#loops = [this.#obedient(), this.#stubborn(), this.#probe('source'), this.#probe('target')];
   }
 
@@ -71,7 +75,7 @@ export class LiveWriters implements AsyncDisposable {
     await client.connect();
     try {
       const ids = new Set<string>();
-      for (const table of ['public.ledger', 'public.probe', this.#options.orders[side]])
+      for (const table of [`${this.#schema}.ledger`, `${this.#schema}.probe`, this.#options.orders[side]])
         for (const { id } of (await client.query<{ id: string }>(`SELECT id FROM ${table}`)).rows) ids.add(id);
       return accepted
         .filter(({ id }) => !ids.has(id))
@@ -102,8 +106,9 @@ export class LiveWriters implements AsyncDisposable {
     while (!this.#stop.signal.aborted) {
       const isTaken = await this.#write(
         side,
-        'public.ledger',
-        (id) => `INSERT INTO public.ledger (id) VALUES ('${id}'); UPDATE public.total SET n = n + 1 WHERE id = 1`,
+        `${this.#schema}.ledger`,
+        (id) =>
+          `INSERT INTO ${this.#schema}.ledger (id) VALUES ('${id}'); UPDATE ${this.#schema}.total SET n = n + 1 WHERE id = 1`,
       );
       if (!isTaken) side = side === 'source' ? 'target' : 'source';
     }
@@ -111,7 +116,11 @@ export class LiveWriters implements AsyncDisposable {
 
   async #probe(side: Side): Promise<void> {
     while (!this.#stop.signal.aborted)
-      await this.#write(side, 'public.probe', (id) => `INSERT INTO public.probe (id) VALUES ('${id}')`);
+      await this.#write(
+        side,
+        `${this.#schema}.probe`,
+        (id) => `INSERT INTO ${this.#schema}.probe (id) VALUES ('${id}')`,
+      );
   }
 
   readonly #clients = new Map<string, Promise<pg.Client>>();

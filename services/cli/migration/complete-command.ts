@@ -8,8 +8,7 @@ import { askYesNo } from '../ask.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { tearDown } from '../teardown/teardown-command.ts';
 import { copyJournal } from './journal-copy.ts';
-import { openMigration } from './open-migration.ts';
-import { Operator } from './operator.ts';
+import { OperatorGroup, openMigrations, type Member } from './operator-group.ts';
 
 /** May be called again after a crash: what is gone already is not there to be removed. */
 export async function completeMigration(
@@ -24,30 +23,40 @@ export async function completeMigration(
     cli.setExitCode(1);
     return;
   }
-  const { back, there } = await openMigration(config, target);
-  const operator = await Operator.open(config, target, logger, cli.signal);
+  const group = await OperatorGroup.open(await openMigrations(config, target), logger, cli.signal);
   try {
-    const state = foldJournal(await operator.read());
+    const state = foldJournal(await group.read());
     if (state.open !== null || state.live !== 'target')
       throw new RestageError('switch_refused', 'only a migration whose target is live can be completed', {
         where: state.open === null ? 'the source is live' : 'a switch has not ended',
         fix: 'restage status says what comes next',
       });
-    if (!state.isCompleted) await operator.append({ kind: 'completed', live: 'target' });
-    await operator.persist('source', (client) =>
-      underTerm(client, config.name, operator.term, () =>
-        setGate(client, back.config.name, { isClosed: true, reason: 'the migration is completed' }),
-      ),
-    );
-    await removeGuards(await operator.session('target'), config.name);
-    await copyJournal(there, await operator.read(), logger);
+    for (const member of group.members) await completeMember(member, logger);
   } finally {
-    await operator.close();
+    await group.close();
   }
-  await tearDown(back.config, { dryRun: false, yes: true, json: false, force: true, registry: false }, logger, cli);
+  for (const { migration } of group.members)
+    await tearDown(
+      migration.back.config,
+      { dryRun: false, yes: true, json: false, force: true, registry: false },
+      logger,
+      cli,
+    );
   cli.out(
     'the migration is completed: the target is live, the source stays closed for writes; restage teardown removes the pipeline\n',
   );
+}
+
+async function completeMember({ migration, operator, own }: Member, logger: Logger): Promise<void> {
+  const { there, back, keys } = migration;
+  if (!own.isCompleted) await operator.append({ kind: 'completed', live: 'target' });
+  await operator.persist('source', (client) =>
+    underTerm(client, keys.source, operator.term, () =>
+      setGate(client, back.config.name, { isClosed: true, reason: 'the migration is completed' }),
+    ),
+  );
+  await removeGuards(await operator.session('target'), keys.target);
+  await copyJournal(there, await operator.read(), logger);
 }
 
 async function confirm(cli: CliEnvironment): Promise<boolean> {

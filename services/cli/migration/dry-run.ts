@@ -14,7 +14,10 @@ export class DryJournal implements OperatorJournal {
     this.#records = [...records];
   }
 
-  static async open({ config, target }: Line): Promise<DryJournal> {
+  /** Without a line: of a migration that has none yet. */
+  static async open(line: Line | undefined): Promise<DryJournal> {
+    if (line === undefined) return new DryJournal([]);
+    const { config, target } = line;
     const client = await connectTarget(config, target);
     try {
       return new DryJournal(await readJournal(client, config.name));

@@ -2,14 +2,18 @@ import type pg from 'pg';
 import { readJournal } from '#adapters/postgres/migration/migration-journal.ts';
 import { readSide } from '#adapters/postgres/migration/side-state.ts';
 import { SchemaJournal } from '#adapters/postgres/target/schema-journal.ts';
-import type { Side } from '#core/migration/journal.ts';
+import type { Config, TargetConfig } from '#core/config.ts';
+import type { JournalRecord, Side } from '#core/migration/journal.ts';
 import { describeNext, foldJournal, phaseOf, type CopyProgress, type MigrationPhase } from '#core/migration/state.ts';
-import type { Checkpoint } from '../target-checkpoint.ts';
+import { storyOf } from '#core/migration/together.ts';
+import { connectTarget, type Checkpoint } from '../target-checkpoint.ts';
 
 /** Where a target's migration is, for `restage status`. */
 export interface MigrationLine {
   readonly phase: MigrationPhase;
   readonly live: Side;
+  /** The targets that are switched as one with it, itself among them; null where it is alone. */
+  readonly together: readonly string[] | null;
   /** False: the target takes no writes but Restage's; null: no guard stands there. */
   readonly isTargetOpen: boolean | null;
   readonly next: string;
@@ -26,16 +30,19 @@ export interface MigrationLine {
 
 export async function readMigration(
   client: pg.ClientBase,
-  pipeline: string,
+  config: Config,
+  target: TargetConfig,
   checkpoint: Checkpoint | null,
 ): Promise<MigrationLine> {
-  const state = foldJournal(await readJournal(client, pipeline));
+  const pipeline = config.name;
+  const state = foldJournal(await readStory(client, config, target), target.name);
   const side = await readSide(client, pipeline);
   const copy = await progressOf(client, pipeline, checkpoint);
   const { next, back } = describeNext(state, copy);
   return {
     phase: phaseOf(state, copy),
     live: state.live,
+    together: state.together,
     isTargetOpen: side === null || !state.isPrepared ? null : side.isWritable,
     next,
     canGoBack: back,
@@ -45,6 +52,24 @@ export async function readMigration(
     unavailableMs: state.unavailableMs,
     aborted: state.aborted,
   };
+}
+
+/** A target's journal; of one that is switched with others, with their switches, which the first one's has. */
+export async function readStory(
+  client: pg.ClientBase,
+  config: Config,
+  target: TargetConfig,
+): Promise<readonly JournalRecord[]> {
+  const own = await readJournal(client, config.name);
+  const [leader] = foldJournal(own).together ?? [];
+  const other = config.targets.find(({ name }) => name === leader && name !== target.name);
+  if (other === undefined) return own;
+  const session = await connectTarget(config, other);
+  try {
+    return storyOf(await readJournal(session, config.name), own);
+  } finally {
+    await session.end();
+  }
 }
 
 async function progressOf(
@@ -61,5 +86,7 @@ export function formatMigration(name: string, line: MigrationLine): string {
   const at = line.step === null ? '' : ` at step ${line.step}, since ${line.since ?? ''}`;
   const took = line.unavailableMs === null ? '' : `; the last switch refused writes for ${line.unavailableMs} ms`;
   const aborted = line.aborted === null ? '' : `; the last attempt was undone: ${line.aborted.split('\n')[0] ?? ''}`;
-  return `${name}: migration ${line.phase}${at}; the ${line.live} is live; next: ${line.next}; can go back: ${line.canGoBack}${took}${aborted}\n`;
+  const together =
+    line.together === null ? '' : `, together with ${line.together.filter((one) => one !== name).join(', ')}`;
+  return `${name}: migration ${line.phase}${at}${together}; the ${line.live} is live; next: ${line.next}; can go back: ${line.canGoBack}${took}${aborted}\n`;
 }

@@ -1,6 +1,9 @@
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
+import { findOutput } from '#core/output-ref.ts';
+import { isChosen } from '#core/table-patterns.ts';
+import { sourceKey } from '#core/migration/together.ts';
 import { wayBackOf } from '#core/migration/way-back.ts';
 import type { Migration } from './ends.ts';
 
@@ -13,12 +16,14 @@ export async function openMigration(config: Config, target: TargetConfig): Promi
   });
   try {
     const tables = await readChosenTables(client, config);
+    const { tables: chosen = [] } = findOutput(config.outputs, target.output) ?? {};
+    const taken = tables.filter((table) => isChosen(table, chosen)).map(({ schema, table }) => ({ schema, table }));
     const { lost, tables: shaped, ...back } = wayBackOf(config, target, tables);
     return {
       there: { config, target },
       back: { ...back, lost },
-      keys: { source: config.name, target: config.name },
-      tables: { source: tables.map(({ schema, table }) => ({ schema, table })), target: shaped },
+      keys: { source: sourceKey(config, target), target: config.name },
+      tables: { source: taken, target: shaped },
     };
   } finally {
     await client.end();

@@ -2,6 +2,7 @@ import { hostname, userInfo } from 'node:os';
 import type pg from 'pg';
 import { createAdvisoryLease, leaseKeySql, type DatabaseLease } from '#adapters/postgres/advisory-lease.ts';
 import { appendRecordAs, prepareJournal, readJournalAs } from '#adapters/postgres/migration/migration-journal.ts';
+import { leaveOldSide } from '#adapters/postgres/migration/guard.ts';
 import { joinTerm, prepareSide, readSide, takeTerm } from '#adapters/postgres/migration/side-state.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
@@ -12,6 +13,7 @@ import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import type { JournalEntry, JournalRecord, Side } from '#core/migration/journal.ts';
 import type { OperatorJournal } from '#core/migration/switch-run.ts';
+import { sourceKey, sourceKeys } from '#core/migration/together.ts';
 
 /** A lock that a killed operator's server session has not given up yet is waited for. */
 const BUSY_MS = 3_000;
@@ -71,6 +73,10 @@ export class Operator implements OperatorJournal {
     }
   }
 
+  get #key(): string {
+    return sourceKey(this.#config, this.#target);
+  }
+
   get term(): number {
     return this.#term;
   }
@@ -89,19 +95,23 @@ export class Operator implements OperatorJournal {
       return null;
     });
     await prepareJournal(target);
-    const known = source === null ? null : await readSide(source, this.#config.name);
+    const known = source === null ? null : await readSide(source, this.#key);
     this.#term = await takeTerm(target, this.#config.name, (known?.term ?? 0) + 1, false);
     if (source !== null) await this.#join(source);
   }
 
   async #join(source: pg.Client): Promise<void> {
     await prepareSide(source);
-    await joinTerm(source, this.#config.name, this.#term, true);
+    const siblings = this.#config.targets.map((target) => sourceKey(this.#config, target));
+    const strangers = sourceKeys(this.#config).filter((key) => !siblings.includes(key));
+    for (const key of strangers) await leaveOldSide(source, key);
+    await joinTerm(source, this.#key, this.#term, true);
   }
 
   async #connect(side: Side): Promise<pg.Client> {
     const url = side === 'source' ? this.#config.source.url : this.#target.url;
-    const client = await connectPg({ url, purpose: side, application: `restage ${this.#config.name} operator` });
+    const application = `restage ${this.#config.name} operator ${this.#target.name}`;
+    const client = await connectPg({ url, purpose: side, application });
     // What an earlier session had in hand, of this operator or of one before it, is over when this one begins.
     await endStaleSessions(client);
     client.once('end', () => {

@@ -2,8 +2,10 @@ import { readJournal } from '#adapters/postgres/migration/migration-journal.ts';
 import { describeError, RestageError, type ErrorCode } from '#core/errors.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import { otherSide, type Side } from '#core/migration/journal.ts';
-import { foldJournal, type MigrationState } from '#core/migration/state.ts';
-import { runSwitch, type SwitchOptions, type SwitchResult } from '#core/migration/switch-run.ts';
+import { joinHands } from '#core/migration/join-hands.ts';
+import { foldJournal, type Verification } from '#core/migration/state.ts';
+import { runSwitch, type SwitchHands, type SwitchOptions, type SwitchResult } from '#core/migration/switch-run.ts';
+import { requireSameGroup, storyOf, togetherWith } from '#core/migration/together.ts';
 import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
 import { askYesNo } from '../ask.ts';
@@ -12,13 +14,13 @@ import { processFailpoints } from '../process-failpoints.ts';
 import { connectTarget } from '../target-checkpoint.ts';
 import { DryJournal, DRY_HANDS } from './dry-run.ts';
 import { ChangedKeys } from './changed-keys.ts';
+import { askChecklist } from './check-gate.ts';
 import { endsOf, type Migration } from './ends.ts';
 import { comparesAll } from './fence-verify.ts';
 import { copyJournal } from './journal-copy.ts';
-import { openMigration } from './open-migration.ts';
-import { Operator } from './operator.ts';
+import { OperatorGroup, openMigrations, type Member } from './operator-group.ts';
 import { prepareSwitch } from './prepare.ts';
-import { findObjections, requireNone } from './switch-guards.ts';
+import { findObjections, requireNone, type GuardOptions, type Objection } from './switch-guards.ts';
 import { makeHands } from './switch-hands.ts';
 
 export interface SwitchRequest {
@@ -51,16 +53,16 @@ export async function runSwitchCommand(
   logger: Logger,
   cli: CliEnvironment,
 ): Promise<void> {
-  if (!request.isDryRun && !request.isConfirmed && !(await confirm(request.to, target, cli))) {
+  if (!request.isDryRun && !request.isConfirmed && !(await confirm(request.to, togetherWith(config, target), cli))) {
     cli.err('nothing was changed\n');
     cli.setExitCode(1);
     return;
   }
   try {
-    const migration = await openMigration(config, target);
+    const migrations = await openMigrations(config, target);
     const result = request.isDryRun
-      ? await rehearseSteps(migration, request, logger, cli)
-      : await operate(migration, request, logger, cli);
+      ? await rehearseSteps(migrations, request, logger, cli)
+      : await operate(migrations, request, logger, cli);
     sayResult(result, request, cli);
   } catch (error) {
     if (!(error instanceof RestageError && UNDONE.has(error.code))) throw error;
@@ -72,63 +74,96 @@ export async function runSwitchCommand(
 }
 
 async function operate(
-  migration: Migration,
+  migrations: readonly Migration[],
   request: SwitchRequest,
   logger: Logger,
   cli: CliEnvironment,
 ): Promise<SwitchResult> {
-  const { there } = migration;
-  const operator = await Operator.open(there.config, there.target, logger, cli.signal);
-  const collected: { changed: ChangedKeys | null } = { changed: null };
+  const group = await OperatorGroup.open(migrations, logger, cli.signal);
   try {
-    await copyJournal(there, await operator.read(), logger);
-    let known: MigrationState = foldJournal(await operator.read());
-    const say = (line: string): void => cli.err(`${line}\n`);
-    const signal = AbortSignal.any([cli.signal, operator.lost]);
+    const signal = AbortSignal.any([cli.signal, group.lost]);
     signal.addEventListener(
       'abort',
-      () => say('asked to stop: before the point of no return everything is undone, after it the switch is ended'),
-      {
-        once: true,
-      },
+      () =>
+        cli.err('asked to stop: before the point of no return everything is undone, after it the switch is ended\n'),
+      { once: true },
     );
     // A rollback keeps the way that the cutover left: the pipeline that fed the target goes on from there.
     const wayBack = request.to === 'source' || request.wayBack;
     return await runSwitch({
       ...common(request, cli),
       wayBack,
-      journal: operator,
-      hands: makeHands({
-        migration,
-        operator,
-        verified: () => known.verified,
-        changed: () => collected.changed,
-        terminates: request.terminates,
-        logger,
-      }),
-      guards: async (state) => {
-        await prepareSwitch(migration, operator, state, wayBack, say);
-        known = foldJournal(await operator.read());
-        requireNone(
-          await findObjections({ ...guardOptions(migration, request, logger, signal), state: known, wayBack }),
-          otherSide(request.to),
-        );
-        collected.changed = await collectChanged(migration, request, known, logger, signal);
-      },
+      journal: group,
+      hands: joinHands(group.members.map((member) => ({ name: member.name, hands: handsOf(member, request, logger) }))),
+      guards: () => makeReady(group, request, wayBack, logger, cli, signal),
       signal,
     });
   } finally {
-    await collected.changed?.[Symbol.asyncDispose]();
-    await operator.close();
-    await copyAfterwards(migration, logger);
+    await group.close();
+    for (const migration of migrations) await copyAfterwards(migration, logger);
   }
+}
+
+function handsOf(member: Member, { terminates }: SwitchRequest, logger: Logger): SwitchHands {
+  const { migration, operator } = member;
+  const verified = (): Verification | null => member.known.verified;
+  return makeHands({ migration, operator, verified, changed: () => member.changed, terminates, logger });
+}
+
+/** Guards before the tables of each member, then what speaks against a switch of any, before anything is closed. */
+async function makeReady(
+  group: OperatorGroup,
+  request: SwitchRequest,
+  wayBack: boolean,
+  logger: Logger,
+  cli: CliEnvironment,
+  signal: AbortSignal,
+): Promise<void> {
+  const together = group.members.map(({ name }) => name);
+  for (const { migration, operator, own } of group.members)
+    await prepareSwitch(migration, operator, own, { wayBack, together }, (line) => cli.err(`${line}\n`));
+  await group.refresh();
+  const objections = await checklistOf(
+    group.members.map(({ migration }) => migration),
+    request,
+  );
+  for (const { migration, known } of group.members)
+    objections.push(
+      ...(await objectionsOf(migration, { ...request, state: known, wayBack }, together, logger, signal)),
+    );
+  requireNone(objections, otherSide(request.to));
+  for (const member of group.members) member.changed = await collectChanged(member, request, logger, signal);
+}
+
+/** A rollback goes to a side that worked before, and must not wait for what is wrong at the one that is left. */
+async function checklistOf(migrations: readonly Migration[], { to }: SwitchRequest): Promise<Objection[]> {
+  const [first] = migrations;
+  if (to === 'source' || first === undefined) return [];
+  return askChecklist(
+    first.there.config,
+    migrations.map(({ there }) => there.target),
+  );
+}
+
+/** Each with its target's name, where there are several. */
+async function objectionsOf(
+  migration: Migration,
+  request: SwitchRequest & Pick<GuardOptions, 'state' | 'wayBack'>,
+  together: readonly string[],
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<Objection[]> {
+  const { to, terminates, verifiedWithinMs, state, wayBack } = request;
+  const options = { migration, to, terminates, verifiedWithinMs, state, wayBack, logger, clock: Date.now, signal };
+  const found = await findObjections(options);
+  if (together.length === 1) return found;
+  return found.map(({ what, fix }) => ({ what: `${migration.there.target.name}: ${what}`, fix }));
 }
 
 /** Before anything is closed, so that little is left to read in the fence. Null where every row is compared there, or nobody knows since when. */
 async function collectChanged(
-  migration: Migration,
+  { migration, known: { verified, equalUpTo } }: Member,
   { to, timeBoxMs }: SwitchRequest,
-  { verified, equalUpTo }: MigrationState,
   logger: Logger,
   signal: AbortSignal,
 ): Promise<ChangedKeys | null> {
@@ -139,20 +174,35 @@ async function collectChanged(
 }
 
 async function rehearseSteps(
-  migration: Migration,
+  migrations: readonly Migration[],
   request: SwitchRequest,
   logger: Logger,
   cli: CliEnvironment,
 ): Promise<SwitchResult> {
   const wayBack = request.to === 'source' || request.wayBack;
+  const together = migrations.map(({ there }) => there.target.name);
+  const leading = await DryJournal.open(migrations[0]?.there);
   return runSwitch({
     ...common(request, cli),
     wayBack,
-    journal: await DryJournal.open(migration.there),
+    journal: leading,
     hands: DRY_HANDS,
-    guards: async (state) => {
-      const options = { ...guardOptions(migration, request, logger, cli.signal), state, wayBack };
-      for (const { what, fix } of await findObjections(options)) cli.err(`speaks against it: ${what}: ${fix}\n`);
+    guards: async () => {
+      for (const { what, fix } of await checklistOf(migrations, request))
+        cli.err(`speaks against it: ${what}: ${fix}\n`);
+      for (const migration of migrations) {
+        const own = await (await DryJournal.open(migration.there)).read();
+        requireSameGroup(migration.there.target.name, own, together);
+        const state = foldJournal(storyOf(await leading.read(), own), migration.there.target.name);
+        for (const { what, fix } of await objectionsOf(
+          migration,
+          { ...request, state, wayBack },
+          together,
+          logger,
+          cli.signal,
+        ))
+          cli.err(`speaks against it: ${what}: ${fix}\n`);
+      }
     },
     signal: cli.signal,
   });
@@ -171,15 +221,6 @@ function common(
   };
 }
 
-function guardOptions(
-  migration: Migration,
-  { to, terminates, verifiedWithinMs }: SwitchRequest,
-  logger: Logger,
-  signal: AbortSignal,
-): Omit<Parameters<typeof findObjections>[0], 'state' | 'wayBack'> {
-  return { migration, to, terminates, verifiedWithinMs, logger, clock: Date.now, signal };
-}
-
 /** Kafka's copy may come later: the journal is the target's. */
 async function copyAfterwards({ there }: Migration, logger: Logger): Promise<void> {
   try {
@@ -194,12 +235,13 @@ async function copyAfterwards({ there }: Migration, logger: Logger): Promise<voi
   }
 }
 
-async function confirm(to: Side, target: TargetConfig, cli: CliEnvironment): Promise<boolean> {
+async function confirm(to: Side, targets: readonly TargetConfig[], cli: CliEnvironment): Promise<boolean> {
   if (!process.stdin.isTTY)
     throw new RestageError('usage', 'a switch asks before it begins, and nobody can answer here', {
       fix: 'give --yes, or --dry-run to see what it would do',
     });
-  return askYesNo(`make the ${to} of target ${target.name} the live side? (y/n) `, cli);
+  const names = targets.map(({ name }) => name).join(' and ');
+  return askYesNo(`make the ${to} of ${names} the live side? (y/n) `, cli);
 }
 
 function sayResult(

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
-import { readHolders } from '#adapters/postgres/migration/guard.ts';
+import { findElsewhere, readHolders } from '#adapters/postgres/migration/guard.ts';
 import { findUnrefreshable } from '#adapters/postgres/migration/target-care.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { readSlot } from '#adapters/postgres/source/slot.ts';
@@ -71,6 +71,8 @@ export async function findObjections(options: GuardOptions): Promise<Objection[]
       () => deadLetters(ends, to),
       () => replays(ends, to),
       () => rights(options, ends, from, to),
+      () => elsewhere(options, ends, from),
+      () => objects(options, ends, from),
       () => views(options, ends, to),
       () => transactions(options, ends, from),
       () => drift(ends, from, to),
@@ -163,6 +165,32 @@ async function rights(
     }
   }
   return found;
+}
+
+/** Asked once more under the fence's locks. */
+async function elsewhere({ migration }: GuardOptions, { from }: Ends, client: pg.Client): Promise<Objection[]> {
+  const found = await findElsewhere(client, migration.keys[from], migration.tables[from]);
+  if (found.length === 0) return [];
+  return [
+    {
+      what: `${found.length} tables are live at another target of this pipeline: ${found.slice(0, 5).map(formatTable).join(', ')}`,
+      fix: 'each table has one live side: give targets that are switched tables of their own, by outputs[].tables',
+    },
+  ];
+}
+
+/** Which of several targets a large object belongs to nobody knows: two of them would bring each other's changes back. */
+async function objects({ migration }: GuardOptions, { from }: Ends, client: pg.Client): Promise<Objection[]> {
+  const takers = migration.there.config.targets.filter(({ largeObjects }) => largeObjects !== 'leave');
+  if (takers.length < 2 || from === 'target') return [];
+  const there = await client.query('SELECT FROM pg_largeobject_metadata LIMIT 1');
+  if (there.rowCount === 0) return [];
+  return [
+    {
+      what: `several targets would take the source's large objects: ${takers.map(({ name }) => name).join(', ')}`,
+      fix: 'targets[].largeObjects: leave, at all of them but one',
+    },
+  ];
 }
 
 /** A materialized view that nobody makes anew answers with rows of long ago. */

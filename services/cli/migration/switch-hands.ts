@@ -122,7 +122,7 @@ class Hands {
   async #place(side: Side): Promise<GuardPlace> {
     const { migration, operator } = this.#options;
     const client = await operator.session(side);
-    return { client, pipeline: migration.there.config.name, tables: migration.tables[side] };
+    return { client, pipeline: migration.keys[side], tables: migration.tables[side] };
   }
 
   async #fence({ from }: Ends, { timeBoxMs }: OpenSwitch, signal: AbortSignal): Promise<Evidence> {
@@ -158,9 +158,8 @@ class Hands {
   /** `reason`: why the sink may apply nothing; null: it may. */
   async #gate(side: Side, sinkPipeline: string, reason: string | null): Promise<Evidence> {
     const { migration, operator } = this.#options;
-    const { name } = migration.there.config;
     await operator.persist(side, (client) =>
-      underTerm(client, name, operator.term, () =>
+      underTerm(client, migration.keys[side], operator.term, () =>
         setGate(client, sinkPipeline, { isClosed: reason !== null, reason: reason ?? '' }),
       ),
     );
@@ -170,13 +169,12 @@ class Hands {
   /** Everything that committed at Y before its LSN came by P, or is nobody's: Q leaves it out. */
   async #mark({ from, returning }: Ends): Promise<Evidence> {
     const { migration, operator, logger } = this.#options;
-    const { name } = migration.there.config;
     const through = await markCurrentLsn(returning.config);
     const life = await requireStreamLife(returning, logger);
     const state = new TargetState(returning.config.name, randomUUID());
     const client = await operator.session(from);
     await state.prepare(client);
-    await underTerm(client, name, operator.term, () => state.adopt(client, { ...life, through }));
+    await underTerm(client, migration.keys[from], operator.term, () => state.adopt(client, { ...life, through }));
     return { from: formatLsn(through), pipeline: returning.config.name };
   }
 
@@ -187,9 +185,9 @@ class Hands {
 
   async #finish({ to, feeding }: Ends): Promise<Evidence> {
     const { operator, migration } = this.#options;
-    const { name } = migration.there.config;
+    const key = migration.keys[to];
     const client = await operator.session(to);
-    await underTerm(client, name, operator.term, () => requireTerm(client, name, operator.term));
+    await underTerm(client, key, operator.term, () => requireTerm(client, key, operator.term));
     const build = openSchemaBuild({ pipeline: feeding.config.name, target: feeding.target, failpoints: NO_FAILPOINTS });
     const { steps } = await finishSchema(client, feeding.config.name, build, false);
     return { statements: steps.length };
@@ -197,8 +195,7 @@ class Hands {
 
   async #open(side: Side): Promise<Evidence> {
     const { migration, operator } = this.#options;
-    const { name } = migration.there.config;
-    await operator.persist(side, (client) => openSide({ client, pipeline: name }, operator.term));
+    await operator.persist(side, (client) => openSide({ client, pipeline: migration.keys[side] }, operator.term));
     return { side };
   }
 }

@@ -1,5 +1,4 @@
 import type pg from 'pg';
-import { readJournal } from '#adapters/postgres/migration/migration-journal.ts';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { readTableSizes } from '#adapters/postgres/source/table-sizes.ts';
@@ -18,7 +17,7 @@ import { formatTable, tableKey } from '#core/table-name.ts';
 import { VERSION } from '#core/version.ts';
 import { collectFindings } from '../check/check-command.ts';
 import { withCheckContext } from '../check/check-context.ts';
-import { readMigration } from '../migration/migration-line.ts';
+import { readMigration, readStory } from '../migration/migration-line.ts';
 import { readSchemaDiff } from '../schema-diff.ts';
 import { connectTarget, readCheckpoint } from '../target-checkpoint.ts';
 import { readRates } from './rates.ts';
@@ -27,8 +26,9 @@ import { readRates } from './rates.ts';
 export async function collectReport(config: Config, target: TargetConfig, logger: Logger): Promise<MigrationReport> {
   const client = await connectTarget(config, target);
   try {
-    const audit = await readJournal(client, config.name);
-    const line = await readMigration(client, config.name, await readCheckpoint(client, config.name));
+    // The chain of hashes is held as each journal is read.
+    const audit = await readStory(client, config, target);
+    const line = await readMigration(client, config, target, await readCheckpoint(client, config.name));
     const source = await tell(() => readSource(config));
     const own = {
       pipeline: config.name,

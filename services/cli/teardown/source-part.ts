@@ -7,6 +7,7 @@ import { REWRITE_PREFIX, REWRITE_TRIGGER_NAME } from '#adapters/postgres/source/
 import { dropSlot, readSlot } from '#adapters/postgres/source/slot.ts';
 import type { Config } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
+import { sourceKeys } from '#core/migration/together.ts';
 import { keeperApplication } from '#core/session-names.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import type { Kept, Part, Piece } from './piece.ts';
@@ -26,12 +27,18 @@ export async function openSourcePart(config: Config, isForced: boolean): Promise
     ...(await findSlot(client, slot, kept)),
     ...(await findPublication(client, config.name, publication, kept)),
     ...(await findTrigger(client, slot, kept)),
-    ...(await findSide(client, config.name, isForced, kept)),
+    ...(await findSides(client, config, isForced, kept)),
   ];
   const producer = `restage ${config.name} producer`;
   const sessions = await client.query<{ name: string }>(SESSIONS_SQL, [producer, `${producer} lease`]);
   const active = sessions.rows.length > 0 ? ['producer'] : [];
   return { pieces, kept, active, close: () => client.end() };
+}
+
+async function findSides(client: pg.Client, config: Config, isForced: boolean, kept: Kept[]): Promise<Piece[]> {
+  const pieces: Piece[] = [];
+  for (const key of sourceKeys(config)) pieces.push(...(await findSide(client, key, isForced, kept)));
+  return pieces;
 }
 
 /** What a migration put there. A side that is closed stays closed, so that nobody writes to a database that was left. */

@@ -14,6 +14,15 @@ export const CUTOVER_OPTIONS = [
       'Large objects of the database, which no stream brings: a cutover copies them before its fence, and what changed since within it; or they stay behind (docs/cutover.md).',
   },
   {
+    path: 'cutover.together',
+    type: z.array(text).min(2),
+    default: null,
+    env: 'RESTAGE_CUTOVER_TOGETHER',
+    example: '[billing, shipping]',
+    about:
+      'Targets that a cutover or rollback of one of them switches as one, in this order: one fence, one point of no return. Others are switched one after another, each by its own command (docs/cutover.md).',
+  },
+  {
     path: 'cutover.hook.command',
     type: z.array(text).min(1),
     default: null,

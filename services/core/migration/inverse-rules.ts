@@ -29,10 +29,9 @@ export function invertRules(tables: readonly TableStructure[], output: OutputCon
   for (const structure of tables) {
     const { schema, table } = structure;
     const [rule, ...others] = (output?.rules ?? []).filter((one) => tableKey(one.table) === tableKey(structure));
-    const isTaken = isChosen(structure, output?.tables ?? []);
-    const reasons = isTaken
-      ? findIrreversible(structure, output?.rules ?? [], declaration)
-      : ['the output does not take it'];
+    // What the output does not take is not moved by it: it stays where it is, or is another output's.
+    if (!isChosen(structure, output?.tables ?? [])) continue;
+    const reasons = findIrreversible(structure, output?.rules ?? [], declaration);
     const unknown = rule === undefined ? undefined : findUnknown(rule);
     if (unknown !== undefined) reasons.push(`its rule's ${unknown} has no inverse`);
     if (reasons.length > 0) lost.push({ table: { schema, table }, why: reasons.join('; ') });

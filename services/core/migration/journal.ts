@@ -18,6 +18,7 @@ const evidence = z.record(z.string(), z.union([z.string(), z.number(), z.boolean
 /**
  * What happened to a migration.
  * - prepared: guards are in place on both sides; with a way back its producer keeps up.
+ * - joined: it is switched with these targets, itself among them; the first one's journal has their switches.
  * - verified: a comparison of all rows ended.
  * - repaired: rows of the target were made what the source had at an LSN.
  * - begun: a switch to this side began. Then steps, each started and done, or undone.
@@ -28,6 +29,7 @@ const evidence = z.record(z.string(), z.union([z.string(), z.number(), z.boolean
  */
 const entrySchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('prepared'), wayBack: z.boolean() }),
+  z.object({ kind: z.literal('joined'), together: z.array(z.string()).min(2) }),
   z.object({
     kind: z.literal('verified'),
     from: side,

@@ -23,6 +23,8 @@ export interface MigrationState {
   /** After a switch was committed its other side is; before, the one that was. */
   readonly live: Side;
   readonly isPrepared: boolean;
+  /** The targets that are switched as one, this one among them, in their order; null where it is alone. */
+  readonly together: readonly string[] | null;
   /** The way back follows, or would after the switch. */
   readonly wayBack: boolean;
   readonly open: OpenSwitch | null;
@@ -42,6 +44,7 @@ export interface MigrationState {
 export const NEW_MIGRATION: MigrationState = {
   live: 'source',
   isPrepared: false,
+  together: null,
   wayBack: false,
   open: null,
   verified: null,
@@ -52,14 +55,17 @@ export const NEW_MIGRATION: MigrationState = {
   aborted: null,
 };
 
-export function foldJournal(records: readonly JournalRecord[]): MigrationState {
-  return records.reduce(foldRecord, NEW_MIGRATION);
+/** `member`: whose evidence counts, where several targets are switched together. */
+export function foldJournal(records: readonly JournalRecord[], member = ''): MigrationState {
+  return records.reduce((state, record) => foldRecord(state, record, member), NEW_MIGRATION);
 }
 
-export function foldRecord(state: MigrationState, { entry, at }: JournalRecord): MigrationState {
+function foldRecord(state: MigrationState, { entry, at }: JournalRecord, member: string): MigrationState {
   switch (entry.kind) {
     case 'prepared':
       return { ...state, isPrepared: true, wayBack: entry.wayBack };
+    case 'joined':
+      return { ...state, together: entry.together };
     case 'verified':
       return { ...state, verified: { ...entry, at }, equalUpTo: equalAfter(state, entry) };
     case 'repaired':
@@ -89,7 +95,7 @@ export function foldRecord(state: MigrationState, { entry, at }: JournalRecord):
       return withOpen(state, (open) => ({
         ...open,
         done: add(open.done, entry.step),
-        mark: entry.step === 'mark' ? textOf(entry.evidence['from']) : open.mark,
+        mark: entry.step === 'mark' ? textOf(entry.evidence[`${member}.from`] ?? entry.evidence['from']) : open.mark,
       }));
     case 'undone':
       return withOpen(state, (open) => ({

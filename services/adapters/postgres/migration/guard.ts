@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { RestageError } from '#core/errors.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable, type TableName } from '#core/table-name.ts';
-import { prepareSide, underTerm } from './side-state.ts';
+import { inTransaction } from '../in-transaction.ts';
+import { prepareSide, readSide, underTerm } from './side-state.ts';
 
 /** Whose tables a guard stands before, and for whom. */
 export interface GuardPlace {
@@ -17,14 +19,22 @@ interface GuardedTable extends TableName {
 const READ_ONLY = '25006';
 /** Locks of a table that is being written are waited for this long; then the attempt is given up, so that others go on meanwhile. */
 const LOCK_MS = 2_000;
+const LONGEST_NAME = 63;
 const LOCK_MODE = 'SHARE ROW EXCLUSIVE';
 
 export function guardName(pipeline: string): string {
-  return `restage_guard_${pipeline}`;
+  return fit(`restage_guard_${pipeline}`);
 }
 
 function guardFunction(pipeline: string): string {
-  return `restage.${quoteIdentifier(`guard_${pipeline}`)}`;
+  return `restage.${quoteIdentifier(fit(`guard_${pipeline}`))}`;
+}
+
+/** PostgreSQL cuts longer names without a word (PostgreSQL: "Identifiers and Key Words"). */
+function fit(name: string): string {
+  if (name.length <= LONGEST_NAME) return name;
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 12);
+  return `${name.slice(0, LONGEST_NAME - 13)}_${hash}`;
 }
 
 /**
@@ -134,7 +144,8 @@ export async function closeSide(
   const until = rows[0]?.until ?? '';
   for (;;) {
     try {
-      await underLocks(place, term, async () => {
+      await underLocks(place, term, async (tables) => {
+        await requireNotElsewhere(client, pipeline, tables);
         await setSide(client, pipeline, { isOpen: false, until });
         await client.query(functionSql(pipeline, { until }));
       });
@@ -195,6 +206,24 @@ export async function removeGuards(client: pg.ClientBase, pipeline: string): Pro
   if (known.rowCount === 1) await client.query(`DROP FUNCTION IF EXISTS ${guardFunction(pipeline)}()`);
 }
 
+/**
+ * A side's row under a name of the time when the pipeline had fewer or more targets: it goes, with its guards, while the side is open.
+ * @throws RestageError switch_refused where it is closed: only who closed it may open it.
+ */
+export async function leaveOldSide(client: pg.ClientBase, pipeline: string): Promise<void> {
+  const side = await readSide(client, pipeline);
+  if (side === null) return;
+  if (!side.isOpen)
+    throw new RestageError('switch_refused', 'the source was closed when the pipeline had other targets', {
+      where: `restage.side, ${pipeline}`,
+      fix: 'end that migration first, with the targets that it had: restage rollback, or restage complete and teardown --force',
+    });
+  await inTransaction(client, async () => {
+    await removeGuards(client, pipeline);
+    await client.query('DELETE FROM restage.side WHERE pipeline = $1 AND is_open', [pipeline]);
+  });
+}
+
 async function setSide(
   client: pg.ClientBase,
   pipeline: string,
@@ -207,7 +236,11 @@ async function setSide(
 }
 
 /** All tables locked against writers, in one order; what came without a guard gets one. */
-async function underLocks(place: GuardPlace, term: number, work: () => Promise<void>): Promise<void> {
+async function underLocks(
+  place: GuardPlace,
+  term: number,
+  work: (tables: readonly TableName[]) => Promise<void>,
+): Promise<void> {
   const { client, pipeline } = place;
   await underTerm(client, pipeline, term, async () => {
     await client.query(`SET LOCAL lock_timeout = '${LOCK_MS}ms'`);
@@ -215,8 +248,51 @@ async function underLocks(place: GuardPlace, term: number, work: () => Promise<v
     const list = tables.map((table) => `ONLY ${quoteTable(table)}`).join(', ');
     if (list !== '') await client.query(`LOCK TABLE ${list} IN ${LOCK_MODE} MODE`);
     for (const table of tables) if (!table.has_guard) await makeTrigger(client, pipeline, table);
-    await work();
+    await work(tables);
   });
+}
+
+/**
+ * Tables of which another target of the pipeline is live, or is being made so, would have two writable sides. Under the locks of `underLocks`
+ * two operators cannot both find none. @throws RestageError switch_refused.
+ */
+async function requireNotElsewhere(
+  client: pg.ClientBase,
+  pipeline: string,
+  tables: readonly TableName[],
+): Promise<void> {
+  const [first, ...others] = await findElsewhere(client, pipeline, tables);
+  if (first === undefined) return;
+  throw new RestageError(
+    'switch_refused',
+    `${others.length + 1} tables are live at another target of this pipeline, or on their way`,
+    {
+      where: `${formatTable(first)}, closed by ${first.by}`,
+      fix: 'each table has one live side: give targets that are switched tables of their own, by outputs[].tables',
+    },
+  );
+}
+
+/** Those of the tables that another target's migration keeps closed here. */
+export async function findElsewhere(
+  client: pg.ClientBase,
+  pipeline: string,
+  tables: readonly TableName[],
+): Promise<(TableName & { readonly by: string })[]> {
+  // Whoever only looks may be the first one here.
+  if ((await readSide(client, pipeline)) === null) return [];
+  const closed = await client.query<{ key: string }>(
+    `SELECT pipeline AS key FROM restage.side WHERE NOT is_open AND pipeline <> $1 AND split_part(pipeline, '.', 1) = split_part($1, '.', 1)`,
+    [pipeline],
+  );
+  const keyOf = new Map(closed.rows.map(({ key }) => [guardName(key), key]));
+  const { rows } = await client.query<TableName & { name: string }>(
+    `SELECT t.schema, t.name AS table, g.tgname::text AS name FROM unnest($1::text[], $2::text[]) AS t(schema, name)
+       JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+       JOIN pg_trigger g ON g.tgrelid = c.oid AND g.tgname = ANY ($3::text[])`,
+    [tables.map((table) => table.schema), tables.map((table) => table.table), [...keyOf.keys()]],
+  );
+  return rows.map(({ schema, table, name }) => ({ schema, table, by: keyOf.get(name) ?? name }));
 }
 
 /** lock_not_available, deadlock_detected. */

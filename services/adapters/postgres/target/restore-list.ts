@@ -23,7 +23,7 @@ const DATABASE_WIDE =
   /^(?:ENCODING|STDSTRINGS|SEARCHPATH|DATABASE|DATABASE PROPERTIES|USER MAPPING|SERVER|FOREIGN DATA WRAPPER|EVENT TRIGGER|SUBSCRIPTION|PUBLICATION(?: TABLE)?) /;
 const RELATION = /^(?:TABLE|FOREIGN TABLE) /;
 /** Guards of a migration stand before the source's tables alone. */
-const NOT_OURS = /^(?:COMMENT - EXTENSION |FOREIGN TABLE |TRIGGER .* restage_guard_[a-z0-9_-]+ )/;
+const NOT_OURS = /^(?:COMMENT - EXTENSION |FOREIGN TABLE |TRIGGER .* restage_guard_[a-z0-9_.-]+ )/;
 
 /** Reads what `pg_restore --list --verbose` prints. */
 export function parseList(text: string): ListEntry[] {
