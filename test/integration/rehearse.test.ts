@@ -7,6 +7,7 @@ import { startCli, type CliProcess } from '../harness/cli.ts';
 import { isLongRun } from '../harness/chaos/long-run.ts';
 import { runCommand } from '../harness/command.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
+import { openAdmin } from '../harness/kafka-admin.ts';
 import { postgresBin, testKafka, testPostgres } from '../harness/servers.ts';
 
 const LIMIT_MS = 100_000;
@@ -31,6 +32,20 @@ function withRehearsal(name: string, rehearsal: string): string {
 
 async function command(...args: string[]): Promise<{ code: number; text: string }> {
   return runCommand(args, AbortSignal.timeout(LIMIT_MS));
+}
+
+/** What a rehearsal could leave elsewhere: topics, consumer groups, slots. */
+async function traces(): Promise<string[]> {
+  await using admin = await openAdmin();
+  const { groups } = await admin.listGroups();
+  const slots = await source.client.query<{ name: string }>(
+    'SELECT slot_name AS name FROM pg_replication_slots WHERE database = current_database()',
+  );
+  return [
+    ...(await admin.listTopics()),
+    ...groups.map(({ groupId }) => groupId),
+    ...slots.rows.map(({ name }) => name),
+  ].toSorted();
 }
 
 async function databases(): Promise<string[]> {
@@ -88,6 +103,7 @@ test('a rehearsal replays, times the switch, verifies and tries the application,
   const smoke = `'${postgresBin()}/psql' "$RESTAGE_CLONE_URL" -c 'SELECT 1 / count(*) FROM public.ledger WHERE balance < 0'`;
   const config = withRehearsal('passes', `  smoke: ${JSON.stringify(smoke)}\n  budget: { replaySeconds: 90 }\n`);
   const before = await databases();
+  const traced = await traces();
   const dry = await command('rehearse', '-c', config, '--target', 'new', '--dry-run');
   expect(dry).toMatchObject({
     code: 0,
@@ -108,6 +124,7 @@ test('a rehearsal replays, times the switch, verifies and tries the application,
   expect(readFileSync(path.join(reports, 'junit.xml'), 'utf8')).toContain('tests="7" failures="0"');
   for (let round = 1; isLongRun() && round < 20; round += 1)
     expect(await command('rehearse', '-c', config, '--target', 'new')).toMatchObject({ code: 0 });
+  expect(await traces()).toEqual(traced);
   // Others may still be on their way out.
   expect((await databases()).filter((name) => !before.includes(name))).toEqual([]);
   const status = await command('status', '-c', file, '--json');
@@ -152,6 +169,11 @@ test('a clone that is kept has no way out, and a reset makes it as its baseline 
   const again = await command('reset', '-c', withTables, '--target', 'new');
   expect(again).toMatchObject({ code: 0, text: expect.stringContaining(`is as ${baseline.name} again`) });
   expect(await inClone('SELECT FROM public.ledger')).toEqual([]);
+  for (let round = 1; isLongRun() && round < 20; round += 1) {
+    expect(await command('rehearse', '-c', withTables, '--target', 'new', '--keep')).toMatchObject({ code: 0 });
+    expect(await command('reset', '-c', withTables, '--target', 'new')).toMatchObject({ code: 0 });
+    expect(await inClone('SELECT FROM public.ledger')).toEqual([]);
+  }
   expect((await command('reset', '-c', withTables, '--target', 'new', '--drop')).code).toBe(0);
   expect(await databases()).not.toContain(clone);
 });
