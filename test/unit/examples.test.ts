@@ -1,4 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { Ajv } from 'ajv';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -63,10 +66,10 @@ test('their commands are ones that Restage takes, on a configuration that loads'
   const volumes = job.spec.template.spec.volumes.map(({ name }) => name);
   expect(volumeMounts.map(({ name }) => name)).toEqual(volumes);
   const mounted = volumeMounts.map(({ mountPath }) => mountPath);
-  for (const path of args.filter((arg) => arg.startsWith('/')))
+  for (const named of args.filter((arg) => arg.startsWith('/')))
     expect(
-      mounted.some((mount) => path.startsWith(`${mount}/`)),
-      path,
+      mounted.some((mount) => named.startsWith(`${mount}/`)),
+      named,
     ).toBe(true);
 
   const { env } = workflow.jobs.rehearse;
@@ -103,3 +106,52 @@ async function requireKnown([name = '', ...args]: readonly string[]): Promise<vo
 function read(name: string): string {
   return readFileSync(new URL(`../../docs/examples/${name}`, import.meta.url), 'utf8');
 }
+
+/** What PgBouncer 1.18's console prints, of a database that is paused or not; it refuses a second PAUSE and RESUME, as that does. */
+const CONSOLE = `#!/bin/sh
+echo "$7" >> "$DIR/said"
+paused=$(cat "$DIR/paused")
+case "$7" in
+  'SHOW DATABASES') printf 'name|host|port|database|force_user|paused|disabled\\nother|h|1|o||0|0\\nshop|h|1|shop||%s|0\\n(2 rows)\\n' "$paused" ;;
+  'PAUSE shop') [ "$paused" = 0 ] && echo 1 > "$DIR/paused" ;;
+  'RESUME shop') [ "$paused" = 1 ] && echo 0 > "$DIR/paused" ;;
+esac
+`;
+
+test('the hook for PgBouncer holds, resumes and flips, whichever event comes twice', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'restage-pgbouncer-'));
+  try {
+    writeFileSync(path.join(folder, 'psql'), CONSOLE, { mode: 0o755 });
+    writeFileSync(path.join(folder, 'paused'), '0');
+    const live = path.join(folder, 'live.ini');
+    const tell = (event: string, side: string | null): { status: number | null; paused: string } => {
+      const { status } = spawnSync('sh', ['docs/examples/pgbouncer-hook.sh'], {
+        env: {
+          PATH: `${folder}:${process.env['PATH'] ?? ''}`,
+          DIR: folder,
+          RESTAGE_HOOK: JSON.stringify({ event, pipeline: 'shop', target: 'new', live: side }),
+          PGBOUNCER_CONSOLE: 'postgresql://admin@127.0.0.1:6432/pgbouncer',
+          PGBOUNCER_DATABASE: 'shop',
+          PGBOUNCER_INCLUDE: live,
+          SOURCE_ENTRY: 'host=old dbname=shop',
+          TARGET_ENTRY: 'host=new dbname=shop',
+        },
+      });
+      return { status, paused: readFileSync(path.join(folder, 'paused'), 'utf8').trim() };
+    };
+    const [held, free] = [
+      { status: 0, paused: '1' },
+      { status: 0, paused: '0' },
+    ];
+    expect([tell('hold', null), tell('hold', null)]).toEqual([held, held]);
+    expect([tell('resume', 'source'), tell('resume', 'source')]).toEqual([free, free]);
+    expect([tell('hold', null), tell('flip', 'target'), tell('flip', 'target')]).toEqual([held, free, free]);
+    expect(readFileSync(live, 'utf8')).toBe('shop = host=new dbname=shop\n');
+    expect(tell('flip', 'source')).toEqual({ status: 0, paused: '0' });
+    expect(readFileSync(live, 'utf8')).toBe('shop = host=old dbname=shop\n');
+    expect(readFileSync(path.join(folder, 'said'), 'utf8')).toContain('RELOAD');
+    expect(tell('dance', null).status).toBe(2);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
