@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
@@ -8,7 +8,9 @@ import { isLongRun, someOf } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess, type CliResult } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { LiveWriters } from '../harness/live-writers.ts';
+import { SeededRandom } from '../harness/random.ts';
 import { testKafka, testPostgres } from '../harness/servers.ts';
+import { TcpProxy } from '../harness/tcp-proxy.ts';
 import { until } from '../harness/until.ts';
 
 const TABLES_SQL = `
@@ -135,6 +137,15 @@ async function sweep(command: Command, points: readonly string[]): Promise<void>
   }
 }
 
+/** Ctrl-C comes right before a step. */
+async function interrupt(command: Command, point: string): Promise<CliResult> {
+  await using operator = startCli(argsOf(command, []), { RESTAGE_FAILPOINTS: `${point}=stop` });
+  await operator.output(/failpoint switch.*: stop/);
+  operator.kill('SIGINT');
+  operator.kill('SIGCONT');
+  return operator.result(180_000);
+}
+
 /** In the order in which a switch meets them. */
 const ALL = [...STEPS_BEFORE.map(({ name }) => name), 'commit', ...STEPS_AFTER.map(({ name }) => name)].flatMap(
   (name) => [`switch.${name}.before`, `switch.${name}.after`],
@@ -212,9 +223,47 @@ test.runIf(isLongRun())(
     expect(stopped, stopped.stderr).toMatchObject({ code: 1 });
     expect(stopped.stderr).toContain('everything is undone: the source is live');
     await writeFile(config, configWith(`file: ${hookFile}`));
+    for (const { name } of STEPS_BEFORE) {
+      const told = await interrupt('cutover', `switch.${name}.before`);
+      expect(told, `${name}\n${told.stderr}`).toMatchObject({ code: 1 });
+      expect(told.stderr, name).toContain('everything is undone: the source is live');
+    }
     expect(writers.eras()).toEqual(['source']);
   },
   300_000,
+);
+
+test.runIf(isLongRun())(
+  'a source that cannot be reached any more in the fence: the message says which side is live, the fence ends by itself, and nothing is lost',
+  async () => {
+    const url = new URL(source.url);
+    await using link = await TcpProxy.open(Number(url.port), new SeededRandom(1));
+    url.hostname = '127.0.0.1';
+    url.port = String(link.port);
+    const direct = await readFile(config, 'utf8');
+    const other = path.join(folder, 'linked.yaml');
+    await writeFile(other, direct.replace(source.url, url.href));
+    for (const [kind, step] of [
+      ['reset', 'drain'],
+      ['blackHole', 'seal'],
+    ] as const) {
+      const args = ['cutover', '-c', other, '--target', 'new', '--yes', '--time-box', '30s'];
+      await using operator = startCli(args, { RESTAGE_FAILPOINTS: `switch.${step}.before=stop` });
+      await operator.output(/failpoint switch.*: stop/);
+      link.spoil({ kind });
+      operator.kill('SIGCONT');
+      const ended = await operator.result(240_000);
+      expect([3, 4], `${kind}\n${ended.stderr}`).toContain(ended.code);
+      expect(ended.stderr).toContain('the source is the live side');
+      const before = writers.countOf('source');
+      await until(() => writers.countOf('source') > before + 3, { what: 'writes after the fence', timeoutMs: 90_000 });
+      link.mend();
+      const undone = await operate('rollback');
+      expect(undone, undone.stderr).toMatchObject({ code: 0 });
+    }
+    expect(writers.eras()).toEqual(['source']);
+  },
+  900_000,
 );
 
 test(
@@ -252,7 +301,9 @@ test(
     // The way there goes on from where it was left, and may be taken again; a rehearsal beside it is none of its business.
     const rehearsal = isLongRun() ? startCli(['rehearse', '-c', config, '--target', 'new']) : null;
     await rehearsal?.output(/verify: done/, 240_000);
-    await succeed('cutover');
+    // Ctrl-C is not heard once it asked for the commit.
+    if (isLongRun()) expect(await interrupt('cutover', 'switch.commit.before')).toMatchObject({ code: 0 });
+    else await succeed('cutover');
     await writeFile(path.join(folder, 'smoked'), '');
     if (rehearsal !== null) expect(await rehearsal.result(120_000)).toMatchObject({ code: 0 });
     await requireAllThere('target');
