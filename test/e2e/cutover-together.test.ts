@@ -169,3 +169,28 @@ test('together: one point of no return for both, whichever is named, there and b
     expect(writers[name].eras().slice(-3)).toEqual(['source', 'target', 'source']);
   }
 }, 900_000);
+
+test.runIf(isLongRun())(
+  'complete ends the migration of both, and no slot of a way back is left',
+  async () => {
+    const done = await operate('together', 'cutover', 'billing');
+    expect(done, done.stderr).toMatchObject({ code: 0 });
+    for (const name of NAMES) await writers[name].end();
+    const args = ['complete', '-c', fileOf('together'), '--target', 'shipping', '--yes'];
+    const completed = await runCli(args, {}, 300_000);
+    expect(completed, completed.stdout + completed.stderr).toMatchObject({ code: 0 });
+    for (const name of NAMES) {
+      await targets[name].client.query(`INSERT INTO ${name}.probe VALUES ('free')`);
+      await expect(source.client.query(`INSERT INTO ${name}.probe VALUES ('late')`)).rejects.toMatchObject({
+        code: '25006',
+      });
+      const slots = await targets[name].client.query(
+        'SELECT FROM pg_replication_slots WHERE database = current_database()',
+      );
+      expect(slots.rowCount).toBe(0);
+    }
+    const status = await runCli(['status', '-c', fileOf('together')]);
+    expect(status.stdout.match(/migration COMPLETED/g)).toHaveLength(2);
+  },
+  400_000,
+);

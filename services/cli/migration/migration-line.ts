@@ -40,7 +40,7 @@ export async function readMigration(
   const copy = await progressOf(client, pipeline, checkpoint);
   const { next, back } = describeNext(state, copy);
   return {
-    phase: phaseOf(state, copy),
+    phase: phaseOf(state, copy, await isVerifying(client, pipeline)),
     live: state.live,
     together: state.together,
     isTargetOpen: side === null || !state.isPrepared ? null : side.isWritable,
@@ -52,6 +52,15 @@ export async function readMigration(
     unavailableMs: state.unavailableMs,
     aborted: state.aborted,
   };
+}
+
+/** By its sessions here: it leaves nothing behind but its verdict. */
+async function isVerifying(client: pg.ClientBase, pipeline: string): Promise<boolean> {
+  const found = await client.query(
+    'SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1 LIMIT 1',
+    [`restage ${pipeline} verify`],
+  );
+  return found.rowCount === 1;
 }
 
 /** A target's journal; of one that is switched with others, with their switches, which the first one's has. */

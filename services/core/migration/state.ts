@@ -138,6 +138,7 @@ export type MigrationPhase =
   | 'SCHEMA_READY'
   | 'COPYING'
   | 'STREAMING'
+  | 'VERIFYING'
   | 'READY'
   | 'SWITCHING'
   | 'SWITCHED'
@@ -145,11 +146,13 @@ export type MigrationPhase =
   | 'ROLLED_BACK'
   | 'COMPLETED';
 
-export function phaseOf(state: MigrationState, copy: CopyProgress): MigrationPhase {
+/** `isVerifying`: a comparison is at work now. */
+export function phaseOf(state: MigrationState, copy: CopyProgress, isVerifying = false): MigrationPhase {
   if (state.isCompleted) return 'COMPLETED';
   if (state.open !== null) return state.open.to === 'target' ? 'SWITCHING' : 'REVERSING';
   if (state.live === 'target') return 'SWITCHED';
   if (state.hasSwitched) return 'ROLLED_BACK';
+  if (copy === 'streaming' && isVerifying) return 'VERIFYING';
   if (copy === 'streaming') return state.isPrepared ? 'READY' : 'STREAMING';
   return ({ none: 'NEW', structure: 'SCHEMA_READY', copying: 'COPYING' } as const)[copy];
 }

@@ -10,6 +10,7 @@ import {
   type JournalRecord,
   type Side,
 } from './journal.ts';
+import { joinHands } from './join-hands.ts';
 import { describeNext, foldJournal, phaseOf, type OpenSwitch } from './state.ts';
 import type { StepName } from './steps.ts';
 import { runSwitch, type OperatorJournal, type SwitchHands } from './switch-run.ts';
@@ -75,40 +76,59 @@ class World {
   }
 }
 
-/** One operator: its journal and hands. Dies before its `dieAt`th line; `between` runs at its `pauseAt`th. */
+/** A process: dies before its `dieAt`th line; `between` runs at its `pauseAt`th. Each line is a moment of all worlds that it knows. */
+class Life {
+  readonly #worlds: readonly World[];
+  readonly #schedule: Schedule;
+  #lines = 0;
+  isDead = false;
+
+  constructor(worlds: readonly World[], schedule: Schedule) {
+    this.#worlds = worlds;
+    this.#schedule = schedule;
+  }
+
+  async line(change: () => void): Promise<void> {
+    if (this.isDead) throw new CrashSignal('died');
+    const { pace, pauseAt, dieAt, failAt, between } = this.#schedule;
+    this.#lines += 1;
+    const at = this.#lines;
+    for (const world of this.#worlds) world.turn(pace);
+    if (at === pauseAt) await between();
+    if (at === dieAt) this.isDead = true;
+    if (this.isDead) throw new CrashSignal('died');
+    if (at === failAt) throw new Error('a connection was lost');
+    change();
+    for (const world of this.#worlds) world.turn(pace);
+    if (-at === failAt) throw new Error('the answer was lost');
+  }
+}
+
+/** One operator: its journal and hands. */
 class Operator implements OperatorJournal, SwitchHands {
   readonly term: number;
   readonly #world: World;
-  readonly #schedule: Schedule;
-  #lines = 0;
-  #isDead = false;
+  readonly #life: Life;
 
-  constructor(world: World, schedule: Schedule) {
+  constructor(world: World, life: Life) {
     this.#world = world;
-    this.#schedule = schedule;
+    this.#life = life;
     const { guards } = world;
     this.term = Math.max(guards.source.term, guards.target.term) + 1;
     guards.target.term = this.term;
     guards.source.term = this.term;
   }
 
-  async line(change: () => void, side: Side = 'target'): Promise<void> {
-    if (this.#isDead) throw new CrashSignal('died');
-    this.#lines += 1;
-    this.#world.turn(this.#schedule.pace);
-    if (this.#lines === this.#schedule.pauseAt) await this.#schedule.between();
-    if (this.#lines === this.#schedule.dieAt) this.#isDead = true;
-    if (this.#isDead) throw new CrashSignal('died');
-    if (this.#lines === this.#schedule.failAt) throw new Error('a connection was lost');
-    if (this.#world.guards[side].term !== this.term)
-      throw new RestageError('operator_lost', 'a later operator is at work');
-    change();
-    this.#world.turn(this.#schedule.pace);
-    if (-this.#lines === this.#schedule.failAt) throw new Error('the answer was lost');
+  line(change: () => void, side: Side = 'target'): Promise<void> {
+    return this.#life.line(() => {
+      if (this.#world.guards[side].term !== this.term)
+        throw new RestageError('operator_lost', 'a later operator is at work');
+      change();
+    });
   }
 
   read(): Promise<readonly JournalRecord[]> {
-    if (this.#isDead) return Promise.reject(new CrashSignal('died'));
+    if (this.#life.isDead) return Promise.reject(new CrashSignal('died'));
     if (this.#world.guards.target.term !== this.term)
       return Promise.reject(new RestageError('operator_lost', 'a later operator is at work'));
     return Promise.resolve([...this.#world.records]);
@@ -189,19 +209,29 @@ interface Schedule {
 
 const CALM: Schedule = { dieAt: 0, failAt: 0, pauseAt: 0, between: () => Promise.resolve(), pace: 2 };
 
-async function operate(world: World, to: Side, schedule: Schedule, timeBoxMs = 1_000): Promise<unknown> {
-  const operator = new Operator(world, schedule);
+/** Of one target, or of several that are switched together: the first one's journal is that of all. */
+async function operate(
+  worlds: World | readonly World[],
+  to: Side,
+  schedule: Schedule,
+  timeBoxMs = 1_000,
+): Promise<unknown> {
+  const all = worlds instanceof World ? [worlds] : worlds;
+  const life = new Life(all, schedule);
+  const operators = all.map((world) => new Operator(world, life));
+  const [leader] = operators;
+  if (leader === undefined) throw new Error('there is a world');
   try {
     await runSwitch({
       to,
       timeBoxMs,
       wayBack: true,
-      journal: operator,
-      hands: operator,
+      journal: leader,
+      hands: joinHands(operators.map((hands, at) => ({ name: `t${at}`, hands }))),
       guards: () => Promise.resolve(),
       say: () => undefined,
       failpoints: { hit: () => undefined },
-      clock: () => world.now,
+      clock: () => all[0]?.now ?? 0,
       signal: new AbortController().signal,
     });
     return null;
@@ -211,14 +241,17 @@ async function operate(world: World, to: Side, schedule: Schedule, timeBoxMs = 1
 }
 
 /** Everything that was acknowledged is on the live side, and arrives at the other. */
-async function settle(world: World, to: Side): Promise<void> {
-  expect(await operate(world, to, CALM)).toBe(null);
-  expect(world.violations).toEqual([]);
-  expect(foldJournal(world.records)).toMatchObject({ live: to, open: null });
-  expect(world.isWritable(to)).toBe(true);
-  for (const row of world.acknowledged) expect(world.rows[to].has(row), `row ${row} on the live side`).toBe(true);
-  world.apply(otherSide(to));
-  expect(world.rows[otherSide(to)]).toEqual(world.rows[to]);
+async function settle(worlds: World | readonly World[], to: Side): Promise<void> {
+  const all = worlds instanceof World ? [worlds] : worlds;
+  expect(await operate(all, to, CALM)).toBe(null);
+  expect(foldJournal(all[0]?.records ?? [])).toMatchObject({ live: to, open: null });
+  for (const world of all) {
+    expect(world.violations).toEqual([]);
+    expect(world.isWritable(to)).toBe(true);
+    for (const row of world.acknowledged) expect(world.rows[to].has(row), `row ${row} on the live side`).toBe(true);
+    world.apply(otherSide(to));
+    expect(world.rows[otherSide(to)]).toEqual(world.rows[to]);
+  }
 }
 
 test('there and back, and there again', async () => {
@@ -233,11 +266,11 @@ test('there and back, and there again', async () => {
   ).toEqual(world.records);
 });
 
-const point = fc.integer({ min: 0, max: 65 });
+const point = fc.integer({ min: 0, max: 90 });
 const attempt = fc.record({
   to: fc.constantFrom<Side>('source', 'target'),
   dieAt: point,
-  failAt: fc.integer({ min: -65, max: 65 }),
+  failAt: fc.integer({ min: -90, max: 90 }),
   pauseAt: point,
   pace: fc.constantFrom(0, 1, 2, 8),
   timeBoxMs: fc.constantFrom(10, 60, 1_000),
@@ -245,28 +278,31 @@ const attempt = fc.record({
   other: fc.record({ to: fc.constantFrom<Side>('source', 'target'), dieAt: point }),
 });
 
-test('whatever dies, hangs or loses its answer, and whenever: never two writable sides, nothing acknowledged is lost, no echo', async () => {
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(attempt, { minLength: 1, maxLength: 4 }),
-      fc.constantFrom<Side>('source', 'target'),
-      async (attempts, last) => {
-        const world = new World();
-        for (const { to, timeBoxMs, other, ...schedule } of attempts) {
-          const between = async (): Promise<void> =>
-            void (await operate(world, other.to, { ...CALM, dieAt: other.dieAt }, timeBoxMs));
-          await operate(world, to, { ...schedule, between }, timeBoxMs);
-          for (let turn = 0; turn < 4; turn += 1) world.turn(2);
-        }
-        // A switch past its point of no return is ended first.
-        const { open } = foldJournal(world.records);
-        if (open?.isCommitted === true) await settle(world, open.to);
-        await settle(world, last);
-      },
-    ),
-    { numRuns: Number(process.env['RESTAGE_SCHEDULES'] ?? 400) },
-  );
-});
+test.each([1, 2, 3])(
+  'of %i targets, whatever dies, hangs or loses its answer, and whenever: never two writable sides, nothing acknowledged is lost, no echo',
+  async (targets) => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(attempt, { minLength: 1, maxLength: 4 }),
+        fc.constantFrom<Side>('source', 'target'),
+        async (attempts, last) => {
+          const worlds = Array.from({ length: targets }, () => new World());
+          for (const { to, timeBoxMs, other, ...schedule } of attempts) {
+            const between = async (): Promise<void> =>
+              void (await operate(worlds, other.to, { ...CALM, dieAt: other.dieAt }, timeBoxMs));
+            await operate(worlds, to, { ...schedule, between }, timeBoxMs);
+            for (let turn = 0; turn < 4; turn += 1) for (const world of worlds) world.turn(2);
+          }
+          // A switch past its point of no return is ended first.
+          const { open } = foldJournal(worlds[0]?.records ?? []);
+          if (open?.isCommitted === true) await settle(worlds, open.to);
+          await settle(worlds, last);
+        },
+      ),
+      { numRuns: Math.ceil(Number(process.env['RESTAGE_SCHEDULES'] ?? 400) / targets) },
+    );
+  },
+);
 
 test('each kill in the middle: the same command again ends it or undoes it', async () => {
   for (let dieAt = 1; dieAt <= 65; dieAt += 1) {
@@ -302,6 +338,7 @@ test('where it is, what next, and whether it can be gone back', async () => {
     return [phaseOf(state, 'streaming'), describeNext(state, 'streaming').back.split(':')[0] ?? ''];
   };
   expect(told()).toEqual(['STREAMING', 'nothing to go back from']);
+  expect(phaseOf(foldJournal(world.records), 'streaming', true)).toBe('VERIFYING');
   await operate(world, 'target', { ...CALM, dieAt: 8 });
   expect(told()).toEqual(['SWITCHING', 'yes']);
   await operate(world, 'target', CALM);
