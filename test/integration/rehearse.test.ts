@@ -11,6 +11,7 @@ import { openAdmin } from '../harness/kafka-admin.ts';
 import { postgresBin, testKafka, testPostgres } from '../harness/servers.ts';
 
 const LIMIT_MS = 100_000;
+const LONG_MS = isLongRun() ? 1_200_000 : 120_000;
 
 let source: TestDatabase;
 let target: TestDatabase;
@@ -99,37 +100,48 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-test('a rehearsal replays, times the switch, verifies and tries the application, and leaves nothing behind', async () => {
-  const smoke = `'${postgresBin()}/psql' "$RESTAGE_CLONE_URL" -c 'SELECT 1 / count(*) FROM public.ledger WHERE balance < 0'`;
-  const config = withRehearsal('passes', `  smoke: ${JSON.stringify(smoke)}\n  budget: { replaySeconds: 90 }\n`);
-  const before = await databases();
-  const traced = await traces();
-  const dry = await command('rehearse', '-c', config, '--target', 'new', '--dry-run');
-  expect(dry).toMatchObject({
-    code: 0,
-    text: expect.stringContaining(`clone ${clone} of an empty database, by template`),
-  });
-  const reports = path.join(folder, 'reports');
-  const done = await command('rehearse', '-c', config, '--target', 'new', '--report', reports);
-  expect(done, done.text).toMatchObject({ code: 0 });
-  const report = JSON.parse(readFileSync(path.join(reports, 'report.json'), 'utf8')) as {
-    verdict: string;
-    steps: { name: string; says: string }[];
-  };
-  expect(report.verdict).toBe('passed');
-  expect(report.steps.map(({ name }) => name)).toEqual(['clone', 'neutralise', 'replay', 'switch', 'verify', 'smoke']);
-  expect(report.steps[2]?.says).toContain('500 rows and 166 changes');
-  expect(report.steps[4]?.says).toBe('1 tables, 500 rows: equal');
-  expect(readFileSync(path.join(reports, 'report.html'), 'utf8')).not.toMatch(/src=|href=|<script/);
-  expect(readFileSync(path.join(reports, 'junit.xml'), 'utf8')).toContain('tests="7" failures="0"');
-  for (let round = 1; isLongRun() && round < 20; round += 1)
-    expect(await command('rehearse', '-c', config, '--target', 'new')).toMatchObject({ code: 0 });
-  expect(await traces()).toEqual(traced);
-  // Others may still be on their way out.
-  expect((await databases()).filter((name) => !before.includes(name))).toEqual([]);
-  const status = await command('status', '-c', file, '--json');
-  expect(status.text).not.toContain('rehearsal-new');
-});
+test(
+  'a rehearsal replays, times the switch, verifies and tries the application, and leaves nothing behind',
+  async () => {
+    const smoke = `'${postgresBin()}/psql' "$RESTAGE_CLONE_URL" -c 'SELECT 1 / count(*) FROM public.ledger WHERE balance < 0'`;
+    const config = withRehearsal('passes', `  smoke: ${JSON.stringify(smoke)}\n  budget: { replaySeconds: 90 }\n`);
+    const before = await databases();
+    const traced = await traces();
+    const dry = await command('rehearse', '-c', config, '--target', 'new', '--dry-run');
+    expect(dry).toMatchObject({
+      code: 0,
+      text: expect.stringContaining(`clone ${clone} of an empty database, by template`),
+    });
+    const reports = path.join(folder, 'reports');
+    const done = await command('rehearse', '-c', config, '--target', 'new', '--report', reports);
+    expect(done, done.text).toMatchObject({ code: 0 });
+    const report = JSON.parse(readFileSync(path.join(reports, 'report.json'), 'utf8')) as {
+      verdict: string;
+      steps: { name: string; says: string }[];
+    };
+    expect(report.verdict).toBe('passed');
+    expect(report.steps.map(({ name }) => name)).toEqual([
+      'clone',
+      'neutralise',
+      'replay',
+      'switch',
+      'verify',
+      'smoke',
+    ]);
+    expect(report.steps[2]?.says).toContain('500 rows and 166 changes');
+    expect(report.steps[4]?.says).toBe('1 tables, 500 rows: equal');
+    expect(readFileSync(path.join(reports, 'report.html'), 'utf8')).not.toMatch(/src=|href=|<script/);
+    expect(readFileSync(path.join(reports, 'junit.xml'), 'utf8')).toContain('tests="7" failures="0"');
+    for (let round = 1; isLongRun() && round < 20; round += 1)
+      expect(await command('rehearse', '-c', config, '--target', 'new')).toMatchObject({ code: 0 });
+    expect(await traces()).toEqual(traced);
+    // Others may still be on their way out.
+    expect((await databases()).filter((name) => !before.includes(name))).toEqual([]);
+    const status = await command('status', '-c', file, '--json');
+    expect(status.text).not.toContain('rehearsal-new');
+  },
+  LONG_MS,
+);
 
 test('what fails is named, step by step, and the clone goes all the same', async () => {
   const broken = withRehearsal(
@@ -152,31 +164,35 @@ test('what fails is named, step by step, and the clone goes all the same', async
   expect(await databases()).not.toContain(clone);
 });
 
-test('a clone that is kept has no way out, and a reset makes it as its baseline again', async () => {
-  const config = withRehearsal('kept', `  baseline: ${baseline.name}\n`);
-  const withTables = path.join(folder, 'require.yaml');
-  writeFileSync(withTables, readFileSync(config, 'utf8').replace('schema: create', 'schema: require'));
-  const busy = await command('rehearse', '-c', withTables, '--target', 'new', '--dry-run');
-  expect(busy.text).toContain('by dump');
-  await baseline.client.end();
-  const kept = await command('rehearse', '-c', withTables, '--target', 'new', '--keep');
-  expect(kept, kept.text).toMatchObject({
-    code: 0,
-    text: expect.stringContaining('off: login of public at elsewhere'),
-  });
-  expect(kept.text).toContain('by template');
-  await inClone('UPDATE public.ledger SET balance = 0; DROP SCHEMA restage CASCADE');
-  const again = await command('reset', '-c', withTables, '--target', 'new');
-  expect(again).toMatchObject({ code: 0, text: expect.stringContaining(`is as ${baseline.name} again`) });
-  expect(await inClone('SELECT FROM public.ledger')).toEqual([]);
-  for (let round = 1; isLongRun() && round < 20; round += 1) {
-    expect(await command('rehearse', '-c', withTables, '--target', 'new', '--keep')).toMatchObject({ code: 0 });
-    expect(await command('reset', '-c', withTables, '--target', 'new')).toMatchObject({ code: 0 });
+test(
+  'a clone that is kept has no way out, and a reset makes it as its baseline again',
+  async () => {
+    const config = withRehearsal('kept', `  baseline: ${baseline.name}\n`);
+    const withTables = path.join(folder, 'require.yaml');
+    writeFileSync(withTables, readFileSync(config, 'utf8').replace('schema: create', 'schema: require'));
+    const busy = await command('rehearse', '-c', withTables, '--target', 'new', '--dry-run');
+    expect(busy.text).toContain('by dump');
+    await baseline.client.end();
+    const kept = await command('rehearse', '-c', withTables, '--target', 'new', '--keep');
+    expect(kept, kept.text).toMatchObject({
+      code: 0,
+      text: expect.stringContaining('off: login of public at elsewhere'),
+    });
+    expect(kept.text).toContain('by template');
+    await inClone('UPDATE public.ledger SET balance = 0; DROP SCHEMA restage CASCADE');
+    const again = await command('reset', '-c', withTables, '--target', 'new');
+    expect(again).toMatchObject({ code: 0, text: expect.stringContaining(`is as ${baseline.name} again`) });
     expect(await inClone('SELECT FROM public.ledger')).toEqual([]);
-  }
-  expect((await command('reset', '-c', withTables, '--target', 'new', '--drop')).code).toBe(0);
-  expect(await databases()).not.toContain(clone);
-});
+    for (let round = 1; isLongRun() && round < 20; round += 1) {
+      expect(await command('rehearse', '-c', withTables, '--target', 'new', '--keep')).toMatchObject({ code: 0 });
+      expect(await command('reset', '-c', withTables, '--target', 'new')).toMatchObject({ code: 0 });
+      expect(await inClone('SELECT FROM public.ledger')).toEqual([]);
+    }
+    expect((await command('reset', '-c', withTables, '--target', 'new', '--drop')).code).toBe(0);
+    expect(await databases()).not.toContain(clone);
+  },
+  LONG_MS,
+);
 
 test('neither a live target nor a database of somebody else is taken for a clone', async () => {
   const live = withRehearsal('of-target', `  baseline: ${target.name}\n`);
