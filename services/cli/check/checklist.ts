@@ -30,7 +30,12 @@ export const CHECKLIST: readonly ChecklistItem[] = [
   item(8, 'what does REPLICA IDENTITY FULL cost', 'scope.identity_full'),
   item(9, 'which tables have no key', 'scope.keyless'),
   item(10, 'how long may the pipeline stand before the slot is lost', 'source.slot_limit', 'source.idle_slot_timeout'),
-  item(11, 'how large are transactions for the decoder', 'source.decoding_memory'),
+  item(
+    11,
+    'how much WAL is written, and how large are transactions for the decoder',
+    'source.decoding_memory',
+    'source.wal_rate',
+  ),
   item(12, 'which transactions are long', 'source.long_transactions'),
   item(13, 'which transactions are prepared', 'source.prepared_transactions'),
   item(14, 'when is a connection given up', 'source.sender_timeout'),

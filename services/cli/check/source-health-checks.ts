@@ -3,6 +3,7 @@ import { connectPg } from '#adapters/postgres/session.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { readSetting, type CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
+import { judgeWalRate } from './wal-rate.ts';
 
 const MEBIBYTE = 1024 * 1024;
 const SHORTEST_TIMEOUT_MS = 10_000;
@@ -15,6 +16,7 @@ export const SOURCE_HEALTH_CHECKS: readonly Check[] = [
   { id: 'source.idle_slot_timeout', severity: 'warn', run: checkIdleTimeout },
   { id: 'source.sender_timeout', severity: 'warn', run: checkSenderTimeout },
   { id: 'source.decoding_memory', severity: 'info', run: checkDecoding },
+  { id: 'source.wal_rate', severity: 'info', run: checkWalRate },
   { id: 'source.other_slots', severity: 'warn', run: checkOtherSlots },
   { id: 'source.subscriptions', severity: 'warn', run: checkSubscriptions },
 ];
@@ -141,6 +143,18 @@ async function checkDecoding({ source }: CheckContext): Promise<Finding[]> {
       fix: "ALTER SYSTEM SET logical_decoding_work_mem = '256MB'; SELECT pg_reload_conf(); -- for each slot that decodes",
     },
   ];
+}
+
+/** The mean since the server's figures were reset: peaks are higher. */
+async function checkWalRate({ source, config }: CheckContext): Promise<Finding[]> {
+  const [row] = (
+    await source.query<{ bytes: string; seconds: string }>(
+      'SELECT wal_bytes::text AS bytes, extract(epoch FROM clock_timestamp() - stats_reset)::text AS seconds FROM pg_stat_wal',
+    )
+  ).rows;
+  return row === undefined
+    ? []
+    : judgeWalRate({ bytes: Number(row.bytes), seconds: Number(row.seconds) }, config.source.walBudget.bytes);
 }
 
 async function checkOtherSlots({ source, config }: CheckContext): Promise<Finding[]> {
