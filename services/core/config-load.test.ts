@@ -54,7 +54,7 @@ test('a small configuration gets every default', () => {
       },
     ],
     http: { host: '127.0.0.1', port: 0 },
-    epoch: { bytes: 4_194_304, lingerMs: 20, partBytes: 16_777_216 },
+    epoch: { bytes: 4_194_304, lingerMs: null, partBytes: 16_777_216 },
   });
 });
 

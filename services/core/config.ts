@@ -115,8 +115,8 @@ export interface HttpConfig {
 export interface EpochConfig {
   /** An epoch closes at the first commit past this many bytes of events … */
   readonly bytes: number;
-  /** … or when its oldest event has waited this long. */
-  readonly lingerMs: number;
+  /** … or when its oldest event has waited this long; null: by measurement (EpochPace). */
+  readonly lingerMs: number | null;
   /** A transaction larger than this is cut into parts. */
   readonly partBytes: number;
 }

@@ -11,10 +11,17 @@ export interface PartitionRecords {
 /** A manifest without what only the broker knows; the writer fills in `ranges` and `total`. */
 export type ManifestDraft = Omit<Manifest, 'ranges' | 'format' | 'total'>;
 
-/** A manifest and what it names. */
+/** How many records of a partition. */
+export interface RecordCount {
+  readonly topic: string;
+  readonly partition: number;
+  readonly count: number;
+}
+
+/** A manifest, and how many of its transaction's records it names: of each partition those that come after the entries' before it. */
 export interface WrittenEntry {
   readonly draft: ManifestDraft;
-  readonly data: readonly PartitionRecords[];
+  readonly counts: readonly RecordCount[];
 }
 
 /**
@@ -40,7 +47,11 @@ export interface EpochWriter {
     data: readonly PartitionRecords[],
     side?: readonly PartitionRecords[],
   ): Promise<StoredManifest>;
-  /** Several in one transaction, visible together and in this order; no topic is in two of them, so that each range is contiguous. */
-  writeAll(entries: readonly WrittenEntry[]): Promise<StoredManifest[]>;
+  /** Several in one transaction, visible together and in this order; their counts are those of `data` together. */
+  writeAll(
+    entries: readonly WrittenEntry[],
+    data: readonly PartitionRecords[],
+    side?: readonly PartitionRecords[],
+  ): Promise<StoredManifest[]>;
   close(): Promise<void>;
 }

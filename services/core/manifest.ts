@@ -155,6 +155,12 @@ export interface StoredManifest {
   readonly manifest: Manifest;
 }
 
+/** A whole epoch of the stream with nothing that cuts it into segments: several of them in a row may be taken as one. */
+export function isUncutEpoch(manifest: Manifest): boolean {
+  const { kind, part, last } = manifest;
+  return kind === 'stream' && part === 1 && last && manifest.control.every((entry) => entry.kind === 'barrier');
+}
+
 /** Manifests of before there were totals count as nothing. */
 export function totalOf(manifest: Pick<Manifest, 'total'> | null): ManifestTotal {
   return manifest?.total ?? { rows: 0, events: 0 };

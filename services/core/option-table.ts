@@ -369,10 +369,11 @@ export const OPTIONS = [
   {
     path: 'epoch.lingerMs',
     type: z.number().int().min(0).max(10_000),
-    default: 20,
+    default: null,
     env: 'RESTAGE_EPOCH_LINGER_MS',
     example: '20',
-    about: 'An epoch closes when its oldest event has waited this long. Milliseconds.',
+    about:
+      'An epoch closes when its oldest event has waited this long, in milliseconds. Absent: by measurement, at once while the source is quiet, and later the longer Kafka takes for a transaction.',
   },
   {
     path: 'epoch.partBytes',

@@ -29,8 +29,12 @@ const GZIP = 1;
 const NO_COMPRESSION_BELOW = 512;
 /** Most batches are packed into less: then the packed bytes are not put together from pieces. */
 const PACKED_CHUNK_BYTES = 262_144;
+/** Handing less to another thread takes longer than to pack it. */
+const PACK_BESIDE_FROM = 65_536;
+const SMALL_CHUNK_BYTES = 16_384;
 const NOTHING = Buffer.alloc(0);
 const PACKING = { level: 1, chunkSize: PACKED_CHUNK_BYTES };
+const SMALL_PACKING = { level: 1, chunkSize: SMALL_CHUNK_BYTES };
 const packBeside = promisify<Buffer, typeof PACKING, Buffer>(gzip);
 /** Room for the varints in front of key, value and headers. */
 const OVERHEAD_BYTES = 32;
@@ -92,7 +96,7 @@ export class RecordBatchBuilder implements RecordBatch {
   }
 
   packed(): Promise<void> {
-    if (this.#isSmall || this.#packed !== null) return Promise.resolve();
+    if (this.#at < PACK_BESIDE_FROM || this.#packed !== null) return Promise.resolve();
     this.#packing ??= packBeside(this.#records(), PACKING).then((packed) => {
       this.#packed = packed;
       this.#buffer = NOTHING;
@@ -109,7 +113,7 @@ export class RecordBatchBuilder implements RecordBatch {
   }
 
   #pack(): Buffer {
-    return gzipSync(this.#records(), PACKING);
+    return gzipSync(this.#records(), this.#at < PACK_BESIDE_FROM ? SMALL_PACKING : PACKING);
   }
 
   seal(stamp: BatchStamp): Buffer {

@@ -1,6 +1,7 @@
-import type { PartitionRecords } from '#core/epoch-writer.ts';
+import type { PartitionRecords, RecordCount } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
+import { countRecords } from '#core/record-counts.ts';
 import { isForPieces, LARGEST_ROW_BYTES, plainValue, splitValue, type RowValue } from '#core/record-pieces.ts';
 
 const FIRST_BYTES = 4096;
@@ -48,6 +49,8 @@ export class TopicBatches implements RecordSink {
   #bytes = 0;
   #count = 0;
   #packing = 0;
+  /** By topic, when `takeCounts` was asked last. */
+  #counted: ReadonlyMap<string, number> = new Map();
 
   get bytes(): number {
     return this.#bytes;
@@ -73,6 +76,14 @@ export class TopicBatches implements RecordSink {
     if (added > LARGEST_RECORD_BYTES) throw tooLarge(topic, key, added, LARGEST_RECORD_BYTES);
     this.#bytes += added;
     this.#count += 1;
+  }
+
+  /** How many records each topic has got since this was asked before. */
+  takeCounts(): RecordCount[] {
+    const counts = countRecords(this.finish());
+    const taken = this.#counted;
+    this.#counted = new Map(counts.map(({ topic, count }) => [topic, count]));
+    return counts.map((one) => ({ ...one, count: one.count - (taken.get(one.topic) ?? 0) }));
   }
 
   finish(): PartitionRecords[] {

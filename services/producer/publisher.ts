@@ -1,11 +1,13 @@
 import type { TablePiece } from '#adapters/postgres/source/snapshot-reader.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
+import { EpochPace } from '#core/epoch-pace.ts';
 import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatLsn, LSN_ZERO, parseLsn, type Lsn } from '#core/lsn.ts';
 import { MANIFEST_FORMAT, type Manifest } from '#core/manifest.ts';
 import type { Notifier } from '#core/notifier.ts';
+import { countRecords } from '#core/record-counts.ts';
 import { noteAge, noteEpochPart, type ServiceStatus } from '#core/status.ts';
 import type { DebeziumHeartbeat } from './debezium-heartbeat.ts';
 import { isLateOpen, type Announcement, type LateLoads } from './late-loads.ts';
@@ -47,11 +49,13 @@ export class Publisher {
   #isMidEpoch: boolean;
   #isLoadsTurn = false;
   #wroteAt: number;
+  readonly #pace: EpochPace;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
     this.#isMidEpoch = !options.book.resume().last;
     this.#wroteAt = options.clock();
+    this.#pace = new EpochPace(options.limits.lingerMs, this.#wroteAt);
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -98,7 +102,10 @@ export class Publisher {
     if (first !== undefined) return true;
     if (!epochs.isAtBoundary || !epochs.hasContent) return false;
     return (
-      isDraining || epochs.hasBarrier || epochs.bytes >= limits.bytes || clock() - epochs.openedAt >= limits.lingerMs
+      isDraining ||
+      epochs.hasBarrier ||
+      epochs.bytes >= limits.bytes ||
+      this.#pace.waitMs(epochs.openedAt, clock()) === 0
     );
   }
 
@@ -116,9 +123,9 @@ export class Publisher {
   }
 
   #waitMs(): number {
-    const { epochs, limits, clock } = this.#options;
+    const { epochs, clock } = this.#options;
     if (!epochs.hasContent) return Math.min(LONGEST_WAIT_MS, this.#options.debezium?.intervalMs || LONGEST_WAIT_MS);
-    return Math.max(1, limits.lingerMs - (clock() - epochs.openedAt));
+    return Math.max(1, this.#pace.waitMs(epochs.openedAt, clock()));
   }
 
   async #takePart(): Promise<void> {
@@ -141,8 +148,10 @@ export class Publisher {
   }
 
   async #writePart(part: StreamPart): Promise<void> {
-    const { book, confirm, status } = this.#options;
+    const { book, confirm, status, clock } = this.#options;
+    const startedAt = clock();
     const seconds = await this.#write(book.stream(part), this.#withHeartbeat(part.data));
+    this.#pace.wrote(startedAt, clock());
     this.#isMidEpoch = !part.last;
     this.#isLoadsTurn = true;
     if (part.last) confirm(part.through);
@@ -184,13 +193,14 @@ export class Publisher {
   async #writeGroup(group: readonly LoadItem[]): Promise<void> {
     const { writer, book, late, status, clock } = this.#options;
     const ahead = book.copy();
-    const entries = group.map((item) => {
+    const data = group.map((item) => (item.kind === 'chunk' ? item.data : []));
+    const entries = group.map((item, index) => {
       const draft = loadDraft(ahead, item, late);
       requireForward(draft, ahead.through);
       ahead.note({ offset: -1n, manifest: { ...draft, format: MANIFEST_FORMAT, ranges: [] } });
-      return { draft, data: item.kind === 'chunk' ? item.data : [] };
+      return { draft, counts: countRecords(data[index] ?? []) };
     });
-    for (const stored of await writer.writeAll(entries)) book.note(stored);
+    for (const stored of await writer.writeAll(entries, data.flat())) book.note(stored);
     this.#wroteAt = clock();
     for (const item of group) noteProgress(status, item);
     for (const { draft } of entries.slice(-1)) {

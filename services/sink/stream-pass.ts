@@ -16,6 +16,7 @@ import type { LateLoad } from './late-load.ts';
 import type { Quarantine } from './quarantine.ts';
 import type { StructureBook } from './structure-book.ts';
 import { EpochTally } from './epoch-tally.ts';
+import { JoinedReader } from './joined-epochs.ts';
 import { unannouncedLoad } from './unannounced-load.ts';
 import type { TableChanges, TableRanks } from './segment-apply.ts';
 import type { TargetSession } from './target.ts';
@@ -44,8 +45,6 @@ export interface StreamPassOptions {
   readonly quarantine: Quarantine;
 }
 
-/** A part that is larger is there alone: one row may be as large as all the memory that a sink has (invariant 6). */
-const MOST_BESIDE_BYTES = 32 * 1024 * 1024;
 const EMPTY_INTERVAL_MS = 10_000;
 
 /** Where an epoch is cut, so that the sink stands at exactly this LSN; null for none. */
@@ -64,8 +63,10 @@ export class StreamPass {
   #isMidEpoch = false;
   /** Of the epoch whose transaction is open. */
   #tally: EpochTally | null = null;
-  /** Offset of that epoch's first part: to begin again there after a cut. */
+  /** Offset of that epoch's first part, or of the first of several epochs: to begin again there after a cut. */
   #epochOffset = 0n;
+  /** Offset of the last epoch that something of was refused, or that was joined with such: up to there they are applied one by one. */
+  #refused = -1n;
   /** All that committed before it is applied. */
   #through: Lsn = LSN_ZERO;
   /** Offset of the next manifest. */
@@ -125,13 +126,11 @@ export class StreamPass {
     }
   }
 
-  /**
-   * While one part is applied, the next one's data is read: one ahead, never more (invariant 6). False when the rest is not to be
-   * taken now.
-   */
+  /** False when the rest is not to be taken now. */
   async #takeAll(manifests: readonly StoredManifest[], signal: AbortSignal): Promise<boolean> {
-    let ahead: Promise<ReadPart> | null = null;
-    for (const [index, stored] of manifests.entries()) {
+    const joined = new JoinedReader(manifests, (manifest) => this.#read(manifest, signal));
+    for (let index = 0; index < manifests.length;) {
+      const stored = manifests[index]!; // below the length
       this.#options.lag.see(stored.manifest);
       if (this.#tally === null) await this.#options.whenRunning();
       const asked = this.#options.hold.request;
@@ -139,17 +138,22 @@ export class StreamPass {
       if (stored.manifest.kind !== 'stream') {
         if (!(await this.#pass(stored))) return false;
         this.#options.lag.reached(stored.manifest);
+        index += 1;
         continue;
       }
-      const part: ReadPart = await (ahead ?? this.#read(stored.manifest, signal));
+      const { part, count } = await joined.take(index, await this.#mayJoin(stored));
       if (signal.aborted) return false;
-      const following = manifests[index + 1]?.manifest;
-      ahead = following?.kind === 'stream' && part.bytes < MOST_BESIDE_BYTES ? this.#read(following, signal) : null;
-      // Its error is thrown when its turn comes; should this part fail before, nobody asks for it.
-      ahead?.catch(() => undefined);
-      if (!(await this.#apply(stored, part))) return false;
+      if (!(await this.#apply(manifests[index + count - 1] ?? stored, part, stored.offset))) return false;
+      index += count;
     }
     return true;
+  }
+
+  /** Not where an epoch is cut, nor where something may be left out of it: what that is, is told by its own manifest. */
+  async #mayJoin({ offset }: StoredManifest): Promise<boolean> {
+    const { hold, late, quarantine, session } = this.#options;
+    const isPlain = this.#isLoadDone && this.#tally === null && !late.isOpen && hold.request === null;
+    return isPlain && !quarantine.isCareful && offset > this.#refused && !(await session.letters.isAnyHeld());
   }
 
   #read(manifest: Manifest, signal: AbortSignal): Promise<ReadPart> {
@@ -221,13 +225,13 @@ export class StreamPass {
   }
 
   /** False when the epoch was cut and is to be read again from its first part. */
-  async #apply({ offset, manifest }: StoredManifest, read: ReadPart): Promise<boolean> {
+  async #apply({ offset, manifest }: StoredManifest, read: ReadPart, first: bigint): Promise<boolean> {
     const { session, clock, failpoints } = this.#options;
     if (this.#tally === null) {
       this.#tally = new EpochTally(clock());
       await session.transaction.begin('UPDATE', 'deferred');
     }
-    if (!this.#isMidEpoch) this.#epochOffset = offset;
+    if (!this.#isMidEpoch) this.#epochOffset = first;
     const ceiling = this.#ceilingIn(manifest);
     const part = ceiling === null ? read : cutPart(read, ceiling);
     const cuts = await this.#cuts(manifest, ceiling);
@@ -240,6 +244,7 @@ export class StreamPass {
       this.#tally.add(applied, cuts.filter(({ kind }) => kind === 'truncate').length, part.bytes);
     } catch (error) {
       if (!this.#isLoadDone || !this.#options.quarantine.takes(error)) throw error;
+      this.#refused = offset;
       return this.#beginAgain();
     }
     if (!manifest.last) failpoints.hit('sink.part.after');
@@ -272,7 +277,7 @@ export class StreamPass {
       });
     const [unusable] = part.unusable;
     if (unusable !== undefined && !this.#isLoadDone) throw unusable.error;
-    const isFirst = offset === this.#epochOffset;
+    const isFirst = !this.#isMidEpoch;
     return quarantine.applyPart({ offset, manifest, isFirst, isLast, isLoadDone: this.#isLoadDone }, part, cuts, apply);
   }
 

@@ -48,6 +48,23 @@ export async function readContent(
   return { stored, records, truncations: truncationsIn(manifest, floors) };
 }
 
+/** The parts of an epoch from one to its last. */
+export async function* readEpochParts(
+  ahead: EpochReader,
+  from: StoredManifest,
+  signal: AbortSignal,
+  contentOf: (stored: StoredManifest) => Promise<EpochContent>,
+): AsyncGenerator<EpochContent> {
+  for await (const manifests of ahead.manifests(from.offset, signal)) {
+    for (const stored of manifests) {
+      const { manifest } = stored;
+      if (manifest.kind !== 'stream' || manifest.epoch !== from.manifest.epoch) continue;
+      yield await contentOf(stored);
+      if (manifest.last) return;
+    }
+  }
+}
+
 export function truncationsIn({ control, commitTime }: Manifest, floors: ReadonlyMap<string, Lsn>): Truncation[] {
   return control.flatMap((entry) => {
     if (entry.kind !== 'truncate') return [];

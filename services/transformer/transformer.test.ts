@@ -98,6 +98,32 @@ describe('transform', () => {
     expect(shaped.map(({ key }) => String(key)).toSorted()).toEqual(raw.map(({ key }) => String(key)).toSorted());
   });
 
+  it('writes epochs that wait behind each other in one transaction, each with its own manifest', async () => {
+    const kafka = history();
+    const count = 5;
+    for (let index = 0; index < count; index += 1) {
+      const commit = 0x50 + index;
+      const lsn = `0/${commit.toString(16).toUpperCase()}`;
+      const place = { kind: 'stream', epoch: 10 + index, firstCommit: lsn, lastCommit: lsn, through: lsn } as const;
+      addManifest(kafka, place, [
+        changeEntry(orders, 'c', [String(100 + index), 'x', null], { commit }),
+        changeEntry(other, 'c', [String(200 + index), 'x', null], { commit, ordinal: 2 }),
+      ]);
+    }
+    await run(kafka, 99);
+    expect(kafka.transactions.at(-1)).toBe(count);
+    const joined = kafka.out.slice(-count).map(({ manifest }) => manifest);
+    expect(joined.map(({ epoch }) => epoch)).toEqual([10, 11, 12, 13, 14]);
+    const ids = joined.map(({ ranges }) =>
+      ranges.map(({ topic, first, last }) => {
+        expect(first).toBe(last);
+        const record = kafka.records.get(topic)?.[Number(first)];
+        return (JSON.parse(String(record?.key)) as { id: number }).id;
+      }),
+    );
+    expect(ids).toEqual([0, 1, 2, 3, 4].map((index) => [100 + index, 200 + index]));
+  });
+
   it('gives the same output wherever it is stopped', async () => {
     const whole = history();
     await run(whole, 99);

@@ -1,18 +1,19 @@
 import type { OutputConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
-import { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
+import { isEventFault } from '#core/error-policy.ts';
 import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
 import { LagMeter, watchLag } from '#core/lag-meter.ts';
 import type { LetterGate } from '#core/letter-command.ts';
 import type { Logger } from '#core/log.ts';
-import { formatLsn, parseLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
+import { parseLsn } from '#core/lsn.ts';
 import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
-import { isOfStream, lastBefore, readContent, type EpochContent } from './epoch-content.ts';
+import { isOfStream, lastBefore, readContent, readEpochParts, type EpochContent } from './epoch-content.ts';
 import { countedOps, countOps, noteEvents, noteWritten, rowsOf, type OpCounts } from './epoch-figures.ts';
 import type { EventShaper } from './event-shaper.ts';
+import { shapeJoined, type JoinedEpochs } from './joined-epochs.ts';
 import { LetterDesk } from './letter-desk.ts';
 import { LetterWork } from './letter-work.ts';
 import type { OutputQuarantine } from './output-quarantine.ts';
@@ -20,7 +21,9 @@ import { findPlan, requireSameLife } from './raw-life.ts';
 import { requireSameRules, requireSameTables, requireSound, stamped, type OutputRules } from './same-rules.ts';
 import { settleReload } from './reached-rows.ts';
 import { shapeRanges } from './shape-ranges.ts';
-import { reachedInLoad, ShapedLoad } from './shaped-load.ts';
+import { TableFloors } from './table-floors.ts';
+import { draftFrom } from './shaped-draft.ts';
+import { ShapedLoad } from './shaped-load.ts';
 
 export interface TransformerParts {
   readonly output: OutputConfig;
@@ -81,12 +84,9 @@ class TransformerRun {
   readonly #shaper: EventShaper;
   readonly #quarantine: OutputQuarantine;
   readonly #lag: LagMeter;
-  readonly #snapshots = new Map<string, Lsn>();
-  /** Of late loads, as long as the stream has not passed them: the next life is told. */
-  readonly #floors = new Map<string, Lsn>();
+  readonly #floors: TableFloors;
   /** Raw offset of the announcement whose load is passed on now. */
   #back: bigint | null = null;
-  readonly #loaded = new LoadedTables();
   readonly #load: ShapedLoad;
   readonly #topics = new Set<string>();
   readonly #desk: LetterDesk;
@@ -94,6 +94,8 @@ class TransformerRun {
   #isStreaming = false;
   #last: StoredManifest | null;
   #plan: string | null;
+  /** Offset of the last epoch that was joined with one that the rules refuse: up to there they are shaped one by one. */
+  #refused = -1n;
 
   constructor(
     parts: TransformerParts,
@@ -106,12 +108,12 @@ class TransformerRun {
     this.#shaper = shaper;
     this.#quarantine = quarantine;
     this.#load = new ShapedLoad(shaper);
-    const floorOf = (topic: string): Lsn => this.#snapshots.get(topic) ?? LSN_ZERO;
+    this.#floors = new TableFloors((parts.output.profile ?? null) !== null);
     this.#desk = new LetterDesk({
       ...parts,
-      work: new LetterWork({ quarantine, shaper, reader: parts.reader, floorOf }),
+      work: new LetterWork({ quarantine, shaper, reader: parts.reader, floorOf: this.#floors.of }),
       last: () => (this.#isStreaming ? this.#last : null),
-      snapshots: () => this.#snapshots.values(),
+      snapshots: () => this.#floors.all.values(),
       publish: (draft, { data, side, ops }) => this.#publish(draft, { data, side, ops: countedOps(ops) }),
     });
     this.#last = last;
@@ -136,10 +138,7 @@ class TransformerRun {
       this.#takeLoad(stored, consumed !== undefined && (isStreaming || stored.offset <= BigInt(consumed.offset))),
     );
     if (!isLoaded) return;
-    for (const { topic, snapshot } of consumed?.floors ?? []) {
-      this.#floors.set(topic, parseLsn(snapshot));
-      this.#snapshots.set(topic, parseLsn(snapshot));
-    }
+    this.#floors.resume(consumed?.floors);
     if (consumed?.back === undefined) {
       const from = isStreaming && consumed !== undefined ? BigInt(consumed.offset) + 1n : plan.offset;
       if (!(await this.#stream(from, signal))) return;
@@ -199,13 +198,16 @@ class TransformerRun {
       const turn = AbortSignal.any([signal, letters.changed]);
       await this.#desk.obey(signal);
       for await (const manifests of reader.manifests(next, turn)) {
-        for (const stored of manifests) {
+        for (let at = 0; at < manifests.length; next = (manifests[at - 1]?.offset ?? next) + 1n) {
+          const stored = manifests[at]!; // below the length
           this.#lag.see(stored.manifest);
           await gate.whenRunning(signal);
           if (signal.aborted) return false;
           await this.#desk.obey(signal);
-          if (await take(stored)) return true;
-          next = stored.offset + 1n;
+          const joined = await this.#forwardJoined(manifests.slice(at), signal);
+          if (signal.aborted) return false;
+          if (joined === 0 && (await take(stored))) return true;
+          at += Math.max(1, joined);
         }
       }
     }
@@ -216,7 +218,7 @@ class TransformerRun {
     const { manifest } = stored;
     const signal = new AbortController().signal;
     await this.#shaper.learn(manifest, signal);
-    this.#noteLoaded(manifest);
+    this.#floors.note(manifest, this.#back !== null);
     const { kind, table } = manifest;
     if (kind === 'plan') this.#load.plan(manifest);
     if (kind === 'tableEnd' && table !== undefined) this.#load.end(table.topic);
@@ -225,18 +227,6 @@ class TransformerRun {
     if (isLoadKind && isOurs && !isPassedOn) await this.#forward(stored, signal);
     if (manifest.kind === 'chunk') this.#lag.loaded(manifest);
     return manifest.kind === 'end';
-  }
-
-  #noteLoaded({ kind, table, load, rows = 0, snapshot }: Manifest): void {
-    if (table === undefined) return;
-    if (kind === 'chunk') this.#loaded.noteRows(table.topic, load, rows);
-    if (kind !== 'tableEnd' || snapshot === undefined) return;
-    const lsn = parseLsn(snapshot);
-    this.#loaded.noteEnd(table.topic, load, lsn);
-    const isForOthers = (this.#parts.output.profile ?? null) !== null;
-    const left = isForOthers ? this.#loaded.snapshotOf(table.topic) : lsn;
-    this.#snapshots.set(table.topic, left);
-    if (this.#back !== null) this.#floors.set(table.topic, left);
   }
 
   async #takeStream(stored: StoredManifest, signal: AbortSignal): Promise<boolean> {
@@ -260,6 +250,53 @@ class TransformerRun {
     if (isOfStream(stored.manifest)) await this.#shaper.state?.sweep(epoch.side);
     await this.#publish(this.#draft(stored, rowsOf(epoch.ops), epoch.control), epoch, startedAt);
     if (this.#last?.manifest.kind === 'plan') this.#plan ??= String(this.#last.offset);
+  }
+
+  /** Returns how many of these manifests: 0 where the first is to be taken by itself, for it is no whole epoch, or its rules fail. */
+  async #forwardJoined(manifests: readonly StoredManifest[], signal: AbortSignal): Promise<number> {
+    const [first, second] = manifests;
+    if (first === undefined || second === undefined || !this.#isStreaming || first.offset <= this.#refused) return 0;
+    const shaper = this.#shaper;
+    if (shaper.state !== null || shaper.declaration !== null || this.#quarantine.isCareful) return 0;
+    const startedAt = this.#parts.clock();
+    const joined = await this.#shapeJoined(manifests, signal);
+    if (joined === null || joined.epochs.length === 0 || signal.aborted) return 0;
+    await this.#publishJoined(joined, startedAt);
+    return joined.epochs.length;
+  }
+
+  /** null where the rules refuse something: which epoch it is, and what becomes of it, is found one by one. */
+  async #shapeJoined(manifests: readonly StoredManifest[], signal: AbortSignal): Promise<JoinedEpochs | null> {
+    const options = { ...this.#parts, shaper: this.#shaper, snapshots: this.#floors.all, floorOf: this.#floors.of };
+    try {
+      return await shapeJoined(options, manifests, signal);
+    } catch (error) {
+      if (!isEventFault(error)) throw error;
+      this.#shaper.forgetIntroduced();
+      this.#refused = manifests.at(-1)?.offset ?? this.#refused;
+      return null;
+    }
+  }
+
+  async #publishJoined({ epochs, data: out, side }: JoinedEpochs, startedAt: number): Promise<void> {
+    const { writer, status, clock, ensureTopics, ensureSideTopics, rules } = this.#parts;
+    const [data, beside] = [out.finish(), side.finish()];
+    await this.#ensure(data, ensureTopics);
+    await this.#ensure(beside, ensureSideTopics);
+    const entries = epochs.map(({ stored, ops, counts }) => {
+      const draft = this.#draft(stored, rowsOf(ops), stored.manifest.control);
+      return { draft: stamped(draft, rules.print), counts };
+    });
+    const written = await writer.writeAll(entries, data, beside);
+    const seconds = (clock() - startedAt) / 1000;
+    for (const [index, { stored, ops }] of epochs.entries()) {
+      const manifest = written[index]?.manifest ?? stored.manifest;
+      this.#quarantine.written(manifest);
+      noteWritten(status, manifest, rowsOf(ops), out.bytes / epochs.length, seconds / epochs.length, clock());
+      noteEvents(status.events, ops, manifest);
+      this.#lag.reached(stored.manifest);
+    }
+    this.#last = written.at(-1) ?? this.#last;
   }
 
   async #publish(
@@ -305,14 +342,13 @@ class TransformerRun {
 
   async #shapeOnce(stored: StoredManifest, isCareful: boolean, signal: AbortSignal): Promise<ShapedEpoch> {
     const { manifest } = stored;
-    const floorOf = (topic: string): Lsn => this.#snapshots.get(topic) ?? LSN_ZERO;
-    const out = { data: new TopicBatches(), side: new TopicBatches(), floorOf };
+    const out = { data: new TopicBatches(), side: new TopicBatches(), floorOf: this.#floors.of };
     if (manifest.kind === 'plan' || manifest.kind === 'announce') await this.#introducePlan(manifest, out.data, signal);
     const control = manifest.control.flatMap((entry) => this.#shapeControl(entry, out.data));
     const ops = countedOps('');
     if (isOfStream(manifest)) countOps(ops, await settleReload(this.#shaper, stored, out));
     const count = (given: string): void => countOps(ops, given);
-    const ranges = { ...this.#parts, shaper: this.#shaper, stored, floors: this.#snapshots };
+    const ranges = { ...this.#parts, shaper: this.#shaper, stored, floors: this.#floors.all };
     if (isCareful) await this.#quarantine.shape(await this.#contentOf(stored, signal), { ...out, count }, signal);
     else await shapeRanges(ranges, out, ops, signal);
     if (manifest.kind === 'plan') this.#shaper.state?.plan(stored, out.side);
@@ -320,24 +356,16 @@ class TransformerRun {
     return { ...out, ops, control };
   }
 
-  /** The parts of an epoch from one to its last. */
-  async *#readAhead(from: StoredManifest, signal: AbortSignal): AsyncGenerator<EpochContent> {
-    const ended = new AbortController();
-    const either = AbortSignal.any([signal, ended.signal]);
-    for await (const manifests of this.#parts.ahead.manifests(from.offset, either)) {
-      for (const stored of manifests) {
-        const { manifest } = stored;
-        if (manifest.kind !== 'stream' || manifest.epoch !== from.manifest.epoch) continue;
-        await this.#shaper.learn(manifest, signal);
-        yield await this.#contentOf(stored, signal);
-        if (manifest.last) return;
-      }
-    }
+  #readAhead(from: StoredManifest, signal: AbortSignal): AsyncGenerator<EpochContent> {
+    return readEpochParts(this.#parts.ahead, from, signal, async (stored) => {
+      await this.#shaper.learn(stored.manifest, signal);
+      return this.#contentOf(stored, signal);
+    });
   }
 
   #contentOf(stored: StoredManifest, signal: AbortSignal): Promise<EpochContent> {
     const { reader, rawSchemasTopic } = this.#parts;
-    return readContent({ reader, stored, rawSchemasTopic, floors: this.#snapshots }, signal);
+    return readContent({ reader, stored, rawSchemasTopic, floors: this.#floors.all }, signal);
   }
 
   async #ensure(records: readonly PartitionRecords[], make: TransformerParts['ensureTopics']): Promise<void> {
@@ -353,46 +381,14 @@ class TransformerRun {
     for (const { topic } of manifest.tables ?? []) this.#shaper.introducePlanned(topic, own, out);
   }
 
-  #draft({ manifest, offset }: StoredManifest, rows: number, control: ControlEntry[]): ManifestDraft {
-    const {
-      ranges: _ranges,
-      format: _format,
-      total: _total,
-      kept: _kept,
-      tables,
-      table,
-      rows: _rows,
-      late: _late,
-      floors: _floors,
-      ...rest
-    } = manifest;
-    return {
-      ...rest,
-      ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : reachedInLoad(this.#last, manifest)),
-      // What a late load did to rows that look up its own is no epoch of the source.
-      ...(manifest.kind === 'empty' && rows > 0 ? { kind: 'stream' as const } : {}),
-      control,
-      plan: this.#plan,
-      ...(tables === undefined ? {} : { tables: this.#load.planned }),
-      ...(table === undefined ? {} : this.#load.place(table.topic, manifest)),
-      ...(manifest.kind === 'chunk' ? { rows } : {}),
-      raw: { epoch: manifest.epoch, part: manifest.part, offset: String(offset), ...this.#lateOf(manifest) },
-    };
-  }
-
-  #lateOf({ kind, through }: Manifest): Pick<NonNullable<Manifest['raw']>, 'back' | 'floors'> {
-    if (kind === 'stream' || kind === 'empty')
-      for (const [topic, snapshot] of this.#floors) if (snapshot <= parseLsn(through)) this.#floors.delete(topic);
-    const floors = [...this.#floors].map(([topic, snapshot]) => ({ topic, snapshot: formatLsn(snapshot) }));
-    return {
-      ...(this.#back === null ? {} : { back: String(this.#back) }),
-      ...(floors.length === 0 ? {} : { floors }),
-    };
+  #draft(stored: StoredManifest, rows: number, control: ControlEntry[]): ManifestDraft {
+    const late = this.#floors.tell(stored.manifest, this.#back);
+    return draftFrom(stored, rows, control, { last: this.#last, plan: this.#plan, load: this.#load, late });
   }
 
   #shapeControl(entry: ControlEntry, out: TopicBatches): ControlEntry[] {
     if (entry.kind === 'barrier') return [entry];
-    const isAfter = (topic: string): boolean => parseLsn(entry.commit) >= (this.#snapshots.get(topic) ?? LSN_ZERO);
+    const isAfter = (topic: string): boolean => parseLsn(entry.commit) >= this.#floors.of(topic);
     if (entry.kind === 'ddl') return isAfter(entry.topic) ? this.#shaper.shapeAlteration(entry, out) : [];
     return this.#shaper.shapeTruncation({ ...entry, topics: entry.topics.filter(isAfter) }, out);
   }

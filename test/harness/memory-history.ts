@@ -1,12 +1,13 @@
 import { pino } from 'pino';
 import type { EpochReader } from '#core/epoch-reader.ts';
-import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
+import type { EpochWriter, PartitionRecords } from '#core/epoch-writer.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import { writeLetterCommand, type LetterCommand, type LetterOutcome } from '#core/letter-command.ts';
 import { lsnOf } from '#core/lsn.ts';
 import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import { chunkHeaders, streamHeaders, type KafkaRecord } from '#core/record.ts';
+import { countRecords, placeKey, RangeCutter } from '#core/record-counts.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { printRules } from '#core/rules/rules-print.ts';
 import { needsState, RuleMemory } from '#core/rules/rule-memory.ts';
@@ -36,6 +37,8 @@ export interface MemoryHistory {
   readonly raw: StoredManifest[];
   readonly out: StoredManifest[];
   readonly records: Map<string, KafkaRecord[]>;
+  /** How many manifests each transaction of `out` brought. */
+  readonly transactions: number[];
 }
 
 /** A record that is to be written. */
@@ -61,7 +64,7 @@ export interface LifeOptions {
 }
 
 export function newHistory(): MemoryHistory {
-  return { raw: [], out: [], records: new Map() };
+  return { raw: [], out: [], records: new Map(), transactions: [] };
 }
 
 export function addManifest(kafka: MemoryHistory, extra: Partial<Manifest>, entries: readonly Entry[] = []): void {
@@ -197,7 +200,8 @@ function structureValues(kafka: MemoryHistory): Buffer[] {
 function readerOf(kafka: MemoryHistory, onEnd: () => void): EpochReader {
   return {
     async *manifests(from, signal) {
-      for (const stored of kafka.raw) if (stored.offset >= from && !signal.aborted) yield [stored];
+      const all = kafka.raw.filter(({ offset }) => offset >= from);
+      if (all.length > 0 && !signal.aborted) yield all;
       onEnd();
     },
     async *read(range) {
@@ -210,21 +214,30 @@ function readerOf(kafka: MemoryHistory, onEnd: () => void): EpochReader {
 }
 
 function writerOf(kafka: MemoryHistory, onWrite: () => void): EpochWriter {
-  const writer: EpochWriter = {
-    open: () => Promise.resolve(),
-    last: () => Promise.resolve(kafka.out.at(-1) ?? null),
-    writeAll: (entries) => Promise.all(entries.map(({ draft, data }) => writer.write(draft, data))),
-    write: (draft: ManifestDraft, data: readonly PartitionRecords[], side: readonly PartitionRecords[] = []) => {
-      const ranges = appendAll(kafka, data);
-      appendAll(kafka, side);
-      const stored = { offset: BigInt(kafka.out.length), manifest: { ...draft, format: 1, ranges } };
+  const writeAll: EpochWriter['writeAll'] = (entries, data, side = []) => {
+    const cutter = new RangeCutter(new Map(appendAll(kafka, data).map((range) => [placeKey(range), range])));
+    appendAll(kafka, side);
+    kafka.transactions.push(entries.length);
+    const all = entries.map(({ draft, counts }) => {
+      const manifest = { ...draft, format: 1, ranges: cutter.next(counts) };
+      const stored = { offset: BigInt(kafka.out.length), manifest };
       kafka.out.push(stored);
       onWrite();
-      return Promise.resolve(stored);
+      return stored;
+    });
+    return Promise.resolve(all);
+  };
+  return {
+    open: () => Promise.resolve(),
+    last: () => Promise.resolve(kafka.out.at(-1) ?? null),
+    writeAll,
+    write: async (draft, data, side = []) => {
+      const [stored] = await writeAll([{ draft, counts: countRecords(data) }], data, side);
+      if (stored === undefined) throw new Error('nothing was written');
+      return stored;
     },
     close: () => Promise.resolve(),
   };
-  return writer;
 }
 
 function appendAll(kafka: MemoryHistory, data: readonly PartitionRecords[]): ManifestRange[] {

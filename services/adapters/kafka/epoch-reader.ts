@@ -6,6 +6,7 @@ import { PieceJoiner } from '#core/record-pieces.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import { committedRecords } from './committed-records.ts';
 import type { ConnectionPool } from './connection-pool.ts';
+import { FetchedTails } from './fetched-tails.ts';
 import { readLastManifest } from './last-manifest.ts';
 import { endOffset } from './offsets.ts';
 import { fetchBatches, historyLost } from './partition-reader.ts';
@@ -18,12 +19,15 @@ export interface EpochReaderOptions {
 }
 
 const LONG_POLL_MS = 500;
+/** A few fetches' worth. */
+const MOST_TAIL_BYTES = 16 * 1024 * 1024;
 
 export function createKafkaEpochReader(options: EpochReaderOptions): EpochReader {
   const topic = epochsTopic(options.prefix);
+  const tails = new FetchedTails(MOST_TAIL_BYTES);
   return {
     manifests: (from, signal) => readManifests(options.pool, topic, from, signal),
-    read: (range, signal) => readRange(options.pool, range, signal),
+    read: (range, signal) => readRange(options.pool, tails, range, signal),
     last: () => readLastManifest(options.pool, options.prefix),
     end: () => endOffset(options.pool, topic, 'read_committed'),
     close: () => Promise.resolve(),
@@ -78,6 +82,7 @@ function toManifest(record: KafkaRecord, topic: string): StoredManifest[] {
 
 async function* readRange(
   pool: ConnectionPool,
+  tails: FetchedTails,
   range: ManifestRange,
   signal: AbortSignal,
 ): AsyncGenerator<readonly KafkaRecord[]> {
@@ -86,19 +91,25 @@ async function* readRange(
   const last = BigInt(range.last);
   let next = BigInt(range.first);
   const joiner = new PieceJoiner(`topic ${topic}, partition ${partition}`);
+  let known = tails.take(topic, partition, next);
   while (next <= last && !signal.aborted) {
-    const { batches } = await fetchBatches(pool, query, next);
-    for (const batch of batches) {
-      if (next > last) break;
+    const { batches, bytes } = known ?? (await fetchBatches(pool, query, next));
+    known = null;
+    for (const [index, batch] of batches.entries()) {
       if (batch.lastOffset < next) continue;
       if (batch.baseOffset > next || batch.isControl || isHollow(batch))
         throw historyLost(`topic ${topic}, partition ${partition}, offset ${next}`);
-      const first = next;
-      next = batch.lastOffset + 1n;
-      const isWhole = batch.baseOffset >= first && batch.lastOffset <= last;
+      const end = batch.lastOffset < last ? batch.lastOffset : last;
       const found = batch.records();
-      const records = joiner.take(isWhole ? found : found.filter(({ offset }) => offset >= first && offset <= last));
+      const records = joiner.take(found.slice(Number(next - batch.baseOffset), Number(end - batch.baseOffset) + 1));
+      next = end + 1n;
+      if (next > last) {
+        // A batch may hold the records of several manifests: it is decoded once.
+        const shared = batch.lastOffset > last ? [{ ...batch, records: () => found }] : [];
+        tails.keep(topic, partition, { batches: [...shared, ...batches.slice(index + 1)], bytes });
+      }
       if (records.length > 0) yield records;
+      if (next > last) break;
     }
   }
   if (next > last) joiner.end();

@@ -15,6 +15,7 @@ import {
 } from '#core/manifest.ts';
 import { RecordBatchBuilder, type RecordBatch } from '#core/record-batch.ts';
 import { encodeHeaders } from '#core/record.ts';
+import { countRecords, placeKey, RangeCutter } from '#core/record-counts.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { TRANSACTION_COORDINATOR, type ConnectionPool } from './connection-pool.ts';
 import { isRetriable, protocolCode } from './kafka-error.ts';
@@ -90,21 +91,29 @@ class KafkaEpochWriter implements EpochWriter {
     data: readonly PartitionRecords[],
     side: readonly PartitionRecords[] = [],
   ): Promise<StoredManifest> {
-    const [stored] = await this.#commit([{ draft, data }], side);
+    const [stored] = await this.#commit([{ draft, counts: countRecords(data) }], data, side);
     if (stored === undefined) throw new RestageError('bug', 'a transaction without its manifest');
     return stored;
   }
 
-  writeAll(entries: readonly WrittenEntry[]): Promise<StoredManifest[]> {
-    return this.#commit(entries, []);
+  writeAll(
+    entries: readonly WrittenEntry[],
+    data: readonly PartitionRecords[],
+    side: readonly PartitionRecords[] = [],
+  ): Promise<StoredManifest[]> {
+    return this.#commit(entries, data, side);
   }
 
-  async #commit(entries: readonly WrittenEntry[], side: readonly PartitionRecords[]): Promise<StoredManifest[]> {
+  async #commit(
+    entries: readonly WrittenEntry[],
+    data: readonly PartitionRecords[],
+    side: readonly PartitionRecords[],
+  ): Promise<StoredManifest[]> {
     if (this.#isSpent) throw new RestageError('kafka_fault', 'this writer met an error before and is spent');
     const hit = (moment: WriteMoment): void => this.#hit(entries, moment);
     hit('before');
     try {
-      const all = [...entries.flatMap(({ data }) => data), ...side];
+      const all = [...data, ...side];
       const places = await this.#options.pool.locate([...all.map(({ topic }) => topic), this.#epochs]);
       await this.#addPartitions([...all, { topic: this.#epochs, partition: 0, batches: [] }]);
       const ranges = await this.#send(all, places);
@@ -138,8 +147,9 @@ class KafkaEpochWriter implements EpochWriter {
     found: ReadonlyMap<string, ManifestRange>,
   ): { manifests: Manifest[]; total: ManifestTotal } {
     let total = this.#total;
-    const manifests = entries.map(({ draft, data }): Manifest => {
-      const ranges = [...new Set(data.map(placeKey))].flatMap((key) => found.get(key) ?? []);
+    const cutter = new RangeCutter(found);
+    const manifests = entries.map(({ draft, counts }): Manifest => {
+      const ranges = cutter.next(counts);
       total = addToTotal(total, { kind: draft.kind, ranges }, this.#schemas);
       return { ...draft, format: MANIFEST_FORMAT, ranges, total };
     });
@@ -265,9 +275,4 @@ class KafkaEpochWriter implements EpochWriter {
       }
     }
   }
-}
-
-/** As `produceBatches` names it. */
-function placeKey({ topic, partition }: Pick<PartitionRecords, 'topic' | 'partition'>): string {
-  return `${topic}/${partition}`;
 }

@@ -14,6 +14,8 @@ export interface PartitionQuery {
 
 export interface FetchedBatches {
   readonly batches: readonly DecodedBatch[];
+  /** Of all that was fetched. */
+  readonly bytes: number;
   readonly fetched: Fetched;
 }
 
@@ -41,7 +43,7 @@ export async function fetchBatches(
     }
     if (fetched.logStart > offset) throw historyLost(`${where}; the log starts at ${fetched.logStart}`);
     const batches = decodeBatches(fetched.bytes, where);
-    if (batches.length > 0 || fetched.bytes.length === 0) return { batches, fetched };
+    if (batches.length > 0 || fetched.bytes.length === 0) return { batches, bytes: fetched.bytes.length, fetched };
     maxBytes = Math.max(maxBytes * 2, firstBatchBytes(fetched.bytes));
   }
 }

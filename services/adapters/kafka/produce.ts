@@ -1,4 +1,5 @@
 import { Writer, type Connection, type Reader } from '@platformatic/kafka';
+import { placeKey } from '#core/record-counts.ts';
 import { KafkaCodeError } from './kafka-error.ts';
 
 const API_KEY = 0;
@@ -13,7 +14,7 @@ export interface SealedBatch {
   readonly batch: Buffer;
 }
 
-/** Sends one batch per partition, to one broker; answers base offsets by `topic/partition`. @throws KafkaCodeError. */
+/** Sends one batch per partition, to one broker; answers base offsets by placeKey. @throws KafkaCodeError. */
 export function produceBatches(
   connection: Connection,
   transactionalId: string | null,
@@ -70,7 +71,7 @@ function decode(reader: Reader): Map<string, bigint> {
       });
       partitions.readNullableString();
       if (code !== 0) throw new KafkaCodeError(code, `topic ${topic}, partition ${partition}`);
-      offsets.set(`${topic}/${partition}`, baseOffset);
+      offsets.set(placeKey({ topic, partition }), baseOffset);
     });
   });
   return offsets;

@@ -136,7 +136,6 @@ kafka: { brokers: ${JSON.stringify(brokers)} }
 source:
   postgres: { url: ${JSON.stringify(urls.source)} }
   tables: ["public.*"]
-epoch: { lingerMs: 100 }
 transform:
   outputs:
     - name: main

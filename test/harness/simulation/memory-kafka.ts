@@ -2,6 +2,7 @@ import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter, PartitionRecords, WrittenEntry } from '#core/epoch-writer.ts';
 import { addToTotal, MANIFEST_FORMAT, totalOf, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
+import { countRecords, placeKey, RangeCutter } from '#core/record-counts.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import { STAMP, unseal } from '../batch-records.ts';
 import type { Choices } from './choices.ts';
@@ -33,16 +34,13 @@ export class MemoryKafka {
 
   /** `fates` decide which write is the last of this life: before its commit, or after it with the answer lost. */
   writer(prefix: string, fates: Choices, onWritten: (stored: StoredManifest) => void): EpochWriter {
-    const writeAll = async (entries: readonly WrittenEntry[]): Promise<StoredManifest[]> => {
+    const writeAll: EpochWriter['writeAll'] = async (entries, data) => {
       const fate = fates.of(10);
       if (fate === 1) {
-        this.#abort(
-          prefix,
-          entries.flatMap(({ data }) => data),
-        );
+        this.#abort(prefix, data);
         throw new Death('before the commit');
       }
-      const all = this.#commit(prefix, entries);
+      const all = this.#commit(prefix, entries, data);
       for (const stored of all) onWritten(stored);
       await Promise.resolve();
       if (fate === 2) throw new Death('after the commit');
@@ -54,7 +52,7 @@ export class MemoryKafka {
       last: () => Promise.resolve(this.manifests(prefix).at(-1) ?? null),
       writeAll,
       write: async (draft, data) => {
-        const [stored] = await writeAll([{ draft, data }]);
+        const [stored] = await writeAll([{ draft, counts: countRecords(data) }], data);
         if (stored === undefined) throw new Error('nothing was written');
         return stored;
       },
@@ -86,14 +84,18 @@ export class MemoryKafka {
   }
 
   /** In one transaction: the marker comes behind the last. */
-  #commit(prefix: string, entries: readonly WrittenEntry[]): StoredManifest[] {
+  #commit(prefix: string, entries: readonly WrittenEntry[], data: readonly PartitionRecords[]): StoredManifest[] {
     const topic = epochsTopic(prefix);
     const list = this.#manifests.get(topic) ?? [];
     this.#manifests.set(topic, list);
     const first = this.#ends.get(topic) ?? 0n;
     this.#ends.set(topic, first + BigInt(entries.length) + 1n);
-    return entries.map(({ draft, data }, index) => {
-      const written = { ...draft, ranges: data.map((records) => this.#append(records)) };
+    const places = new Set(data.map(placeKey));
+    const cutter = new RangeCutter(
+      new Map([...places].map((place) => [place, this.#append(data.filter((one) => placeKey(one) === place))])),
+    );
+    return entries.map(({ draft, counts }, index) => {
+      const written = { ...draft, ranges: cutter.next(counts) };
       const total = addToTotal(totalOf(list.at(-1)?.manifest ?? null), written, schemasTopic(prefix));
       const stored = { offset: first + BigInt(index), manifest: { ...written, format: MANIFEST_FORMAT, total } };
       list.push(stored);
@@ -101,11 +103,13 @@ export class MemoryKafka {
     });
   }
 
-  #append({ topic, partition, batches }: PartitionRecords): ManifestRange {
+  /** Records of one partition. */
+  #append(data: readonly PartitionRecords[]): ManifestRange {
+    const { topic, partition } = data[0] ?? { topic: '', partition: 0 };
     const list = this.#topics.get(topic) ?? [];
     this.#topics.set(topic, list);
     const first = list.length;
-    for (const batch of batches)
+    for (const batch of data.flatMap(({ batches }) => batches))
       for (const record of unseal(batch.seal(STAMP))) list.push({ ...record, offset: BigInt(list.length) });
     const last = list.length - 1;
     list.push(null);
