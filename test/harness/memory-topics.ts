@@ -34,6 +34,7 @@ export const SCHEMAS_TOPIC = 'test.schemas';
 /** A pipeline's topics in memory, written as a producer does: a part and its manifest at once. */
 export class MemoryTopics {
   readonly #incarnation: string;
+  readonly #atOnce: number;
   readonly #records = new Map<string, KafkaRecord[]>();
   readonly #manifests: StoredManifest[] = [];
   readonly #written = new EventTarget();
@@ -41,8 +42,10 @@ export class MemoryTopics {
   #epoch = 1;
   #through = 1;
 
-  constructor(incarnation: string) {
+  /** `atOnce`: manifests that a reader gets at a time. A sink takes whole epochs that it gets together as one. */
+  constructor(incarnation: string, atOnce = Infinity) {
     this.#incarnation = incarnation;
+    this.#atOnce = atOnce;
   }
 
   get reader(): EpochReader {
@@ -202,7 +205,7 @@ export class MemoryTopics {
 
   async *#read(from: number, signal: AbortSignal): AsyncGenerator<readonly StoredManifest[]> {
     for (let next = from; !signal.aborted;) {
-      const found = this.#manifests.slice(next);
+      const found = this.#manifests.slice(next, next + this.#atOnce);
       next += found.length;
       if (found.length > 0) yield found;
       else await this.#whenMore(next, signal);
