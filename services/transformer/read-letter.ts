@@ -8,7 +8,7 @@ const MOST_PIECES = 100_000n;
 /** A dead letter as it stands on its raw topic. @throws RestageError history_lost. */
 export async function readLetter(
   reader: EpochReader,
-  { topic, partition, offset }: WaitingLetter,
+  { topic, partition, offset }: Pick<WaitingLetter, 'topic' | 'partition' | 'offset'>,
   signal: AbortSignal,
 ): Promise<KafkaRecord> {
   const ended = new AbortController();

@@ -164,7 +164,9 @@ async function reportsChecks(): Promise<void> {
     ),
   );
   const html = await readFile(page, 'utf8');
-  expect(html).toContain(`<td>&#60;at y&#62;</td><td>count</td><td>1</td><td>${failed}</td>`);
+  expect(html).toContain(
+    `<td class="failed">&#60;at y&#62;</td><td>count</td><td class="n">1</td><td class="n">${failed}</td>`,
+  );
   // A rule masks the column: neither page holds its value.
   for (const one of [text, html]) expect(one).not.toMatch(/[cef]@[xy]/);
   const json = JSON.parse(await restage(1, 'transform report', '--json')) as { outputs: { checks: object[] }[] };

@@ -110,7 +110,10 @@ export async function runShow(
     const some = letters.filter(({ id }) => ids.includes(id));
     shown.push({
       target: nameOf(ref),
-      letters: await readWhole(tools.pool, tools.config, output, some, tools.logger),
+      letters: await readWhole(tools.pool, tools.config, output, some, {
+        logger: tools.logger,
+        signal: tools.cli.signal,
+      }),
     });
   }
   tools.cli.out(

@@ -24,6 +24,7 @@ import { findStructures } from '#core/structure-record.ts';
 import { controlTopic, schemasTopic, waitingTopic } from '#core/topic-names.ts';
 import { compareLetters, parseWaitingLetter } from '#core/waiting-letter.ts';
 import { joinEnvelope, splitEnvelope } from '../../transformer/envelope-text.ts';
+import { readLetter } from '../../transformer/read-letter.ts';
 import { ensureControlTopic } from '../control-topic.ts';
 
 /** An output behind whose rules dead letters wait. */
@@ -58,33 +59,29 @@ export async function readOutputs(pool: ConnectionPool, config: Config): Promise
   return found;
 }
 
-/** With the bytes of its raw topic; what the output's rules mask is masked (invariant 8). */
+/** With the bytes of its raw topic; what the output's rules mask is masked (invariant 8). @throws RestageError history_lost. */
 export async function readWhole(
   pool: ConnectionPool,
   config: Config,
   output: OutputConfig,
   letters: readonly StoredDeadLetter[],
-  logger: Logger,
+  { logger, signal }: { readonly logger: Logger; readonly signal: AbortSignal },
 ): Promise<StoredDeadLetter[]> {
   const structures = findStructures((await readCompacted(pool, schemasTopic(config.name))).values());
   const newest = new Map(structures.map(({ structure }) => [structure.topic, structure]));
   const captured = [...newest.values()];
+  const topics = new Set(letters.map(({ topic }) => topic));
+  const rules = new Map(
+    captured
+      .filter(({ topic }) => topics.has(topic))
+      .map((one) => [one.topic, compileTable(one, output.rules, '', declarationOf(output), { captured })]),
+  );
   const reader = createKafkaEpochReader({ pool, prefix: config.name, logger });
   const whole: StoredDeadLetter[] = [];
   for (const letter of letters) {
-    const { topic, partition, offset } = letter;
-    const structure = newest.get(topic);
-    const conceal = (row: Row): Row =>
-      structure === undefined
-        ? row
-        : compileTable(structure, output.rules, '', declarationOf(output), { captured }).conceal(row);
-    const ended = new AbortController();
-    const range = { topic, partition, first: String(offset), last: String(offset + 100_000n), count: 1 };
-    for await (const [record] of reader.read(range, ended.signal)) {
-      if (record !== undefined) whole.push({ ...letter, headers: record.headers, ...concealed(record, conceal) });
-      break;
-    }
-    ended.abort();
+    const record = await readLetter(reader, letter, signal);
+    const conceal = (row: Row): Row => rules.get(letter.topic)?.conceal(row) ?? row;
+    whole.push({ ...letter, headers: record.headers, ...concealed(record, conceal) });
   }
   return whole;
 }

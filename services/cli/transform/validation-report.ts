@@ -7,6 +7,7 @@ import { outputRef } from '#core/output-ref.ts';
 import type { ValidationFigures } from '#core/validation-figures.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { escapeHtml } from '../escape-html.ts';
+import { htmlPage, htmlTable, type HtmlCell } from '../html-page.ts';
 import { readRecords } from '../status-report.ts';
 import { formatColumns } from '../table-text.ts';
 
@@ -15,6 +16,8 @@ export interface ReportOptions {
   /** A file for the page; absent: none. */
   readonly html?: string;
 }
+
+const HEAD = ['check', 'on failure', 'passed', 'failed', 'first examples'];
 
 interface OutputReport {
   readonly output: string;
@@ -66,15 +69,16 @@ function describe(reports: readonly OutputReport[]): string {
 /** A page that needs nothing else. Everything from a configuration or a row is escaped. */
 function page(name: string, reports: readonly OutputReport[]): string {
   const body = reports.map(({ output, since, checks }) => {
-    const rows = checks.map(
-      ({ name: check, onFailure, passed, failed, examples }) =>
-        `<tr class="${failed > 0 ? 'failed' : 'passed'}"><td>${escapeHtml(check)}</td><td>${onFailure}</td><td>${passed}</td><td>${failed}</td><td>${examples.map(escapeHtml).join('<br>')}</td></tr>`,
-    );
+    const rows = checks.map(({ name: check, onFailure, passed, failed, examples }): HtmlCell[] => [
+      { text: check, is: failed > 0 ? 'failed' : 'passed' },
+      onFailure,
+      passed,
+      failed,
+      examples.join('\n'),
+    ]);
     const when = since === null ? 'its transformer has not said anything yet' : `since ${since}`;
-    return `<h2>${escapeHtml(output)}</h2><p>${when}</p><table><tr><th>check</th><th>on failure</th><th>passed</th><th>failed</th><th>first examples</th></tr>${rows.join('')}</table>`;
+    return `<h2>${escapeHtml(output)}</h2><p>${when}</p>${htmlTable(HEAD, rows)}`;
   });
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(name)}: checks</title>
-<style>body{font:16px sans-serif;margin:2em}table{border-collapse:collapse}td,th{border:1px solid #999;padding:.3em .6em;text-align:left;vertical-align:top}.failed td{background:#fdd}</style>
-</head><body><h1>${escapeHtml(name)}: checks</h1>${body.join('')}</body></html>
-`;
+  const title = `${name}: checks`;
+  return htmlPage(title, `<h1>${escapeHtml(title)}</h1>${body.join('')}`);
 }
