@@ -68,13 +68,18 @@ export function joinEnvelope(event: Omit<RowEvent, 'key'>, tail: string): Text {
 }
 
 function rowText(row: Row | null): Text {
-  if (row === null || !Object.values(row).some(isLong)) return JSON.stringify(row);
+  if (row === null || !hasLong(row)) return JSON.stringify(row);
   const parts: string[] = [];
   for (const [name, cell] of Object.entries(row)) {
     parts.push(`${parts.length === 0 ? '{' : ','}${JSON.stringify(name)}:`);
     parts.push(...(isLong(cell) ? jsonParts(cell) : [JSON.stringify(cell)]));
   }
   return new LongText([...parts, '}']);
+}
+
+function hasLong(row: Row): boolean {
+  for (const name in row) if (isLong(row[name] ?? null)) return true;
+  return false;
 }
 
 function isLong(cell: Cell): cell is string {

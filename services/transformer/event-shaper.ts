@@ -79,8 +79,8 @@ export interface RecordFacts {
 const NO_HEADERS = encodeHeaders([]);
 
 /** Of the structure that a record has. */
-export function versionOf(record: KafkaRecord): number {
-  return readStreamHeaders(record)?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
+export function versionOf(record: KafkaRecord, headers = readStreamHeaders(record)): number {
+  return headers?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
 }
 
 function placeOf(topic: string, partition: number, offset: bigint): string {
@@ -268,7 +268,7 @@ export class EventShaper {
     if (record.value === null) return '';
     const where = placeOf(range.topic, range.partition, record.offset);
     const headers = readStreamHeaders(record);
-    const version = versionOf(record);
+    const version = versionOf(record, headers);
     const rules = this.introduce(range.topic, version, out);
     const validation = this.#validations.get(structureId({ version, structure: { topic: range.topic } })) ?? null;
     if (validation !== null) this.validator.check(validation, this.read(record, range).event, rules, where);

@@ -12,11 +12,12 @@ import { HUGE_AND_LONG } from './cases/huge-and-long.ts';
 import { idle } from './cases/idle.ts';
 import { latency } from './cases/latency.ts';
 import { load } from './cases/load.ts';
+import { rules } from './cases/rules.ts';
 import { wide } from './cases/wide.ts';
 import { drawResults } from './chart.ts';
 import { describe, type RunResult } from './result.ts';
 
-const CASES: readonly BenchCase[] = [load, drain, stages, wide, latency, idle, ...HUGE_AND_LONG];
+const CASES: readonly BenchCase[] = [load, drain, stages, rules, wide, latency, idle, ...HUGE_AND_LONG];
 
 const { values } = parseArgs({
   options: {

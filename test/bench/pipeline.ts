@@ -14,7 +14,7 @@ import { connect, query, type BenchServers, type DatabasePair } from './bench-se
 export type Stage = 'producer' | 'transformer' | 'sink';
 
 export interface PipelineOptions {
-  /** A rule for the output's transformer, as YAML; null: the sink reads the raw topics. */
+  /** A rule or several for the output's transformer, as YAML; null: the sink reads the raw topics. */
   readonly rule: string | null;
   /** Where services write their profiles when they end; null: they write none. */
   readonly profiles: string | null;

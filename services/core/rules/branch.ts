@@ -98,6 +98,7 @@ export function makeBranch(parts: BranchParts): Branch {
     ),
   );
   const names = stored.map(({ structure }) => structure.name);
+  const fixed = stored.map((output) => (output.isConstant ? output.cell({}, { place: 'no row' }) : undefined));
   const found = (row: Row, event: EventPlace): EventPlace =>
     lookUps.length === 0
       ? event
@@ -105,7 +106,7 @@ export function makeBranch(parts: BranchParts): Branch {
   const shape = (row: Row, event: EventPlace): ShapedRow => {
     const made: Record<string, Cell> = {};
     for (const [index, output] of stored.entries()) {
-      const cell = output.cell(row, event);
+      const cell = fixed[index] ?? output.cell(row, event);
       if (cell !== undefined) setCell(made, names[index] ?? '', cell);
     }
     return { key: keys.length === 0 ? null : requireKey(made, shaped, event.place, name), row: made };
@@ -134,12 +135,14 @@ export function makeBranch(parts: BranchParts): Branch {
       const keysFor = ({ keyOf }: UsedLookUp): string[] => [...new Set(rows.map(keyOf).filter((key) => key !== null))];
       return new Map(lookUps.map((lookUp) => [lookUp, keysFor(lookUp)]));
     },
-    rows: (row, event) =>
-      source
-        .rows(row, event)
-        .map((one) => ({ one, at: found(one, event) }))
-        .filter(({ one, at }) => where === null || where.passes(imageOfColumns(one, where.columns), at))
-        .map(({ one, at }) => shape(one, at)),
+    rows(row, event) {
+      const shapedRows: ShapedRow[] = [];
+      for (const one of source.rows(row, event)) {
+        const at = found(one, event);
+        if (where === null || where.passes(imageOfColumns(one, where.columns), at)) shapedRows.push(shape(one, at));
+      }
+      return shapedRows;
+    },
   };
 }
 

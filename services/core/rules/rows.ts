@@ -13,9 +13,15 @@ export function imageOfColumns(row: Row, columns: readonly string[]): Image {
 export function mergeRows(before: Row | null, after: Row | null): Row {
   if (before === null) return after ?? {};
   if (after === null) return before;
-  const more = Object.entries(before).filter(([name]) => !Object.hasOwn(after, name));
   // A row's key is in its new image nearly always.
-  return more.length === 0 ? after : rowFrom([...more, ...Object.entries(after)]);
+  if (hasAll(after, before)) return after;
+  const more = Object.entries(before).filter(([name]) => !Object.hasOwn(after, name));
+  return rowFrom([...more, ...Object.entries(after)]);
+}
+
+function hasAll(row: Row, names: Row): boolean {
+  for (const name in names) if (!Object.hasOwn(row, name)) return false;
+  return true;
 }
 
 export function pickColumns(row: Row, columns: readonly string[]): Row {

@@ -11,7 +11,7 @@ export const wide: BenchCase = {
     await loadTogether(servers, options, wideWork, report);
     // Ten changes a transaction, where pgbench has four.
     const size = { ...options, transactions: Math.ceil(options.transactions / 5) };
-    await drainOnce(servers, size, wideWork, null, report);
-    await drainOnce(servers, size, wideWork, wideWork.rule, report);
+    await drainOnce(servers, size, { work: wideWork, rule: null }, report);
+    await drainOnce(servers, size, { work: wideWork, rule: wideWork.rule }, report);
   },
 };
