@@ -1,18 +1,20 @@
+import { isDeepStrictEqual } from 'node:util';
 import type pg from 'pg';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { readPartitionBounds } from '#adapters/postgres/source/partition-bounds.ts';
+import { readKin } from '#adapters/postgres/source/table-kin.ts';
 import { readTableOids } from '#adapters/postgres/source/table-oids.ts';
 import { READER_SETTINGS } from '#adapters/postgres/source/snapshot-reader.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { TableStructure } from '#core/structure.ts';
-import { tableKey, type TableName } from '#core/table-name.ts';
+import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import type { BornSlot } from './birth.ts';
 import { chooseTables, takeTables } from './choose-tables.ts';
 import type { LateLoads } from './late-loads.ts';
 import type { LoadItem } from './load-item.ts';
-import type { LoadSnapshots } from './load-snapshots.ts';
+import type { LoadSnapshot, LoadSnapshots } from './load-snapshots.ts';
 import { loadTables, type LoaderOptions } from './loader.ts';
 import type { ManifestBook } from './manifest-book.ts';
 import { NewTables } from './new-tables.ts';
@@ -55,7 +57,8 @@ export class ProducerLoads {
     const { snapshots, manifests } = this.#tools;
     const first = born === null ? null : await snapshots.ofBirth(born);
     const isBaseline = this.#parts.config.source.isBaseline === true;
-    await loadTables({ ...this.#loaderOptions(signal), isBaseline }, unfinished, manifests.load, first);
+    const options = { ...this.#loaderOptions(signal), isBaseline };
+    await loadTables(options, unfinished, manifests.load, first);
   }
 
   #loaderOptions(signal: AbortSignal): LoaderOptions {
@@ -113,7 +116,7 @@ export class ProducerLoads {
   }
 
   async #goOnLate(open: UnfinishedLoad, signal: AbortSignal): Promise<void> {
-    const { late, client, manifests, partitions } = this.#tools;
+    const { late, partitions } = this.#tools;
     const { begun, fresh } = open;
     await partitions?.settle(fresh);
     late.noteOpen(
@@ -125,9 +128,7 @@ export class ProducerLoads {
         begun.tables.map(({ structure }) => structure.topic),
         begun.snapshot,
       );
-    late.noteBounds(await readPartitionBounds(client, fresh));
-    await this.#noteRenamed(fresh);
-    await loadTables(this.#loaderOptions(signal), open, manifests.load, null);
+    await this.#loadWithKin({ fresh, begun }, null, signal);
   }
 
   /** What they were called before, where they are captured under another name. */
@@ -143,7 +144,7 @@ export class ProducerLoads {
 
   /** The structures are read after the snapshot was taken: a slot waits for running transactions, which may alter tables. */
   async #loadLate(tables: readonly TableStructure[], signal: AbortSignal): Promise<void> {
-    const { client, manifests, snapshots, loaded, book, late, captured, partitions } = this.#tools;
+    const { client, snapshots, loaded, book, captured, partitions } = this.#tools;
     await partitions?.settle(tables);
     // Readers that know no manifests have rows of an earlier snapshot.
     for (const { topic } of tables) if (captured.has(topic)) loaded.noteRows(topic, 0, 1);
@@ -151,11 +152,63 @@ export class ProducerLoads {
     for (const table of tables) if (!captured.has(table.topic)) await book.add(table);
     for (const { topic } of tables) captured.add(topic);
     const snapshot = await snapshots.take();
-    const fresh = await this.#refresh(client, tables);
+    await this.#loadWithKin({ fresh: await this.#refresh(client, tables), begun: null }, snapshot, signal);
+  }
+
+  async #loadWithKin(open: UnfinishedLoad, snapshot: LoadSnapshot | null, signal: AbortSignal): Promise<void> {
+    const { client, late, manifests } = this.#tools;
+    const fresh = await this.#withKin(open.fresh);
     late.noteBounds(await readPartitionBounds(client, fresh));
     await this.#noteRenamed(fresh);
-    await loadTables(this.#loaderOptions(signal), { fresh, begun: null }, manifests.load, snapshot);
+    const options = this.#loaderOptions(signal);
+    const refresh = async (tables: readonly TableName[]): Promise<TableStructure[]> =>
+      this.#withKin(await this.#refresh(client, tables));
+    await loadTables({ ...options, refresh }, { ...open, fresh }, manifests.load, snapshot);
   }
+
+  /**
+   * Columns of kin change together, at a target too. So where the catalog has others than the stream has reached, all of them are loaded, and
+   * the target alters them while none has rows.
+   */
+  async #withKin(tables: readonly TableStructure[]): Promise<TableStructure[]> {
+    const { client, captured, written } = this.#tools;
+    const kin = await readKin(client, tables);
+    if (kin.size === 0) return [...tables];
+    const others = new Set([...kin.values()].flat().map(tableKey));
+    const chosen = await chooseTables(
+      this.#parts,
+      client,
+      (table) => captured.has(table.topic) && others.has(tableKey(table)),
+    );
+    const ahead = new Set(
+      chosen
+        .filter((table) => {
+          const known = written.currentOf(table.topic)?.structure ?? table;
+          return !isDeepStrictEqual(columnsOf(known), columnsOf(table));
+        })
+        .map(tableKey),
+    );
+    const wanted = new Set(
+      tables.flatMap((table) => {
+        const family = (kin.get(tableKey(table)) ?? []).map(tableKey);
+        return [tableKey(table), ...family].some((name) => ahead.has(name)) ? family : [];
+      }),
+    );
+    const added = chosen.filter(
+      (table) => wanted.has(tableKey(table)) && !tables.some(({ topic }) => topic === table.topic),
+    );
+    if (added.length > 0)
+      this.#parts.logger.info(
+        { tables: added.map(formatTable) },
+        'tables whose columns changed with theirs are loaded too',
+      );
+    return [...tables, ...added];
+  }
+}
+
+/** What a target alters with the columns of kin, in any order. */
+function columnsOf({ columns }: TableStructure): ReadonlyMap<string, unknown> {
+  return new Map(columns.map(({ name, type, generation }) => [name, [type, generation]]));
 }
 
 /** Looks for tables that came later; `captured`: topics of those that are captured. */

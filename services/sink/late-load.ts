@@ -96,12 +96,12 @@ export class LateLoad {
   /** Each table's rows for its shadow's; first in the transaction that the stream goes on in. */
   async exchange(): Promise<void> {
     const { session, structures } = this.#options;
-    for (const [topic, { version, snapshot }] of this.#progress?.tables ?? []) {
-      if (snapshot === null) continue;
+    const shapes = [...(this.#progress?.tables ?? [])].flatMap(([topic, { version, snapshot }]) => {
+      if (snapshot === null) return [];
       const to = structures.structure(topic, version);
-      const where = `snapshot at LSN ${formatLsn(snapshot)}`;
-      await session.shadows.exchange({ to, earlier: structures.all(topic), where });
-    }
+      return [{ to, earlier: structures.all(topic), where: `snapshot at LSN ${formatLsn(snapshot)}` }];
+    });
+    await session.shadows.exchange(shapes);
     structures.forgetTables();
   }
 

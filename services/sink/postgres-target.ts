@@ -10,7 +10,7 @@ import { readTableRanks } from '#adapters/postgres/target/foreign-keys.ts';
 import { readKeyLinks } from '#adapters/postgres/target/key-links.ts';
 import { LateState } from '#adapters/postgres/target/late-state.ts';
 import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
-import { dropShadow, exchangeShadow, makeShadow, shadowOf } from '#adapters/postgres/target/shadow-table.ts';
+import { dropShadow, exchangeShadows, makeShadow, shadowOf } from '#adapters/postgres/target/shadow-table.ts';
 import { takeAway } from '#adapters/postgres/target/take-away.ts';
 import { TargetState } from '#adapters/postgres/target/target-state.ts';
 import { readTargetTable, requireTargetTables } from '#adapters/postgres/target/target-table.ts';
@@ -60,7 +60,7 @@ function sessionOf(client: pg.Client, pipeline: string, state: TargetState): Tar
     rows: rowsOf(client, pipeline),
     shadows: {
       make: (structure) => makeShadow(client, pipeline, structure),
-      exchange: (shape) => exchangeShadow(client, pipeline, shape),
+      exchange: (shapes) => exchangeShadows(client, pipeline, shapes),
       drop: (topic) => dropShadow(client, pipeline, topic),
     },
     catalog: catalogOf(client),

@@ -154,8 +154,8 @@ export type CopiedRow = readonly (string | null)[];
 export interface ShadowTables {
   /** An empty one, in the place of what is there. */
   make(structure: TableStructure): Promise<void>;
-  /** The table's rows for its shadow's. */
-  exchange(shape: Reshaping): Promise<void>;
+  /** The tables' rows for their shadows'. */
+  exchange(shapes: readonly Reshaping[]): Promise<void>;
   drop(topic: string): Promise<void>;
 }
 

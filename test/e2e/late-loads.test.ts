@@ -195,6 +195,57 @@ test.runIf(isLongRun())(
   240_000,
 );
 
+const KIN_SQL = `
+  CREATE TABLE public.event (id int PRIMARY KEY, what text, n int NOT NULL) PARTITION BY RANGE (id);
+  CREATE TABLE public.event_1 PARTITION OF public.event FOR VALUES FROM (0) TO (100);
+  CREATE TABLE public.event_2 PARTITION OF public.event FOR VALUES FROM (100) TO (200);
+  INSERT INTO public.event SELECT g, 'e' || g, g FROM generate_series(0, 199) g;
+  CREATE TYPE public.pair AS (a int, b int);
+  CREATE TABLE public.typed OF public.pair (PRIMARY KEY (a));
+  CREATE TABLE public.typed_too OF public.pair (PRIMARY KEY (a));
+  INSERT INTO public.typed VALUES (1, 2); INSERT INTO public.typed_too VALUES (1, 2);
+`;
+/** Each is a statement over several tables, and a change of one of them that shows it. */
+const KIN_REWRITES = [
+  `ALTER TABLE public.event ALTER COLUMN n TYPE bigint USING n * 3000000000; UPDATE public.event SET what = 'seen' WHERE id = 1`,
+  `ALTER TYPE public.pair ALTER ATTRIBUTE b TYPE bigint CASCADE; UPDATE public.typed SET b = 3000000000`,
+] as const;
+
+test('tables whose columns are those of another one, or of a type, are loaded again together; a new partition whose table is altered before its snapshot is made of what that has', async () => {
+  await using pipeline = await openLatePipeline({ prepare: async ({ client }) => void (await client.query(KIN_SQL)) });
+  const { source, target, config } = pipeline;
+  await using run = startCli(['run', '-c', config]);
+  await arrive(pipeline);
+  for (const sql of KIN_REWRITES) {
+    await source.client.query(sql);
+    await orEnd(run, arrive(pipeline));
+    expect(await findDifferences(source.url, target.url), sql).toEqual([]);
+  }
+  const open = new pg.Client(source.url);
+  await open.connect();
+  await open.query(`BEGIN; UPDATE public.typed SET b = 4`);
+  await source.client.query(
+    `CREATE TABLE public.event_3 PARTITION OF public.event FOR VALUES FROM (200) TO (300); INSERT INTO public.event VALUES (200, 'new', 1)`,
+  );
+  await until(async () => (await slotWaits(pipeline)) > 0, { what: 'a slot that waits for the open transaction' });
+  await source.client.query(`
+    ALTER TABLE public.event ADD COLUMN more int NOT NULL DEFAULT 7, DROP COLUMN what;
+    ALTER TABLE public.event RENAME COLUMN n TO m;
+    INSERT INTO public.event (id, m) VALUES (201, 2)`);
+  await open.query('COMMIT');
+  await open.end();
+  await orEnd(run, loadedAfter(pipeline, '.event_3', 0));
+  await source.client.query(`UPDATE public.event SET more = 8 WHERE id IN (2, 102, 201)`);
+  await orEnd(run, arrive(pipeline));
+  expect(await findDifferences(source.url, target.url)).toEqual([]);
+  const { rows } = await target.client.query(
+    `SELECT count(*)::int AS n FROM pg_partition_tree('public.event') WHERE isleaf`,
+  );
+  expect(rows).toEqual([{ n: 3 }]);
+  run.kill('SIGTERM');
+  expect(await run.result()).toMatchObject({ code: 0 });
+}, 240_000);
+
 /** Money between two tables, one of which is loaded again, rows that grow, keys that change; and a look at the target all the while. */
 function startWriters(sourceUrl: string, targetUrl: string, sqlOf: (turn: number) => string = writes): Writers {
   const stop = new AbortController();

@@ -76,7 +76,7 @@ export class BankPipeline implements AsyncDisposable {
     });
   }
 
-  /** All that is committed now has arrived. Waits as long as the target's position moves. */
+  /** All that is committed now has arrived. Waits as long as the target's position or its load moves. */
   async arrive(stillMs = STILL_MS): Promise<bigint> {
     const { source } = this.#options.test;
     const sql = `SELECT pg_logical_emit_message(true, 'restage', 'chaos')::text AS lsn`;
@@ -99,7 +99,9 @@ export class BankPipeline implements AsyncDisposable {
       const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.checkpoint')`);
       if (known.rowCount === 0) return 'none';
       const { rows } = await client.query<{ through: string; done: boolean }>(
-        'SELECT through::text AS through, load_done AND through >= $1::pg_lsn AS done FROM restage.checkpoint',
+        `SELECT concat_ws(' ', through, chunks.loaded, tables.loaded) AS through, load_done AND through >= $1::pg_lsn AS done FROM restage.checkpoint,
+                (SELECT string_agg(md5(c::text), ' ' ORDER BY c::text) AS loaded FROM restage.chunk_ledger c) AS chunks,
+                (SELECT string_agg(md5(t::text), ' ' ORDER BY t::text) AS loaded FROM restage.table_load t) AS tables`,
         [lsn],
       );
       return rows[0]?.done === true ? null : (rows[0]?.through ?? 'none');

@@ -50,12 +50,14 @@ export function memorySession(connection: Connection, token: string, refuses: Re
     rows: storeOf(connection, refuses),
     shadows: {
       make: ({ topic }) => connection.change('shadow', (store) => void store.shadows.set(topic, [])),
-      exchange: ({ to }) =>
+      exchange: (shapes) =>
         connection.change('exchange', (store) => {
-          const rows = (store.shadows.get(to.topic) ?? []).map(
-            (row) => [imageKey(row, to.identity.columns), row] as const,
-          );
-          store.tables.set(to.topic, new Map(rows));
+          for (const { to } of shapes) {
+            const rows = (store.shadows.get(to.topic) ?? []).map(
+              (row) => [imageKey(row, to.identity.columns), row] as const,
+            );
+            store.tables.set(to.topic, new Map(rows));
+          }
         }),
       drop: (topic) => connection.change('drop', (store) => void store.shadows.delete(topic)),
     },

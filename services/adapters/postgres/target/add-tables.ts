@@ -25,12 +25,19 @@ export async function addTables(client: pg.ClientBase, tables: readonly LateTabl
     ).map(tableKey),
   );
   const moved = await renameTables(client, tables, present);
+  const partitions = new Set<string>();
   for (const table of tables) {
     if (moved.has(tableKey(table.structure))) continue;
     if (mayMake && !present.has(tableKey(table.structure))) await makeTable(client, table);
+    // It has its table's columns, which are altered together, with all partitions' rows.
+    if (table.bounds !== undefined && (await isPartitioned(client, table.bounds.parent)))
+      partitions.add(tableKey(table.structure));
   }
   const structures = tables.map(({ structure }) => structure).filter((table) => !moved.has(tableKey(table)));
-  await requireFitting(client, structures);
+  await requireFitting(
+    client,
+    structures.filter((table) => !partitions.has(tableKey(table))),
+  );
   await requireEmpty(client, structures);
 }
 

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import type { ColumnsOf } from '#core/structure-change.ts';
-import { quoteTable, type TableName } from '#core/table-name.ts';
+import { quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 
 /** What is altered at the target where a table's columns change: the table, what it is a partition of, or the type that it is OF. */
 export interface ColumnOwner {
@@ -32,6 +32,35 @@ export async function ownerOf(
   return rows[0] ?? own;
 }
 
+export interface SharedOwner {
+  readonly columnsOf: ColumnsOf;
+  /** The same for all whose columns it owns. */
+  readonly owner: string;
+}
+
+/**
+ * Of tables that are altered at once, while none of them has rows: what owns their columns, by tableKey, where every table that it owns
+ * columns of is among them. Others keep theirs, and the server refuses.
+ */
+export async function readSharedOwners(
+  client: pg.ClientBase,
+  tables: readonly TableName[],
+): Promise<ReadonlyMap<string, SharedOwner>> {
+  const { rows } = await client.query<TableName & { readonly columns_of: ColumnsOf; readonly owner: string }>(
+    `WITH own AS (
+       SELECT t.schema, t.name, c.oid, CASE WHEN c.relispartition THEN 'partitioned' ELSE 'type' END AS columns_of,
+              CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid ELSE c.reloftype END AS owner
+         FROM unnest($1::text[], $2::text[]) AS t(schema, name) JOIN pg_namespace n ON n.nspname = t.schema
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name WHERE c.relispartition OR c.reloftype <> 0)
+     SELECT schema, name AS table, columns_of, owner::text FROM own
+      WHERE NOT EXISTS (SELECT FROM pg_partition_tree(own.owner) tree
+                         WHERE own.columns_of = 'partitioned' AND tree.isleaf AND tree.relid NOT IN (SELECT oid FROM own))
+        AND NOT EXISTS (SELECT FROM pg_class o WHERE own.columns_of = 'type' AND o.reloftype = own.owner AND o.oid NOT IN (SELECT oid FROM own))`,
+    [tables.map(({ schema }) => schema), tables.map(({ table }) => table)],
+  );
+  return new Map(rows.map(({ columns_of: columnsOf, owner, ...table }) => [tableKey(table), { columnsOf, owner }]));
+}
+
 /** Of a column of this owner. */
 export function addColumn({ table, type }: ColumnOwner, definition: string): string {
   return type === null
@@ -49,6 +78,13 @@ export function renameColumn({ table, type }: ColumnOwner, name: string, to: str
   return type === null
     ? `ALTER TABLE ${table} RENAME COLUMN ${name} TO ${to}`
     : `ALTER TYPE ${type} RENAME ATTRIBUTE ${name} TO ${to} CASCADE`;
+}
+
+/** Of tables without rows. The source found a cast where a type owns the column: it takes no USING. */
+export function retypeEmpty({ table, type }: ColumnOwner, name: string, to: string): string {
+  return type === null
+    ? `ALTER TABLE ${table} ALTER COLUMN ${name} TYPE ${to} USING NULL`
+    : retypeColumn({ table, type }, name, to);
 }
 
 export function retypeColumn({ table, type }: ColumnOwner, name: string, to: string): string {

@@ -1,8 +1,9 @@
 import type pg from 'pg';
-import type { ColumnChange } from '#core/structure-change.ts';
+import type { ColumnChange, ColumnsOf } from '#core/structure-change.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
-import { quoteIdentifier, quoteTable } from '#core/table-name.ts';
+import { quoteIdentifier } from '#core/table-name.ts';
 import { alterTable, readColumns, run } from './alter-table.ts';
+import { ownerOf, retypeEmpty } from './column-owner.ts';
 import { createEnums, typeSql } from './schema-create.ts';
 
 /** The structure that a table's new rows have, and all that its earlier rows had. */
@@ -16,13 +17,17 @@ export interface Reshaping {
 /**
  * Makes of an emptied table one that takes rows of another structure; in the caller's transaction. Only what changed at the source
  * changes here: a column or type that the target has of its own stays. One column that is gone and one of its type that is new are one
- * that was renamed, so that its keys stay.
+ * that was renamed, so that its keys stay. `columnsOf`: what is altered in its place, where all that has columns of it is empty.
  * @throws RestageError ddl_unsupported with the statement that the target refused.
  */
-export async function reshapeTable(client: pg.ClientBase, { to, earlier, where }: Reshaping): Promise<void> {
-  const alter = (...changes: ColumnChange[]): Promise<void> => alterTable(client, to, changes, where);
+export async function reshapeTable(
+  client: pg.ClientBase,
+  { to, earlier, where }: Reshaping,
+  columnsOf: ColumnsOf | null = null,
+): Promise<void> {
+  const alter = (...changes: ColumnChange[]): Promise<void> => alterTable(client, to, changes, where, columnsOf);
   const wanted = to.columns.filter(({ generated }) => !generated);
-  await endComputed(client, { to, earlier, where });
+  await endComputed(client, { to, earlier }, alter);
   const present = await readColumns(client, to);
   const gone = new Set(
     earlier
@@ -53,7 +58,7 @@ export async function reshapeTable(client: pg.ClientBase, { to, earlier, where }
     if (generation !== undefined && now.has(name) && isInTheWay) await alter({ kind: 'drop', column: name });
   }
   for (const name of gone) await alter({ kind: 'drop', column: name });
-  for (const column of retyped) await retype(client, to, column, where);
+  for (const column of retyped) await retype(client, to, column, where, columnsOf);
   for (const { name } of to.columns.filter(({ generated }) => generated)) await alter(addition(name));
 }
 
@@ -62,17 +67,20 @@ function addition(column: string): ColumnChange {
 }
 
 /** Columns that are computed no more, or were not and are now: first, since others may go only after them. */
-async function endComputed(client: pg.ClientBase, { to, earlier, where }: Reshaping): Promise<void> {
+async function endComputed(
+  client: pg.ClientBase,
+  { to, earlier }: Omit<Reshaping, 'where'>,
+  alter: (change: ColumnChange) => Promise<void>,
+): Promise<void> {
   const present = await readColumns(client, to);
   const before = earlier.flatMap(({ columns }) => columns);
   for (const [name, { expression }] of present) {
     const column = to.columns.find((one) => one.name === name);
     const known = before.filter((one) => one.name === name);
-    if (expression !== null && column?.generated === false)
-      await alterTable(client, to, [{ kind: 'retype', column: name }], where);
+    if (expression !== null && column?.generated === false) await alter({ kind: 'retype', column: name });
     const isGone = expression !== null && column === undefined && known.length > 0;
     const isOther = expression === null && column?.generated === true && known.some(({ generated }) => !generated);
-    if (isGone || isOther) await alterTable(client, to, [{ kind: 'drop', column: name }], where);
+    if (isGone || isOther) await alter({ kind: 'drop', column: name });
   }
 }
 
@@ -82,16 +90,18 @@ export async function retype(
   to: TableStructure,
   column: ColumnStructure,
   where: string,
+  columnsOf: ColumnsOf | null = null,
 ): Promise<void> {
   if (column.enumLabels !== null) await createEnums(client, [{ ...to, columns: [column] }]);
-  const alter = `ALTER TABLE ${quoteTable(to)} ALTER COLUMN ${quoteIdentifier(column.name)}`;
-  const statement = `${alter} TYPE ${typeSql(column)} USING NULL`;
+  const owner = await ownerOf(client, to, columnsOf);
+  const name = quoteIdentifier(column.name);
+  const statement = retypeEmpty(owner, name, typeSql(column));
   await client.query('SAVEPOINT retype');
   try {
     await client.query(statement);
   } catch {
     await client.query('ROLLBACK TO SAVEPOINT retype');
-    await run(client, to, `${alter} DROP DEFAULT`, where);
+    await run(client, to, `ALTER TABLE ${owner.table} ALTER COLUMN ${name} DROP DEFAULT`, where);
     await run(client, to, statement, where);
   }
   await client.query('RELEASE SAVEPOINT retype');

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import type { TableStructure } from '#core/structure.ts';
-import { quoteIdentifier, quoteTable } from '#core/table-name.ts';
+import { quoteIdentifier, quoteTable, tableKey } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
+import { readSharedOwners } from './column-owner.ts';
 import { reshapeTable, type Reshaping } from './reshape-table.ts';
 import { readTargetTable } from './target-table.ts';
 
@@ -43,13 +44,31 @@ async function moveShadow(client: pg.ClientBase, pipeline: string, structure: Ta
   await client.query(`INSERT INTO ${table.sql}${list}${overriding} SELECT ${values.join(', ')} FROM ${shadow}`);
 }
 
-/** The target's rows for the shadow's, whatever columns either has; in the caller's transaction. */
-export async function exchangeShadow(client: pg.ClientBase, pipeline: string, shape: Reshaping): Promise<void> {
-  const { to } = shape;
-  const { only } = await readTargetTable(client, { ...to, columns: [], identity: { ...to.identity, columns: [] } });
-  await client.query(`DELETE FROM ${only}`);
-  await reshapeTable(client, shape);
-  await moveShadow(client, pipeline, to);
+/**
+ * The target's rows for the shadows', whatever columns either has; in the caller's transaction. All are emptied before any is altered:
+ * the columns of one may be those of others.
+ */
+export async function exchangeShadows(
+  client: pg.ClientBase,
+  pipeline: string,
+  shapes: readonly Reshaping[],
+): Promise<void> {
+  for (const { to } of shapes) {
+    const { only } = await readTargetTable(client, { ...to, columns: [], identity: { ...to.identity, columns: [] } });
+    await client.query(`DELETE FROM ${only}`);
+  }
+  const owners = await readSharedOwners(
+    client,
+    shapes.map(({ to }) => to),
+  );
+  for (const shape of shapes) {
+    const shared = owners.get(tableKey(shape.to)) ?? null;
+    // A partition that is new has the columns that the others had.
+    const kin = shapes.filter(({ to }) => shared !== null && owners.get(tableKey(to))?.owner === shared.owner);
+    const earlier = shared === null ? shape.earlier : kin.flatMap((one) => one.earlier);
+    await reshapeTable(client, { ...shape, earlier }, shared?.columnsOf ?? null);
+    await moveShadow(client, pipeline, shape.to);
+  }
 }
 
 export async function dropShadow(client: pg.ClientBase, pipeline: string, topic: string): Promise<void> {
