@@ -99,7 +99,8 @@ export class WrittenStructures {
     this.#structures.set(structureId(table.record), table.structure);
     const opening = this.#opening.get(topic) ?? [];
     this.#opening.delete(topic);
-    return [table.record, ...opening.filter(({ key }) => key !== table.record.key), ...this.#notePartitions(table)];
+    // The plan's own is the last of its topic: readers take its rows to be of that.
+    return [...opening.filter(({ key }) => key !== table.record.key), table.record, ...this.#notePartitions(table)];
   }
 
   /** Whether the table has this topic's name still. */

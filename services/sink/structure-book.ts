@@ -43,7 +43,11 @@ export class StructureBook {
     if (signal.aborted) return [];
     for (const { topic, renamedFrom } of plan.tables ?? [])
       if (renamedFrom !== undefined) this.#earlier.set(topic, tableKey(renamedFrom));
-    return (plan.tables ?? []).map(({ topic }) => own.get(topic) ?? this.newest(topic));
+    return (plan.tables ?? []).map(({ topic, version }) => {
+      const named =
+        version === undefined ? undefined : this.#structures.get(structureId({ version, structure: { topic } }));
+      return named ?? own.get(topic) ?? this.newest(topic);
+    });
   }
 
   /** The ranges of a manifest that hold events. */

@@ -204,14 +204,20 @@ const KIN_SQL = `
   CREATE TABLE public.typed OF public.pair (PRIMARY KEY (a));
   CREATE TABLE public.typed_too OF public.pair (PRIMARY KEY (a));
   INSERT INTO public.typed VALUES (1, 2); INSERT INTO public.typed_too VALUES (1, 2);
+  CREATE TABLE public.parent (id int PRIMARY KEY, v text, n int);
+  CREATE TABLE public.child (own text, PRIMARY KEY (id)) INHERITS (public.parent);
+  INSERT INTO public.parent VALUES (1, 'p', 1); INSERT INTO public.child VALUES (2, 'c', 2, 'o');
+  CREATE TYPE public.colour AS ENUM ('red');
+  CREATE TABLE public.paint (id int PRIMARY KEY, c public.colour);
 `;
 /** Each is a statement over several tables, and a change of one of them that shows it. */
 const KIN_REWRITES = [
   `ALTER TABLE public.event ALTER COLUMN n TYPE bigint USING n * 3000000000; UPDATE public.event SET what = 'seen' WHERE id = 1`,
   `ALTER TYPE public.pair ALTER ATTRIBUTE b TYPE bigint CASCADE; UPDATE public.typed SET b = 3000000000`,
+  `ALTER TABLE public.parent ALTER COLUMN n TYPE bigint; UPDATE public.child SET n = 3000000000`,
 ] as const;
 
-test('tables whose columns are those of another one, or of a type, are loaded again together; a new partition whose table is altered before its snapshot is made of what that has', async () => {
+test('tables whose columns are those of another one, or of a type, are loaded again together; a new partition or table that changes before its snapshot is made of what that has', async () => {
   await using pipeline = await openLatePipeline({ prepare: async ({ client }) => void (await client.query(KIN_SQL)) });
   const { source, target, config } = pipeline;
   await using run = startCli(['run', '-c', config]);
@@ -225,16 +231,20 @@ test('tables whose columns are those of another one, or of a type, are loaded ag
   await open.connect();
   await open.query(`BEGIN; UPDATE public.typed SET b = 4`);
   await source.client.query(
-    `CREATE TABLE public.event_3 PARTITION OF public.event FOR VALUES FROM (200) TO (300); INSERT INTO public.event VALUES (200, 'new', 1)`,
+    `CREATE TABLE public.event_3 PARTITION OF public.event FOR VALUES FROM (200) TO (300); INSERT INTO public.event VALUES (200, 'new', 1);
+     CREATE TABLE public.paint_too (id int PRIMARY KEY, c public.colour)`,
   );
   await until(async () => (await slotWaits(pipeline)) > 0, { what: 'a slot that waits for the open transaction' });
   await source.client.query(`
     ALTER TABLE public.event ADD COLUMN more int NOT NULL DEFAULT 7, DROP COLUMN what;
     ALTER TABLE public.event RENAME COLUMN n TO m;
     INSERT INTO public.event (id, m) VALUES (201, 2)`);
+  await source.client.query(`ALTER TYPE public.colour ADD VALUE 'blue'`);
+  await source.client.query(`INSERT INTO public.paint_too VALUES (1, 'blue')`);
   await open.query('COMMIT');
   await open.end();
   await orEnd(run, loadedAfter(pipeline, '.event_3', 0));
+  await orEnd(run, loadedAfter(pipeline, '.paint_too', 0));
   await source.client.query(`UPDATE public.event SET more = 8 WHERE id IN (2, 102, 201)`);
   await orEnd(run, arrive(pipeline));
   expect(await findDifferences(source.url, target.url)).toEqual([]);

@@ -35,7 +35,11 @@ export async function requireAbsent(client: pg.ClientBase, tables: readonly Tabl
 }
 
 /** @throws RestageError schema_missing or schema_differs, naming tables and columns. */
-export async function requireFitting(client: pg.ClientBase, tables: readonly TableStructure[]): Promise<void> {
+export async function requireFitting(
+  client: pg.ClientBase,
+  tables: readonly TableStructure[],
+  labels: 'there' | 'to come' = 'there',
+): Promise<void> {
   const found = new Map((await readTables(client, '', { partitions: 'all' })).map((table) => [tableKey(table), table]));
   const missing = tables.filter((table) => !found.has(tableKey(table)));
   if (missing.length > 0) {
@@ -46,7 +50,9 @@ export async function requireFitting(client: pg.ClientBase, tables: readonly Tab
   }
   const problems = tables.flatMap((table) => {
     const there = found.get(tableKey(table));
-    return there === undefined ? [] : findMisfits(table, there).map((problem) => `${formatTable(table)}: ${problem}`);
+    return there === undefined
+      ? []
+      : findMisfits(table, there, labels).map((problem) => `${formatTable(table)}: ${problem}`);
   });
   if (problems.length === 0) return;
   throw new RestageError('schema_differs', 'tables in the target cannot take the events of the source', {
