@@ -1,12 +1,14 @@
 import type { LateProgress } from '#adapters/postgres/target/late-state.ts';
 import type { HoldRequest } from '#core/control.ts';
+import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Failpoints } from '#core/failpoints.ts';
-import { formatLsn, LSN_ZERO, maxLsn, type Lsn } from '#core/lsn.ts';
+import { formatLsn, LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { StructureBook } from './structure-book.ts';
 import type { TargetSession } from './target.ts';
 
 export interface LateLoadOptions {
+  readonly reader: Pick<EpochReader, 'end' | 'manifests'>;
   readonly session: TargetSession;
   readonly structures: StructureBook;
   /** Once a load was announced, before anything of it is taken: what would act on its rows goes. */
@@ -27,6 +29,23 @@ export class LateLoad {
 
   constructor(options: LateLoadOptions) {
     this.#options = options;
+  }
+
+  /**
+   * The next announcement in the stretch that one transaction is to take, of those that are in Kafka: its rows are taken too before that
+   * begins, which would be begun anew at each of them. null for none.
+   */
+  async findAhead(signal: AbortSignal): Promise<bigint | null> {
+    const { reader } = this.#options;
+    const [from, end] = [(this.begun ?? 0n) + 1n, await reader.end()];
+    if (!this.isOpen || from >= end) return null;
+    for await (const manifests of reader.manifests(from, signal)) {
+      for (const { offset, manifest } of manifests) {
+        if (manifest.kind === 'announce' && !this.isLoaded(offset)) return offset;
+        if (offset + 1n >= end || (manifest.last && parseLsn(manifest.through) >= this.end)) return null;
+      }
+    }
+    return null;
   }
 
   /** Reads what an earlier life left; once, before the stream goes on. */

@@ -152,6 +152,7 @@ function openLateLoad(parts: AttemptParts, tools: StreamTools, readTables: () =>
   });
   const options = { ...tools, reader, place, target: sessions, workers: target.loadWorkers, status, failpoints };
   return new LateLoad({
+    reader,
     session,
     structures,
     prepare: async () => applyMode.prepare(session, await readTables(), false),

@@ -208,10 +208,12 @@ export class StreamPass {
     this.#isLoadDone = false;
     structures.forgetTables();
     status.load.isDone = false;
-    if (!late.isLoaded(announced.offset)) {
+    for (let at: bigint | null = announced.offset; at !== null; at = await late.findAhead(signal)) {
+      if (late.isLoaded(at)) continue;
       lag.begin('load');
-      if (!(await late.take(announced.offset, signal))) return;
+      if (!(await late.take(at, signal))) return;
     }
+    if (signal.aborted) return;
     late.requireReachable(this.#options.hold.request, this.#through);
     lag.begin('stream');
     this.#ranks = await this.#options.readRanks();
