@@ -86,6 +86,24 @@ describe('StreamEpochs', () => {
     expect(epochs.take()).toMatchObject({ epoch: 5, part: 2, last: true, through: 120n });
   });
 
+  it('has open parts of a transaction as long as that goes on, and of an earlier life until its own goes on', () => {
+    const epochs = new StreamEpochs(fresh);
+    epochs.begin(lsnOf(110n), 1n);
+    append(epochs, 110n, 1);
+    expect(epochs.hasOpenParts).toBe(false);
+    epochs.take();
+    expect(epochs.hasOpenParts).toBe(true);
+    epochs.commit(lsnOf(120n));
+    epochs.begin(lsnOf(130n), 1n);
+    expect(epochs.hasOpenParts).toBe(false);
+
+    const again = new StreamEpochs({ ...fresh, last: false, written: { commit: lsnOf(110n), ordinal: 1 } });
+    expect(again.hasOpenParts).toBe(true);
+    transaction(again, 110n, 1, 120n);
+    again.begin(lsnOf(130n), 1n);
+    expect(again.hasOpenParts).toBe(false);
+  });
+
   it('moves on keep-alives only between transactions', () => {
     const epochs = new StreamEpochs(fresh);
     epochs.begin(lsnOf(110n), 1n);

@@ -48,6 +48,8 @@ export class StreamEpochs {
   /** Commit of the transaction that an earlier life wrote a part of, until its end comes again. */
   #owed: Lsn | null;
   #commit: Lsn | null = null;
+  /** Commit of the last transaction that was cut into parts. */
+  #torn: Lsn | null = null;
   #firstCommit: Lsn | null = null;
   #position: Position | null = null;
   #commitTime = 0n;
@@ -76,9 +78,9 @@ export class StreamEpochs {
     return this.#commit === null && this.#owed === null;
   }
 
-  /** Parts of the epoch that is open are taken already, or were written by an earlier life. */
+  /** Nothing can stand before the open transaction any more: parts of it are taken, or an earlier life's epoch is not at its end yet. */
   get hasOpenParts(): boolean {
-    return this.#part > 1 || this.#owed !== null;
+    return this.#owed !== null || (this.#commit !== null && this.#commit === this.#torn);
   }
 
   /** Something to write: events, control entries, or the end of an epoch whose parts are written. */
@@ -171,6 +173,7 @@ export class StreamEpochs {
       events: this.#events,
       bytes: this.#batches.bytes,
     };
+    if (!last) this.#torn = this.#commit;
     this.#epoch += last ? 1 : 0;
     this.#part = last ? 1 : this.#part + 1;
     this.#batches = new TopicBatches();
