@@ -14,9 +14,7 @@ import { RestageError } from '#core/errors.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
-import { isLateOpen } from './late-loads.ts';
 import type { ManifestBook } from './manifest-book.ts';
-import { released } from './wal-watch.ts';
 
 export interface SlotOptions {
   readonly client: pg.Client;
@@ -57,7 +55,7 @@ export async function ensureSlot(options: SlotOptions): Promise<BornSlot | null>
 
 /**
  * Compares a slot with the last manifest in Kafka; changes nothing.
- * @throws RestageError slot_foreign when no manifest explains it, slot_missing, slot_ahead, slot_released.
+ * @throws RestageError slot_foreign when no manifest explains it, slot_missing, slot_ahead.
  */
 export function requireOwnSlot(name: string, slot: SlotState | null, last: Manifest | null): void {
   if (last === null) {
@@ -65,10 +63,7 @@ export function requireOwnSlot(name: string, slot: SlotState | null, last: Manif
     return;
   }
   const through = parseLsn(last.through);
-  if (last.released === true) {
-    if (isRepairable(last)) return;
-    throw released(name, null);
-  }
+  if (last.released === true) return;
   if (last.kind === 'intent') {
     if (slot !== null && slot.confirmed !== null && slot.confirmed < through)
       throw foreignSlot(name, 'and is older than this pipeline');
@@ -93,14 +88,6 @@ export function requireOwnSlot(name: string, slot: SlotState | null, last: Manif
       fix: 'the changes between are lost to this pipeline: start it anew under another name',
     });
   }
-}
-
-/**
- * A slot that was given up can be replaced: every table is then loaded anew, or for the first time. Not while a late load is open, for
- * readers take one at a time.
- */
-export function isRepairable(last: Manifest): boolean {
-  return last.released === true && (last.kind === 'announce' || !isLateOpen(last));
 }
 
 /** The same, as a question. */

@@ -15,7 +15,7 @@ import { tableKey } from '#core/table-name.ts';
 import { isChosen } from '#core/table-patterns.ts';
 import { CapturePolicy } from '#core/rules/capture-policy.ts';
 import { schemasTopic } from '#core/topic-names.ts';
-import { ensureSlot, isRepairable, requireOwnSlot, type BornSlot } from './birth.ts';
+import { ensureSlot, requireOwnSlot, type BornSlot } from './birth.ts';
 import { requireSameCapture } from './capture-guard.ts';
 import { chooseTables } from './choose-tables.ts';
 import { capture } from './capture.ts';
@@ -90,7 +90,7 @@ class ProducerRun {
     // Tables that came after the first plan are loaded late: until then nothing of them is captured.
     const isPlanned = (manifests.last?.plan ?? null) !== null && written.topics.size > 0;
     const isCaptured = (table: TableStructure): boolean =>
-      !isPlanned || written.hasTopic(table.topic) || announced?.has(tableKey(table)) === true;
+      !isPlanned || written.hasTopic(table.topic) || announced?.tables.has(tableKey(table)) === true;
     failpoints.hit('producer.publication.before');
     if (await ensurePublication(client, config.source.publication, wanted.filter(isCaptured), config.name))
       logger.info({ publication: config.source.publication }, 'publication made');
@@ -102,7 +102,8 @@ class ProducerRun {
     const chosen = (born === null ? wanted : await chooseTables(this.#parts, client)).filter(isCaptured);
     const debezium = await openDebezium(this.#parts, manifests);
     const loaded = new LoadedTables();
-    const begun = announced === null ? chosen : chosen.filter((table) => announced.has(tableKey(table)));
+    const begun =
+      announced?.isOfAll === false ? chosen.filter((table) => announced.tables.has(tableKey(table))) : chosen;
     const unfinished = await findUnfinished(this.#parts.reader, manifests, begun, debezium === null ? null : loaded);
     const topics = new Set(chosen.map(({ topic }) => topic));
     const newTables = watchNewTables(this.#parts, client, topics, written);
@@ -240,7 +241,7 @@ class ProducerRun {
     const { config, writer, application, connectReplication, failpoints, logger } = this.#parts;
     const { source } = config;
     const options = { client, connectReplication, source, application, writer, book, failpoints };
-    const isRepaired = book.last !== null && isRepairable(book.last);
+    const isRepaired = book.last?.released === true;
     if (isRepaired) logger.warn('the slot was given up: a new one is made, and every table is loaded anew');
     const born = isRepaired ? await repairSlot(options, captured) : await ensureSlot(options);
     if (born !== null) this.#closers.push(() => born.session.end());

@@ -6,7 +6,7 @@ import { makeSlot, type BornSlot, type SlotOptions } from './birth.ts';
  * A new slot for one that was given up. The load of all tables is announced before it is made, so their snapshot is later than the
  * slot's consistent point, and has what the stream between the old slot and the new one is missing: readers go from the announcement to
  * that snapshot in one step. `released` stands in every manifest until the new slot's: whatever slot a crash left is made again.
- * In the middle of the initial load nothing is announced: another plan takes all tables, as it does where their snapshot is lost
+ * In the middle of a load nothing is announced: another plan takes all tables, as it does where their snapshot is lost
  * (unfinished-load.ts), and each snapshot is later than what the old slot gave.
  */
 export async function repairSlot(options: SlotOptions, tables: readonly TableStructure[]): Promise<BornSlot> {

@@ -62,14 +62,10 @@ function say(logger: Logger, { state, ...figures }: WalFigures): void {
     logger.warn(figures, 'the server may give the slot up at its next checkpoint: max_slot_wal_keep_size is used up');
 }
 
-/** Also what a start says that finds the slot given up in the middle of a late load. */
-export function released(slot: string, budgetBytes: number | null): RestageError {
-  const budget = budgetBytes === null ? 'source.walBudget' : `source.walBudget.bytes = ${budgetBytes}`;
+function released(slot: string, budgetBytes: number): RestageError {
+  const budget = `source.walBudget.bytes = ${budgetBytes}`;
   return new RestageError('slot_released', `the slot was given up, since it kept more WAL than ${budget}`, {
     where: `slot ${slot}`,
-    fix:
-      budgetBytes === null
-        ? 'it was while tables were loaded again: restage teardown -c FILE, then start anew with empty targets'
-        : 'see to what held the pipeline up, then start it again: it makes a new slot and loads every table anew',
+    fix: 'see to what held the pipeline up, then start it again: it makes a new slot and loads every table anew',
   });
 }

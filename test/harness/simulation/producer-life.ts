@@ -100,7 +100,7 @@ class ProducerLife {
     const written = new WrittenStructures(kafka.values(schemasTopic(RAW)));
     const reader = kafka.reader(RAW, () => undefined);
     const announced = await findAnnounced(reader, book);
-    const chosen = announced === null ? TABLES : TABLES.filter((table) => announced.has(tableKey(table)));
+    const chosen = announced === null ? TABLES : TABLES.filter((table) => announced.tables.has(tableKey(table)));
     const unfinished = await findUnfinished(reader, book, chosen);
     const epochs = new StreamEpochs(book.resume());
     const notifier = new Notifier();
