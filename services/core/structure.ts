@@ -21,6 +21,8 @@ export interface ColumnStructure {
   /** The element's type where this one is its array: an array's own name does not tell it when that was cut. */
   readonly element?: { readonly schema: string; readonly name: string };
   readonly identity: '' | 'always' | 'byDefault';
+  /** Where it is another than its type's own. */
+  readonly collation?: { readonly schema: string; readonly name: string };
   /** Labels in order where the type (or its element) is an enum, else null. */
   readonly enumLabels: readonly string[] | null;
   /** Of a domain, in pipelines with profile `debezium` only: what it is in the end. */

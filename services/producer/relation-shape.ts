@@ -51,7 +51,9 @@ export function sentColumns(
     const [is, was] = [now, before].map((table) => table?.columns.find((column) => column.name === name));
     // The catalog may have given the name to a generated one meanwhile, which nobody sends.
     const known = is === undefined || (is.generated && was?.generated === false) ? was : is;
-    return makeColumn(name, type, known ?? { notNull: false, generated: false, identity: '' });
+    const { collation: _, ...facts } = known ?? { notNull: false, generated: false, identity: '' };
+    const collation = [is, was].find((column) => column?.type === type.type)?.collation;
+    return makeColumn(name, type, { ...facts, ...(collation === undefined ? {} : { collation }) });
   });
 }
 

@@ -19,6 +19,8 @@ interface ColumnRow extends TypeRow {
   readonly generated: string;
   readonly expression: string | null;
   readonly identity: string;
+  readonly collation_schema: string | null;
+  readonly collation: string | null;
 }
 
 interface IndexRow {
@@ -48,12 +50,14 @@ const COLUMNS_SQL = `
          a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint nn WHERE nn.conrelid = c.oid AND nn.contype = 'n'
                                          AND nn.conkey = ARRAY[a.attnum] AND NOT nn.convalidated) AS not_null,
          CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS expression,
-         a.attgenerated::text AS generated, a.attidentity::text AS identity
+         a.attgenerated::text AS generated, a.attidentity::text AS identity, ln.nspname AS collation_schema, l.collname AS collation
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     ${TYPE_JOINS}
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation AND l.oid <> t.typcollation
+    LEFT JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace
    WHERE ${IS_TABLE} AND c.relpersistence = 'p'
      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'restage') AND n.nspname !~ '^pg_(toast|temp)'
      AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)
@@ -178,6 +182,9 @@ function factsOf(row: ColumnRow): ColumnFacts {
       ? {}
       : { generation: { kind: row.generated === 'v' ? 'virtual' : 'stored', expression: row.expression } }),
     identity: row.identity === 'a' ? 'always' : row.identity === 'd' ? 'byDefault' : '',
+    ...(row.collation_schema === null || row.collation === null
+      ? {}
+      : { collation: { schema: row.collation_schema, name: row.collation } }),
   };
 }
 

@@ -13,7 +13,7 @@ export interface ColumnType {
 }
 
 /** What else a column has. */
-export type ColumnFacts = Pick<ColumnStructure, 'notNull' | 'generated' | 'generation' | 'identity'>;
+export type ColumnFacts = Pick<ColumnStructure, 'notNull' | 'generated' | 'generation' | 'identity' | 'collation'>;
 
 export interface TypeRow {
   readonly type: string;
@@ -99,6 +99,7 @@ export function makeColumn(name: string, type: ColumnType, facts: ColumnFacts): 
     ...(element === null || element === undefined ? {} : { element }),
     ...(facts.generation === undefined ? {} : { generation: facts.generation }),
     identity: facts.identity,
+    ...(facts.collation === undefined ? {} : { collation: facts.collation }),
     enumLabels: type.enumLabels,
   };
 }

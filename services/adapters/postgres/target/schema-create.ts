@@ -31,8 +31,16 @@ export const createdTables: TableMaker = {
   },
 };
 
-/** A column's type for SQL: quoted names from the structure, modifiers only when they are plain numbers. */
+/** A column's type for SQL, and its collation: quoted names from the structure, modifiers only when they are plain numbers. */
 export function typeSql(column: ColumnStructure): string {
+  const { collation } = column;
+  const type = bareTypeSql(column);
+  return collation === undefined
+    ? type
+    : `${type} COLLATE ${quoteIdentifier(collation.schema)}.${quoteIdentifier(collation.name)}`;
+}
+
+function bareTypeSql(column: ColumnStructure): string {
   const isArray = column.element !== undefined;
   const type = elementSql(column);
   const fields = type === '"pg_catalog"."interval"' ? intervalFields(column.type) : '';
@@ -94,7 +102,7 @@ export async function createTable(client: pg.ClientBase, table: TableStructure):
       `cannot create ${formatTable(table)}: ${cause instanceof Error ? cause.message : String(cause)}`,
       {
         where: `columns ${table.columns.map((column) => `${column.name} ${column.type}`).join(', ')}`,
-        fix: 'create the missing type or extension at the target, or set schema: copy',
+        fix: 'create the missing type, collation or extension at the target, or set schema: copy',
         cause,
       },
     );
