@@ -26,10 +26,10 @@ export const columnChangeSchema = z.discriminatedUnion('kind', [
 export type ColumnChange = z.infer<typeof columnChangeSchema>;
 
 /**
- * What a table's columns follow: those of the partitioned table that it is a partition of, or the attributes of the type that it is OF.
- * Only there they can be changed.
+ * What a table's columns follow: those of the partitioned table that it is a partition of, the attributes of the type that it is OF, or
+ * those of tables that it inherits from. Only there they can be changed.
  */
-export const columnsOfSchema = z.enum(['partitioned', 'type']);
+export const columnsOfSchema = z.enum(['partitioned', 'type', 'inherited']);
 export type ColumnsOf = z.infer<typeof columnsOfSchema>;
 
 /** What only the source's catalog tells of a table; a structure's other half while it is captured. */

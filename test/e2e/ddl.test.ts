@@ -12,7 +12,7 @@ import { until } from '../harness/until.ts';
 
 const START_SQL = `
   CREATE TYPE public.mood AS ENUM ('ok', 'sad');
-  CREATE TABLE public.item (id int PRIMARY KEY, name varchar(10), gone text, mood public.mood, moods public.mood[], secret text);
+  CREATE TABLE public.item (id int PRIMARY KEY, name varchar(10) COLLATE "POSIX", gone text, mood public.mood, moods public.mood[], secret text);
   INSERT INTO public.item SELECT g, 'n' || g, 'g', (CASE WHEN g % 4 = 0 THEN 'sad' ELSE 'ok' END)::public.mood, '{ok,sad}', 's' FROM generate_series(1, 100) g;
   CREATE TABLE public.heap (n int);
   ALTER TABLE public.heap REPLICA IDENTITY FULL;
@@ -26,6 +26,11 @@ const START_SQL = `
   CREATE TABLE public.typed_too OF public.pair (PRIMARY KEY (a));
   INSERT INTO public.typed VALUES (1, 'a'), (2, 'b');
   INSERT INTO public.typed_too VALUES (1, 'a'), (2, 'b');
+  CREATE TABLE public.parent (id int PRIMARY KEY, v varchar(9), gone int, more text);
+  CREATE TABLE public.child (own text, PRIMARY KEY (id)) INHERITS (public.parent);
+  INSERT INTO public.parent VALUES (1, 'p', 1, 'm'); INSERT INTO public.child VALUES (2, 'c', 2, 'n', 'o');
+  CREATE TABLE public.keyed (id int PRIMARY KEY, n int);
+  INSERT INTO public.keyed VALUES (1, 1), (2, 2), (3, 3);
 `;
 
 /** What a source's people may do in the middle of the stream, each followed by changes that show it. */
@@ -38,11 +43,11 @@ const STORY = [
    INSERT INTO public.item (id, name, filled) VALUES (201, 'after', 2.50);
    UPDATE public.item SET name = 'both' WHERE id IN (200, 201);
    COMMIT`,
-  `ALTER TABLE public.item ADD COLUMN list text[] DEFAULT '{a,"b c"}';
+  `ALTER TABLE public.item ADD COLUMN list text[] COLLATE "C" DEFAULT '{a,"b c"}';
    DELETE FROM public.item WHERE id = 5`,
   `ALTER TABLE public.item RENAME COLUMN name TO title;
    UPDATE public.item SET title = 'renamed' WHERE id = 6`,
-  `ALTER TABLE public.item ALTER COLUMN title TYPE text;
+  `ALTER TABLE public.item ALTER COLUMN title TYPE text COLLATE "C";
    UPDATE public.item SET title = repeat('long ', 10) WHERE id = 7`,
   `ALTER TABLE public.item DROP COLUMN gone;
    UPDATE public.item SET plain = 8 WHERE id = 8`,
@@ -58,6 +63,11 @@ const STORY = [
    INSERT INTO public.heap VALUES (1, 'y'), (2, DEFAULT), (2, DEFAULT)`,
   `ALTER TABLE public.item REPLICA IDENTITY FULL;
    UPDATE public.item SET plain = 12 WHERE id = 12`,
+  `ALTER TABLE public.keyed DROP CONSTRAINT keyed_pkey;
+   ALTER TABLE public.keyed REPLICA IDENTITY FULL;
+   UPDATE public.keyed SET n = 4 WHERE id = 1;
+   DELETE FROM public.keyed WHERE id = 2;
+   INSERT INTO public.keyed VALUES (4, NULL)`,
   `VACUUM FULL public.item`,
   `UPDATE public.item SET plain = 13 WHERE id = 13`,
 ] as const;
@@ -116,7 +126,19 @@ const OWNED = [
    ALTER TYPE public.pair DROP ATTRIBUTE gone CASCADE;
    DELETE FROM public.typed WHERE a = 1;
    UPDATE public.typed_too SET d = 'f' WHERE a = 2`,
+  // The heir's change comes first, then that of the table it inherits from.
+  `ALTER TABLE public.parent DROP COLUMN gone, ALTER COLUMN v TYPE text, ADD COLUMN f int NOT NULL DEFAULT 4;
+   ALTER TABLE public.parent RENAME COLUMN v TO w;
+   UPDATE public.child SET w = 'seen', f = 5;
+   UPDATE public.parent SET w = 'both' WHERE id = 1`,
 ] as const;
+
+/** What is an heir no more keeps its column where the other one loses it. */
+const DISOWNED = `
+  ALTER TABLE public.child NO INHERIT public.parent;
+  ALTER TABLE public.parent DROP COLUMN more;
+  UPDATE ONLY public.parent SET w = 'alone';
+  UPDATE public.child SET more = 'kept' || more`;
 
 /** What was added before a rewrite must have been seen: from then on the catalog no longer tells what the rows had. */
 const REWRITE = STORY.findIndex((sql) => sql.startsWith('VACUUM FULL'));
@@ -184,14 +206,20 @@ test.each<[string, [15 | 18, 15 | 18], string]>([
     for (const sql of [...OWNED.slice(1), ...COMPUTED.slice(1), ...(versions[0] === 18 ? COMPUTED_18 : [])])
       await execute(source, sql);
     await waitForTarget(config, second);
-    for (const table of ['item', 'heap', 'part_1', 'part_2', 'typed', 'typed_too']) {
+    await execute(source, DISOWNED);
+    await waitForTarget(config, second);
+    for (const table of ['item', 'heap', 'keyed', 'parent', 'child', 'part_1', 'part_2', 'typed', 'typed_too']) {
       expect(await columnsOf(target, table)).toEqual(await columnsOf(source, table));
       expect(await rowsOf(target, table), table).toEqual(await rowsOf(source, table));
     }
     await untilSame(pipeline, second, 'a partition after its table got another column');
     const verified = await runCli(['verify', '-c', config, '--target', 'new']);
     expect(verified, verified.stderr).toMatchObject({ code: 0 });
-    await stopRun(second);
+    // The key that the source dropped is the target's still.
+    await execute(source, 'INSERT INTO public.keyed VALUES (4, NULL)');
+    const ended = await second.result();
+    expect(ended, ended.stderr).toMatchObject({ code: 4 });
+    expect(ended.stderr).toMatch(/target_constraint.*keyed/s);
   },
 );
 
@@ -364,7 +392,7 @@ async function execute(database: TestDatabase, sql: string): Promise<void> {
 
 async function columnsOf(database: TestDatabase, table: string): Promise<unknown[]> {
   const { rows } = await database.client.query<{ name: string; type: string }>(
-    `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS required,
+    `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS required, attcollation::regcollation::text AS collation,
             CASE WHEN attgenerated <> '' THEN attgenerated::text || pg_get_expr(adbin, adrelid) END AS computed
        FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname`,
     [`public.${table}`],
@@ -375,7 +403,7 @@ async function columnsOf(database: TestDatabase, table: string): Promise<unknown
 async function rowsOf(database: TestDatabase, table: string): Promise<unknown[]> {
   const columns = (await columnsOf(database, table)) as { name: string }[];
   const { rows } = await database.client.query<Record<string, unknown>>(
-    `SELECT ${columns.map(({ name }) => `"${name}"::text`).join(', ')} FROM public.${table} ORDER BY ${columns.map((_, index) => index + 1).join(', ')}`,
+    `SELECT ${columns.map(({ name }) => `"${name}"::text`).join(', ')} FROM ONLY public.${table} ORDER BY ${columns.map((_, index) => index + 1).join(', ')}`,
   );
   return rows;
 }

@@ -28,7 +28,8 @@ export interface ComputedFacts {
 
 const FACTS_SQL = `
   SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, coalesce(leaves.files, c.relfilenode::text) AS file_node,
-         CASE WHEN c.relispartition THEN 'partitioned' WHEN c.reloftype <> 0 THEN 'type' END AS columns_of, a.attname AS name, a.attnum AS number,
+         CASE WHEN c.relispartition THEN 'partitioned' WHEN c.reloftype <> 0 THEN 'type'
+              WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) THEN 'inherited' END AS columns_of, a.attname AS name, a.attnum AS number,
          coalesce(held.has_missing, a.atthasmissing) AS has_missing,
          (coalesce(held.missing, a.attmissingval)::text::text[])[1] AS missing,
          CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS expression,

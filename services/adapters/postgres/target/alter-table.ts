@@ -30,8 +30,8 @@ export async function alterTable(
   where: string,
   columnsOf: ColumnsOf | null = null,
 ): Promise<void> {
-  const owner = await ownerOf(client, to, columnsOf);
   for (const change of changes) {
+    const owner = await ownerOf(client, to, columnsOf, change.column);
     if (change.kind === 'retype' && change.was !== undefined)
       await renameType(client, to, change.was, { ...change, where });
     const present = await readColumns(client, to);
@@ -60,7 +60,7 @@ function statementsOf(to: TableStructure, change: ColumnChange, present: Present
       ];
     }
     case 'drop':
-      return isThere ? [dropColumn(owner, name)] : [];
+      return isThere ? dropColumn(owner, name) : [];
     case 'rename':
       return isThere && !present.has(change.to) ? [renameColumn(owner, name, quoteIdentifier(change.to))] : [];
     case 'retype': {

@@ -93,7 +93,7 @@ export async function retype(
   columnsOf: ColumnsOf | null = null,
 ): Promise<void> {
   if (column.enumLabels !== null) await createEnums(client, [{ ...to, columns: [column] }]);
-  const owner = await ownerOf(client, to, columnsOf);
+  const owner = await ownerOf(client, to, columnsOf, column.name);
   const name = quoteIdentifier(column.name);
   const statement = retypeEmpty(owner, name, typeSql(column));
   await client.query('SAVEPOINT retype');
