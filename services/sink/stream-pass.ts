@@ -136,7 +136,7 @@ export class StreamPass {
       const asked = this.#options.hold.request;
       if (signal.aborted || (asked !== null && this.#isPlaceOf(asked))) return false;
       if (stored.manifest.kind !== 'stream') {
-        if (!(await this.#pass(stored))) return false;
+        if (!(await this.#pass(stored, signal))) return false;
         this.#options.lag.reached(stored.manifest);
         index += 1;
         continue;
@@ -176,8 +176,9 @@ export class StreamPass {
   }
 
   /** Manifests without changes of the stream. False after a cut. */
-  async #pass(stored: StoredManifest): Promise<boolean> {
+  async #pass(stored: StoredManifest, signal: AbortSignal): Promise<boolean> {
     const { manifest } = stored;
+    if (manifest.kind === 'announce') await this.#options.structures.learn(manifest, signal);
     if (manifest.kind === 'empty') return this.#storeEmpty(stored);
     if (manifest.kind === 'announce' && !this.#hasTaken(stored)) {
       this.#announced = stored;
