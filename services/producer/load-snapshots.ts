@@ -54,15 +54,25 @@ export class LoadSnapshots {
     return this.#handOver(born.session, born.snapshot, born.consistentPoint);
   }
 
-  /** A new one, of a temporary slot. */
-  async take(): Promise<LoadSnapshot> {
+  /** A new one, of a temporary slot, which waits for every transaction that runs; null when aborted before. */
+  async take(signal: AbortSignal): Promise<LoadSnapshot | null> {
     const { connectReplication, failpoints, slot: own } = this.#options;
     const session = await connectReplication();
     this.#own.add(session);
     failpoints.hit('producer.lateSlot.before');
-    const slot = await createSlot(session, `${own.slice(0, 40)}_load_${randomUUID().slice(0, 8)}`, 'temporary');
-    failpoints.hit('producer.lateSlot.after');
-    return this.#handOver(session, slot.snapshot, slot.consistentPoint);
+    const leave = (): void => void session.end().catch(() => undefined);
+    signal.addEventListener('abort', leave, { once: true });
+    try {
+      if (signal.aborted) return null;
+      const slot = await createSlot(session, `${own.slice(0, 40)}_load_${randomUUID().slice(0, 8)}`, 'temporary');
+      failpoints.hit('producer.lateSlot.after');
+      return await this.#handOver(session, slot.snapshot, slot.consistentPoint);
+    } catch (error) {
+      if (signal.aborted) return null;
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', leave);
+    }
   }
 
   /** The one that an earlier life's plan names, where its keeper is still there. */

@@ -87,7 +87,8 @@ export async function loadTables(
   else pending = [...fresh, ...(await goOn(options, begun, fresh.length === 0))];
   for (let snapshot = first; pending.length > 0 && !signal.aborted; snapshot = null) {
     load += 1;
-    const under = snapshot ?? (await snapshots.take());
+    const under = snapshot ?? (await snapshots.take(signal));
+    if (under === null) return;
     // Taken again because they were altered, perhaps: their rows have another structure then.
     const tables = snapshot === null ? await options.refresh(pending) : pending;
     pending = tables.length === 0 ? [] : await takeTables(options, tables, load, under);

@@ -151,7 +151,8 @@ export class ProducerLoads {
     // Every change from the snapshot on must be captured, so the table is before there is one.
     for (const table of tables) if (!captured.has(table.topic)) await book.add(table);
     for (const { topic } of tables) captured.add(topic);
-    const snapshot = await snapshots.take();
+    const snapshot = await snapshots.take(signal);
+    if (snapshot === null) return;
     await this.#loadWithKin({ fresh: await this.#refresh(client, tables), begun: null }, snapshot, signal);
   }
 

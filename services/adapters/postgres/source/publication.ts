@@ -126,6 +126,7 @@ export async function coverTables(
 interface PublishedTable extends TableName {
   /** A row filter, a list of columns: of PostgreSQL 15 and newer. */
   readonly filter: string | null;
+  /** null where the publication has no lists at all: then it has columns that others add or rename meanwhile, too. */
   readonly columns: string[] | null;
 }
 
@@ -136,7 +137,9 @@ export async function findPublicationGaps(
   tables: readonly TableStructure[],
 ): Promise<PublicationGap[]> {
   const { rows } = await client.query<PublishedTable>(
-    `SELECT schemaname AS schema, tablename AS table, to_jsonb(p) ->> 'rowfilter' AS filter, to_jsonb(p) -> 'attnames' AS columns
+    `SELECT schemaname AS schema, tablename AS table, to_jsonb(p) ->> 'rowfilter' AS filter,
+            CASE WHEN EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication b ON b.oid = r.prpubid
+                               WHERE b.pubname = $1 AND to_jsonb(r) ->> 'prattrs' IS NOT NULL) THEN to_jsonb(p) -> 'attnames' END AS columns
        FROM pg_publication_tables p WHERE pubname = $1`,
     [name],
   );
