@@ -31,23 +31,6 @@ export class LateLoad {
     this.#options = options;
   }
 
-  /**
-   * The next announcement in the stretch that one transaction is to take, of those that are in Kafka: its rows are taken too before that
-   * begins, which would be begun anew at each of them. null for none.
-   */
-  async findAhead(signal: AbortSignal): Promise<bigint | null> {
-    const { reader } = this.#options;
-    const [from, end] = [(this.begun ?? 0n) + 1n, await reader.end()];
-    if (!this.isOpen || from >= end) return null;
-    for await (const manifests of reader.manifests(from, signal)) {
-      for (const { offset, manifest } of manifests) {
-        if (manifest.kind === 'announce' && !this.isLoaded(offset)) return offset;
-        if (offset + 1n >= end || (manifest.last && parseLsn(manifest.through) >= this.end)) return null;
-      }
-    }
-    return null;
-  }
-
   /** Reads what an earlier life left; once, before the stream goes on. */
   async open(): Promise<void> {
     this.#progress = await this.#options.session.late.read();
@@ -81,8 +64,35 @@ export class LateLoad {
     return loaded !== null && offset <= loaded && loading <= loaded;
   }
 
+  /**
+   * An announcement's rows, and those of every other one that is in Kafka for the stretch which one transaction is to take: it would be
+   * begun anew at each. `onBegin`: some are taken. False when aborted before the end.
+   */
+  async takeAll(announced: bigint, onBegin: () => void, signal: AbortSignal): Promise<boolean> {
+    for (let at: bigint | null = announced; at !== null; at = await this.#findAhead(signal)) {
+      if (this.isLoaded(at)) continue;
+      onBegin();
+      if (!(await this.#take(at, signal))) return false;
+    }
+    return !signal.aborted;
+  }
+
+  /** The next announcement in the stretch whose rows are not taken yet; null for none. */
+  async #findAhead(signal: AbortSignal): Promise<bigint | null> {
+    const { reader } = this.#options;
+    const [from, end] = [(this.begun ?? 0n) + 1n, await reader.end()];
+    if (!this.isOpen || from >= end) return null;
+    for await (const manifests of reader.manifests(from, signal)) {
+      for (const { offset, manifest } of manifests) {
+        if (manifest.kind === 'announce' && !this.isLoaded(offset)) return offset;
+        if (offset + 1n >= end || (manifest.last && parseLsn(manifest.through) >= this.end)) return null;
+      }
+    }
+    return null;
+  }
+
   /** Takes an announcement's rows into shadow tables, between epochs. False when aborted before its end. */
-  async take(announced: bigint, signal: AbortSignal): Promise<boolean> {
+  async #take(announced: bigint, signal: AbortSignal): Promise<boolean> {
     const { session, prepare, runPass, failpoints } = this.#options;
     const before = this.#progress?.loading ?? announced;
     const loading = announced > before ? announced : before;

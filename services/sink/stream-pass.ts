@@ -209,12 +209,7 @@ export class StreamPass {
     this.#isLoadDone = false;
     structures.forgetTables();
     status.load.isDone = false;
-    for (let at: bigint | null = announced.offset; at !== null; at = await late.findAhead(signal)) {
-      if (late.isLoaded(at)) continue;
-      lag.begin('load');
-      if (!(await late.take(at, signal))) return;
-    }
-    if (signal.aborted) return;
+    if (!(await late.takeAll(announced.offset, () => lag.begin('load'), signal))) return;
     late.requireReachable(this.#options.hold.request, this.#through);
     lag.begin('stream');
     this.#ranks = await this.#options.readRanks();
