@@ -1,6 +1,7 @@
 /**
  * First in, first out, with room for items that weigh `capacity` together, one each unless said otherwise: `put` waits while they weigh as
- * much, which is how a slow stage slows the one before it (invariant 6). Any number of putters, one taker.
+ * much, which is how a slow stage slows the one before it (invariant 6). One that weighs as much alone has its putter wait until it is
+ * taken. Any number of putters, one taker.
  */
 export class BoundedQueue<T> {
   readonly #items: T[] = [];
@@ -24,13 +25,17 @@ export class BoundedQueue<T> {
 
   /** Rejects when the queue was closed with a failure. */
   async put(item: T): Promise<void> {
-    while (this.#weight >= this.#capacity && this.#failure === null) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-    if (this.#failure !== null) throw this.#failure;
+    await this.#until(() => this.#weight < this.#capacity);
+    const weight = this.#weigh(item);
     this.#items.push(item);
-    this.#weight += this.#weigh(item);
+    this.#weight += weight;
     this.#onItem();
+    if (weight >= this.#capacity) await this.#until(() => !this.#items.includes(item));
+  }
+
+  async #until(isReached: () => boolean): Promise<void> {
+    while (!isReached() && this.#failure === null) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#failure !== null) throw this.#failure;
   }
 
   /** The next to be taken. */

@@ -138,7 +138,12 @@ class ProducerRun {
       coverOf,
     });
     const epochs = new StreamEpochs(manifests.resume());
-    const partQueue = new BoundedQueue<StreamPart | RewriteMark>(PARTS_WAITING, () => notifier.notify());
+    const partQueue = new BoundedQueue<StreamPart | RewriteMark>(
+      PARTS_WAITING,
+      () => notifier.notify(),
+      // A row may be many times as large as a part.
+      (item) => ('bytes' in item ? Math.max(1, Math.floor(item.bytes / config.epoch.partBytes)) : 1),
+    );
     const loadQueue = new BoundedQueue<LoadItem>(
       LOAD_ITEMS_WAITING,
       () => notifier.notify(),
