@@ -9,14 +9,14 @@ import { signalProcess } from '../harness/service-processes.ts';
 import { until } from '../harness/until.ts';
 
 /** Longer than any session time-out: 10 s of a lease's session and of a group's member. */
-const SILENCE_MS = 25_000;
+const SILENCE_MS = 15_000;
 const TAKEOVER_MS = 60_000;
 
-/** Where each falls silent: in the middle of a Kafka transaction, and of the target's. */
+/** Where each falls silent: in the middle of a Kafka transaction, and of the target's. Under load epochs are few: each holds many transactions. */
 const STOPS = [
-  ['producer', ['producer'], 'producer.stream.manifest=stop:100'],
-  ['transformer', ['transformer'], 'transformer.stream.data=stop:100'],
-  ['sink', ['sink', '--target', 'new'], 'sink.epoch.before=stop:100'],
+  ['producer', ['producer'], 'producer.stream.manifest=stop:20'],
+  ['transformer', ['transformer'], 'transformer.stream.data=stop:20'],
+  ['sink', ['sink', '--target', 'new'], 'sink.epoch.before=stop:20'],
 ] as const;
 
 let source: TestDatabase;
