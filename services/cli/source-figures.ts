@@ -71,8 +71,8 @@ export async function readSourceFigures(config: Config): Promise<SourceFigures> 
  * An LSN that is past everything committed so far: that of a transactional message (PostgreSQL: "Replication Management
  * Functions"), which any role may write, also where transactions are read-only by default; on a stand-by, what it replayed last.
  */
-export async function markCurrentLsn(config: Config): Promise<Lsn> {
-  return withSource(config, async (client) => {
+export async function markCurrentLsn(config: Config, until?: AbortSignal): Promise<Lsn> {
+  const mark = async (client: pg.Client): Promise<Lsn> => {
     const recovery = await client.query<{ lsn: string | null }>(
       'SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()::text END AS lsn',
     );
@@ -83,7 +83,8 @@ export async function markCurrentLsn(config: Config): Promise<Lsn> {
       [`wait:${randomUUID()}`],
     );
     return parseLsn(marked.rows[0]?.lsn ?? '');
-  });
+  };
+  return withSource(config, mark, until);
 }
 
 async function readKeptSnapshot(client: pg.Client, application: string): Promise<KeptSnapshotFigures | null> {
@@ -96,11 +97,12 @@ async function readKeptSnapshot(client: pg.Client, application: string): Promise
   return row === undefined ? null : { since: row.since, xminAge: row.age };
 }
 
-async function withSource<T>(config: Config, work: (client: pg.Client) => Promise<T>): Promise<T> {
+async function withSource<T>(config: Config, work: (client: pg.Client) => Promise<T>, until?: AbortSignal): Promise<T> {
   const client = await connectPg({
     url: config.source.url,
     purpose: 'source',
     application: `restage ${config.name} cli`,
+    ...(until === undefined ? {} : { until }),
   });
   try {
     return await work(client);

@@ -10,8 +10,14 @@ export interface Checkpoint {
   readonly isLoadDone: boolean;
 }
 
-export async function connectTarget(config: Config, target: TargetConfig): Promise<pg.Client> {
-  return connectPg({ url: target.url, purpose: 'target', application: `restage ${config.name} cli` });
+/** `until`: its session is cut when that aborts, also where the server has fallen silent. */
+export async function connectTarget(config: Config, target: TargetConfig, until?: AbortSignal): Promise<pg.Client> {
+  return connectPg({
+    url: target.url,
+    purpose: 'target',
+    application: `restage ${config.name} cli`,
+    ...(until === undefined ? {} : { until }),
+  });
 }
 
 /** null before the sink's first start. @throws RestageError state_newer. */

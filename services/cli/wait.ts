@@ -124,7 +124,7 @@ export async function waitForLsn(
   let checkpoint: Checkpoint | null = null;
   for (let attempt = 0; !timeout.aborted; attempt += 1) {
     try {
-      const client = await connectTarget(config, target);
+      const client = await connectTarget(config, target, timeout);
       try {
         while (!timeout.aborted) {
           checkpoint = await readCheckpoint(client, config.name);

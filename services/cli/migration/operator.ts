@@ -4,7 +4,7 @@ import { createAdvisoryLease, leaseKeySql, type DatabaseLease } from '#adapters/
 import { appendRecordAs, prepareJournal, readJournalAs } from '#adapters/postgres/migration/migration-journal.ts';
 import { leaveOldSide } from '#adapters/postgres/migration/guard.ts';
 import { joinTerm, prepareSide, readSide, takeTerm } from '#adapters/postgres/migration/side-state.ts';
-import { connectPg } from '#adapters/postgres/session.ts';
+import { connectPg, cutSession } from '#adapters/postgres/session.ts';
 import { endStaleSessions } from '#adapters/postgres/target/apply-session.ts';
 import { backoffMs, pause } from '#core/backoff.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
@@ -19,6 +19,9 @@ import { sourceKey, sourceKeys } from '#core/migration/together.ts';
 const BUSY_MS = 3_000;
 /** How long a side that is away is asked for again, in the midst of an undo. */
 const AWAY_ATTEMPTS = 8;
+/** A record is written in milliseconds: a server that does not answer within has fallen silent. */
+const SILENT_MS = 20_000;
+const NEVER = new AbortController().signal;
 
 /** user@host:process, for the audit. */
 export function whoAmI(): string {
@@ -130,12 +133,33 @@ export class Operator implements OperatorJournal {
     return client;
   }
 
-  /** Work that may be done twice, at a side that may be away for a moment. */
-  async persist<T>(side: Side, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  /** Ends its sessions after so long, unless what they do has ended by then: whatever waits for a silent server fails. */
+  cutAfter(ms: number, ended: AbortSignal): void {
+    const timer = setTimeout(() => {
+      for (const client of this.#sessions.values()) cutSession(client);
+      this.#sessions.clear();
+    }, ms);
+    ended.addEventListener('abort', () => clearTimeout(timer), { once: true });
+  }
+
+  /** A few short statements, whose answers do not take long. */
+  async #soon<T>(side: Side, work: (client: pg.Client) => Promise<T>): Promise<T> {
+    const client = await this.session(side);
+    const timer = setTimeout(() => cutSession(client), SILENT_MS);
+    try {
+      return await work(client);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Work that may be done twice, at a side that may be away for a moment; not again once `until` aborts. */
+  async persist<T>(side: Side, work: (client: pg.Client) => Promise<T>, until: AbortSignal = NEVER): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
       try {
-        return await work(await this.session(side));
+        return await this.#soon(side, work);
       } catch (error) {
+        if (until.aborted) throw error;
         if (error instanceof RestageError && error.code === 'operator_lost') throw error;
         if (reactTo(error).do === 'stop' || attempt >= AWAY_ATTEMPTS) throw error;
         await pause(backoffMs(attempt));
@@ -148,9 +172,8 @@ export class Operator implements OperatorJournal {
   }
 
   async append(entry: JournalEntry): Promise<JournalRecord> {
-    const client = await this.session('target');
     const who = { at: new Date().toISOString(), by: whoAmI(), term: this.#term };
-    return appendRecordAs(client, this.#config.name, entry, who);
+    return this.#soon('target', (client) => appendRecordAs(client, this.#config.name, entry, who));
   }
 
   async close(): Promise<void> {

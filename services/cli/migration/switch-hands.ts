@@ -36,6 +36,9 @@ export interface HandsOptions {
   readonly logger: Logger;
 }
 
+/** What is nearly done when its time is over may end; longer than an attempt at the fence's locks, which then says who holds one. */
+const GRACE_MS = 5_000;
+const NEVER = new AbortController().signal;
 /** Steps of a sequence that the other side is ahead: what sessions have cached, or take meanwhile. */
 const SEQUENCE_MARGIN = 1_000n;
 
@@ -54,7 +57,21 @@ class Hands {
     this.#care = new SwitchCare(options.migration, options.operator.term);
   }
 
-  run(step: StepName, open: OpenSwitch, signal: AbortSignal): Promise<Evidence> {
+  /** A server that falls silent keeps no step beyond its time: its sessions are cut, and what they were doing has failed. */
+  async run(step: StepName, open: OpenSwitch, signal: AbortSignal): Promise<Evidence> {
+    const cut = (): void => this.#options.operator.cutAfter(GRACE_MS, ended.signal);
+    const ended = new AbortController();
+    signal.addEventListener('abort', cut);
+    if (signal.aborted) cut();
+    try {
+      return await this.#run(step, open, signal);
+    } finally {
+      signal.removeEventListener('abort', cut);
+      ended.abort();
+    }
+  }
+
+  #run(step: StepName, open: OpenSwitch, signal: AbortSignal): Promise<Evidence> {
     const ends = endsOf(this.#options.migration, open.to);
     switch (step) {
       case 'objects':
@@ -80,9 +97,10 @@ class Hands {
           ends.to,
           ends.feeding.config.name,
           `switched: the ${ends.to} is live, and its application writes to it`,
+          signal,
         );
       case 'mark':
-        return open.wayBack ? this.#mark(ends) : Promise.resolve({ wayBack: false });
+        return open.wayBack ? this.#mark(ends, signal) : Promise.resolve({ wayBack: false });
       case 'seal':
         return this.#seal(ends);
       case 'finish':
@@ -93,7 +111,7 @@ class Hands {
         return this.#hook('flip', ends.to);
       case 'follow':
         return open.wayBack
-          ? this.#gate(ends.from, ends.returning.config.name, null)
+          ? this.#gate(ends.from, ends.returning.config.name, null, signal)
           : Promise.resolve({ wayBack: false });
     }
   }
@@ -138,7 +156,7 @@ class Hands {
   }
 
   async #drain({ feeding, to }: Ends, signal: AbortSignal): Promise<Evidence> {
-    const lsn = await markCurrentLsn(feeding.config);
+    const lsn = await markCurrentLsn(feeding.config, signal);
     const { isReached, checkpoint } = await waitForLsn(feeding.config, feeding.target, lsn, signal);
     if (!isReached)
       throw new RestageError('switch_late', `the ${to} did not have everything when the time-box ended`, {
@@ -156,20 +174,23 @@ class Hands {
   }
 
   /** `reason`: why the sink may apply nothing; null: it may. */
-  async #gate(side: Side, sinkPipeline: string, reason: string | null): Promise<Evidence> {
+  async #gate(side: Side, sinkPipeline: string, reason: string | null, signal: AbortSignal = NEVER): Promise<Evidence> {
     const { migration, operator } = this.#options;
-    await operator.persist(side, (client) =>
-      underTerm(client, migration.keys[side], operator.term, () =>
-        setGate(client, sinkPipeline, { isClosed: reason !== null, reason: reason ?? '' }),
-      ),
+    await operator.persist(
+      side,
+      (client) =>
+        underTerm(client, migration.keys[side], operator.term, () =>
+          setGate(client, sinkPipeline, { isClosed: reason !== null, reason: reason ?? '' }),
+        ),
+      signal,
     );
     return { side, applies: reason === null };
   }
 
   /** Everything that committed at Y before its LSN came by P, or is nobody's: Q leaves it out. */
-  async #mark({ from, returning }: Ends): Promise<Evidence> {
+  async #mark({ from, returning }: Ends, signal: AbortSignal): Promise<Evidence> {
     const { migration, operator, logger } = this.#options;
-    const through = await markCurrentLsn(returning.config);
+    const through = await markCurrentLsn(returning.config, signal);
     const life = await requireStreamLife(returning, logger);
     const state = new TargetState(returning.config.name, randomUUID());
     const client = await operator.session(from);

@@ -137,6 +137,11 @@ class SwitchRun {
         throw new RestageError('switch_stopped', 'the switch was stopped before its point of no return', {
           cause: error,
         });
+      if (deadline?.signal.aborted === true && !(error instanceof RestageError))
+        throw new RestageError('switch_late', `a step did not end within the time-box: ${describeError(error)}`, {
+          fix: 'see that both servers answer; or give the switch more time: --time-box',
+          cause: error,
+        });
       throw error;
     } finally {
       deadline?.cancel();
