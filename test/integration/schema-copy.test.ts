@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
+import { dumpStructure } from '#adapters/postgres/target/pg-dump.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
 import { loadConfig } from '#core/config-load.ts';
@@ -12,6 +13,7 @@ import { shapeTables } from '#core/rules/shape-tables.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
 import { readSchemaDiff } from '../../services/cli/schema-diff.ts';
+import { postgresBin } from '../harness/servers.ts';
 
 const server = process.env['RESTAGE_TEST_PG15'];
 const SOURCE = 'restage_schema_source';
@@ -111,6 +113,11 @@ afterAll(async () => {
   await admin?.query(`DROP DATABASE IF EXISTS ${TARGET} WITH (FORCE)`);
   await admin?.query(`DROP DATABASE IF EXISTS ${SOURCE} WITH (FORCE)`);
   await admin?.end();
+});
+
+test('a server that is away while its structure is read is no fault of the structure', async () => {
+  const dumped = dumpStructure({ directory: postgresBin(), major: 15 }, 'postgresql://nobody@127.0.0.1:1/none');
+  await expect(dumped).rejects.toMatchObject({ code: 'transient' });
 });
 
 test.skipIf(server === undefined)('copies the structure, and every step may be called again', async () => {

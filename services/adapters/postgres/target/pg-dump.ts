@@ -209,6 +209,10 @@ async function withDirectory<T>(work: (directory: string) => Promise<T>): Promis
   }
 }
 
+/** What libpq says of a server that went away, in LC_ALL=C: nothing is wrong with the structure. */
+const LOST_CONNECTION =
+  /server closed the connection unexpectedly|could not receive data from server|terminating connection due to|database system is (?:starting up|shutting down)|Connection refused|EOF detected/;
+
 function run(program: string, args: readonly string[], secrets: Readonly<Record<string, string>>): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
@@ -224,9 +228,11 @@ function run(program: string, args: readonly string[], secrets: Readonly<Record<
       if (code === 0) resolve(Buffer.concat(output).toString('utf8'));
       else
         reject(
-          new RestageError('schema_tool', `${program} failed: ${complaint.trim()}`, {
-            fix: 'mend what the message names, then start again',
-          }),
+          new RestageError(
+            LOST_CONNECTION.test(complaint) ? 'transient' : 'schema_tool',
+            `${program} failed: ${complaint.trim()}`,
+            { fix: 'mend what the message names, then start again' },
+          ),
         );
     });
   });
