@@ -6,7 +6,6 @@ import { readShapedConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 import { makeLogger } from './logger.ts';
 import { requireReadyPipeline } from './preflight.ts';
-import { serviceCommand } from './service-flags.ts';
 import { storeStructures } from './schema-command.ts';
 import { Supervisor, type ChildService } from './supervisor.ts';
 
@@ -22,7 +21,7 @@ export function registerRun(program: Command, cli: CliEnvironment): void {
       await requireReadyPipeline(config, logger);
       // A sink never connects to the source: what it restores is put into its target first.
       if ((config.source.debezium ?? null) === null) await storeStructures(config);
-      const supervisor = new Supervisor(serviceCommand(cli.self, cli.env), logger, (line) => cli.err(`${line}\n`));
+      const supervisor = new Supervisor(cli.self, logger, (line) => cli.err(`${line}\n`));
       cli.setExitCode(await supervisor.run(listServices(config, options, cli), cli.signal));
     });
 }

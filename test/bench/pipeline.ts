@@ -7,7 +7,6 @@ import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { parseLsn } from '#core/lsn.ts';
-import { SERVICE_FLAGS } from '../../services/cli/service-flags.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { until } from '../harness/until.ts';
 import { connect, query, type BenchServers, type DatabasePair } from './bench-servers.ts';
@@ -94,7 +93,7 @@ ${options.more ?? ''}
           ? []
           : ['--cpu-prof', `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${stage}-${Date.now()}.cpuprofile`];
       const args = [stage, '-c', this.file, ...target];
-      this.#running.set(stage, startCli(args, { RESTAGE_LOG: 'warn' }, [...SERVICE_FLAGS, ...node]));
+      this.#running.set(stage, startCli(args, { RESTAGE_LOG: 'warn' }, node));
     }
   }
 
