@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
+import { inTurn } from '#adapters/postgres/in-turn.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { readSlot } from '#adapters/postgres/source/slot.ts';
@@ -72,7 +73,7 @@ class ProducerRun {
 
   async run(signal: AbortSignal): Promise<void> {
     const { config, writer, status, logger, failpoints, clock, version } = this.#parts;
-    const client = await this.#open(this.#parts.connect());
+    const client = inTurn(await this.#open(this.#parts.connect()));
     await requireLogicalWal(client);
     await this.#parts.ground.open();
     const wanted = await chooseTables(this.#parts, client);

@@ -52,10 +52,10 @@ test('whole epochs that wait are one step, in order, and one group a table', asy
   expect(part.groups[0]?.changes.map(({ position }) => position.commit)).toEqual([0n, 1n, 2n]);
 });
 
-test('a step is not much larger than an epoch by default', async () => {
+test('a step ends where more would not be faster', async () => {
   const { reader } = readerOf(
     [0, 1, 2, 3].map((index) => manifestAt(index)),
-    3 * MIB,
+    1.5 * MIB,
   );
   expect(await epochsOf(reader, 0)).toEqual([0, 1]);
   expect(await epochsOf(reader, 2)).toEqual([2, 3]);

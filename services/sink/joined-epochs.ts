@@ -12,8 +12,8 @@ type ReadManifest = (manifest: Manifest) => Promise<ReadPart>;
 
 /** A part that is larger is there alone: one row may be as large as all the memory that a sink has (invariant 6). */
 const MOST_BESIDE_BYTES = 32 * 1024 * 1024;
-/** About an epoch's default size: more would not be faster, and less is only there where a sink keeps up. */
-const JOINED_BYTES = 4 * 1024 * 1024;
+/** Half of an epoch's default size: larger ones are worth a transaction, and are read while another is applied. */
+const JOINED_BYTES = 2 * 1024 * 1024;
 
 /**
  * Reads the stream's parts of a run of manifests that are there: one step ahead of whoever applies them, never more (invariant 6). Whole

@@ -28,8 +28,8 @@ export interface JoinedEpochs {
   readonly side: TopicBatches;
 }
 
-/** A Kafka transaction takes some ten milliseconds, however little is in it; of about an epoch's default size more is not faster. */
-const JOINED_BYTES = 4 * 1024 * 1024;
+/** A Kafka transaction takes some ten milliseconds, however little is in it; of half an epoch's default size more is not faster. */
+const JOINED_BYTES = 2 * 1024 * 1024;
 
 /**
  * Shapes the whole epochs at the head of these manifests, which wait behind each other, for one Kafka transaction: an output that is behind
