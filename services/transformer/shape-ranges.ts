@@ -7,6 +7,7 @@ import { isBelow, truncationsIn } from './epoch-content.ts';
 import { countOps, type OpCounts } from './epoch-figures.ts';
 import type { EpochRecords, EventShaper } from './event-shaper.ts';
 import { readInOrder, type RangeRecord } from './ordered-records.ts';
+import { readTogether } from './ranges-together.ts';
 import { doJoin, truncateRemembered } from './reached-rows.ts';
 
 export interface RangesToShape {
@@ -57,13 +58,12 @@ export async function shapeRanges(
       if (shaper.isFull) await settle();
     }
   } else {
-    for (const range of ranges)
-      for await (const records of reader.read(range, signal))
-        for (const record of records) {
-          const later = take({ range, record });
-          if (later !== null) await later;
-          if (shaper.isFull) await settle();
-        }
+    for await (const { range, records } of readTogether(reader, ranges, signal))
+      for (const record of records) {
+        const later = take({ range, record });
+        if (later !== null) await later;
+        if (shaper.isFull) await settle();
+      }
   }
   await truncate(null);
   await settle();

@@ -7,6 +7,7 @@ import { epochsTopic } from '#core/topic-names.ts';
 import { committedRecords } from './committed-records.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { FetchedTails } from './fetched-tails.ts';
+import { JoinedFetches } from './joined-fetches.ts';
 import { readLastManifest } from './last-manifest.ts';
 import { endOffset } from './offsets.ts';
 import { fetchBatches, historyLost } from './partition-reader.ts';
@@ -25,9 +26,10 @@ const MOST_TAIL_BYTES = 16 * 1024 * 1024;
 export function createKafkaEpochReader(options: EpochReaderOptions): EpochReader {
   const topic = epochsTopic(options.prefix);
   const tails = new FetchedTails(MOST_TAIL_BYTES);
+  const joined = new JoinedFetches(options.pool);
   return {
     manifests: (from, signal) => readManifests(options.pool, topic, from, signal),
-    read: (range, signal) => readRange(options.pool, tails, range, signal),
+    read: (range, signal) => readRange(options.pool, tails, joined, range, signal),
     last: () => readLastManifest(options.pool, options.prefix),
     end: () => endOffset(options.pool, topic, 'read_committed'),
     close: () => Promise.resolve(),
@@ -83,6 +85,7 @@ function toManifest(record: KafkaRecord, topic: string): StoredManifest[] {
 async function* readRange(
   pool: ConnectionPool,
   tails: FetchedTails,
+  joined: JoinedFetches,
   range: ManifestRange,
   signal: AbortSignal,
 ): AsyncGenerator<readonly KafkaRecord[]> {
@@ -93,7 +96,7 @@ async function* readRange(
   const joiner = new PieceJoiner(`topic ${topic}, partition ${partition}`);
   let known = tails.take(topic, partition, next);
   while (next <= last && !signal.aborted) {
-    const { batches, bytes } = known ?? (await fetchBatches(pool, query, next));
+    const { batches, bytes } = known ?? (await fetchBatches(pool, query, next, joined));
     known = null;
     for (const [index, batch] of batches.entries()) {
       if (batch.lastOffset < next) continue;

@@ -1,4 +1,5 @@
 import { Writer, type Connection, type Reader } from '@platformatic/kafka';
+import { placeKey } from '#core/record-counts.ts';
 
 const API_KEY = 1;
 /** The last version that names topics by name (Kafka: "Protocol Guide", Fetch). */
@@ -28,31 +29,54 @@ export interface Fetched {
   readonly bytes: Buffer;
 }
 
+const NOTHING: Fetched = {
+  errorCode: 0,
+  highWatermark: -1n,
+  lastStableOffset: -1n,
+  logStart: -1n,
+  aborted: [],
+  bytes: Buffer.alloc(0),
+};
+
 /** One partition's bytes from an offset on. Outside any fetch session. */
-export function fetchPartition(connection: Connection, query: FetchQuery): Promise<Fetched> {
+export async function fetchPartition(connection: Connection, query: FetchQuery): Promise<Fetched> {
+  const [fetched = NOTHING] = await fetchPartitions(connection, [query], query.maxBytes);
+  return fetched;
+}
+
+/**
+ * The same of several partitions that one broker leads, in one request, in their order; isolation and wait are the first one's. The answer is
+ * not much larger than `maxBytes`: partitions that do not fit come empty.
+ */
+export function fetchPartitions(
+  connection: Connection,
+  queries: readonly FetchQuery[],
+  maxBytes: number,
+): Promise<readonly Fetched[]> {
   return new Promise((resolve, reject) => {
     connection.send(
       API_KEY,
       API_VERSION,
-      () => encode(query),
-      (_correlation, _key, _version, reader) => decode(reader),
+      () => encode(queries, maxBytes),
+      (_correlation, _key, _version, reader) => decode(reader, queries),
       true,
       true,
-      (error, fetched) => (error ? reject(error) : resolve(fetched as Fetched)),
+      (error, fetched) => (error ? reject(error) : resolve(fetched as readonly Fetched[])),
     );
   });
 }
 
-function encode(query: FetchQuery): Writer {
+function encode(queries: readonly FetchQuery[], maxBytes: number): Writer {
+  const [first] = queries;
   return Writer.create()
     .appendInt32(CONSUMER)
-    .appendInt32(query.maxWaitMs)
+    .appendInt32(first?.maxWaitMs ?? 0)
     .appendInt32(1)
-    .appendInt32(query.maxBytes)
-    .appendInt8(query.isolation === 'read_committed' ? 1 : 0)
+    .appendInt32(maxBytes)
+    .appendInt8(first?.isolation === 'read_committed' ? 1 : 0)
     .appendInt32(0)
     .appendInt32(NO_EPOCH)
-    .appendArray([query], (writer, { topic, partition, offset, maxBytes }) => {
+    .appendArray([...queries], (writer, { topic, partition, offset, maxBytes: most }) => {
       writer.appendString(topic).appendArray([partition], (inner, index) => {
         inner
           .appendInt32(index)
@@ -60,7 +84,7 @@ function encode(query: FetchQuery): Writer {
           .appendInt64(offset)
           .appendInt32(NO_EPOCH)
           .appendInt64(-1n)
-          .appendInt32(maxBytes);
+          .appendInt32(most);
       });
     })
     .appendArray([], () => undefined)
@@ -68,22 +92,15 @@ function encode(query: FetchQuery): Writer {
     .appendTaggedFields();
 }
 
-function decode(reader: Reader): Fetched {
+function decode(reader: Reader, queries: readonly FetchQuery[]): Fetched[] {
   reader.readInt32();
   const errorCode = reader.readInt16();
   reader.readInt32();
-  let result: Fetched = {
-    errorCode,
-    highWatermark: -1n,
-    lastStableOffset: -1n,
-    logStart: -1n,
-    aborted: [],
-    bytes: Buffer.alloc(0),
-  };
+  const found = new Map<string, Fetched>();
   reader.readArray((topics) => {
-    topics.readString();
+    const topic = topics.readString();
     topics.readArray((partitions) => {
-      partitions.readInt32();
+      const partition = partitions.readInt32();
       const code = partitions.readInt16();
       const highWatermark = partitions.readInt64();
       const lastStableOffset = partitions.readInt64();
@@ -95,15 +112,15 @@ function decode(reader: Reader): Fetched {
       const bytes =
         size > 0 ? partitions.buffer.slice(partitions.position, partitions.position + size) : Buffer.alloc(0);
       if (size > 0) partitions.skip(size);
-      result = {
+      found.set(placeKey({ topic, partition }), {
         errorCode: errorCode === 0 ? code : errorCode,
         highWatermark,
         lastStableOffset,
         logStart,
         aborted,
         bytes,
-      };
+      });
     });
   });
-  return result;
+  return queries.map((query) => found.get(placeKey(query)) ?? { ...NOTHING, errorCode });
 }

@@ -2,6 +2,7 @@ import { RestageError } from '#core/errors.ts';
 import type { Channel, ConnectionPool } from './connection-pool.ts';
 import { fetchPartition, type Fetched, type Isolation } from './fetch.ts';
 import { KafkaCodeError, kafkaError } from './kafka-error.ts';
+import type { JoinedFetches } from './joined-fetches.ts';
 import { decodeBatches, firstBatchBytes, type DecodedBatch } from './record-batch-decoder.ts';
 
 export interface PartitionQuery {
@@ -22,20 +23,22 @@ export interface FetchedBatches {
 const FETCH_BYTES = 4 * 1024 * 1024;
 const OFFSET_OUT_OF_RANGE = 1;
 
-/** The batches from `offset` on, perhaps none yet. @throws RestageError history_lost when the log does not have that offset. */
+/** The batches from `offset` on, perhaps none yet. `joined`: with what others ask for at the same time. @throws RestageError history_lost when the log does not have that offset. */
 export async function fetchBatches(
   pool: ConnectionPool,
   query: PartitionQuery,
   offset: bigint,
+  joined: JoinedFetches | null = null,
 ): Promise<FetchedBatches> {
   const { topic, partition } = query;
   const where = `topic ${topic}, partition ${partition}, offset ${offset}`;
   const leader = await pool.leaderOf(topic);
   let maxBytes = FETCH_BYTES;
   for (;;) {
-    const fetched = await pool.request(leader, query.channel, (connection) =>
-      fetchPartition(connection, { ...query, offset, maxBytes }),
-    );
+    const asked = { ...query, offset, maxBytes };
+    const fetched = await (joined === null
+      ? pool.request(leader, query.channel, (connection) => fetchPartition(connection, asked))
+      : joined.fetch(leader, asked));
     if (fetched.errorCode === OFFSET_OUT_OF_RANGE) throw historyLost(where);
     if (fetched.errorCode !== 0) {
       pool.forgetTopic(topic);
