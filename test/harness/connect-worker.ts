@@ -139,6 +139,9 @@ async function fetchPlugin(home: string, fill: (folder: string) => Promise<void>
   try {
     await fill(unfinished);
     renameSync(unfinished, home);
+  } catch (error) {
+    // Another worker of the suite may have fetched it meanwhile.
+    if (!existsSync(home)) throw error;
   } finally {
     rmSync(unfinished, { recursive: true, force: true });
   }
