@@ -3,7 +3,13 @@ import type { ManifestRange } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
 import { readTogether } from './ranges-together.ts';
 
-const RANGES = ['a', 'b', 'c'].map((topic): ManifestRange => ({ topic, partition: 0, first: '0', last: '1', count: 2 }));
+const RANGES = ['a', 'b', 'c'].map((topic): ManifestRange => ({
+  topic,
+  partition: 0,
+  first: '0',
+  last: '1',
+  count: 2,
+}));
 
 function recordOf(topic: string, offset: number): KafkaRecord {
   return { offset: BigInt(offset), key: Buffer.from(topic), value: null, headers: new Map() };
