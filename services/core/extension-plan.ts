@@ -30,7 +30,9 @@ export function judgeExtension({ version, installed, byDefault, available }: Ext
   return { is: 'older', has, fix: fitting[0] ?? null };
 }
 
+const VERSIONS = new Intl.Collator('en', { numeric: true });
+
 /** By numbers where they are numbers: 1.10 comes after 1.9. Versions are free texts, so this is what people mean, not what the server knows. */
 export function compareVersions(one: string, other: string): number {
-  return new Intl.Collator('en', { numeric: true }).compare(one, other);
+  return VERSIONS.compare(one, other);
 }

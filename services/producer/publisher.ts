@@ -148,10 +148,9 @@ export class Publisher {
   }
 
   async #writePart(part: StreamPart): Promise<void> {
-    const { book, confirm, status, clock } = this.#options;
-    const startedAt = clock();
+    const { book, confirm, status } = this.#options;
     const seconds = await this.#write(book.stream(part), this.#withHeartbeat(part.data));
-    this.#pace.wrote(startedAt, clock());
+    this.#pace.wrote(this.#wroteAt - seconds * 1000, this.#wroteAt);
     this.#isMidEpoch = !part.last;
     this.#isLoadsTurn = true;
     if (part.last) confirm(part.through);

@@ -141,7 +141,7 @@ export class StreamPass {
         index += 1;
         continue;
       }
-      const { part, count } = await joined.take(index, await this.#mayJoin(stored));
+      const { part, count } = await joined.take(index, await this.#mayJoin(stored, manifests[index + 1]));
       if (signal.aborted) return false;
       if (!(await this.#apply(manifests[index + count - 1] ?? stored, part, stored.offset))) return false;
       index += count;
@@ -150,7 +150,9 @@ export class StreamPass {
   }
 
   /** Not where an epoch is cut, nor where something may be left out of it: what that is, is told by its own manifest. */
-  async #mayJoin({ offset }: StoredManifest): Promise<boolean> {
+  async #mayJoin({ offset }: StoredManifest, next: StoredManifest | undefined): Promise<boolean> {
+    // A sink that keeps up has nothing to join, and need not ask its target.
+    if (next?.manifest.kind !== 'stream') return false;
     const { hold, late, quarantine, session } = this.#options;
     const isPlain = this.#isLoadDone && this.#tally === null && !late.isOpen && hold.request === null;
     return isPlain && !quarantine.isCareful && offset > this.#refused && !(await session.letters.isAnyHeld());

@@ -2,7 +2,7 @@ import type { OutputConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { isEventFault } from '#core/error-policy.ts';
-import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
+import type { EpochWriter, ManifestDraft, PartitionRecords, WrittenEntry } from '#core/epoch-writer.ts';
 import { LagMeter, watchLag } from '#core/lag-meter.ts';
 import type { LetterGate } from '#core/letter-command.ts';
 import type { Logger } from '#core/log.ts';
@@ -53,6 +53,11 @@ interface ShapedEpoch {
   readonly side: TopicBatches;
   readonly ops: OpCounts;
   readonly control: ControlEntry[];
+}
+
+/** A manifest to be written, and what of the transaction's records is its own. */
+interface ShapedEntry extends WrittenEntry {
+  readonly ops: OpCounts;
 }
 
 /** One attempt, by the holder of the lease: raw manifests in, one shaped manifest each, which says what it was made from. */
@@ -114,7 +119,8 @@ class TransformerRun {
       work: new LetterWork({ quarantine, shaper, reader: parts.reader, floorOf: this.#floors.of }),
       last: () => (this.#isStreaming ? this.#last : null),
       snapshots: () => this.#floors.all.values(),
-      publish: (draft, { data, side, ops }) => this.#publish(draft, { data, side, ops: countedOps(ops) }),
+      publish: (draft, epoch) =>
+        this.#publish([{ draft, ops: countedOps(epoch.ops), counts: epoch.data.takeCounts() }], epoch),
     });
     this.#last = last;
     this.#lag = lag;
@@ -204,7 +210,7 @@ class TransformerRun {
           await gate.whenRunning(signal);
           if (signal.aborted) return false;
           await this.#desk.obey(signal);
-          const joined = await this.#forwardJoined(manifests.slice(at), signal);
+          const joined = await this.#forwardJoined(manifests, at, signal);
           if (signal.aborted) return false;
           if (joined === 0 && (await take(stored))) return true;
           at += Math.max(1, joined);
@@ -248,21 +254,29 @@ class TransformerRun {
     const epoch = await this.#shapeEpoch(stored, signal);
     if (signal.aborted) return;
     if (isOfStream(stored.manifest)) await this.#shaper.state?.sweep(epoch.side);
-    await this.#publish(this.#draft(stored, rowsOf(epoch.ops), epoch.control), epoch, startedAt);
+    const draft = this.#draft(stored, rowsOf(epoch.ops), epoch.control);
+    await this.#publish([{ draft, ops: epoch.ops, counts: epoch.data.takeCounts() }], epoch, startedAt);
     if (this.#last?.manifest.kind === 'plan') this.#plan ??= String(this.#last.offset);
   }
 
-  /** Returns how many of these manifests: 0 where the first is to be taken by itself, for it is no whole epoch, or its rules fail. */
-  async #forwardJoined(manifests: readonly StoredManifest[], signal: AbortSignal): Promise<number> {
-    const [first, second] = manifests;
+  /** Returns how many manifests from `at` on: 0 where that one is to be taken by itself, for it is no whole epoch, or its rules fail. */
+  async #forwardJoined(manifests: readonly StoredManifest[], at: number, signal: AbortSignal): Promise<number> {
+    const [first, second] = [manifests[at], manifests[at + 1]];
     if (first === undefined || second === undefined || !this.#isStreaming || first.offset <= this.#refused) return 0;
     const shaper = this.#shaper;
     if (shaper.state !== null || shaper.declaration !== null || this.#quarantine.isCareful) return 0;
     const startedAt = this.#parts.clock();
-    const joined = await this.#shapeJoined(manifests, signal);
-    if (joined === null || joined.epochs.length === 0 || signal.aborted) return 0;
-    await this.#publishJoined(joined, startedAt);
-    return joined.epochs.length;
+    const joined = await this.#shapeJoined(manifests.slice(at), signal);
+    const last = joined?.epochs.at(-1);
+    if (joined === null || last === undefined || signal.aborted) return 0;
+    const entries = joined.epochs.map(({ stored, ops, counts }) => ({
+      draft: this.#draft(stored, rowsOf(ops), stored.manifest.control),
+      counts,
+      ops,
+    }));
+    await this.#publish(entries, joined, startedAt);
+    this.#lag.reached(last.stored.manifest);
+    return entries.length;
   }
 
   /** null where the rules refuse something: which epoch it is, and what becomes of it, is found one by one. */
@@ -278,44 +292,29 @@ class TransformerRun {
     }
   }
 
-  async #publishJoined({ epochs, data: out, side }: JoinedEpochs, startedAt: number): Promise<void> {
-    const { writer, status, clock, ensureTopics, ensureSideTopics, rules } = this.#parts;
-    const [data, beside] = [out.finish(), side.finish()];
-    await this.#ensure(data, ensureTopics);
-    await this.#ensure(beside, ensureSideTopics);
-    const entries = epochs.map(({ stored, ops, counts }) => {
-      const draft = this.#draft(stored, rowsOf(ops), stored.manifest.control);
-      return { draft: stamped(draft, rules.print), counts };
-    });
-    const written = await writer.writeAll(entries, data, beside);
-    const seconds = (clock() - startedAt) / 1000;
-    for (const [index, { stored, ops }] of epochs.entries()) {
-      const manifest = written[index]?.manifest ?? stored.manifest;
-      this.#quarantine.written(manifest);
-      noteWritten(status, manifest, rowsOf(ops), out.bytes / epochs.length, seconds / epochs.length, clock());
-      noteEvents(status.events, ops, manifest);
-      this.#lag.reached(stored.manifest);
-    }
-    this.#last = written.at(-1) ?? this.#last;
-  }
-
   async #publish(
-    draft: ManifestDraft,
-    { data: out, side, ops }: Omit<ShapedEpoch, 'control'>,
+    entries: readonly ShapedEntry[],
+    { data: out, side }: Pick<ShapedEpoch, 'data' | 'side'>,
     startedAt = this.#parts.clock(),
   ): Promise<void> {
-    const { writer, status, clock, ensureTopics, ensureSideTopics, logger } = this.#parts;
+    const { writer, status, clock, ensureTopics, ensureSideTopics, logger, rules } = this.#parts;
     this.#quarantine.append(side);
     const [data, beside] = [out.finish(), side.finish()];
     await this.#ensure(data, ensureTopics);
     await this.#ensure(beside, ensureSideTopics);
-    this.#last = await writer.write(stamped(draft, this.#parts.rules.print), data, beside);
+    const drafts = entries.map(({ draft, counts }) => ({ draft: stamped(draft, rules.print), counts }));
+    const written = await writer.writeAll(drafts, data, beside);
     await this.#shaper.state?.committed();
-    const { manifest } = this.#last;
-    const letters = this.#quarantine.written(manifest);
-    if (letters > 0) logger.warn({ letters }, `${letters} events became dead letters: restage dlq list says why`);
-    noteWritten(status, manifest, rowsOf(ops), out.bytes, (clock() - startedAt) / 1000, clock());
-    noteEvents(status.events, ops, manifest);
+    const [bytes, seconds] = [out.bytes / entries.length, (clock() - startedAt) / 1000 / entries.length];
+    for (const [index, stored] of written.entries()) {
+      this.#last = stored;
+      const { manifest } = stored;
+      const { ops = countedOps('') } = entries[index] ?? {};
+      const letters = this.#quarantine.written(manifest);
+      if (letters > 0) logger.warn({ letters }, `${letters} events became dead letters: restage dlq list says why`);
+      noteWritten(status, manifest, rowsOf(ops), bytes, seconds, clock());
+      noteEvents(status.events, ops, manifest);
+    }
   }
 
   /** First as ever; with care where something waits, and again where the policy leaves out what failed. */

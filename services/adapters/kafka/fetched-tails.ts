@@ -1,3 +1,4 @@
+import { placeKey } from '#core/record-counts.ts';
 import type { DecodedBatch } from './record-batch-decoder.ts';
 
 /** Batches of a partition from one fetch, in offset order. */
@@ -23,7 +24,7 @@ export class FetchedTails {
 
   /** Takes the batches from the one with `offset` on; null where it is not among them. */
   take(topic: string, partition: number, offset: bigint): FetchedTail | null {
-    const place = placeKey(topic, partition);
+    const place = placeKey({ topic, partition });
     const tail = this.#tails.get(place);
     if (tail === undefined) return null;
     this.#tails.delete(place);
@@ -35,7 +36,7 @@ export class FetchedTails {
 
   keep(topic: string, partition: number, tail: FetchedTail): void {
     if (tail.batches.length === 0 || tail.bytes > this.#mostBytes) return;
-    const place = placeKey(topic, partition);
+    const place = placeKey({ topic, partition });
     this.#bytes += tail.bytes - (this.#tails.get(place)?.bytes ?? 0);
     this.#tails.delete(place);
     this.#tails.set(place, tail);
@@ -45,8 +46,4 @@ export class FetchedTails {
       this.#bytes -= bytes;
     }
   }
-}
-
-function placeKey(topic: string, partition: number): string {
-  return `${topic}/${partition}`;
 }

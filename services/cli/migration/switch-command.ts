@@ -188,20 +188,17 @@ async function rehearseSteps(
     journal: leading,
     hands: DRY_HANDS,
     guards: async () => {
-      for (const { what, fix } of await checklistOf(migrations, request))
-        cli.err(`speaks against it: ${what}: ${fix}\n`);
+      const say = (found: readonly Objection[]): void => {
+        for (const { what, fix } of found) cli.err(`speaks against it: ${what}: ${fix}\n`);
+      };
+      say(await checklistOf(migrations, request));
+      const story = await leading.read();
       for (const migration of migrations) {
+        const { name } = migration.there.target;
         const own = await (await DryJournal.open(migration.there)).read();
-        requireSameGroup(migration.there.target.name, own, together);
-        const state = foldJournal(storyOf(await leading.read(), own), migration.there.target.name);
-        for (const { what, fix } of await objectionsOf(
-          migration,
-          { ...request, state, wayBack },
-          together,
-          logger,
-          cli.signal,
-        ))
-          cli.err(`speaks against it: ${what}: ${fix}\n`);
+        requireSameGroup(name, own, together);
+        const state = foldJournal(storyOf(story, own), name);
+        say(await objectionsOf(migration, { ...request, state, wayBack }, together, logger, cli.signal));
       }
     },
     signal: cli.signal,

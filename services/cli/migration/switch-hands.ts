@@ -38,7 +38,6 @@ export interface HandsOptions {
 
 /** What is nearly done when its time is over may end; longer than an attempt at the fence's locks, which then says who holds one. */
 const GRACE_MS = 5_000;
-const NEVER = new AbortController().signal;
 /** Steps of a sequence that the other side is ahead: what sessions have cached, or take meanwhile. */
 const SEQUENCE_MARGIN = 1_000n;
 
@@ -174,7 +173,7 @@ class Hands {
   }
 
   /** `reason`: why the sink may apply nothing; null: it may. */
-  async #gate(side: Side, sinkPipeline: string, reason: string | null, signal: AbortSignal = NEVER): Promise<Evidence> {
+  async #gate(side: Side, sinkPipeline: string, reason: string | null, signal?: AbortSignal): Promise<Evidence> {
     const { migration, operator } = this.#options;
     await operator.persist(
       side,

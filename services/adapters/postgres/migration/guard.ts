@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
+import { sqlStateOf } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable, type TableName } from '#core/table-name.ts';
 import { inTransaction } from '../in-transaction.ts';
@@ -121,7 +122,7 @@ async function makeTrigger(client: pg.ClientBase, pipeline: string, table: Table
     // Else a session that acts as a replica passes: another replication into this database.
     await client.query(`ALTER TABLE ONLY ${quoteTable(table)} ENABLE ALWAYS TRIGGER ${trigger}`);
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === '42501')) throw error;
+    if (sqlStateOf(error) !== '42501') throw error;
     await client.query('ROLLBACK TO SAVEPOINT always');
   }
 }
@@ -297,7 +298,7 @@ export async function findElsewhere(
 
 /** lock_not_available, deadlock_detected. */
 function isLockFailure(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === '55P03' || error.code === '40P01');
+  return ['55P03', '40P01'].includes(sqlStateOf(error));
 }
 
 export interface TableHolder {

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { sqlStateOf } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import { compareObjects, type ObjectDigests } from '#core/migration/object-plan.ts';
 import { runSingle } from '../single-statement.ts';
@@ -55,8 +56,8 @@ async function readBatch(client: pg.ClientBase, oids: readonly string[]): Promis
     try {
       return (await client.query<{ oid: string; digest: string }>(DIGESTS, [oids])).rows;
     } catch (error) {
-      if (codeOf(error) === '42501') throw unreadable(error);
-      if (codeOf(error) !== '42704' || look >= LOOKS) throw error;
+      if (sqlStateOf(error) === '42501') throw unreadable(error);
+      if (sqlStateOf(error) !== '42704' || look >= LOOKS) throw error;
     }
   }
 }
@@ -197,16 +198,12 @@ async function copyRights(from: pg.ClientBase, to: pg.ClientBase, oid: string): 
     try {
       await runSingle(to, sql);
     } catch (error) {
-      if (!['42501', '42704'].includes(codeOf(error))) throw error;
+      if (!['42501', '42704'].includes(sqlStateOf(error))) throw error;
       await to.query('ROLLBACK TO SAVEPOINT rights');
       left += 1;
     }
   }
   return left;
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : '';
 }
 
 function unreadable(cause: unknown): RestageError {

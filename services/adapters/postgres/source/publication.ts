@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { sqlStateOf } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
@@ -117,7 +118,7 @@ export async function coverTables(
   try {
     await client.query(gap.fix);
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === '42501')) throw error;
+    if (sqlStateOf(error) !== '42501') throw error;
     return gap;
   }
   return (await findPublicationGaps(client, name, tables))[0] ?? null;
