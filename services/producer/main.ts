@@ -18,7 +18,7 @@ import type { StartKeeper } from './load-snapshots.ts';
 import { produce } from './producer.ts';
 import { producerLease } from '#core/session-names.ts';
 import { RewriteMetSignal, Rewrites } from './rewrites.ts';
-import { releaseSlot } from './slot-release.ts';
+import { releaseSlot, untilSlotReleased } from './slot-release.ts';
 import { createSourceGround } from './source-ground.ts';
 import { watchWal } from './wal-watch.ts';
 
@@ -52,7 +52,7 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
       service: 'producer',
     });
   const { slot, walBudget: budget } = config.source;
-  const isHolder = () => !lease.lost.aborted;
+  const isHolder = () => lease.isHeld;
   const work = async (until: AbortSignal): Promise<void> => {
     const attempt = async (): Promise<void> => {
       await lease.acquire(until, () => (status.state = 'standby'));
@@ -113,11 +113,11 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
   };
   try {
     const watch = { connect, slot, budget, isHolder, status, logger, clock: Date.now };
-    await whileGuarded(signal, (until) => watchWal(watch, until), work);
-  } catch (error) {
-    if (error instanceof RestageError && error.code === 'slot_released' && isHolder())
-      await releaseSlot({ connect, connectReplication, slot, application, makeWriter, logger });
-    throw error;
+    await untilSlotReleased(
+      () => whileGuarded(signal, (until) => watchWal(watch, until), work),
+      isHolder,
+      () => releaseSlot({ connect, connectReplication, slot, application, makeWriter, logger }),
+    );
   } finally {
     await lease.release();
     await pool.close();

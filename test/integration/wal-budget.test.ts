@@ -4,10 +4,10 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { readLastManifest } from '#adapters/kafka/last-manifest.ts';
+import { producerLease } from '#core/session-names.ts';
 import { loadConfig } from '#core/config-load.ts';
 import type { Config } from '#core/config.ts';
 import { requireReadySource } from '../../services/producer/preflight.ts';
-import { isLongRun } from '../harness/chaos/long-run.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { startService } from '../harness/run-service.ts';
 import { testKafka } from '../harness/servers.ts';
@@ -110,9 +110,17 @@ test('the slot is given up, which its history says; the next start makes a new o
   await source.client.query(
     'INSERT INTO public.t SELECT FROM generate_series(1, 50); DELETE FROM public.t WHERE id = 1',
   );
+  // As if the first one had been killed before it dropped the slot, with another that holds its lease.
+  await source.client.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, [slot]);
+  await writeWal(30);
+  const lease = [`restage:${producerLease(config.name)}`];
+  await source.client.query('SELECT pg_advisory_lock(hashtextextended($1, 0))', lease);
 
   await requireReadySource(config, quiet);
   await using producer = startService('producer', config);
+  await until(() => producer.status.state === 'standby', { what: 'the producer waiting' });
+  expect(producer.status.wal).toBeNull();
+  await source.client.query('SELECT pg_advisory_unlock(hashtextextended($1, 0))', lease);
   await using sink = startService('sink', config, 'new');
   await Promise.all([producer.streaming(), sink.streaming()]);
   await source.client.query('INSERT INTO public.t DEFAULT VALUES');
@@ -166,40 +174,37 @@ test('given up in the middle of the initial load, the next start takes all table
   });
 });
 
-test.runIf(isLongRun())(
-  'given up while a table is loaded late, the next start loads every table anew with it',
-  async () => {
-    await using target = await createDatabase(15, 'budget_target');
-    const config = configOf('late', 'release', target.url);
-    const rows = async ({ client }: TestDatabase): Promise<unknown[]> =>
-      (await client.query('SELECT * FROM public.t UNION ALL SELECT id FROM public.late ORDER BY 1')).rows;
-    await using sink = startService('sink', config, 'new');
-    {
-      await using producer = startService('producer', config);
-      await producer.streaming();
-      await until(() => sink.status.load.isDone, { what: 'the load done' });
-      // The snapshot waits for it.
-      const holder = await openTransaction();
-      await source.client.query('CREATE TABLE public.late (id int PRIMARY KEY); INSERT INTO public.late VALUES (-1)');
-      await until(() => !producer.status.load.isDone, { what: 'a late load' });
-      await writeWal(30);
-      expect(await producer.end).toMatchObject({ code: 'slot_released' });
-      await holder.query('COMMIT');
-      await holder.end();
-    }
-    // None of it is in the stream of either slot.
-    await source.client.query(
-      'INSERT INTO public.t SELECT FROM generate_series(1, 50); DELETE FROM public.t WHERE id % 3 = 0',
-    );
-    await requireReadySource(config, pino({ level: 'silent' }));
+test('given up while a table is loaded late, the next start loads every table anew with it', async () => {
+  await using target = await createDatabase(15, 'budget_target');
+  const config = configOf('late', 'release', target.url);
+  const rows = async ({ client }: TestDatabase): Promise<unknown[]> =>
+    (await client.query('SELECT * FROM public.t UNION ALL SELECT id FROM public.late ORDER BY 1')).rows;
+  await using sink = startService('sink', config, 'new');
+  {
     await using producer = startService('producer', config);
-    await Promise.all([producer.streaming(), sink.streaming()]);
-    await source.client.query('INSERT INTO public.t DEFAULT VALUES; INSERT INTO public.late VALUES (-2)');
-    await until(async () => isDeepStrictEqual(await rows(target), await rows(source)), {
-      what: 'the rows at the target',
-    });
-  },
-);
+    await producer.streaming();
+    await until(() => sink.status.load.isDone, { what: 'the load done' });
+    // The snapshot waits for it.
+    const holder = await openTransaction();
+    await source.client.query('CREATE TABLE public.late (id int PRIMARY KEY); INSERT INTO public.late VALUES (-1)');
+    await until(() => !producer.status.load.isDone, { what: 'a late load' });
+    await writeWal(30);
+    expect(await producer.end).toMatchObject({ code: 'slot_released' });
+    await holder.query('COMMIT');
+    await holder.end();
+  }
+  // None of it is in the stream of either slot.
+  await source.client.query(
+    'INSERT INTO public.t SELECT FROM generate_series(1, 50); DELETE FROM public.t WHERE id % 3 = 0',
+  );
+  await requireReadySource(config, pino({ level: 'silent' }));
+  await using producer = startService('producer', config);
+  await Promise.all([producer.streaming(), sink.streaming()]);
+  await source.client.query('INSERT INTO public.t DEFAULT VALUES; INSERT INTO public.late VALUES (-2)');
+  await until(async () => isDeepStrictEqual(await rows(target), await rows(source)), {
+    what: 'the rows at the target',
+  });
+});
 
 test('the source does not wait for a Kafka that is away', async () => {
   const config = configOf('away', 'release');

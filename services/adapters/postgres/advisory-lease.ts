@@ -18,6 +18,8 @@ const IDLE_LIMIT = '10s';
 export interface DatabaseLease extends Lease {
   /** Process number, at the server, of the session that holds or last held it; 0 before the first. */
   readonly backend: number;
+  /** Had and not known to be lost: `lost` alone says nothing before the first `acquire`, nor after `release`. */
+  readonly isHeld: boolean;
 }
 
 /** A lease as a session advisory lock (PostgreSQL: "Advisory Locks"). May be acquired again after it was lost. */
@@ -44,8 +46,12 @@ class AdvisoryLease implements DatabaseLease {
     return this.#backend;
   }
 
+  get isHeld(): boolean {
+    return this.#client !== null && !this.#lost.signal.aborted;
+  }
+
   async acquire(signal: AbortSignal, onWait: () => void): Promise<void> {
-    if (this.#client !== null && !this.#lost.signal.aborted) return;
+    if (this.isHeld) return;
     await this.release();
     const client = await this.#options.connect();
     let hasWaited = false;
