@@ -8,7 +8,7 @@ import { OUTPUT_REF } from '#core/output-ref.ts';
 import { REHEARSAL_OPTIONS } from '#core/rehearsal/rehearsal-options.ts';
 import { MASK_OPTIONS } from '#core/rules/mask-options.ts';
 import { RULE_OPTIONS } from '#core/rules/rule-options.ts';
-import { VALIDATION_OPTIONS } from '#core/rules/validation-config.ts';
+import { VALIDATION_OPTIONS } from '#core/rules/validation-options.ts';
 import { QUARANTINE_POLICIES } from '#core/quarantine.ts';
 
 /** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */

@@ -5,7 +5,8 @@ import { comparePositions, type Position } from '#core/position.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
 import { readStreamHeaders } from '#core/record.ts';
 import { ValidationFailure } from '#core/rules/validation.ts';
-import { TransactionSums } from '#core/rules/validator.ts';
+import { TransactionChecks } from '#core/rules/transaction-checks.ts';
+import type { Unfit } from '#core/rules/validator.ts';
 import type { KafkaRecord } from '#core/record.ts';
 import { compareLetters, type WaitingLetter } from '#core/waiting-letter.ts';
 import { PendingRecords, type RecordSink } from '#core/topic-batches.ts';
@@ -31,7 +32,7 @@ export interface Truncation {
 }
 
 export interface CarefulOptions {
-  readonly shaper: Pick<EventShaper, 'introduce' | 'shape' | 'settle' | 'addToSums' | 'validator' | 'state'>;
+  readonly shaper: Pick<EventShaper, 'introduce' | 'shape' | 'settle' | 'addToChecks' | 'validator' | 'state'>;
   /** What else a TRUNCATE means to the rules; returns the ops. */
   readonly onTruncate: (truncation: Truncation, out: CarefulOutput) => Promise<string>;
   readonly held: HeldLetters;
@@ -41,8 +42,11 @@ export interface CarefulOptions {
   readonly readLetter: ((letter: WaitingLetter, signal: AbortSignal) => Promise<KafkaRecord>) | null;
   /** By commit LSN: what was found out of transactions that reach over parts. */
   readonly verdicts: ReadonlyMap<Lsn, Verdict>;
-  /** Of an epoch in several parts, whose transactions are added up over all of them; null: each is whole here. */
-  readonly sums: Map<Lsn, TransactionSums> | null;
+  /**
+   * What is judged of a transaction as a whole. `whole`: each is whole here. Of an epoch in several parts it is gathered over all of them, by
+   * commit LSN, and is `judged` when they are written.
+   */
+  readonly checks: 'whole' | 'judged' | Map<Lsn, TransactionChecks>;
 }
 
 export interface CarefulOutput {
@@ -122,15 +126,16 @@ export class CarefulEpoch {
     signal: AbortSignal,
     left: ReadonlySet<RangeRecord> = new Set(),
   ): Promise<Verdict | null> {
-    const { shaper, maker, sums: shared } = this.#options;
+    const { shaper, maker } = this.#options;
     const pending = { data: new PendingRecords(), side: new PendingRecords(), floorOf: out.floorOf };
     const state = shaper.state?.memory.state ?? null;
-    const sums = unit.commit === null ? null : sumsOf(shared, unit.commit);
+    const checks = this.#checksOf(unit);
     const [start] = unit.records;
-    if (sums !== null && start !== undefined) sums.first ??= maker.idOf(start);
+    if (checks !== null && start !== undefined) checks.first ??= maker.idOf(start);
     let ops = '';
     if (start !== undefined) await this.#truncateBefore(start, out);
     state?.mark();
+    shaper.validator.mark();
     for (const one of unit.records) {
       if (left.has(one)) continue;
       await this.#truncateBefore(one, out);
@@ -146,9 +151,9 @@ export class CarefulEpoch {
         continue;
       }
       try {
-        if (sums !== null) shaper.addToSums(sums, one.record, one.range);
         ops += await shaper.shape(one.record, one.range, pending);
         ops += await shaper.settle(signal);
+        if (checks !== null) shaper.addToChecks(checks, one.record, one.range, () => maker.idOf(one));
       } catch (error) {
         const fault = requireFault(error);
         const action = this.#actionOf(fault, unit);
@@ -157,18 +162,18 @@ export class CarefulEpoch {
           state?.undo();
           return { letter: maker.idOf(one), error: fault };
         }
+        if (state !== null) return this.#shapeWithout(one, fault, unit, out, signal, left);
         this.#leaveOut(one, { kind: 'fault', error: fault }, 'row');
-        if (state === null) continue;
-        // What the rules remember of the row is taken back with all of the transaction, which is shaped once more without it.
-        state.undo();
-        this.#requireRowsOnly(unit, { letter: maker.idOf(one), error: fault });
-        return this.#shape(unit, out, signal, new Set([...left, one]));
       }
     }
-    const unequal = shared === null && sums !== null ? this.#checkSums(unit, sums) : null;
-    if (unequal !== null) {
+    const unfit = checks === null ? null : await this.#judge(unit, checks);
+    if (unfit !== null) {
+      const { letter, failure } = unfit;
+      const one = unit.records.find((record) => maker.idOf(record) === letter);
+      if (this.#actionOf(failure, unit) === 'row' && one !== undefined)
+        return this.#shapeWithout(one, failure, unit, out, signal, left);
       state?.undo();
-      return unequal;
+      return { letter, error: failure };
     }
     pending.data.passTo(out.data);
     pending.side.passTo(out.side);
@@ -208,16 +213,45 @@ export class CarefulEpoch {
     }
   }
 
-  #checkSums({ commit }: Unit, sums: TransactionSums): Verdict | null {
-    const { shaper } = this.#options;
-    try {
-      shaper.validator.checkSums(sums, `transaction ${commit === null ? '' : formatLsn(commit)}`);
+  /** What the rules remember of the row is taken back with all of the transaction, which is shaped once more without it. */
+  #shapeWithout(
+    one: RangeRecord,
+    error: RestageError,
+    unit: Unit,
+    out: CarefulOutput,
+    signal: AbortSignal,
+    left: ReadonlySet<RangeRecord>,
+  ): Promise<Verdict | null> {
+    const { shaper, maker } = this.#options;
+    this.#leaveOut(one, { kind: 'fault', error }, 'row');
+    shaper.state?.memory.state.undo();
+    shaper.validator.undo(error);
+    this.#requireRowsOnly(unit, { letter: maker.idOf(one), error });
+    return this.#shape(unit, out, signal, new Set([...left, one]));
+  }
+
+  /** null where the unit is judged with others of its epoch, or was. */
+  #checksOf({ commit }: Unit): TransactionChecks | null {
+    const { checks } = this.#options;
+    if (checks === 'judged') return commit === null ? new TransactionChecks() : null;
+    if (checks === 'whole' || commit === null) return new TransactionChecks();
+    const known = checks.get(commit) ?? new TransactionChecks();
+    checks.set(commit, known);
+    return known;
+  }
+
+  /** null where all passes, or more of the transaction is to come. @throws ValidationFailure that is to stop. */
+  async #judge({ commit }: Unit, checks: TransactionChecks): Promise<Unfit | null> {
+    const { shaper, checks: kept } = this.#options;
+    const state = shaper.state?.memory.state ?? null;
+    if (commit !== null && kept !== 'whole') {
+      if (state !== null) await checks.sift(state);
       return null;
-    } catch (error) {
-      const fault = requireFault(error);
-      if (sums.first === null || (fault instanceof ValidationFailure && fault.action === 'stop')) throw fault;
-      return { letter: sums.first, error: fault };
     }
+    const where = `transaction ${commit === null ? '' : formatLsn(commit)}`;
+    const unfit = await shaper.validator.judge(checks, state, where);
+    if (unfit?.failure.action === 'stop') throw unfit.failure;
+    return unfit;
   }
 
   /** The letter that a change waits behind. Rows of a load do not touch each other. */
@@ -298,12 +332,6 @@ function splitUnits(records: readonly RangeRecord[]): Unit[] {
     else units.push({ commit, records: (open = [one]) });
   }
   return units;
-}
-
-function sumsOf(shared: Map<Lsn, TransactionSums> | null, commit: Lsn): TransactionSums {
-  const known = shared?.get(commit) ?? new TransactionSums();
-  shared?.set(commit, known);
-  return known;
 }
 
 /** @throws what is no fault of an event. */

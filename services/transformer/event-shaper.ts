@@ -8,9 +8,9 @@ import type { Lsn } from '#core/lsn.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
-import { compileValidation, type TableValidation } from '#core/rules/validation.ts';
+import type { TransactionChecks } from '#core/rules/transaction-checks.ts';
 import type { ValidationConfig } from '#core/rules/validation-config.ts';
-import { Validator, type TransactionSums } from '#core/rules/validator.ts';
+import { Validator } from '#core/rules/validator.ts';
 import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
 import {
   findStructures,
@@ -28,7 +28,8 @@ import type { KeptState } from './kept-state.ts';
 import type { ModuleQueue } from './module-queue.ts';
 import type { OutboxWriter } from './outbox-writer.ts';
 import { reachRows } from './reached-rows.ts';
-import { appendEvent, changeBehind, chunkHeadersOf, parseKey, passOn, tellApart } from './shaped-records.ts';
+import { TableChecks } from './table-checks.ts';
+import { appendEvent, changeBehind, chunkHeadersOf, parseKey, passOn, placeOf, tellApart } from './shaped-records.ts';
 
 export interface EventShaperOptions {
   readonly reader: EpochReader;
@@ -83,28 +84,21 @@ export function versionOf(record: KafkaRecord, headers = readStreamHeaders(recor
   return headers?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
 }
 
-function placeOf(topic: string, partition: number, offset: bigint): string {
-  return `topic ${topic}, partition ${partition}, offset ${offset}`;
-}
-
 /** Records in, shaped records out: knows every raw structure and the rules that its events go through. */
 export class EventShaper {
   readonly #options: EventShaperOptions;
   readonly #structures = new Map<string, TableStructure>();
   readonly #rules = new Map<string, TableRules>();
   readonly validator: Validator;
-  readonly #validations = new Map<string, TableValidation>();
+  readonly checks: TableChecks;
   readonly #introduced = new Set<string>();
   readonly #newest = new Map<string, { readonly raw: TableStructure; readonly rules: TableRules }>();
 
   constructor(options: EventShaperOptions, structures: Iterable<Buffer>) {
     this.#options = options;
-    this.validator = new Validator(options.validations ?? []);
+    this.checks = new TableChecks(options.validations ?? []);
+    this.validator = new Validator(this.checks.configs);
     this.#add(findStructures(structures));
-  }
-
-  get validations(): readonly ValidationConfig[] {
-    return this.#options.validations ?? [];
   }
 
   /** null: the output has no module. */
@@ -270,7 +264,7 @@ export class EventShaper {
     const headers = readStreamHeaders(record);
     const version = versionOf(record, headers);
     const rules = this.introduce(range.topic, version, out);
-    const validation = this.#validations.get(structureId({ version, structure: { topic: range.topic } })) ?? null;
+    const validation = this.checks.of(range.topic, version);
     if (validation !== null) this.validator.check(validation, this.read(record, range).event, rules, where);
     const [only] = rules.branches;
     if (rules.outbox !== null && headers !== null)
@@ -319,11 +313,22 @@ export class EventShaper {
     return { rules, event: { ...event, key: key === null ? null : parseKey(key, where) } };
   }
 
-  /** What an event changes of the sums that are checked. */
-  addToSums(sums: TransactionSums, record: KafkaRecord, range: RecordPlace): void {
-    const version = versionOf(record);
-    const validation = this.#validations.get(structureId({ version, structure: { topic: range.topic } }));
-    if (validation !== undefined && validation.sums.length > 0) sums.add(validation, this.read(record, range).event);
+  /** What is to be judged of an event when its transaction ends. `letter`: the dead letter that it would be; `scope`: what goes with it. */
+  addToChecks(
+    checks: TransactionChecks,
+    record: KafkaRecord,
+    range: RecordPlace,
+    letter: () => string,
+    scope: 'row' | 'transaction' = 'transaction',
+  ): void {
+    const validation = this.checks.of(range.topic, versionOf(record));
+    if (validation === null || validation.sums.length + validation.relations.length === 0) return;
+    const { event, rules } = this.read(record, range);
+    // Of rows that the load finds no transaction is known.
+    if (scope === 'transaction' && readStreamHeaders(record) !== null) checks.addToSums(validation, event);
+    const where = placeOf(range.topic, range.partition, record.offset);
+    if (validation.relations.length > 0)
+      checks.touch(validation, event, { where, letter: letter(), conceal: (row) => rules.conceal(row) });
   }
 
   /** Structures that were introduced since, in an epoch that is given up, are to be introduced again. */
@@ -367,11 +372,8 @@ export class EventShaper {
     const added = new Map(records.map(({ structure }) => [tableKey(structure), structure]));
     const captured = new Map(this.structures.map((structure) => [tableKey(structure), structure]));
     for (const [key, structure] of added) captured.set(key, structure);
-    for (const record of records) {
-      this.#structures.set(structureId(record), record.structure);
-      const validation = compileValidation(record.structure, this.validations);
-      if (validation !== null) this.#validations.set(structureId(record), validation);
-    }
+    for (const record of records) this.#structures.set(structureId(record), record.structure);
+    this.checks.add(records, this.#structures, [...captured.values()]);
     const { rules, tables, shapedPrefix, debezium = null, state = null } = this.#options;
     const isLooking = (table: TableStructure): boolean =>
       rules.some(
@@ -386,7 +388,8 @@ export class EventShaper {
     for (const { structure: raw } of records) this.#newest.set(raw.topic, { raw, rules: this.#rulesBehind(raw) });
     for (const { raw } of this.#newest.values())
       if (isLooking(raw)) this.#newest.set(raw.topic, { raw, rules: this.#rulesBehind(raw) });
-    state?.memory.define([...this.#newest.values()].map((known) => known.rules));
+    const compiled = [...this.#newest.values()].map((known) => known.rules);
+    state?.memory.define(compiled, this.checks.relations(this.structures));
   }
 
   #rulesBehind(structure: TableStructure): TableRules {

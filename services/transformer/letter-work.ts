@@ -4,7 +4,7 @@ import { RestageError } from '#core/errors.ts';
 import type { LetterCommand, LetterOutcome } from '#core/letter-command.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
-import { TransactionSums } from '#core/rules/validator.ts';
+import { TransactionChecks } from '#core/rules/transaction-checks.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { compareLetters, type WaitingLetter } from '#core/waiting-letter.ts';
 import type { EventShaper } from './event-shaper.ts';
@@ -123,7 +123,7 @@ export class LetterWork {
     const maker = quarantine.makerFor(manifest);
     const own = new Set(unit.map(({ id }) => id));
     const out = { data: new TopicBatches(), side: new TopicBatches(), floorOf: this.#options.floorOf };
-    const sums = new TransactionSums();
+    const checks = new TransactionChecks();
     let ops = '';
     try {
       for (const [index, letter] of unit.entries()) {
@@ -134,11 +134,13 @@ export class LetterWork {
         if (holder !== undefined)
           return new RestageError('dead_letters_wait', `it waits behind dead letter ${holder}`, {});
         const corrected = rows.correct(letter, record, { commit, ordinal: ordinal + index });
-        if (letter.scope === 'transaction') shaper.addToSums(sums, corrected, range);
         ops += await shaper.shape(corrected, range, out);
         ops += await shaper.settle(signal);
+        shaper.addToChecks(checks, corrected, range, () => letter.id, letter.scope);
       }
-      shaper.validator.checkSums(sums, `dead letter ${unit[0]?.id ?? ''}`);
+      const state = shaper.state?.memory.state ?? null;
+      const unfit = await shaper.validator.judge(checks, state, `dead letter ${unit[0]?.id ?? ''}`);
+      if (unfit !== null) throw unfit.failure;
     } catch (error) {
       shaper.forgetIntroduced();
       if (!(error instanceof RestageError) || !(isEventFault(error) || error.code === 'history_lost')) throw error;

@@ -128,7 +128,7 @@ export async function main(
               debezium: openDebezium(config, output, shaped),
               module: module === null ? null : new ModuleQueue(new ModuleStage(module, shaped), module.declaration),
               outbox: new OutboxWriter(new OutboxTopics(raw, await findEventTopics(pool, output)), logger),
-              state: needsState(output.rules)
+              state: needsState(output)
                 ? new KeptState({
                     memory: new RuleMemory(new RuleState(await openLevelStore())),
                     prefix: remembered,

@@ -8,7 +8,7 @@ import type { QuarantinePolicy } from '#core/quarantine.ts';
 import { encodeHeaders } from '#core/record.ts';
 import { ValidationFailure } from '#core/rules/validation.ts';
 import type { ValidationConfig } from '#core/rules/validation-config.ts';
-import type { TransactionSums } from '#core/rules/validator.ts';
+import type { TransactionChecks } from '#core/rules/transaction-checks.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { RecordSink, TopicBatches } from '#core/topic-batches.ts';
 import { auditTopic } from '#core/topic-names.ts';
@@ -73,8 +73,7 @@ export class OutputQuarantine {
   /** Each change is to be looked at: something waits, or this epoch holds what will. */
   get isCareful(): boolean {
     const { held, shaper } = this.#parts;
-    const isSummed = shaper.validations.some(({ check }) => check.kind === 'sum');
-    return held.size > 0 || isSummed || (this.#seen?.verdicts.size ?? 0) > 0;
+    return held.size > 0 || shaper.checks.areOfTransactions || (this.#seen?.verdicts.size ?? 0) > 0;
   }
 
   /** Whether the epoch is to be shaped again with care, after this error. */
@@ -99,24 +98,24 @@ export class OutputQuarantine {
     signal: AbortSignal,
   ): Promise<void> {
     const verdicts = new Map<Lsn, Verdict>();
-    const sums = new Map<Lsn, TransactionSums>();
+    const checks = new Map<Lsn, TransactionChecks>();
     const nowhere: CarefulOutput = { data: NOTHING, side: NOTHING, floorOf: () => LSN_ZERO, count: () => undefined };
     for await (const { stored, records, truncations } of parts) {
-      const run = this.#careful(stored, verdicts, sums);
+      const run = this.#careful(stored, verdicts, checks);
       await run.run(records, truncations, nowhere, signal);
       for (const [commit, verdict] of run.verdicts) verdicts.set(commit, verdict);
     }
     this.#parts.held.undo();
     this.#parts.shaper.forgetIntroduced();
-    this.#judgeSums(sums, verdicts, begun);
+    await this.#judge(checks, verdicts, begun);
     this.#seen = { epoch, verdicts };
   }
 
   async shape({ stored, records, truncations }: EpochContent, out: CarefulOutput, signal: AbortSignal): Promise<void> {
     const isSeen = this.#seen?.epoch === stored.manifest.epoch;
     const verdicts = isSeen ? (this.#seen?.verdicts ?? new Map()) : new Map<Lsn, Verdict>();
-    // Sums of an epoch in parts were judged when all of them were seen.
-    const run = this.#careful(stored, verdicts, isSeen ? new Map() : null);
+    // Transactions of an epoch in parts were judged when all of them were seen.
+    const run = this.#careful(stored, verdicts, isSeen ? 'judged' : 'whole');
     await run.run(records, truncations, out, signal);
     this.#letters.push(...run.letters);
     this.#ended.push(...run.ended);
@@ -192,30 +191,35 @@ export class OutputQuarantine {
   #careful(
     stored: StoredManifest,
     verdicts: ReadonlyMap<Lsn, Verdict>,
-    sums: Map<Lsn, TransactionSums> | null,
+    checks: CarefulOptions['checks'],
   ): CarefulEpoch {
     const { shaper, held, policy, readLetter = null } = this.#parts;
     const maker = this.makerFor(stored.manifest);
     const onTruncate: CarefulOptions['onTruncate'] = (one, out) => truncateRemembered(shaper, one, stored, out);
-    return new CarefulEpoch({ shaper, held, maker, policy, readLetter, verdicts, sums, onTruncate });
+    return new CarefulEpoch({ shaper, held, maker, policy, readLetter, verdicts, checks, onTruncate });
   }
 
   /** Some policy leaves out whole transactions, or judges them as a whole. */
   get #leavesOutWhole(): boolean {
     const { policy, shaper } = this.#parts;
-    return policy === 'transaction' || shaper.validations.some(isOfTransactions);
+    return policy === 'transaction' || shaper.checks.configs.some(isOfTransactions);
   }
 
-  #judgeSums(sums: ReadonlyMap<Lsn, TransactionSums>, verdicts: Map<Lsn, Verdict>, begun: Lsn | null): void {
-    for (const [commit, changed] of sums) {
-      // Of one that goes on from parts that are written, the sums were judged before those were.
+  /** Which rows hang on others was found out while their transactions were shaped: that state is gone. */
+  async #judge(
+    seen: ReadonlyMap<Lsn, TransactionChecks>,
+    verdicts: Map<Lsn, Verdict>,
+    begun: Lsn | null,
+  ): Promise<void> {
+    for (const [commit, checks] of seen) {
+      // One that goes on from parts that are written was judged before those were.
       if (verdicts.has(commit) || (begun !== null && commit <= begun)) continue;
-      try {
-        this.#parts.shaper.validator.checkSums(changed, `transaction ${formatLsn(commit)}`);
-      } catch (error) {
-        if (!(error instanceof ValidationFailure) || error.action === 'stop') throw error;
-        verdicts.set(commit, { letter: changed.first ?? '', error });
-      }
+      const { validator } = this.#parts.shaper;
+      const unfit = await validator.judge(checks, null, `transaction ${formatLsn(commit)}`);
+      if (unfit === null) continue;
+      if (unfit.failure.action === 'stop') throw unfit.failure;
+      // A row of several parts waits with all of its transaction, behind the first of it.
+      verdicts.set(commit, { letter: checks.first ?? unfit.letter, error: unfit.failure });
     }
   }
 
@@ -223,10 +227,10 @@ export class OutputQuarantine {
     const { status, held, shaper } = this.#parts;
     status.deadLetters = held.size;
     status.heldKeys = held.keys;
-    if (shaper.validations.length > 0) status.validation = { since: this.#since, checks: shaper.validator.figures };
+    if (shaper.checks.configs.length > 0) status.validation = { since: this.#since, checks: shaper.validator.figures };
   }
 }
 
 function isOfTransactions({ check, onFailure }: ValidationConfig): boolean {
-  return check.kind === 'sum' || onFailure === 'transaction';
+  return check.kind === 'sum' || check.kind === 'reference' || check.kind === 'unique' || onFailure === 'transaction';
 }

@@ -15,6 +15,11 @@ type Truncation = Extract<ControlEntry, { kind: 'truncate' }>;
 /** The letter of `op` and what follows it in an envelope. */
 const MOST_TAIL = 128;
 
+/** Where a record stands, for messages. */
+export function placeOf(topic: string, partition: number, offset: bigint): string {
+  return `topic ${topic}, partition ${partition}, offset ${offset}`;
+}
+
 /** Key and value byte for byte. */
 export function passOn(branch: Branch, key: string | null, bytes: Buffer, headers: Buffer, out: RecordSink): string {
   const { topic } = branch.shaped;

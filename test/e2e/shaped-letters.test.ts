@@ -12,6 +12,7 @@ import { until } from '../harness/until.ts';
 const TABLES = `
   CREATE TABLE public.sale (id int PRIMARY KEY, amount text, mail text);
   CREATE TABLE public.person (id int PRIMARY KEY, name text);
+  CREATE TABLE public.item (id int PRIMARY KEY, sale int, code text);
   INSERT INTO public.sale VALUES (1, 'one', 'a@x'), (2, '2', 'b@x');`;
 /** Each a transaction; after them what touches their rows again. */
 const TRAFFIC = [
@@ -141,6 +142,54 @@ test('what the rules do not take waits with what touches its rows, and arrives o
     ['retried', 'a typing error', { amount: '11' }],
   ]);
 }, 300_000);
+
+test('rows are held against others as their transaction leaves them, and go on once what they refer to is there', async () => {
+  await using later = await createDatabase(15, 'shaped_later');
+  await stop();
+  for (const sql of [
+    `INSERT INTO public.item VALUES (1, 100, 'a'); INSERT INTO public.sale VALUES (100, '1', 'g@y')`,
+    `INSERT INTO public.item VALUES (2, 999, 'b')`,
+    `INSERT INTO public.item VALUES (3, 100, 'a'), (4, NULL, NULL), (5, NULL, NULL)`,
+    `UPDATE public.item SET code = code || 'x' WHERE id IN (1, 2)`,
+  ])
+    await source.client.query(`BEGIN; ${sql}; COMMIT`);
+  await writeFile(
+    config,
+    `name: ${name}
+kafka: { brokers: ["${testKafka()}"] }
+source: { postgres: { url: "${source.url}" } }
+transform:
+  outputs:
+    - name: checked
+      tables: [public.item]
+      validate:
+        - { table: public.item, reference: { table: public.sale, on: { id: sale } }, onFailure: row }
+        - { table: public.item, unique: [code], onFailure: row }
+targets: [{ name: later, postgres: { url: "${later.url}" }, schema: create }]
+`,
+  );
+  await expectKill(start({ RESTAGE_FAILPOINTS: 'transformer.stream.manifest=kill' }));
+  start();
+  const waiting = async (): Promise<string[]> => (await list()).map(({ rowKey, code }) => `${rowKey.id} ${code}`);
+  const isAllThere = async (): Promise<boolean> => (await waiting()).length >= 3;
+  await until(isAllThere, { what: 'what waits', timeoutMs: 60_000 });
+  // Of item 2 its update waits too.
+  expect(await waiting()).toEqual(['2 rule_failed', '3 rule_failed', '2 waits']);
+  await source.client.query(`INSERT INTO public.sale VALUES (999, '1', 'h@y')`);
+  const isRetried = async (): Promise<boolean> => {
+    await runCli(['dlq', 'retry', '-c', config]);
+    return (await list()).length === 0;
+  };
+  // Item 1 has another code by now.
+  await until(isRetried, { what: 'the letters to go on', timeoutMs: 60_000 });
+  const given: string[] = [];
+  await readTopics([`${name}.shaped.checked.v1.public.item`], (_, { value }) => {
+    const { op, after } = JSON.parse(String(value)) as { op: string; after: { id: number; code: string | null } };
+    given.push(`${op} ${after.id} ${after.code ?? ''}`);
+    return given.length >= 7;
+  });
+  expect(given).toEqual(['c 1 a', 'c 4 ', 'c 5 ', 'u 1 ax', 'c 2 b', 'c 3 a', 'u 2 bx']);
+}, 180_000);
 
 /** Of this life of the transformer: sale 3 was retried and changed, and what comes now. */
 async function reportsChecks(): Promise<void> {

@@ -131,7 +131,7 @@ export async function transformHistory(
     shapedPrefix: SHAPED,
     shapedSchemasTopic: `${SHAPED}.schemas`,
     written: new Set((kafka.records.get(`${SHAPED}.schemas`) ?? []).map(({ value }) => idOf(value))),
-    state: needsState(rules) ? stateOf(kafka, reader, status) : null,
+    state: needsState(output) ? stateOf(kafka, reader, status) : null,
   };
   await transform(
     {

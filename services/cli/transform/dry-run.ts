@@ -90,7 +90,7 @@ async function runOutput(
   let joined: JoinedHistory | null = null;
   let run: DryRun;
   try {
-    if (needsState(output.rules)) joined = await openJoinedHistory(history, { ...output, declaration });
+    if (needsState({ rules: output.rules })) joined = await openJoinedHistory(history, { ...output, declaration });
     run = new DryRun(options, output, joined, cli);
     const events =
       joined === null
@@ -192,7 +192,7 @@ class DryRun {
     const id = structureId({ version, structure });
     const known = this.#validations.get(id);
     if (known !== undefined) return known;
-    const made = compileValidation(structure, this.#checks);
+    const made = compileValidation(structure, this.#checks, null);
     this.#validations.set(id, made);
     return made;
   }

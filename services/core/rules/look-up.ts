@@ -55,7 +55,8 @@ export function compileLookUps(
   return lookUps.map((lookUp) => compileLookUp(lookUp, columns, captured, place));
 }
 
-function compileLookUp(
+/** One of compileLookUps. @throws RestageError rule_invalid. */
+export function compileLookUp(
   { as, table, on, place: written }: LookUp,
   columns: readonly ColumnStructure[],
   captured: readonly TableStructure[],
@@ -90,7 +91,7 @@ function compileLookUp(
         ),
       );
     const theirs = other.columns.find((column) => column.name === key[index]);
-    const [left, right] = [kindOf(own), theirs === undefined ? null : kindOf(theirs)];
+    const [left, right] = [equalityOf(own), theirs === undefined ? null : equalityOf(theirs)];
     if (left === null || left !== right)
       fail(
         `${name} (${own.type}) and ${key[index] ?? ''} (${theirs?.type ?? ''}) cannot be compared by their text`,
@@ -132,8 +133,8 @@ export function findRow(
   return found === null ? null : imageOfColumns(found, reads);
 }
 
-/** null: equal values may have different texts. */
-function kindOf({ typeSchema, typeName, enumLabels, element }: ColumnStructure): string | null {
+/** Values of one kind are equal where their texts are. null: equal values may have different texts. */
+export function equalityOf({ typeSchema, typeName, enumLabels, element }: ColumnStructure): string | null {
   if (element !== undefined) return null;
   if (enumLabels !== null) return JSON.stringify([typeSchema, typeName]);
   return typeSchema === 'pg_catalog' ? (KINDS.get(typeName) ?? null) : null;

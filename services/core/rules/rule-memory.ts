@@ -1,10 +1,11 @@
+import type { OutputConfig } from '#core/config.ts';
 import type { Row } from '#core/envelope.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import type { EventPlace, ReadRow } from '#core/rules/event-place.ts';
 import type { UsedLookUp } from '#core/rules/look-up.ts';
 import { reshape, type RowEvent } from '#core/rules/row-delta.ts';
 import { keyText, mergeRows, pickColumns } from '#core/rules/rows.ts';
-import type { RuleConfig } from '#core/rules/rule-config.ts';
+import type { RelationCheck } from '#core/rules/relation-check.ts';
 import type { RememberedTable, RuleState } from '#core/rules/rule-state.ts';
 import type { ShapedEvent, TableRules } from '#core/rules/table-rules.ts';
 
@@ -31,9 +32,12 @@ interface Dependent {
   readonly lookUp: UsedLookUp;
 }
 
-/** Whether an output's rules need a state. */
-export function needsState(rules: readonly RuleConfig[]): boolean {
-  return rules.some(({ lookUps = [], state }) => lookUps.length > 0 || state === true);
+/** Whether an output's rules and checks need a state. */
+export function needsState({ rules, validations = [] }: Pick<OutputConfig, 'rules' | 'validations'>): boolean {
+  return (
+    rules.some(({ lookUps = [], state }) => lookUps.length > 0 || state === true) ||
+    validations.some(({ check: { kind } }) => kind === 'reference' || kind === 'unique')
+  );
 }
 
 /**
@@ -44,13 +48,15 @@ export class RuleMemory {
   readonly state: RuleState;
   /** By the raw topic of the table that is looked up. */
   #dependents = new Map<string, readonly Dependent[]>();
+  /** Raw topics of tables whose rows checks ask for. */
+  #referred = new Set<string>();
 
   constructor(state: RuleState) {
     this.state = state;
   }
 
-  /** The newest rules of every table. @throws RestageError rule_failed where the state has not what they need. */
-  define(compiled: Iterable<TableRules>): void {
+  /** The newest rules and checks of every table. @throws RestageError rule_failed where the state has not what they need. */
+  define(compiled: Iterable<TableRules>, checks: readonly RelationCheck[] = []): void {
     const all = [...compiled];
     const dependents = new Map<string, Dependent[]>();
     for (const { source, branches } of all)
@@ -60,7 +66,9 @@ export class RuleMemory {
           dependents.set(lookUp.topic, [...list, { topic: source.topic, branch, lookUp }]);
         }
     this.#dependents = dependents;
-    this.state.define(all.flatMap((rules) => rememberedOf(rules, dependents.get(rules.source.topic) ?? [])));
+    this.#referred = new Set(checks.filter(({ isOfOther }) => isOfOther).map(({ remembers }) => remembers.topic));
+    const ofRules = all.flatMap((rules) => rememberedOf(rules, dependents.get(rules.source.topic) ?? []));
+    this.state.define(mergeTables([...ofRules, ...checks.map(({ remembers }) => remembers)]));
   }
 
   has(topic: string): boolean {
@@ -69,13 +77,13 @@ export class RuleMemory {
 
   /** Whether other rows depend on this table's. */
   isLookedUp(topic: string): boolean {
-    return this.#dependents.has(topic);
+    return this.#dependents.has(topic) || this.#referred.has(topic);
   }
 
   /** `isKnown`: the state has the row already, as one of a table that is read before the others. */
   take(rules: TableRules, event: RowEvent, at: EventPlace, isKnown = false): Taken {
     const { topic, identity } = rules.source;
-    const [newKey, oldKey] = keysOf(event, identity.columns);
+    const [newKey, oldKey] = rowKeysOf(event, identity.columns);
     const before = oldKey === null || event.op === 'r' ? null : this.state.read(topic, oldKey);
     const now =
       event.after === null ? null : mergeRows(mergeRows(before, event.key), mergeRows(event.before, event.after));
@@ -170,7 +178,10 @@ function reachRow(topic: string, branch: Branch, row: Row, at: EventPlace, was: 
 }
 
 /** The new row's key and the old one's. */
-function keysOf({ op, key, before, after }: RowEvent, identity: readonly string[]): [string | null, string | null] {
+export function rowKeysOf(
+  { op, key, before, after }: RowEvent,
+  identity: readonly string[],
+): [string | null, string | null] {
   const textOf = (row: Row | null): string | null => (row === null ? null : keyText(row, identity));
   const now = after === null ? null : textOf(key);
   if (op === 'c' || op === 'r') return [now, now];
@@ -200,6 +211,17 @@ function rememberedOf({ source, branches }: TableRules, dependents: readonly Dep
   );
   const { topic, schema, table } = source;
   return [{ topic, table: { schema, table }, columns: [...new Set(columns)].toSorted(), indexes: new Map(indexes) }];
+}
+
+/** What several ask of one table is remembered once. */
+function mergeTables(tables: readonly RememberedTable[]): RememberedTable[] {
+  const merged = new Map<string, RememberedTable>();
+  for (const table of tables) {
+    const known = merged.get(table.topic) ?? table;
+    const columns = [...new Set([...known.columns, ...table.columns])].toSorted();
+    merged.set(table.topic, { ...known, columns, indexes: new Map([...known.indexes, ...table.indexes]) });
+  }
+  return [...merged.values()];
 }
 
 /** The same after a restart, and under another structure. */

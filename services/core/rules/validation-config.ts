@@ -1,6 +1,4 @@
-import { z } from 'zod';
 import type { OptionReader } from '#core/option-reader.ts';
-import type { Option } from '#core/option-table.ts';
 import { parseTableName } from '#core/table-text.ts';
 import { formatTable, type TableName } from '#core/table-name.ts';
 
@@ -14,6 +12,8 @@ export type ValidationCheck =
   /** `schema` is its JSON. */
   | { readonly kind: 'jsonSchema'; readonly column: string; readonly schema: string }
   | { readonly kind: 'unique'; readonly columns: readonly string[] }
+  /** By column of the other table's key, the column of this row that has its value. */
+  | { readonly kind: 'reference'; readonly other: TableName; readonly on: ReadonlyMap<string, string> }
   /** What a transaction changes of a column's sum, by groups of equal values in `within`. */
   | { readonly kind: 'sum'; readonly column: string; readonly equals: string; readonly within: readonly string[] }
   /** CEL. */
@@ -33,159 +33,7 @@ export interface ValidationConfig {
   readonly place?: string;
 }
 
-const text = z.string().min(1);
-const columns = z.array(text).min(1);
-const number = z.string().regex(/^-?\d+(\.\d+)?$/, 'a decimal number, in quotes');
-
-export const VALIDATION_OPTIONS = [
-  {
-    path: 'transform.outputs[].validate[].table',
-    type: text,
-    default: undefined,
-    env: null,
-    example: 'public.ledger',
-    about:
-      'A captured table, `schema.table`, whose rows are to pass one check, before any rule. See docs/validation.md.',
-  },
-  {
-    path: 'transform.outputs[].validate[].name',
-    type: text,
-    default: null,
-    derived: 'table and check',
-    env: null,
-    example: 'legs-balance',
-    about: 'Its name in reports and dead letters.',
-  },
-  {
-    path: 'transform.outputs[].validate[].onFailure',
-    type: z.enum(FAILURE_ACTIONS),
-    default: 'stop',
-    env: null,
-    example: 'row',
-    about:
-      'What becomes of a row that does not pass: the transformer stops; its `transaction` or the `row` waits as dead letters; or it passes, and is counted.',
-  },
-  {
-    path: 'transform.outputs[].validate[].notNull',
-    type: columns,
-    default: null,
-    env: null,
-    example: '[email]',
-    about: 'Columns that hold no NULL.',
-  },
-  {
-    path: 'transform.outputs[].validate[].range.column',
-    type: text,
-    default: null,
-    env: null,
-    example: 'amount',
-    about: 'A column of numbers. NULL passes, here and in what follows.',
-  },
-  {
-    path: 'transform.outputs[].validate[].range.min',
-    type: number,
-    default: null,
-    env: null,
-    example: '"0"',
-    about: 'The least value.',
-  },
-  {
-    path: 'transform.outputs[].validate[].range.max',
-    type: number,
-    default: null,
-    env: null,
-    example: '"99.95"',
-    about: 'The greatest value.',
-  },
-  {
-    path: 'transform.outputs[].validate[].pattern.column',
-    type: text,
-    default: null,
-    env: null,
-    example: 'email',
-    about: 'A column of text.',
-  },
-  {
-    path: 'transform.outputs[].validate[].pattern.matches',
-    type: text,
-    default: null,
-    env: null,
-    example: '"^[^@]+@[^@]+$"',
-    about: "RE2's syntax, which takes time that grows with the text alone. It is looked for anywhere in the value.",
-  },
-  {
-    path: 'transform.outputs[].validate[].oneOf.column',
-    type: text,
-    default: null,
-    env: null,
-    example: 'state',
-    about: 'A column of any type.',
-  },
-  {
-    path: 'transform.outputs[].validate[].oneOf.values',
-    type: columns,
-    default: null,
-    env: null,
-    example: '[new, paid]',
-    about: 'Its values, as PostgreSQL writes them.',
-  },
-  {
-    path: 'transform.outputs[].validate[].jsonSchema.column',
-    type: text,
-    default: null,
-    env: null,
-    example: 'details',
-    about: 'A json or jsonb column.',
-  },
-  {
-    path: 'transform.outputs[].validate[].jsonSchema.schema',
-    type: text,
-    default: null,
-    env: null,
-    example: `'{"type": "object", "required": ["sku"]}'`,
-    about: 'A JSON Schema (draft-07), as JSON. Its patterns are RE2. Numbers are compared as doubles.',
-  },
-  {
-    path: 'transform.outputs[].validate[].unique',
-    type: columns,
-    default: null,
-    env: null,
-    example: '[tenant, email]',
-    about: 'Columns that no two rows have the same values in: those of a key of the source, which holds it.',
-  },
-  {
-    path: 'transform.outputs[].validate[].sum.column',
-    type: text,
-    default: null,
-    env: null,
-    example: 'amount',
-    about: 'A column of exact numbers, of whose sum every transaction leaves the same. Needs REPLICA IDENTITY FULL.',
-  },
-  {
-    path: 'transform.outputs[].validate[].sum.equals',
-    type: number,
-    default: '0',
-    env: null,
-    example: '"0"',
-    about: 'What a transaction changes of the sum.',
-  },
-  {
-    path: 'transform.outputs[].validate[].sum.within',
-    type: z.array(text),
-    default: [],
-    env: null,
-    example: '[entry_id]',
-    about: 'One sum for each of their values.',
-  },
-  {
-    path: 'transform.outputs[].validate[].test',
-    type: text,
-    default: null,
-    env: null,
-    example: '"paid <= amount"',
-    about: "CEL over the row's columns, which is not false.",
-  },
-] as const satisfies readonly Option[];
+const TABLE_FORM = 'write it as schema.table, parts with a dot in double quotes';
 
 /** The checks of one output. What is wrong is reported to the reader. */
 export function readValidations(reader: OptionReader, output: number): ValidationConfig[] {
@@ -194,17 +42,12 @@ export function readValidations(reader: OptionReader, output: number): Validatio
     const given = reader.get('transform.outputs[].validate[].table', output, at) ?? '';
     const table = parseTableName(given);
     if (table === null) {
-      if (given !== '')
-        reader.report(
-          'transform.outputs[].validate[].table',
-          [output, at],
-          'write it as schema.table, parts with a dot in double quotes',
-        );
+      if (given !== '') reader.report('transform.outputs[].validate[].table', [output, at], TABLE_FORM);
       continue;
     }
     const [check, ...others] = readChecks(reader, output, at);
     if (check === undefined || others.length > 0) {
-      const what = `give one check: notNull, range, pattern, oneOf, jsonSchema, unique, sum or test${check === undefined ? '' : `, not ${others.length + 1}`}`;
+      const what = `give one check: notNull, range, pattern, oneOf, jsonSchema, unique, reference, sum or test${check === undefined ? '' : `, not ${others.length + 1}`}`;
       reader.report('transform.outputs[].validate[].table', [output, at], what);
       continue;
     }
@@ -247,6 +90,15 @@ function readChecks(reader: OptionReader, output: number, at: number): Validatio
   if (json !== null && schema !== null) checks.push({ kind: 'jsonSchema', column: json, schema });
   const unique = reader.get('transform.outputs[].validate[].unique', output, at);
   if (unique !== null) checks.push({ kind: 'unique', columns: unique });
+  const referred = reader.get('transform.outputs[].validate[].reference.table', output, at);
+  const on = reader.get('transform.outputs[].validate[].reference.on.*', output, at);
+  if (referred !== null) {
+    const other = parseTableName(referred);
+    const what = other === null ? TABLE_FORM : 'a reference needs on: { column of its key: column of this row }';
+    if (other === null || on === undefined || on.size === 0)
+      reader.report('transform.outputs[].validate[].reference.table', [output, at], what);
+    if (other !== null) checks.push({ kind: 'reference', other, on: on ?? new Map() });
+  }
   const summed = reader.get('transform.outputs[].validate[].sum.column', output, at);
   const equals = reader.get('transform.outputs[].validate[].sum.equals', output, at);
   const within = reader.get('transform.outputs[].validate[].sum.within', output, at);
@@ -263,6 +115,8 @@ function describe(check: ValidationCheck): string {
       return `${check.kind} ${check.columns.join(', ')}`;
     case 'test':
       return check.expression;
+    case 'reference':
+      return `${[...check.on.values()].join(', ')} in ${formatTable(check.other)}`;
     default:
       return `${check.kind} ${check.column}`;
   }

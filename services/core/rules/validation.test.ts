@@ -14,6 +14,7 @@ const table = makeTable('shop', 'orders', [
 ]);
 const keyed: TableStructure = { ...table, identity: { ...table.identity, isFull: false } };
 const full: TableStructure = { ...table, identity: { ...table.identity, isFull: true } };
+const OTHER = { schema: 'public', table: 'orders' };
 const row: Row = { id: 1, amount: '9007199254740993.1', mail: 'a@x', details: '{"sku": "a", "n": 2}' };
 
 test.each<[ValidationCheck, Row, string]>([
@@ -50,7 +51,7 @@ test.each<[ValidationCheck, Row, string]>([
   [{ kind: 'test', expression: 'amount < 1' }, row, 'not so: amount < 1'],
   [{ kind: 'test', expression: 'amount < 1' }, { ...row, amount: null }, ''],
 ])('%o of %o: %s', (check, given, fault) => {
-  expect(compileValidation(table, [config(check)])?.rows[0]?.fault(given)).toBe(fault);
+  expect(compileValidation(table, [config(check)], [])?.rows[0]?.fault(given)).toBe(fault);
 });
 
 test.each<[ValidationCheck, RegExp, RegExp]>([
@@ -60,7 +61,15 @@ test.each<[ValidationCheck, RegExp, RegExp]>([
   [{ kind: 'jsonSchema', column: 'mail', schema: '{}' }, /neither json nor jsonb/, /^$/],
   [{ kind: 'jsonSchema', column: 'details', schema: '{"type": "nothing"}' }, /JSON Schema cannot be used/, /^$/],
   [{ kind: 'jsonSchema', column: 'details', schema: '{"pattern": "(?=a)"}' }, /none of RE2/, /look-around/],
-  [{ kind: 'unique', columns: ['mail'] }, /keeps no rows to compare/, /unique index/],
+  [{ kind: 'unique', columns: ['amount'] }, /equal values of amount/, /unique index/],
+  [{ kind: 'reference', other: OTHER, on: new Map([['id', 'mial']]) }, /column mial is not in/, /did you mean mail/],
+  [{ kind: 'reference', other: OTHER, on: new Map([['id', 'mail']]) }, /cannot be compared by their text/, /integers/],
+  [{ kind: 'reference', other: OTHER, on: new Map([['mail', 'mail']]) }, /by its key: id/, /just these columns/],
+  [
+    { kind: 'reference', other: { schema: 'public', table: 'ordrs' }, on: new Map([['id', 'id']]) },
+    /not captured: public.ordrs/,
+    /did you mean public.orders/,
+  ],
   [{ kind: 'sum', column: 'amount', equals: '0', within: [] }, /without old values/, /REPLICA IDENTITY FULL/],
   [{ kind: 'test', expression: 'amount' }, /gives decimal, not a bool|gives numeric, not a bool/, /^$/],
   [{ kind: 'test', expression: 'amuont > 1' }, /amuont/, /amount/],
@@ -82,6 +91,8 @@ test('a sum is of a transaction, and of a table that is captured', () => {
 test.each([
   ['{ table: public.orders, notNull: [id], test: "true" }', /give one check.*not 2/],
   ['{ table: public.orders }', /give one check/],
+  ['{ table: public.orders, reference: { table: public.customers } }', /a reference needs on/],
+  ['{ table: public.orders, reference: { table: customers, on: { id: cust } } }', /schema\.table/],
   ['{ table: public.orders, range: { column: id, min: "x" } }', /a decimal number/],
   ['{ table: public.orders, notNul: [id] }', /unknown key "notNul".*did you mean "notNull"/],
 ])('%s is refused with its line', (validate, message) => {

@@ -5,6 +5,7 @@ import { cellText, type Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
+import { compileReference, compileUnique, type RelationCheck } from '#core/rules/relation-check.ts';
 import { imageOfColumns } from '#core/rules/rows.ts';
 import { pairOf } from '#core/rules/table-rules.ts';
 import type { FailureAction, ValidationCheck, ValidationConfig } from '#core/rules/validation-config.ts';
@@ -15,14 +16,21 @@ import { formatTable, quoteTable, tableKey } from '#core/table-name.ts';
 
 /** A row, or a transaction, that does not pass a check. */
 export class ValidationFailure extends RestageError {
-  readonly action: FailureAction;
+  readonly config: ValidationConfig;
+  /** As the report shows it. */
+  readonly example: string;
 
-  constructor({ name, onFailure }: ValidationConfig, what: string, where: string) {
-    super('rule_failed', `the check ${name} fails: ${what}`, {
+  constructor(config: ValidationConfig, what: string, where: string, example = where) {
+    super('rule_failed', `the check ${config.name} fails: ${what}`, {
       where,
       fix: 'correct the row at the source, or the check; validate[].onFailure says what becomes of such rows',
     });
-    this.action = onFailure;
+    this.config = config;
+    this.example = example;
+  }
+
+  get action(): FailureAction {
+    return this.config.onFailure;
   }
 }
 
@@ -46,23 +54,31 @@ export interface SumCheck {
 export interface TableValidation {
   readonly rows: readonly RowCheck[];
   readonly sums: readonly SumCheck[];
+  readonly relations: readonly RelationCheck[];
 }
 
-/** null for a table without checks. @throws RestageError rule_invalid naming check and column. */
+/**
+ * null for a table without checks. `captured`: the tables whose rows may be asked for; null where no other rows are known, so that rows are
+ * checked by themselves alone. @throws RestageError rule_invalid naming check and column.
+ */
 export function compileValidation(
   structure: TableStructure,
   configs: readonly ValidationConfig[],
+  captured: readonly TableStructure[] | null,
 ): TableValidation | null {
   const own = configs.filter(({ table }) => tableKey(table) === tableKey(structure));
   if (own.length === 0) return null;
   const rows: RowCheck[] = [];
   const sums: SumCheck[] = [];
+  const relations: RelationCheck[] = [];
   for (const config of own) {
-    const made = compileCheck(structure, config);
+    if (captured === null && config.check.kind === 'reference') continue;
+    const made = compileCheck(structure, config, captured ?? []);
     if ('changes' in made) sums.push(made);
+    else if ('remembers' in made) relations.push(made);
     else rows.push(made);
   }
-  return { rows, sums };
+  return { rows, sums, relations: captured === null ? [] : relations };
 }
 
 /** What is wrong with an output's checks over all captured tables. */
@@ -82,7 +98,7 @@ export function findValidationProblems(
       ];
     }
     try {
-      compileCheck(structure, config);
+      compileCheck(structure, config, structures);
       return [];
     } catch (error) {
       if (error instanceof RestageError) return [error];
@@ -91,7 +107,11 @@ export function findValidationProblems(
   });
 }
 
-function compileCheck(structure: TableStructure, config: ValidationConfig): RowCheck | SumCheck {
+function compileCheck(
+  structure: TableStructure,
+  config: ValidationConfig,
+  captured: readonly TableStructure[],
+): RowCheck | SumCheck | RelationCheck {
   const { check } = config;
   const where = atPlace(config.place, `validate, ${config.name}`);
   const stored = structure.columns.filter(({ generated }) => !generated);
@@ -124,7 +144,7 @@ function compileCheck(structure: TableStructure, config: ValidationConfig): RowC
   switch (check.kind) {
     case 'notNull':
       for (const name of check.columns) column(name);
-      return { config, reads: check.columns, fault: (row) => nullsIn(row, check.columns) };
+      return { config, reads: check.columns, fault: (row: Row) => nullsIn(row, check.columns) };
     case 'range':
       requireNumber(column(check.column), fail);
       return ofColumn(check.column, rangeFault(check));
@@ -139,8 +159,9 @@ function compileCheck(structure: TableStructure, config: ValidationConfig): RowC
     case 'jsonSchema':
       return ofColumn(check.column, schemaFault(check, column(check.column), fail));
     case 'unique':
-      for (const name of check.columns) column(name);
-      return uniqueCheck(config, check.columns, structure, fail);
+      return uniqueCheck(config, check.columns.map(column), structure, where);
+    case 'reference':
+      return compileReference(config, check, structure, captured, where);
     case 'sum':
       return sumCheck(config, check, structure, column, fail);
     case 'test':
@@ -218,20 +239,17 @@ function testerOf(pattern: RE2JS): { test(text: string): boolean } {
   return { test: (text) => pattern.matcher(text).find() };
 }
 
-/** No rows are kept to compare with, so only what a key of the source holds can be said. */
+/** What a key of the source holds needs no rows to compare. */
 function uniqueCheck(
   config: ValidationConfig,
-  names: readonly string[],
+  columns: readonly ColumnStructure[],
   structure: TableStructure,
-  fail: Fail,
-): RowCheck {
+  where: string,
+): RowCheck | RelationCheck {
   const keys = [structure.primaryKey, ...structure.uniques].filter((key) => key.length > 0);
-  if (!keys.some((key) => key.every((name) => names.includes(name))))
-    fail(
-      `no key of ${formatTable(structure)} makes ${names.join(', ')} unique, and a transformer keeps no rows to compare`,
-      'put a unique index on the table at the target: targets[].quarantine says what becomes of rows that it refuses',
-    );
-  return { config, reads: names, fault: () => '' };
+  const reads = columns.map(({ name }) => name);
+  const isHeld = keys.some((key) => key.every((name) => reads.includes(name)));
+  return isHeld ? { config, reads, fault: () => '' } : compileUnique(config, columns, structure, where);
 }
 
 function sumCheck(

@@ -1,8 +1,9 @@
 import { cellText, type Row } from '#core/envelope.ts';
 import { pairOf, type TableRules } from '#core/rules/table-rules.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
-import { Decimal } from '#core/rules/values/decimal.ts';
-import { ValidationFailure, type SumCheck, type TableValidation } from '#core/rules/validation.ts';
+import type { RuleState } from '#core/rules/rule-state.ts';
+import type { TransactionChecks } from '#core/rules/transaction-checks.ts';
+import { ValidationFailure, type TableValidation } from '#core/rules/validation.ts';
 import type { ValidationConfig } from '#core/rules/validation-config.ts';
 import type { ValidationFigures } from '#core/validation-figures.ts';
 
@@ -15,11 +16,18 @@ interface Count {
   readonly examples: string[];
 }
 
+/** What does not pass, and the dead letter that stands for it. */
+export interface Unfit {
+  readonly letter: string;
+  readonly failure: ValidationFailure;
+}
+
 /** Checks rows of one output and counts what passed and failed: what an epoch that is given up counted is forgotten with it. */
 export class Validator {
   readonly #configs: readonly ValidationConfig[];
   readonly #counts: ReadonlyMap<string, Count>;
   #staged: (() => void)[] = [];
+  #marked = 0;
 
   constructor(configs: readonly ValidationConfig[]) {
     this.#configs = configs;
@@ -45,40 +53,64 @@ export class Validator {
         this.#count(config, null);
         continue;
       }
-      this.#count(config, exampleOf(rules.conceal(now), event.key, reads, where));
-      if (config.onFailure !== 'count') first ??= new ValidationFailure(config, what, where);
+      const example = exampleOf(rules.conceal(now), event.key, reads, where);
+      this.#count(config, example);
+      if (config.onFailure !== 'count') first ??= new ValidationFailure(config, what, where, example);
     }
     if (first !== null) throw first;
   }
 
-  /** @throws ValidationFailure of a transaction that changes a sum otherwise, unless it is only counted. */
-  checkSums(sums: TransactionSums, where: string): void {
-    let first: ValidationFailure | null = null;
-    for (const { check, changed } of sums.each()) {
-      const wrong = [...changed].find(([, change]) => change.compare(check.equals) !== 0);
-      this.#count(check.config, wrong === undefined ? null : where);
-      if (wrong === undefined || check.config.onFailure === 'count') continue;
-      first ??= new ValidationFailure(check.config, 'a transaction changes the sum otherwise', where);
+  /** What of a transaction does not pass, now that it ends: the first of what is not only counted; null where all does. */
+  async judge(checks: TransactionChecks, state: RuleState | null, where: string): Promise<Unfit | null> {
+    let first: Unfit | null = null;
+    for (const [{ config, equals }, changed] of checks.sums) {
+      const isWrong = [...changed.values()].some((change) => change.compare(equals) !== 0);
+      this.#count(config, isWrong ? where : null);
+      if (!isWrong || config.onFailure === 'count') continue;
+      const failure = new ValidationFailure(config, 'a transaction changes the sum otherwise', where);
+      first ??= { letter: checks.first ?? '', failure };
     }
-    if (first !== null) throw first;
+    if (state !== null) await checks.sift(state);
+    for (const [{ config }, times] of checks.passed) this.#count(config, null, times);
+    for (const [{ config, reads }, touched] of checks.failing) {
+      const example = exampleOf(touched.conceal(touched.row), rowOf(touched.key), reads, touched.where);
+      this.#count(config, example);
+      if (config.onFailure === 'count') continue;
+      first ??= {
+        letter: touched.letter,
+        failure: new ValidationFailure(config, touched.fault, touched.where, example),
+      };
+    }
+    return first;
+  }
+
+  /** Begins a part that `undo` takes back, but for what failed. */
+  mark(): void {
+    this.#marked = this.#staged.length;
+  }
+
+  undo(failed: unknown): void {
+    this.#staged.length = this.#marked;
+    if (failed instanceof ValidationFailure) this.#count(failed.config, failed.example);
   }
 
   /** The epoch is written. */
   keep(): void {
     for (const count of this.#staged) count();
-    this.#staged = [];
+    this.forget();
   }
 
   /** The epoch is given up, or was only looked at. */
   forget(): void {
     this.#staged = [];
+    this.#marked = 0;
   }
 
-  #count({ name }: ValidationConfig, example: string | null): void {
+  #count({ name }: ValidationConfig, example: string | null, times = 1): void {
     const counted = this.#counts.get(name);
     if (counted === undefined) return;
     this.#staged.push(() => {
-      if (example === null) counted.passed += 1;
+      if (example === null) counted.passed += times;
       else {
         counted.failed += 1;
         if (counted.examples.length < MOST_EXAMPLES) counted.examples.push(example);
@@ -87,29 +119,14 @@ export class Validator {
   }
 }
 
-/** What one source transaction changes of the sums that are checked. */
-export class TransactionSums {
-  /** What stands for the transaction where it fails: the dead letter of its first change. */
-  first: string | null = null;
-  readonly #changed = new Map<SumCheck, Map<string, Decimal>>();
-
-  add({ sums }: TableValidation, event: RowEvent): void {
-    for (const check of sums) {
-      const known = this.#changed.get(check) ?? new Map<string, Decimal>();
-      this.#changed.set(check, known);
-      for (const [group, change] of check.changes(event))
-        known.set(group, (known.get(group) ?? Decimal.ofInt(0n)).plus(change));
-    }
-  }
-
-  *each(): Generator<{ readonly check: SumCheck; readonly changed: ReadonlyMap<string, Decimal> }> {
-    for (const [check, changed] of this.#changed) yield { check, changed };
-  }
-}
-
 /** For people: where, the row's key, and the values that were checked, as the output has them (invariant 8). */
 function exampleOf(row: Row, key: Row | null, reads: readonly string[], where: string): string {
   const names = [...new Set([...Object.keys(key ?? {}), ...reads])];
   const values = names.map((name) => `${name}=${(cellText(row[name] ?? null) ?? 'NULL').slice(0, SHOWN_TEXT)}`);
   return `${where}: ${values.join(', ')}`;
+}
+
+/** A key's text as a row. */
+function rowOf(key: string | null): Row | null {
+  return key === null ? null : (JSON.parse(key) as Row);
 }
