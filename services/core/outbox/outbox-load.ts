@@ -18,6 +18,7 @@ export function readOutbox(reader: OptionReader, output: number, rule: number): 
     keyField: reader.get('transform.outputs[].rules[].outbox.table.field.event.key', output, rule),
     payloadField: reader.get('transform.outputs[].rules[].outbox.table.field.event.payload', output, rule),
     routeField: reader.get('transform.outputs[].rules[].outbox.route.by.field', output, rule),
+    topicRegex: reader.get('transform.outputs[].rules[].outbox.route.topic.regex', output, rule),
     topicReplacement: reader.get('transform.outputs[].rules[].outbox.route.topic.replacement', output, rule),
     placements: placement === null ? [] : (parsePlacements(placement) ?? []),
     tombstoneOnEmptyPayload: reader.get(
@@ -25,6 +26,7 @@ export function readOutbox(reader: OptionReader, output: number, rule: number): 
       output,
       rule,
     ),
+    expandJson: reader.get('transform.outputs[].rules[].outbox.table.expand.json.payload', output, rule),
     invalidOp: reader.get('transform.outputs[].rules[].outbox.table.op.invalid.behavior', output, rule),
     maxTopics: reader.get('transform.outputs[].rules[].outbox.max.topics', output, rule),
   };

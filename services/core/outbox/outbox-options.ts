@@ -1,6 +1,7 @@
+import { RE2JS } from 're2js';
 import { z } from 'zod';
 import type { Option } from '#core/option-table.ts';
-import { parsePlacements, ROUTED_BY } from '#core/outbox/outbox-config.ts';
+import { parsePlacements, ROUTED_BY, ROUTED_GROUP } from '#core/outbox/outbox-config.ts';
 
 const text = z.string().min(1);
 /** The part before the value keeps data from naming any topic it likes. */
@@ -10,6 +11,19 @@ const replacement = z
     (given) => /^[A-Za-z0-9._-]*[A-Za-z0-9][._-]\$\{routedByValue\}[A-Za-z0-9._-]*$/.test(given),
     `write it as outbox.event.$${ROUTED_BY}: a part of its own, then . or - or _, then the value`,
   );
+
+const regex = text.refine(
+  hasRoutedGroup,
+  `write it in RE2's syntax with a group named ${ROUTED_GROUP}: (?<${ROUTED_GROUP}>.*)`,
+);
+
+function hasRoutedGroup(given: string): boolean {
+  try {
+    return Object.hasOwn(RE2JS.compile(given).namedGroups(), ROUTED_GROUP);
+  } catch {
+    return false;
+  }
+}
 
 /** What a rule may say of an outbox table; below `outbox` each has the name that Debezium's EventRouter has for it. */
 export const OUTBOX_OPTIONS = [
@@ -59,6 +73,14 @@ export const OUTBOX_OPTIONS = [
     about: 'The column that decides the topic.',
   },
   {
+    path: 'transform.outputs[].rules[].outbox.route.topic.regex',
+    type: regex,
+    default: null,
+    env: null,
+    example: '"[a-z]+-(?<routedByValue>.*)"',
+    about: "What of that column's value goes into the topic's name: its group `routedByValue`. By default all of it.",
+  },
+  {
     path: 'transform.outputs[].rules[].outbox.route.topic.replacement',
     type: replacement,
     default: `outbox.event.${ROUTED_BY}`,
@@ -73,6 +95,14 @@ export const OUTBOX_OPTIONS = [
     env: null,
     example: 'true',
     about: 'A row without payload is a tombstone for its key; else an event with an empty value.',
+  },
+  {
+    path: 'transform.outputs[].rules[].outbox.table.expand.json.payload',
+    type: z.boolean(),
+    default: false,
+    env: null,
+    example: 'true',
+    about: 'Beside columns in the envelope, a payload that is a JSON object or array stands as such and not as a text.',
   },
   {
     path: 'transform.outputs[].rules[].outbox.table.op.invalid.behavior',

@@ -1,5 +1,6 @@
+import { RE2JS } from 're2js';
 import { RestageError } from '#core/errors.ts';
-import { ROUTED_BY, type OutboxConfig } from '#core/outbox/outbox-config.ts';
+import { ROUTED_BY, ROUTED_GROUP, type OutboxConfig } from '#core/outbox/outbox-config.ts';
 
 const LONGEST_TOPIC = 249;
 const LONGEST_SHOWN = 60;
@@ -10,6 +11,7 @@ export class OutboxTopics {
   readonly #known = new Set<string>();
   /** Kafka holds names equal that differ only in `.` and `_`. */
   readonly #folded = new Map<string, string>();
+  readonly #compiled = new Map<string, RE2JS>();
 
   /** `existing`: topics that Kafka has. */
   constructor(pipeline: string, existing: Iterable<string>) {
@@ -24,7 +26,13 @@ export class OutboxTopics {
     };
     if (routedBy === null || routedBy === '')
       return fail(`${config.routeField} is empty`, 'make the column NOT NULL, and give it a value in every row');
-    const topic = config.topicReplacement.replace(ROUTED_BY, () => escape(routedBy));
+    const routed = this.#routedBy(routedBy, config);
+    if (routed === null || routed === '')
+      return fail(
+        `${config.routeField} has nothing that route.topic.regex takes`,
+        'correct the expression, which is held against the whole value',
+      );
+    const topic = config.topicReplacement.replace(ROUTED_BY, () => escape(routed));
     if (this.#known.has(topic)) return topic;
     const shown = topic.slice(0, LONGEST_SHOWN);
     if (topic.length > LONGEST_TOPIC) return fail(`${shown}… is longer than ${LONGEST_TOPIC}`, 'shorten the value');
@@ -41,6 +49,15 @@ export class OutboxTopics {
       );
     this.#add(topic);
     return topic;
+  }
+
+  /** null: the value does not match. */
+  #routedBy(value: string, { topicRegex }: OutboxConfig): string | null {
+    if (topicRegex === null) return value;
+    const known = this.#compiled.get(topicRegex) ?? RE2JS.compile(topicRegex);
+    this.#compiled.set(topicRegex, known);
+    const matcher = known.matcher(value);
+    return matcher.matches() ? matcher.group(ROUTED_GROUP) : null;
   }
 
   #add(topic: string): void {

@@ -10,9 +10,11 @@ const CONFIG: OutboxConfig = {
   keyField: 'aggregateid',
   payloadField: 'payload',
   routeField: 'aggregatetype',
+  topicRegex: null,
   topicReplacement: 'outbox.event.${routedByValue}',
   placements: [],
   tombstoneOnEmptyPayload: false,
+  expandJson: false,
   invalidOp: 'warn',
   maxTopics: 3,
 };
@@ -52,6 +54,21 @@ describe('an outbox row', () => {
         ['eventType', Buffer.from('Placed')],
       ]),
     );
+  });
+
+  it('has its document beside other columns where that is said, every digit of it', () => {
+    const config = { placements: parsePlacements('aggregateid:envelope:of') ?? [], expandJson: true };
+    expect(String(event({}, config).value)).toBe(`{"payload":${ROW.payload},"of":"17"}`);
+    for (const payload of ['"text"', '17', '{broken'])
+      expect(JSON.parse(String(event({ payload }, config, 'text').value))).toEqual({ payload, of: '17' });
+    expect(String(event({ payload: null }, config).value)).toBe('{"payload":null,"of":"17"}');
+  });
+
+  it('is routed by what the expression takes of the value', () => {
+    const config = { topicRegex: '[a-z]+-(?<routedByValue>.*)' };
+    expect(event({ aggregatetype: 'shop-order' }, config).topic).toBe('outbox.event.order');
+    for (const aggregatetype of ['order', 'shop-'])
+      expect(() => event({ aggregatetype }, config)).toThrow('has nothing that route.topic.regex takes');
   });
 
   it('without payload is an empty value or a tombstone', () => {

@@ -52,7 +52,7 @@ export function compileOutbox(structure: TableStructure, config: OutboxConfig, r
           isEmpty && config.tombstoneOnEmptyPayload
             ? null
             : inEnvelope.length > 0
-              ? envelopeOf(row, payload, inEnvelope)
+              ? envelopeOf(row, payload, inEnvelope, config.expandJson)
               : (storedBytes(value, payload) ?? Buffer.alloc(0)),
         headers: encodeHeaders(headers),
       };
@@ -90,10 +90,21 @@ function envelopeOf(
   row: Row,
   payload: ColumnStructure,
   placed: readonly { readonly alias: string; readonly column: ColumnStructure }[],
+  expandJson: boolean,
 ): Buffer {
-  const fields = [{ alias: 'payload', column: payload }, ...placed];
-  return Buffer.from(
-    JSON.stringify(Object.fromEntries(fields.map(({ alias, column }) => [alias, row[column.name] ?? null]))),
-    'utf8',
+  const text = textOf(row, payload);
+  const value = expandJson && text !== null && isDocument(text) ? text : JSON.stringify(row[payload.name] ?? null);
+  const fields = placed.map(
+    ({ alias, column }) => `${JSON.stringify(alias)}:${JSON.stringify(row[column.name] ?? null)}`,
   );
+  return Buffer.from(`{${[`"payload":${value}`, ...fields].join(',')}}`, 'utf8');
+}
+
+/** Its text goes on as it is: a number keeps every digit. */
+function isDocument(text: string): boolean {
+  try {
+    return /^\s*[[{]/.test(text) && JSON.parse(text) !== null;
+  } catch {
+    return false;
+  }
 }
