@@ -162,18 +162,22 @@ export class CarefulEpoch {
           state?.undo();
           return { letter: maker.idOf(one), error: fault };
         }
-        if (state !== null) return this.#shapeWithout(one, fault, unit, out, signal, left);
+        if (state !== null) return this.#shapeWithout(new Map([[one, fault]]), unit, out, signal, left);
         this.#leaveOut(one, { kind: 'fault', error: fault }, 'row');
       }
     }
-    const unfit = checks === null ? null : await this.#judge(unit, checks);
-    if (unfit !== null) {
-      const { letter, failure } = unfit;
-      const one = unit.records.find((record) => maker.idOf(record) === letter);
-      if (this.#actionOf(failure, unit) === 'row' && one !== undefined)
-        return this.#shapeWithout(one, failure, unit, out, signal, left);
+    const unfit = checks === null ? [] : await this.#judge(unit, checks);
+    const [first] = unfit;
+    if (first !== undefined) {
+      const faults = new Map(unfit.map(({ letter, failure }) => [letter, failure]));
+      const wrong = unit.records.flatMap((one) => {
+        const failure = faults.get(maker.idOf(one));
+        return failure === undefined ? [] : [[one, failure] as const];
+      });
+      if (this.#actionOf(first.failure, unit) === 'row')
+        return this.#shapeWithout(new Map(wrong), unit, out, signal, left);
       state?.undo();
-      return { letter, error: failure };
+      return { letter: first.letter, error: first.failure };
     }
     pending.data.passTo(out.data);
     pending.side.passTo(out.side);
@@ -213,21 +217,22 @@ export class CarefulEpoch {
     }
   }
 
-  /** What the rules remember of the row is taken back with all of the transaction, which is shaped once more without it. */
+  /** What the rules remember of these rows is taken back with all of the transaction, which is shaped once more without them. */
   #shapeWithout(
-    one: RangeRecord,
-    error: RestageError,
+    wrong: ReadonlyMap<RangeRecord, RestageError>,
     unit: Unit,
     out: CarefulOutput,
     signal: AbortSignal,
     left: ReadonlySet<RangeRecord>,
   ): Promise<Verdict | null> {
     const { shaper, maker } = this.#options;
-    this.#leaveOut(one, { kind: 'fault', error }, 'row');
     shaper.state?.memory.state.undo();
-    shaper.validator.undo(error);
-    this.#requireRowsOnly(unit, { letter: maker.idOf(one), error });
-    return this.#shape(unit, out, signal, new Set([...left, one]));
+    shaper.validator.undo([...wrong.values()]);
+    for (const [one, error] of wrong) {
+      this.#leaveOut(one, { kind: 'fault', error }, 'row');
+      this.#requireRowsOnly(unit, { letter: maker.idOf(one), error });
+    }
+    return this.#shape(unit, out, signal, new Set([...left, ...wrong.keys()]));
   }
 
   /** null where the unit is judged with others of its epoch, or was. */
@@ -240,17 +245,17 @@ export class CarefulEpoch {
     return known;
   }
 
-  /** null where all passes, or more of the transaction is to come. @throws ValidationFailure that is to stop. */
-  async #judge({ commit }: Unit, checks: TransactionChecks): Promise<Unfit | null> {
+  /** None where all passes, or more of the transaction is to come. @throws ValidationFailure that is to stop. */
+  async #judge({ commit }: Unit, checks: TransactionChecks): Promise<readonly Unfit[]> {
     const { shaper, checks: kept } = this.#options;
     const state = shaper.state?.memory.state ?? null;
     if (commit !== null && kept !== 'whole') {
       if (state !== null) await checks.sift(state);
-      return null;
+      return [];
     }
     const where = `transaction ${commit === null ? '' : formatLsn(commit)}`;
     const unfit = await shaper.validator.judge(checks, state, where);
-    if (unfit?.failure.action === 'stop') throw unfit.failure;
+    if (unfit[0]?.failure.action === 'stop') throw unfit[0].failure;
     return unfit;
   }
 

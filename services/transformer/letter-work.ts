@@ -139,8 +139,8 @@ export class LetterWork {
         shaper.addToChecks(checks, corrected, range, () => letter.id, letter.scope);
       }
       const state = shaper.state?.memory.state ?? null;
-      const unfit = await shaper.validator.judge(checks, state, `dead letter ${unit[0]?.id ?? ''}`);
-      if (unfit !== null) throw unfit.failure;
+      const [unfit] = await shaper.validator.judge(checks, state, `dead letter ${unit[0]?.id ?? ''}`);
+      if (unfit !== undefined) throw unfit.failure;
     } catch (error) {
       shaper.forgetIntroduced();
       if (!(error instanceof RestageError) || !(isEventFault(error) || error.code === 'history_lost')) throw error;

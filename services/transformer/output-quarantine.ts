@@ -215,8 +215,8 @@ export class OutputQuarantine {
       // One that goes on from parts that are written was judged before those were.
       if (verdicts.has(commit) || (begun !== null && commit <= begun)) continue;
       const { validator } = this.#parts.shaper;
-      const unfit = await validator.judge(checks, null, `transaction ${formatLsn(commit)}`);
-      if (unfit === null) continue;
+      const [unfit] = await validator.judge(checks, null, `transaction ${formatLsn(commit)}`);
+      if (unfit === undefined) continue;
       if (unfit.failure.action === 'stop') throw unfit.failure;
       // A row of several parts waits with all of its transaction, behind the first of it.
       verdicts.set(commit, { letter: checks.first ?? unfit.letter, error: unfit.failure });

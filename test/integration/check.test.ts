@@ -218,6 +218,11 @@ const BAD_RULES: readonly (readonly [string, RegExp, RegExp])[] = [
   ['rule { table: public.sales_a, columns: { cast: { v: nonsense } } }', /nonsense/, /./],
   ['check { table: public.orders, pattern: { column: amount, matches: "(?=x)" } }', /pattern|text/, /./],
   ['check { table: public.ordes, notNull: [id] }', /not captured: public\.ordes/, /did you mean public\.orders/],
+  [
+    'check { table: public.lines, reference: { table: public.itms, on: { id: item } } }',
+    /not captured: public\.itms/,
+    /did you mean public\.items/,
+  ],
   ['check { table: public.lines, notNull: [itme] }', /column itme is not in public\.lines/, /did you mean item/],
 ];
 

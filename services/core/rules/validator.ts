@@ -60,28 +60,31 @@ export class Validator {
     if (first !== null) throw first;
   }
 
-  /** What of a transaction does not pass, now that it ends: the first of what is not only counted; null where all does. */
-  async judge(checks: TransactionChecks, state: RuleState | null, where: string): Promise<Unfit | null> {
-    let first: Unfit | null = null;
+  /**
+   * What of a transaction does not pass, now that it ends, and is not only counted: the first, with what else of its kind can be left out
+   * beside it. None where all passes.
+   */
+  async judge(checks: TransactionChecks, state: RuleState | null, where: string): Promise<readonly Unfit[]> {
+    const unfit: Unfit[] = [];
     for (const [{ config, equals }, changed] of checks.sums) {
       const isWrong = [...changed.values()].some((change) => change.compare(equals) !== 0);
       this.#count(config, isWrong ? where : null);
-      if (!isWrong || config.onFailure === 'count') continue;
+      if (!isWrong || config.onFailure === 'count' || unfit.length > 0) continue;
       const failure = new ValidationFailure(config, 'a transaction changes the sum otherwise', where);
-      first ??= { letter: checks.first ?? '', failure };
+      unfit.push({ letter: checks.first ?? '', failure });
     }
     if (state !== null) await checks.sift(state);
     for (const [{ config }, times] of checks.passed) this.#count(config, null, times);
-    for (const [{ config, reads }, touched] of checks.failing) {
+    for (const [{ config, reads, isOfOther }, touched] of checks.failing) {
       const example = exampleOf(touched.conceal(touched.row), rowOf(touched.key), reads, touched.where);
       this.#count(config, example);
-      if (config.onFailure === 'count') continue;
-      first ??= {
-        letter: touched.letter,
-        failure: new ValidationFailure(config, touched.fault, touched.where, example),
-      };
+      // Of rows that are the same, one may pass without the other.
+      const isBeside = unfit.length === 0 || (isOfOther && unfit[0]?.failure.config === config);
+      if (config.onFailure === 'count' || !isBeside) continue;
+      const failure = new ValidationFailure(config, touched.fault, touched.where, example);
+      unfit.push({ letter: touched.letter, failure });
     }
-    return first;
+    return unfit;
   }
 
   /** Begins a part that `undo` takes back, but for what failed. */
@@ -89,9 +92,9 @@ export class Validator {
     this.#marked = this.#staged.length;
   }
 
-  undo(failed: unknown): void {
+  undo(failed: readonly unknown[]): void {
     this.#staged.length = this.#marked;
-    if (failed instanceof ValidationFailure) this.#count(failed.config, failed.example);
+    for (const one of failed) if (one instanceof ValidationFailure) this.#count(one.config, one.example);
   }
 
   /** The epoch is written. */
