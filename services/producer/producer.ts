@@ -37,6 +37,7 @@ import { LOAD_PARTS, Publisher } from './publisher.ts';
 import { RelationBook } from './relation-book.ts';
 import { keeperApplication, producerLease } from '#core/session-names.ts';
 import type { RewriteMark } from './rewrites.ts';
+import { requireSameHistory } from './same-history.ts';
 import { requireLogicalWal, requireSameSource, requireSameTimeline } from './source-guard.ts';
 import { repairSlot } from './slot-repair.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
@@ -98,6 +99,7 @@ class ProducerRun {
     failpoints.hit('producer.publication.after');
     const known = wanted.filter(({ topic }) => written.hasTopic(topic));
     const born = await this.#ensureSlot(client, manifests, known);
+    if (born === null) await requireSameHistory({ ...this.#parts, client, last: manifests.last }, signal);
     if (born !== null) announced = await findAnnounced(this.#parts.reader, manifests);
     // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
     const chosen = (born === null ? wanted : await chooseTables(this.#parts, client)).filter(isCaptured);

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
 import { pino } from 'pino';
@@ -100,6 +100,32 @@ test('a promoted copy goes on where it left after all that Kafka has, and is ref
   await live(promoted.url);
   // The old primary has not the new one's history.
   await refuses(server.url, 'source_replaced', 'rewound');
+});
+
+test('a disk put back without a recovery, which has written more than it lost, is refused; one that lost nothing goes on', async () => {
+  const name = `${NAME}-e`;
+  await live(server.url, name);
+  const early = await copyAs('disk-early');
+  await live(server.url, name);
+  const late = await copyAs('disk-late');
+  for (const copy of [early, late]) await rm(path.join(copy, 'data', 'standby.signal'));
+  const rewound = await startClone(infrastructure, server, early);
+  await query(
+    rewound.url,
+    `SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)) FROM generate_series(1, 20)`,
+  );
+  const slot = `SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name LIKE '%_e'`;
+  const [before] = await query(rewound.url, slot);
+  {
+    await using producer = startService('producer', configOf(rewound.url, name));
+    expect(await producer.end).toMatchObject({
+      code: 'source_replaced',
+      message: expect.stringContaining('rewound') as unknown,
+    });
+  }
+  expect(await query(rewound.url, slot)).toEqual([before]);
+  const same = await startClone(infrastructure, server, late);
+  await live(same.url, name);
 });
 
 test('another cluster at the address', async () => {

@@ -36,9 +36,10 @@ export class ReplicationStream {
   #failure: unknown = null;
   #isFrozen = false;
 
-  constructor(client: pg.Client, slot: string, publication: string, from: Lsn) {
+  /** `confirmed`: what the server is told until `confirm` says more. */
+  constructor(client: pg.Client, slot: string, publication: string, from: Lsn, confirmed = from) {
     this.#client = client;
-    this.#confirmed = from;
+    this.#confirmed = confirmed;
     const options = [
       `proto_version '2'`,
       `publication_names ${quoteLiteral(quoteIdentifier(publication))}`,
