@@ -15,7 +15,11 @@ export function registerAccept(program: Command, cli: CliEnvironment): void {
     .action(async (options: { config: string }) => {
       const config = await readConfig(options.config, cli.env);
       requireOwnSource(config, 'accept');
-      const hadOne = await forgetPublication(config, makeLogger(cli.env, cli.isTerminal));
+      const logger = makeLogger(cli.env, cli.isTerminal);
+      const hadOne = await forgetPublication(config, logger);
+      const { noteAction } = await import('./migration/audit.ts');
+      const given = { publication: config.source.publication };
+      if (hadOne) await noteAction(config, config.targets, { action: 'accept', with: given }, logger);
       cli.out(
         hadOne
           ? `publication ${config.source.publication}: the next start takes it as it is\n`

@@ -14,20 +14,32 @@ export async function ask(question: string, { signal }: Pick<CliEnvironment, 'si
   }
 }
 
-/** Anything but y or yes is no. */
-export async function askYesNo(question: string, cli: Pick<CliEnvironment, 'signal'>): Promise<boolean> {
-  return /^y(es)?$/i.test(await ask(question, cli));
+interface Asked {
+  /** For the message: `restage check --fix`. */
+  readonly command: string;
+  /** What --dry-run shows; null where the command has none. */
+  readonly dryRun?: string | null;
 }
 
-/** Without a terminal nobody can be asked, so --yes has to say it. `dryRun`: what --dry-run shows. @throws RestageError usage. */
+/**
+ * The one rule of all commands: a person is asked only where both the question can be read and the answer be typed, which is when standard
+ * error and standard input are terminals. A pipe or a file in either place is a script, whose `y` was not written for this question; it
+ * says --yes. @throws RestageError usage.
+ */
+export function requireSomebody({ command, dryRun = 'do' }: Asked, { canAsk }: Pick<CliEnvironment, 'canAsk'>): void {
+  if (canAsk) return;
+  throw new RestageError('usage', 'it asks first, and nobody can be asked: there is no terminal', {
+    where: command,
+    fix: dryRun === null ? 'add --yes' : `add --yes, or --dry-run to see what it would ${dryRun}`,
+  });
+}
+
+/** y or yes. @throws RestageError usage where there is nobody to ask. */
 export async function confirm(
   question: string,
-  { command, dryRun = 'do' }: { readonly command: string; readonly dryRun?: string },
-  cli: Pick<CliEnvironment, 'signal' | 'isTerminal'>,
+  asked: Asked,
+  cli: Pick<CliEnvironment, 'signal' | 'canAsk'>,
 ): Promise<boolean> {
-  if (cli.isTerminal) return askYesNo(question, cli);
-  throw new RestageError('usage', 'nobody can be asked: there is no terminal', {
-    where: command,
-    fix: `add --yes, or --dry-run to see what it would ${dryRun}`,
-  });
+  requireSomebody(asked, cli);
+  return /^y(es)?$/i.test(await ask(question, cli));
 }

@@ -8,7 +8,10 @@ export interface CliEnvironment {
   readonly out: (text: string) => void;
   /** Standard error: logs, progress and errors. */
   readonly err: (text: string) => void;
+  /** Standard error is a terminal. */
   readonly isTerminal: boolean;
+  /** A person reads questions and can answer: standard error and standard input are terminals. */
+  readonly canAsk: boolean;
   /** How to start this program again: node, its options and main's path. */
   readonly self: readonly string[];
   /** Aborted by the first SIGINT or SIGTERM. */

@@ -13,6 +13,7 @@ function environment(script: string): { readonly cli: CliEnvironment; readonly s
     out: () => undefined,
     err: (text) => said.push(text),
     isTerminal: false,
+    canAsk: false,
     self: [process.execPath, '-e', script, '--'],
     signal: new AbortController().signal,
     setExitCode: () => undefined,

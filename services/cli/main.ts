@@ -30,6 +30,7 @@ const cli: CliEnvironment = {
   out: (text) => process.stdout.write(text),
   err: (text) => process.stderr.write(text),
   isTerminal: process.stderr.isTTY,
+  canAsk: process.stdin.isTTY && process.stderr.isTTY,
   self: [process.execPath, ...process.execArgv, import.meta.filename],
   signal: stop.signal,
   setExitCode: (code) => {

@@ -15,7 +15,13 @@ export function registerPause(program: Command, cli: CliEnvironment): void {
   register(program, cli, 'resume', 'run', 'lets held services continue');
 }
 
-function register(program: Command, cli: CliEnvironment, name: string, state: DesiredState, description: string): void {
+function register(
+  program: Command,
+  cli: CliEnvironment,
+  name: 'pause' | 'resume',
+  state: DesiredState,
+  description: string,
+): void {
   program
     .command(name)
     .description(description)
@@ -25,7 +31,11 @@ function register(program: Command, cli: CliEnvironment, name: string, state: De
     .action(async (options: { config: string; target?: string; service?: string }) => {
       const config = await readConfig(options.config, cli.env);
       const keys = chooseKeys(config, options);
-      await writeDesired(config, keys, state, makeLogger(cli.env, cli.isTerminal));
+      const logger = makeLogger(cli.env, cli.isTerminal);
+      await writeDesired(config, keys, state, logger);
+      const { noteAction } = await import('./migration/audit.ts');
+      const targets = options.target === undefined ? config.targets : [findTarget(config, options.target)];
+      await noteAction(config, targets, { action: name, with: { services: keys.join(', ') } }, logger);
       cli.out(
         `${state === 'paused' ? 'paused' : 'running'}: ${keys.map((key) => key.replace(/^desired\//, '').replace(/\/$/, '')).join(', ')}\n`,
       );

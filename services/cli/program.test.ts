@@ -37,6 +37,7 @@ function sayInto(result: Said): CliEnvironment {
       result.err += text;
     },
     isTerminal: false,
+    canAsk: false,
     self: [],
     signal: new AbortController().signal,
     setExitCode: (code) => {

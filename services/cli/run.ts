@@ -15,10 +15,15 @@ export function registerRun(program: Command, cli: CliEnvironment): void {
     .description('producer, transformer and sinks as supervised child processes; SIGTERM drains all')
     .requiredOption('-c, --config <file>', 'configuration file')
     .option('--accept-rules', 'after rules_changed: the new rules hold from here on, for rows that come', false)
-    .action(async (options: { config: string; acceptRules: boolean }) => {
+    .option('--unchecked', 'begins the copy without asking the checklist again', false)
+    .action(async (options: RunOptions & { unchecked: boolean }) => {
       const config = await readShapedConfig(options.config, cli.env);
       const logger = makeLogger(cli.env, cli.isTerminal);
       await requireReadyPipeline(config, logger);
+      if ((config.source.debezium ?? null) === null && !options.unchecked) {
+        const { gateCopy } = await import('./migration/check-gate.ts');
+        await gateCopy(config, (line) => cli.err(`${line}\n`));
+      }
       // A sink never connects to the source: what it restores is put into its target first.
       if ((config.source.debezium ?? null) === null) await storeStructures(config);
       const supervisor = new Supervisor(cli.self, logger, (line) => cli.err(`${line}\n`));

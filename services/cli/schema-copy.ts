@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
 import { findTarget, readShapedConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
+import { makeLogger } from './logger.ts';
 import { registerSchemaDiff } from './schema-diff.ts';
 import { registerSchemaFinish } from './schema-finish.ts';
 
@@ -21,8 +22,12 @@ export function registerSchema(program: Command, cli: CliEnvironment): void {
     .action(async (options: { config: string; target: string; section: 'pre-data' | 'post-data' }) => {
       const config = await readShapedConfig(options.config, cli.env);
       requireOwnSource(config, 'schema copy');
-      findTarget(config, options.target);
+      const target = findTarget(config, options.target);
       const { runSchemaCopy } = await import('./schema-command.ts');
-      cli.setExitCode(await runSchemaCopy(config, { target: options.target, section: options.section }));
+      const { noteAction } = await import('./migration/audit.ts');
+      const { section } = options;
+      cli.setExitCode(await runSchemaCopy(config, { target: options.target, section }));
+      const logger = makeLogger(cli.env, cli.isTerminal);
+      await noteAction(config, [target], { action: 'schema copy', with: { section } }, logger);
     });
 }

@@ -3,6 +3,8 @@ import { openSchemaBuild } from '#adapters/postgres/target/open-target-schema.ts
 import { finishSchema, type SchemaFinish } from '#adapters/postgres/target/schema-finish.ts';
 import { findTarget, readConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
+import { makeLogger } from './logger.ts';
+import { noteAction } from './migration/audit.ts';
 import { processFailpoints } from './process-failpoints.ts';
 import { connectTarget } from './target-checkpoint.ts';
 
@@ -41,7 +43,12 @@ async function finish(options: FinishOptions, cli: CliEnvironment): Promise<Sche
   try {
     const failpoints = processFailpoints(cli.env);
     const build = openSchemaBuild({ pipeline: config.name, target, failpoints });
-    return await finishSchema(client, config.name, build, options.dryRun, failpoints);
+    const result = await finishSchema(client, config.name, build, options.dryRun, failpoints);
+    if (result.isLoadDone && !options.dryRun) {
+      const given = { statements: result.steps.length };
+      await noteAction(config, [target], { action: 'schema finish', with: given }, makeLogger(cli.env, cli.isTerminal));
+    }
+    return result;
   } finally {
     await client.end();
   }

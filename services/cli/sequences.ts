@@ -2,6 +2,8 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { formatTable } from '#core/table-name.ts';
 import { findTarget, readConfig, requireOwnSource } from './config-file.ts';
+import { makeLogger } from './logger.ts';
+import { noteAction } from './migration/audit.ts';
 import type { CliEnvironment } from './environment.ts';
 import { setSequences, type SequenceStep } from './sequence-plan.ts';
 import { formatColumns } from './table-text.ts';
@@ -48,6 +50,10 @@ async function advance(options: SequenceOptions, cli: CliEnvironment): Promise<S
   try {
     const to = await connectTarget(config, target);
     try {
+      if (!options.dryRun) {
+        const given = { margin: options.margin.toString() };
+        await noteAction(config, [target], { action: 'sequences', with: given }, makeLogger(cli.env, cli.isTerminal));
+      }
       return await setSequences(from, to, { margin: options.margin, isDryRun: options.dryRun });
     } finally {
       await to.end();

@@ -97,11 +97,15 @@ function findTable(chosen: readonly TableStructure[], name: string): TableStruct
 async function request(config: Config, tables: readonly TableName[], cli: CliEnvironment): Promise<string> {
   const { appendRecord } = await import('#adapters/kafka/keyed-topic.ts');
   const { ensureControlTopic, openControlPool } = await import('./control-topic.ts');
-  const pool = openControlPool(config, makeLogger(cli.env, cli.isTerminal));
+  const { noteAction } = await import('./migration/audit.ts');
+  const logger = makeLogger(cli.env, cli.isTerminal);
+  const pool = openControlPool(config, logger);
   const id = randomUUID().slice(0, 8);
   try {
     await ensureControlTopic(config, pool);
     await appendRecord(pool, controlTopic(config.name), snapshotKey(id), writeSnapshotRequest({ id, tables }));
+    const given = { request: id, tables: tables.map(formatTable).join(', ') };
+    await noteAction(config, config.targets, { action: 'snapshot', with: given }, logger);
   } finally {
     await pool.close();
   }

@@ -19,7 +19,7 @@ import type { QuarantinePolicy } from '#core/quarantine.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { controlTopic } from '#core/topic-names.ts';
 import { openControlPool } from './control-topic.ts';
-import { readMigration, type MigrationLine } from './migration/migration-line.ts';
+import { migrationLine, readMigration, type MigrationFacts, type MigrationLine } from './migration/migration-line.ts';
 import { SnapshotRequests } from './snapshot-requests.ts';
 import { readSourceFigures, type SourceFigures } from './source-figures.ts';
 import { connectTarget, readCheckpoint, type Checkpoint } from './target-checkpoint.ts';
@@ -79,7 +79,7 @@ export interface TargetLine {
   readonly quarantine: QuarantinePolicy;
   /** The newest one, while it goes on and where it stopped at a bound; null for none. */
   readonly replay: ReplayLine | null;
-  /** null while it cannot be asked. */
+  /** null while it cannot be asked, and of a pipeline that reads Debezium's topics. */
   readonly migration: MigrationLine | null;
   /** If all goes on as in the last half minute. */
   readonly forecast: Forecast;
@@ -153,7 +153,7 @@ interface AskedTarget {
   readonly checkpoint: Checkpoint | null;
   readonly counts: DeadLetterCounts;
   readonly replay: Replay | null;
-  readonly migration: MigrationLine;
+  readonly migration: MigrationFacts;
 }
 
 async function askTarget(config: Config, target: TargetConfig): Promise<AskedTarget> {
@@ -245,6 +245,7 @@ function targetLine(
   const checkpoint = asked?.checkpoint ?? null;
   const lag = checkpoint === null || source === null ? null : parseLsn(source.current) - parseLsn(checkpoint.through);
   const lagBytes = lag === null ? null : Math.max(0, Number(lag));
+  const ahead = forecastOf(config, target, services, lagBytes);
   return {
     name: target.name,
     output: target.output,
@@ -255,8 +256,8 @@ function targetLine(
     heldKeys: asked?.counts.heldKeys ?? null,
     quarantine: target.quarantine ?? 'stop',
     replay: replayLine(asked?.replay ?? null),
-    migration: asked?.migration ?? null,
-    forecast: forecastOf(config, target, services, lagBytes),
+    migration: asked === null || !hasOwnSource(config) ? null : migrationLine(asked.migration, ahead),
+    forecast: ahead,
   };
 }
 

@@ -81,11 +81,7 @@ export function formatStatus(report: PipelineStatus): string {
     source + report.services.map(({ wal }) => formatWal(wal)).join('') + snapshot,
     report.targets.map(formatForecast).join(''),
     report.targets.map(formatReplay).join(''),
-    report.targets
-      .map(({ name, migration }) =>
-        migration === null || migration.phase === 'NEW' ? '' : formatMigration(name, migration),
-      )
-      .join(''),
+    report.targets.map(({ name, migration }) => (migration === null ? '' : formatMigration(name, migration))).join(''),
     ...report.requests.map(
       ({ id, tables }) => `snapshot ${id} of ${tables.map(formatTable).join(', ')} is asked for and has not begun\n`,
     ),

@@ -20,6 +20,7 @@ export const ERROR_CODES = {
   kafka_denied: 'person',
   database_missing: 'usage',
   source_not_ready: 'person',
+  not_ready: 'person',
   table_not_found: 'usage',
   slot_missing: 'person',
   slot_ahead: 'person',

@@ -27,6 +27,7 @@ export async function runCommand(
     out: keep,
     err: keep,
     isTerminal: false,
+    canAsk: false,
     self: [],
     signal,
     setExitCode: (given) => {

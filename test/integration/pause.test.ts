@@ -1,7 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pino } from 'pino';
 import { expect, test } from 'vitest';
+import { loadConfig } from '#core/config-load.ts';
+import { parseJournal } from '#core/migration/journal.ts';
+import { takeWaitingNotes } from '../../services/cli/migration/audit.ts';
 import { startCli } from '../harness/cli.ts';
 import { runCommand } from '../harness/command.ts';
 import { createDatabase } from '../harness/database.ts';
@@ -36,7 +40,36 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
       },
       { what: `producer ${producer}, sink ${sink}`, everyMs: 200, timeoutMs: 60_000 },
     );
+  const audit = async (): Promise<string[]> => {
+    const { rows } = await target.client.query<{ record: string }>(
+      'SELECT record FROM restage.migration_record ORDER BY seq',
+    );
+    return parseJournal(
+      rows.map(({ record }) => record),
+      'here',
+    ).map(({ entry }) => (entry.kind === 'acted' ? entry.action : entry.kind));
+  };
+  const phase = async (): Promise<string> => {
+    const { text } = await runCommand(['status', '-c', file]);
+    return /new: migration (\w+); the source is live; next: .*; how long: .*; can go back: .*/.exec(text)?.[1] ?? text;
+  };
+  const isReadOnly = (value: 'on' | 'off'): Promise<unknown> =>
+    target.client.query(`ALTER DATABASE "${target.name}" SET default_transaction_read_only = ${value}`);
   try {
+    expect(await phase()).toBe('NEW');
+    expect(await runCommand(['check', '-c', file])).toMatchObject({ code: 0 });
+    expect(await phase()).toBe('CHECKED');
+    // What blocks since then is met by the gate before the copy.
+    await isReadOnly('on');
+    expect(await runCommand(['run', '-c', file])).toMatchObject({
+      code: 4,
+      text: expect.stringMatching(/not_ready[^]*target\.read_only[^]*--unchecked/),
+    });
+    // Its audit cannot be written to now: Kafka keeps the note.
+    expect(await runCommand(['pause', '-c', file, '--service', 'sink'])).toMatchObject({ code: 0 });
+    expect(await audit()).toEqual(['checked']);
+    await isReadOnly('off');
+    expect(await runCommand(['resume', '-c', file])).toMatchObject({ code: 0 });
     {
       await using run = startCli(['run', '-c', file]);
       await become('streaming', 'streaming');
@@ -64,6 +97,13 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
       timeoutMs: 60_000,
     });
     expect(await run.drain()).toMatchObject({ code: 0 });
+    expect(await phase()).toBe('STREAMING');
+    const config = loadConfig(readFileSync(file, 'utf8'), file, {});
+    const told = ['checked', 'resume', 'checked', 'pause', 'pause', 'resume', 'resume'];
+    expect(await audit()).toEqual(told);
+    for (let times = 0; times < 2; times += 1)
+      for (const one of config.targets) await takeWaitingNotes(config, one, pino({ level: 'silent' }));
+    expect(await audit()).toEqual([...told, 'pause']);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -89,6 +89,7 @@ async function requireKnown([name = '', ...args]: readonly string[]): Promise<vo
     out: () => undefined,
     err: () => undefined,
     isTerminal: false,
+    canAsk: false,
     self: [],
     setExitCode: () => undefined,
   };

@@ -3,8 +3,10 @@ import type { Config } from '#core/config.ts';
 import type { ExitCode } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import { hideSecrets } from '#core/secrets.ts';
+import { noteAction } from '../migration/audit.ts';
 import { applyFixes, fixesOf, formatFixes, type AppliedFix, type WantedFix } from './apply-fixes.ts';
 import { withCheckContext, type CheckContext } from './check-context.ts';
+import { noteChecked } from './note-checked.ts';
 import { collectDebeziumFindings, DEBEZIUM_CHECK_COUNT } from './debezium-checks.ts';
 import { formatFindings, formatFindingsJson, type CheckedFinding } from './check-printer.ts';
 import { EXTENSION_CHECKS } from './extension-checks.ts';
@@ -62,13 +64,17 @@ export interface FixOptions {
 
 /**
  * `restage check`: 0 without blocking findings, 1 with; of what there is after the fixes. Changes nothing at the source, in Kafka or in
- * targets but by `fix`. @throws RestageError when source or a target cannot be reached at all.
+ * targets but by `fix`, and notes its answer in the targets' journals. @throws RestageError when source or a target cannot be reached at all.
  */
 export async function runCheck(config: Config, options: CheckOptions): Promise<ExitCode> {
   const theirs = config.source.debezium ?? null;
   const { findings, fixes } =
     theirs === null
-      ? await withCheckContext(config, (context) => checkAndFix(context, options.fix))
+      ? await withCheckContext(config, async (context) => {
+          const checked = await checkAndFix(context, options.fix);
+          await noteChecked(context, 'none', checked.findings);
+          return checked;
+        })
       : { findings: await collectDebeziumFindings(config, theirs, pino({ level: 'silent' })), fixes: [] };
   const count = theirs === null ? CHECKS.length : DEBEZIUM_CHECK_COUNT;
   const out = options.out ?? ((text: string) => void process.stdout.write(text));
@@ -92,6 +98,11 @@ async function checkAndFix(context: CheckContext, options: FixOptions | undefine
     return { findings, fixes: wanted };
   }
   const fixes = await applyFixes(context, wanted);
+  for (const { config } of context.targets) {
+    const own = fixes.filter(({ at }) => at === 'source' || at === `target ${config.name}`);
+    const given = Object.fromEntries(own.map(({ id, at, refused }) => [`${id}, ${at}`, refused ?? 'done']));
+    await noteAction(context.config, [config], { action: 'check --fix', with: given }, pino({ level: 'silent' }));
+  }
   options.err(formatFixes(fixes));
   return { findings: await collectFindings(context), fixes };
 }

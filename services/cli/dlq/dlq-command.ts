@@ -9,17 +9,18 @@ import type { Config, TargetConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { LetterOutcome } from '#core/letter-command.ts';
 import type { Logger } from '#core/log.ts';
-import { prefixOf } from '#core/output-ref.ts';
+import { findOutput, prefixOf } from '#core/output-ref.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { dropDeadLetters } from '../../sink/dead-letter-drop.ts';
 import { retryDeadLetters, type RetryOptions } from '../../sink/dead-letter-retry.ts';
 import { debeziumLetters } from '../../sink/debezium/letter-tools.ts';
 import { RecordReader } from '../../sink/debezium/record-reader.ts';
 import { LetterReader } from '../../sink/letter-reader.ts';
-import { askYesNo } from '../ask.ts';
+import { confirm } from '../ask.ts';
 import { findTarget } from '../config-file.ts';
 import { openControlPool } from '../control-topic.ts';
 import type { CliEnvironment } from '../environment.ts';
+import { noteAction } from '../migration/audit.ts';
 import { processFailpoints } from '../process-failpoints.ts';
 import { connectTarget } from '../target-checkpoint.ts';
 import { askTransformer, readOutputs, readWhole, type OpenOutput } from './output-letters.ts';
@@ -133,6 +134,7 @@ export async function runRetry(
   const outcomes: TargetOutcomes[] = [];
   const chosen = given.length === 0 ? null : await resolve(tools, given, false);
   requireNamed(chosen, options.set);
+  if (!options.dryRun) await noteLetters(tools, 'dlq retry', chosen, options.reason);
   for (const open of tools.outputs) {
     const ids = chosen === null ? null : chosen.outputs.get(open);
     if (ids === undefined) continue;
@@ -221,10 +223,11 @@ export async function runDrop(
   }
   for (const [{ target, store }, ids] of chosen.targets)
     cli.err(sayWhatStays(target.name, await store.read(ids, false), await store.behind(ids), behind));
-  if (!isDryRun && !options.yes && !(await confirm('drop them? [y/N] ', cli))) {
+  if (!isDryRun && !options.yes && !(await confirm('drop them? [y/N] ', { command: 'restage dlq drop' }, cli))) {
     cli.err('nothing was dropped\n');
     return 1;
   }
+  if (!isDryRun) await noteLetters(tools, 'dlq drop', chosen, reason);
   const dropped: { target: string; dropped: readonly string[]; freed: readonly string[] }[] = [];
   for (const [{ ref }, ids] of chosen.outputs) {
     const command = { action: 'drop', ids, set: {}, reason, behind, isDryRun } as const;
@@ -244,13 +247,25 @@ export async function runDrop(
   return 0;
 }
 
-/** @throws RestageError usage where there is nobody to ask. */
-async function confirm(question: string, cli: CliEnvironment): Promise<boolean> {
-  if (!process.stdin.isTTY)
-    throw new RestageError('usage', 'there is no terminal to ask at', {
-      fix: 'say --yes, or look first with --dry-run',
-    });
-  return askYesNo(question, cli);
+/** In the audit of each target whose letters are meant, or that takes an output whose are. `chosen` null: all. */
+async function noteLetters(
+  { config, targets, outputs, logger }: DlqTools,
+  action: 'dlq retry' | 'dlq drop',
+  chosen: Chosen | null,
+  reason: string,
+): Promise<void> {
+  for (const target of config.targets) {
+    const own = targets.find((open) => open.target === target);
+    const output = outputs.find((open) => open.output === findOutput(config.outputs, target.output));
+    const ids = [
+      ...(own === undefined ? [] : (chosen?.targets.get(own) ?? [])),
+      ...(output === undefined ? [] : (chosen?.outputs.get(output) ?? [])),
+    ];
+    const isMeant = chosen === null ? own !== undefined || output !== undefined : ids.length > 0;
+    if (!isMeant) continue;
+    const given = { letters: chosen === null ? 'all' : ids.join(', '), reason };
+    await noteAction(config, [target], { action, with: given }, logger);
+  }
 }
 
 /** Letters that were asked for. */

@@ -12,6 +12,8 @@ import { findOutput } from '#core/output-ref.ts';
 import { tableKey } from '#core/table-name.ts';
 import { confirm } from '../ask.ts';
 import type { CliEnvironment } from '../environment.ts';
+import { makeLogger } from '../logger.ts';
+import { noteAction } from '../migration/audit.ts';
 import { connectTarget } from '../target-checkpoint.ts';
 import { compileTables } from '../verify/shaped-table.ts';
 
@@ -49,6 +51,8 @@ export async function globalsCommand(
       !(await confirm('run these statements at the target? (y/n) ', { command: 'restage globals' }, cli))
     )
       return 1;
+    const given = { statements: left.length, withPasswords: options.withPasswords };
+    await noteAction(config, [target], { action: 'globals', with: given }, makeLogger(cli.env, cli.isTerminal));
     return answer(left, await apply(client, left), true, options, cli);
   } finally {
     await client.end();

@@ -4,7 +4,7 @@ import type { Config, TargetConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { foldJournal } from '#core/migration/state.ts';
-import { askYesNo } from '../ask.ts';
+import { confirm } from '../ask.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { tearDown } from '../teardown/teardown-command.ts';
 import { copyJournal } from './journal-copy.ts';
@@ -18,7 +18,8 @@ export async function completeMigration(
   logger: Logger,
   cli: CliEnvironment,
 ): Promise<void> {
-  if (!isConfirmed && !(await confirm(cli))) {
+  const about = { command: 'restage complete', dryRun: null };
+  if (!isConfirmed && !(await confirm('end the migration? there is no rollback from then on (y/n) ', about, cli))) {
     cli.err('nothing was changed\n');
     cli.setExitCode(1);
     return;
@@ -57,12 +58,4 @@ async function completeMember({ migration, operator, own }: Member, logger: Logg
   );
   await removeGuards(await operator.session('target'), keys.target);
   await copyJournal(there, await operator.read(), logger);
-}
-
-async function confirm(cli: CliEnvironment): Promise<boolean> {
-  if (!process.stdin.isTTY)
-    throw new RestageError('usage', 'there is no rollback after it, so it asks first, and nobody can answer here', {
-      fix: 'give --yes',
-    });
-  return askYesNo('end the migration? there is no rollback from then on (y/n) ', cli);
 }

@@ -4,6 +4,7 @@ import type { JournalEntry, JournalRecord } from '#core/migration/journal.ts';
 import { foldJournal, type MigrationState } from '#core/migration/state.ts';
 import type { OperatorJournal } from '#core/migration/switch-run.ts';
 import { requireSameGroup, storyOf, togetherWith } from '#core/migration/together.ts';
+import { takeWaitingNotes } from './audit.ts';
 import type { ChangedKeys } from './changed-keys.ts';
 import type { Migration } from './ends.ts';
 import { copyJournal } from './journal-copy.ts';
@@ -57,6 +58,7 @@ export class OperatorGroup implements OperatorJournal {
           known: foldJournal([]),
           changed: null,
         });
+        await takeWaitingNotes(config, target, logger);
         const records = await operator.read();
         requireSameGroup(target.name, records, names);
         await copyJournal(migration.there, records, logger);

@@ -8,13 +8,13 @@ import { runSwitch, type SwitchHands, type SwitchOptions, type SwitchResult } fr
 import { requireSameGroup, storyOf, togetherWith } from '#core/migration/together.ts';
 import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
-import { askYesNo } from '../ask.ts';
+import { confirm } from '../ask.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { processFailpoints } from '../process-failpoints.ts';
 import { connectTarget } from '../target-checkpoint.ts';
 import { DryJournal, DRY_HANDS } from './dry-run.ts';
 import { ChangedKeys } from './changed-keys.ts';
-import { askChecklist } from './check-gate.ts';
+import { askChecklist, type GateAnswer } from './check-gate.ts';
 import { endsOf, type Migration } from './ends.ts';
 import { comparesAll } from './fence-verify.ts';
 import { copyJournal } from './journal-copy.ts';
@@ -53,7 +53,11 @@ export async function runSwitchCommand(
   logger: Logger,
   cli: CliEnvironment,
 ): Promise<void> {
-  if (!request.isDryRun && !request.isConfirmed && !(await confirm(request.to, togetherWith(config, target), cli))) {
+  if (
+    !request.isDryRun &&
+    !request.isConfirmed &&
+    !(await confirmSwitch(request.to, togetherWith(config, target), cli))
+  ) {
     cli.err('nothing was changed\n');
     cli.setExitCode(1);
     return;
@@ -123,10 +127,15 @@ async function makeReady(
   for (const { migration, operator, own } of group.members)
     await prepareSwitch(migration, operator, own, { wayBack, together }, (line) => cli.err(`${line}\n`));
   await group.refresh();
-  const objections = await checklistOf(
+  const objections: Objection[] = [];
+  const answer = await checklistOf(
     group.members.map(({ migration }) => migration),
     request,
   );
+  if (answer !== null) {
+    objections.push(...answer.objections);
+    for (const { operator } of group.members) await operator.append(answer.entry);
+  }
   for (const { migration, known } of group.members)
     objections.push(
       ...(await objectionsOf(migration, { ...request, state: known, wayBack }, together, logger, signal)),
@@ -136,9 +145,9 @@ async function makeReady(
 }
 
 /** A rollback goes to a side that worked before, and must not wait for what is wrong at the one that is left. */
-async function checklistOf(migrations: readonly Migration[], { to }: SwitchRequest): Promise<Objection[]> {
+async function checklistOf(migrations: readonly Migration[], { to }: SwitchRequest): Promise<GateAnswer | null> {
   const [first] = migrations;
-  if (to === 'source' || first === undefined) return [];
+  if (to === 'source' || first === undefined) return null;
   return askChecklist(
     first.there.config,
     migrations.map(({ there }) => there.target),
@@ -191,7 +200,7 @@ async function rehearseSteps(
       const say = (found: readonly Objection[]): void => {
         for (const { what, fix } of found) cli.err(`speaks against it: ${what}: ${fix}\n`);
       };
-      say(await checklistOf(migrations, request));
+      say((await checklistOf(migrations, request))?.objections ?? []);
       const story = await leading.read();
       for (const migration of migrations) {
         const { name } = migration.there.target;
@@ -232,13 +241,10 @@ async function copyAfterwards({ there }: Migration, logger: Logger): Promise<voi
   }
 }
 
-async function confirm(to: Side, targets: readonly TargetConfig[], cli: CliEnvironment): Promise<boolean> {
-  if (!process.stdin.isTTY)
-    throw new RestageError('usage', 'a switch asks before it begins, and nobody can answer here', {
-      fix: 'give --yes, or --dry-run to see what it would do',
-    });
+function confirmSwitch(to: Side, targets: readonly TargetConfig[], cli: CliEnvironment): Promise<boolean> {
   const names = targets.map(({ name }) => name).join(' and ');
-  return askYesNo(`make the ${to} of ${names} the live side? (y/n) `, cli);
+  const command = to === 'target' ? 'restage cutover' : 'restage rollback';
+  return confirm(`make the ${to} of ${names} the live side? (y/n) `, { command }, cli);
 }
 
 function sayResult(

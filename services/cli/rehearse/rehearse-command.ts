@@ -5,6 +5,7 @@ import type { ExitCode } from '#core/error-policy.ts';
 import type { Logger } from '#core/log.ts';
 import { judgeBudgets, verdictOf, type RehearsalReport } from '#core/rehearsal/rehearsal-report.ts';
 import type { CliEnvironment } from '../environment.ts';
+import { noteAction } from '../migration/audit.ts';
 import { openClonePlace, type ClonePlace } from './clone-place.ts';
 import { formatRehearsal, rehearsalHtml, rehearsalJunit } from './rehearsal-printer.ts';
 import { rehearse } from './rehearse-steps.ts';
@@ -48,6 +49,8 @@ export async function rehearseCommand(
     verdict: verdictOf(steps, budgets),
   };
   if (options.directory !== null) await writeReport(options.directory, report);
+  const took = Object.fromEntries(steps.map(({ name, seconds }) => [`${name} s`, Number(seconds.toFixed(3))]));
+  await noteAction(config, [target], { action: 'rehearse', with: { verdict: report.verdict, ...took } }, logger);
   cli.out(options.isJson ? `${JSON.stringify(report)}\n` : formatRehearsal(report));
   return report.verdict === 'passed' ? 0 : 1;
 }
@@ -60,7 +63,10 @@ export async function resetCommand(
   cli: CliEnvironment,
 ): Promise<void> {
   const { makeLogger } = await import('../logger.ts');
-  await using place = await openClonePlace(config, target, makeLogger(cli.env, cli.isTerminal), cli.signal);
+  const logger = makeLogger(cli.env, cli.isTerminal);
+  await using place = await openClonePlace(config, target, logger, cli.signal);
+  const given = { clone: place.name, dropped: options.isDropped };
+  await noteAction(config, [target], { action: 'reset', with: given }, logger);
   const startedAt = performance.now();
   await place.driver.drop(place.name);
   if (!options.isDropped) await place.driver.create(place.name);

@@ -20,6 +20,7 @@ import { formatTable, tableKey } from '#core/table-name.ts';
 import { confirm } from '../ask.ts';
 import { openControlPool } from '../control-topic.ts';
 import type { CliEnvironment } from '../environment.ts';
+import { noteAction } from '../migration/audit.ts';
 import { processFailpoints } from '../process-failpoints.ts';
 import { storeStructures } from '../schema-command.ts';
 import { formatColumns } from '../table-text.ts';
@@ -59,10 +60,15 @@ export async function replayCommand(
   logger: Logger,
 ): Promise<ExitCode> {
   let isBegun = false;
+  const noteBegun = async (): Promise<void> => {
+    const given = { from: options.fromText, force: options.isForced };
+    if (!isBegun) await noteAction(config, [target], { action: 'replay', with: given }, logger);
+    isBegun = true;
+  };
   for (let failed = 0; ; failed += 1) {
     try {
       const agreed = { ...options, isAgreed: options.isAgreed || isBegun };
-      return await replayOnce(config, target, agreed, cli, logger, () => (isBegun = true));
+      return await replayOnce(config, target, agreed, cli, logger, noteBegun);
     } catch (error) {
       if (!isBegun || cli.signal.aborted || failed === MOST_FAILURES || reactTo(error).do === 'stop') throw error;
       logger.warn({ err: error }, 'the replay was cut short and goes on');
@@ -77,7 +83,7 @@ async function replayOnce(
   options: ReplayOptions,
   cli: CliEnvironment,
   logger: Logger,
-  noteBegun: () => void,
+  noteBegun: () => Promise<void>,
 ): Promise<ExitCode> {
   const pool = openControlPool(config, logger);
   const application = `restage ${config.name} replay ${target.name}`;
@@ -104,7 +110,7 @@ async function replayOnce(
         fix: 'wait for its end, or stop it',
       });
     });
-    noteBegun();
+    await noteBegun();
     if (target.schema === 'copy' && !(await new SchemaJournal(client, config.name).isPreDataDone()))
       await storeStructures({ ...config, targets: [target] });
     await begin(tools, options, plan, emptied);

@@ -17,7 +17,7 @@ import { formatTable, tableKey } from '#core/table-name.ts';
 import { VERSION } from '#core/version.ts';
 import { collectFindings } from '../check/check-command.ts';
 import { withCheckContext } from '../check/check-context.ts';
-import { readMigration, readStory } from '../migration/migration-line.ts';
+import { migrationLine, readMigration, readStory } from '../migration/migration-line.ts';
 import { readSchemaDiff } from '../schema-diff.ts';
 import { connectTarget, readCheckpoint } from '../target-checkpoint.ts';
 import { readRates } from './rates.ts';
@@ -28,7 +28,8 @@ export async function collectReport(config: Config, target: TargetConfig, logger
   try {
     // The chain of hashes is held as each journal is read.
     const audit = await readStory(client, config, target);
-    const line = await readMigration(client, config, target, await readCheckpoint(client, config.name));
+    const facts = await readMigration(client, config, target, await readCheckpoint(client, config.name));
+    const line = migrationLine(facts, null);
     const source = await tell(() => readSource(config));
     const own = {
       pipeline: config.name,

@@ -6,9 +6,10 @@ import { exitCodeOf, type ExitCode } from '#core/error-policy.ts';
 import { describeError, RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { controlTopic } from '#core/topic-names.ts';
-import { ask } from '../ask.ts';
+import { ask, requireSomebody } from '../ask.ts';
 import { openControlPool } from '../control-topic.ts';
 import type { CliEnvironment } from '../environment.ts';
+import { noteAction } from '../migration/audit.ts';
 import type { Kept, Piece } from './piece.ts';
 import { makePlan, type Plan, type PlanOptions } from './plan.ts';
 import { requireNobodyActive } from './source-part.ts';
@@ -43,12 +44,16 @@ export async function tearDown(
   const plan = await openPlan(config, options, logger);
   try {
     if (!options.json) cli.out(describePlan(config, plan));
-    const isConfirmed = options.dryRun || plan.pieces.length === 0 || options.yes || (await confirm(config, cli));
+    const isConfirmed = options.dryRun || plan.pieces.length === 0 || options.yes || (await confirmByName(config, cli));
     if (!isConfirmed) {
       cli.err('nothing was removed\n');
       cli.setExitCode(1);
       return;
     }
+    // Where a journal is, and may stay: what a teardown takes away it takes with its own note.
+    const acted = { action: 'teardown', with: { force: options.force, registry: options.registry } } as const;
+    if (!options.dryRun && plan.pieces.length > 0)
+      await noteAction(config, config.targets, acted, logger, 'where a journal is');
     const { removed, left, code } = await removeAll(plan, options.dryRun, (line) => options.json || cli.out(line));
     const report: TeardownReport = { name: config.name, isDryRun: options.dryRun, removed, left };
     if (options.json) cli.out(`${JSON.stringify(report)}\n`);
@@ -91,12 +96,8 @@ async function stopServices(config: Config, logger: Logger): Promise<void> {
   }
 }
 
-async function confirm(config: Config, cli: CliEnvironment): Promise<boolean> {
-  if (!process.stdin.isTTY) {
-    throw new RestageError('usage', 'teardown asks before it removes anything, and nobody can answer here', {
-      fix: 'give --yes, or --dry-run to see what it would remove',
-    });
-  }
+async function confirmByName(config: Config, cli: CliEnvironment): Promise<boolean> {
+  requireSomebody({ command: 'restage teardown', dryRun: 'remove' }, cli);
   return (await ask(`type the pipeline's name to remove all of this: `, cli)) === config.name;
 }
 

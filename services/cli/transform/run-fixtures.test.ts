@@ -45,6 +45,7 @@ async function restage(...more: readonly string[]): Promise<{ code: number; out:
     out: (text: string) => void (said.out += text),
     err: (text: string) => void (said.err += text),
     isTerminal: false,
+    canAsk: false,
     self: [],
     signal: new AbortController().signal,
     setExitCode: (code: number) => void (said.code = code),

@@ -10,6 +10,27 @@ export function otherSide(side: Side): Side {
   return side === 'source' ? 'target' : 'source';
 }
 
+/** Commands that change something and are no step of a switch. */
+export const ACTIONS = [
+  'pause',
+  'resume',
+  'check --fix',
+  'globals',
+  'schema copy',
+  'schema finish',
+  'sequences',
+  'snapshot',
+  'replay',
+  'accept',
+  'dlq retry',
+  'dlq drop',
+  'rehearse',
+  'reset',
+  'teardown',
+] as const;
+
+export type Action = (typeof ACTIONS)[number];
+
 const side = z.enum(['source', 'target']);
 const step = z.enum(STEP_NAMES);
 /** For people who read the audit: LSNs, counts, names. Never a row's value (invariant 8). */
@@ -17,6 +38,8 @@ const evidence = z.record(z.string(), z.union([z.string(), z.number(), z.boolean
 
 /**
  * What happened to a migration.
+ * - checked: the checklist was asked, by a person or as the gate before the copy or a cutover; it is passed where nothing blocks.
+ * - acted: a command that changes something was given, with these arguments. `id`: one that waited in Kafka for its target is taken in once.
  * - prepared: guards are in place on both sides; with a way back its producer keeps up.
  * - joined: it is switched with these targets, itself among them; the first one's journal has their switches.
  * - verified: a comparison of all rows ended.
@@ -28,6 +51,13 @@ const evidence = z.record(z.string(), z.union([z.string(), z.number(), z.boolean
  * - completed: the migration is over.
  */
 const entrySchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('checked'),
+    gate: z.enum(['none', 'copy', 'cutover']),
+    blocks: z.array(z.string()),
+    warns: z.number(),
+  }),
+  z.object({ kind: z.literal('acted'), action: z.enum(ACTIONS), with: evidence, id: z.string() }),
   z.object({ kind: z.literal('prepared'), wayBack: z.boolean() }),
   z.object({ kind: z.literal('joined'), together: z.array(z.string()).min(2) }),
   z.object({
@@ -52,6 +82,26 @@ const entrySchema = z.discriminatedUnion('kind', [
 
 export type JournalEntry = z.infer<typeof entrySchema>;
 export type Evidence = z.infer<typeof evidence>;
+
+/** A command that could not be noted in its target yet. */
+const waitingSchema = z.object({
+  id: z.string(),
+  at: z.string(),
+  by: z.string(),
+  action: z.enum(ACTIONS),
+  with: evidence,
+});
+
+export type WaitingNote = z.infer<typeof waitingSchema>;
+
+/** Null where it is none. */
+export function parseWaitingNote(text: string): WaitingNote | null {
+  try {
+    return waitingSchema.safeParse(JSON.parse(text)).data ?? null;
+  } catch {
+    return null;
+  }
+}
 
 export interface JournalRecord {
   /** From 1, without a gap. */

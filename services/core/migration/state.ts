@@ -1,7 +1,8 @@
 import type { JournalEntry, JournalRecord, Side } from './journal.ts';
-import { STEPS, STEPS_AFTER, type StepName } from './steps.ts';
+import { STEPS, type StepName } from './steps.ts';
 
 type Verified = Extract<JournalEntry, { kind: 'verified' }>;
+type Checked = Extract<JournalEntry, { kind: 'checked' }>;
 export type Verification = Verified & { readonly at: string };
 
 /** A switch that began and has not ended. */
@@ -22,6 +23,8 @@ export interface OpenSwitch {
 export interface MigrationState {
   /** After a switch was committed its other side is; before, the one that was. */
   readonly live: Side;
+  /** The newest answer of the checklist; null before the first. */
+  readonly checked: (Checked & { readonly at: string }) | null;
   readonly isPrepared: boolean;
   /** The targets that are switched as one, this one among them, in their order; null where it is alone. */
   readonly together: readonly string[] | null;
@@ -43,6 +46,7 @@ export interface MigrationState {
 
 export const NEW_MIGRATION: MigrationState = {
   live: 'source',
+  checked: null,
   isPrepared: false,
   together: null,
   wayBack: false,
@@ -62,6 +66,10 @@ export function foldJournal(records: readonly JournalRecord[], member = ''): Mig
 
 function foldRecord(state: MigrationState, { entry, at }: JournalRecord, member: string): MigrationState {
   switch (entry.kind) {
+    case 'checked':
+      return { ...state, checked: { ...entry, at } };
+    case 'acted':
+      return state;
     case 'prepared':
       return { ...state, isPrepared: true, wayBack: entry.wayBack };
     case 'joined':
@@ -133,18 +141,22 @@ function add(names: readonly StepName[], name: StepName): readonly StepName[] {
 /** How far the copy is, which the journal does not tell. */
 export type CopyProgress = 'none' | 'structure' | 'copying' | 'streaming';
 
-export type MigrationPhase =
-  | 'NEW'
-  | 'SCHEMA_READY'
-  | 'COPYING'
-  | 'STREAMING'
-  | 'VERIFYING'
-  | 'READY'
-  | 'SWITCHING'
-  | 'SWITCHED'
-  | 'REVERSING'
-  | 'ROLLED_BACK'
-  | 'COMPLETED';
+export const PHASES = [
+  'NEW',
+  'CHECKED',
+  'SCHEMA_READY',
+  'COPYING',
+  'STREAMING',
+  'VERIFYING',
+  'READY',
+  'SWITCHING',
+  'SWITCHED',
+  'REVERSING',
+  'ROLLED_BACK',
+  'COMPLETED',
+] as const;
+
+export type MigrationPhase = (typeof PHASES)[number];
 
 /** `isVerifying`: a comparison is at work now. */
 export function phaseOf(state: MigrationState, copy: CopyProgress, isVerifying = false): MigrationPhase {
@@ -154,34 +166,13 @@ export function phaseOf(state: MigrationState, copy: CopyProgress, isVerifying =
   if (state.hasSwitched) return 'ROLLED_BACK';
   if (copy === 'streaming' && isVerifying) return 'VERIFYING';
   if (copy === 'streaming') return state.isPrepared ? 'READY' : 'STREAMING';
-  return ({ none: 'NEW', structure: 'SCHEMA_READY', copying: 'COPYING' } as const)[copy];
+  if (copy === 'none') return isChecked(state) ? 'CHECKED' : 'NEW';
+  return ({ structure: 'SCHEMA_READY', copying: 'COPYING' } as const)[copy];
 }
 
-/** The answers of `restage status`: what next, and whether it can be gone back. */
-export function describeNext(
-  state: MigrationState,
-  copy: CopyProgress,
-): { readonly next: string; readonly back: string } {
-  const { open } = state;
-  if (state.isCompleted) return { next: 'nothing: the migration is over', back: 'no: it was completed' };
-  if (open !== null) {
-    const command = open.to === 'target' ? 'restage cutover' : 'restage rollback';
-    const left = STEPS_AFTER.filter(({ name }) => !open.done.includes(name)).map(({ name }) => name);
-    return open.isCommitted
-      ? {
-          next: `${command} goes on: ${left.join(', ')}`,
-          back: 'not before this switch has ended: it is past its point of no return',
-        }
-      : { next: `its operator, else ${command}, which undoes what was begun first`, back: 'yes: nothing is committed' };
-  }
-  if (state.live === 'target')
-    return {
-      next: state.wayBack ? 'restage rollback, or restage complete' : 'restage complete',
-      back: state.wayBack ? 'yes: restage rollback' : 'no: it was switched without a way back',
-    };
-  if (copy !== 'streaming')
-    return { next: 'the load; restage wait says when it is done', back: 'nothing to go back from' };
-  return { next: 'restage verify, then restage cutover', back: 'nothing to go back from: the source is live' };
+/** The newest answer of the checklist is that nothing blocks. */
+export function isChecked({ checked }: MigrationState): boolean {
+  return checked !== null && checked.blocks.length === 0;
 }
 
 /** Steps whose effect may be there and is to be taken back, the newest first. */

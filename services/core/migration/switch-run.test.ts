@@ -11,7 +11,8 @@ import {
   type Side,
 } from './journal.ts';
 import { joinHands } from './join-hands.ts';
-import { describeNext, foldJournal, phaseOf, type OpenSwitch } from './state.ts';
+import { describeMigration } from './describe-migration.ts';
+import { foldJournal, phaseOf, type OpenSwitch } from './state.ts';
 import type { StepName } from './steps.ts';
 import { runSwitch, type OperatorJournal, type SwitchHands } from './switch-run.ts';
 
@@ -335,7 +336,8 @@ test('where it is, what next, and whether it can be gone back', async () => {
   const world = new World();
   const told = (): string[] => {
     const state = foldJournal(world.records);
-    return [phaseOf(state, 'streaming'), describeNext(state, 'streaming').back.split(':')[0] ?? ''];
+    const { phase, back } = describeMigration(state, { copy: 'streaming', isVerifying: false, forecast: null });
+    return [phase, back.split(':')[0] ?? ''];
   };
   expect(told()).toEqual(['STREAMING', 'nothing to go back from']);
   expect(phaseOf(foldJournal(world.records), 'streaming', true)).toBe('VERIFYING');

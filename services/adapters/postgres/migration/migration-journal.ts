@@ -12,7 +12,8 @@ export async function prepareJournal(client: pg.ClientBase): Promise<void> {
   if (!(await hasJournal(client))) await client.query(TABLE);
 }
 
-async function hasJournal(client: pg.ClientBase): Promise<boolean> {
+/** Whether this database has one, of whichever pipeline. */
+export async function hasJournal(client: pg.ClientBase): Promise<boolean> {
   const found = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.migration_record')`);
   return found.rowCount === 1;
 }
