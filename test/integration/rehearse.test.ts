@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startCli, type CliProcess } from '../harness/cli.ts';
+import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
+import { STEPS } from '#core/migration/steps.ts';
 import { isLongRun } from '../harness/chaos/long-run.ts';
 import { runCommand } from '../harness/command.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
@@ -103,8 +104,12 @@ afterAll(async () => {
 test(
   'a rehearsal replays, times the switch, verifies and tries the application, and leaves nothing behind',
   async () => {
-    const smoke = `'${postgresBin()}/psql' "$RESTAGE_CLONE_URL" -c 'SELECT 1 / count(*) FROM public.ledger WHERE balance < 0'`;
-    const config = withRehearsal('passes', `  smoke: ${JSON.stringify(smoke)}\n  budget: { replaySeconds: 90 }\n`);
+    // It writes on the new side, which the rollback brings back.
+    const smoke = `'${postgresBin()}/psql' "$RESTAGE_CLONE_URL" -c 'SELECT 1 / count(*) FROM public.ledger WHERE balance < 0' -c 'INSERT INTO public.ledger VALUES (999, 7)'`;
+    const config = withRehearsal(
+      'passes',
+      `  smoke: ${JSON.stringify(smoke)}\n  budget: { replaySeconds: 90, downtimeSeconds: 90 }\n`,
+    );
     const before = await databases();
     const traced = await traces();
     const dry = await command('rehearse', '-c', config, '--target', 'new', '--dry-run');
@@ -118,6 +123,8 @@ test(
     const report = JSON.parse(readFileSync(path.join(reports, 'report.json'), 'utf8')) as {
       verdict: string;
       steps: { name: string; says: string }[];
+      switches: { to: string; unavailableMs: number; steps: { name: string; ms: number; evidence: object }[] }[];
+      budgets: { name: string; seconds: number; ok: boolean }[];
     };
     expect(report.verdict).toBe('passed');
     expect(report.steps.map(({ name }) => name)).toEqual([
@@ -126,12 +133,36 @@ test(
       'replay',
       'switch',
       'verify',
+      'cutover',
       'smoke',
+      'rollback',
     ]);
     expect(report.steps[2]?.says).toContain('500 rows and 166 changes');
     expect(report.steps[4]?.says).toBe('1 tables, 500 rows: equal');
-    expect(readFileSync(path.join(reports, 'report.html'), 'utf8')).not.toMatch(/src=|href=|<script/);
-    expect(readFileSync(path.join(reports, 'junit.xml'), 'utf8')).toContain('tests="7" failures="0"');
+    const measured = /^writes refused for \d+ ms: fence \d+ ms, drain \d+ ms, verify \d+ ms; 100 rows written before$/;
+    expect(report.steps[5]?.says).toMatch(measured);
+    expect(report.steps[7]?.says).toMatch(measured);
+    const switches = report.switches.map(({ to, steps }) => [to, ...steps.map(({ name }) => name)]);
+    const all = STEPS.map(({ name }) => name);
+    expect(switches).toEqual([
+      ['target', ...all],
+      ['source', ...all],
+    ]);
+    const compared = report.switches.map(({ steps }) => steps.find(({ name }) => name === 'verify')?.evidence);
+    expect(compared).toMatchObject([{ rows: 500 }, { rows: 501 }]);
+    const longest = Math.max(...report.switches.map(({ unavailableMs }) => unavailableMs)) / 1_000;
+    expect(report.budgets).toMatchObject([
+      { name: 'rehearsal.budget.replaySeconds', ok: true },
+      { name: 'rehearsal.budget.downtimeSeconds', ok: true, seconds: longest },
+    ]);
+    const page = readFileSync(path.join(reports, 'report.html'), 'utf8');
+    expect(page).not.toMatch(/src=|href=|<script/);
+    expect(page).toMatch(/Cutover of .*Rollback of /s);
+    expect(readFileSync(path.join(reports, 'junit.xml'), 'utf8')).toContain('tests="10" failures="0"');
+    const { rows: audit } = await target.client.query('SELECT record FROM restage.migration_record ORDER BY seq');
+    expect(JSON.stringify(audit)).toMatch(/rehearse.*verdict.*passed.*rollback s/);
+    expect((await source.client.query('SELECT FROM public.accounts')).rowCount).toBe(500);
+    expect((await target.client.query('SELECT FROM public.ledger')).rowCount).toBe(500);
     for (let round = 1; isLongRun() && round < 20; round += 1)
       expect(await command('rehearse', '-c', config, '--target', 'new')).toMatchObject({ code: 0 });
     expect(await traces()).toEqual(traced);
@@ -146,13 +177,18 @@ test(
 test('what fails is named, step by step, and the clone goes all the same', async () => {
   const broken = withRehearsal(
     'fails',
-    `  smoke: "echo no such page >&2; exit 3"\n  budget: { switchSeconds: 0.001 }\n`,
+    `  smoke: "echo no such page >&2; exit 3"\n  rollback: false\n  budget: { switchSeconds: 0.001, downtimeSeconds: 3600 }\n`,
   );
   const failed = await command('rehearse', '-c', broken, '--target', 'new', '--json');
   expect(failed.code).toBe(1);
   expect(failed.text).toContain('"verdict":"failed"');
   expect(failed.text).toContain('rehearsal.smoke ended with 3:\\nno such page');
   expect(failed.text).toContain('"name":"rehearsal.budget.switchSeconds"');
+  expect(failed.text).toContain('"leftOut":["cutover and rollback: rehearsal.rollback is false"]');
+  // What was left out keeps no budget.
+  expect(failed.text).toMatch(
+    /"name":"rehearsal.budget.downtimeSeconds","limitSeconds":3600,"seconds":null,"ok":false/,
+  );
   expect(await databases()).not.toContain(clone);
   // The target wants its tables made, and the baseline has one already.
   const taken = withRehearsal('taken', `  baseline: ${baseline.name}\n  driver: dump\n`);
@@ -173,6 +209,16 @@ test(
     const busy = await command('rehearse', '-c', withTables, '--target', 'new', '--dry-run');
     expect(busy.text).toContain('by dump');
     await baseline.client.end();
+    // A rehearsal that is killed in its cutover leaves slots and topics, and no reset minds.
+    const traced = await traces();
+    const killed = await runCli(['rehearse', '-c', withTables, '--target', 'new'], {
+      RESTAGE_FAILPOINTS: 'switch.drain.after=kill',
+    });
+    expect(killed).toMatchObject({ signal: 'SIGKILL' });
+    expect(await databases()).toContain(`${clone}_source`);
+    expect((await command('reset', '-c', withTables, '--target', 'new', '--drop')).code).toBe(0);
+    expect(await databases()).not.toContain(`${clone}_source`);
+    expect(await traces()).toEqual(traced);
     const kept = await command('rehearse', '-c', withTables, '--target', 'new', '--keep');
     expect(kept, kept.text).toMatchObject({
       code: 0,

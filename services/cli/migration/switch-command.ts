@@ -108,7 +108,11 @@ async function operate(
   }
 }
 
-function handsOf(member: Member, { terminates }: SwitchRequest, logger: Logger): SwitchHands {
+export function handsOf(
+  member: Member,
+  { terminates }: Pick<SwitchRequest, 'terminates'>,
+  logger: Logger,
+): SwitchHands {
   const { migration, operator } = member;
   const verified = (): Verification | null => member.known.verified;
   return makeHands({ migration, operator, verified, changed: () => member.changed, terminates, logger });
@@ -170,9 +174,9 @@ async function objectionsOf(
 }
 
 /** Before anything is closed, so that little is left to read in the fence. Null where every row is compared there, or nobody knows since when. */
-async function collectChanged(
+export async function collectChanged(
   { migration, known: { verified, equalUpTo } }: Member,
-  { to, timeBoxMs }: SwitchRequest,
+  { to, timeBoxMs }: Pick<SwitchRequest, 'to' | 'timeBoxMs'>,
   logger: Logger,
   signal: AbortSignal,
 ): Promise<ChangedKeys | null> {

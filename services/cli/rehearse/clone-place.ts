@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { createAdvisoryLease, type DatabaseLease } from '#adapters/postgres/advisory-lease.ts';
 import { chooseDriver, type ChosenDriver } from '#adapters/postgres/clone/choose-driver.ts';
+import { StandIn, standInName } from '#adapters/postgres/clone/stand-in.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { databaseOf } from '#core/address.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
@@ -14,6 +15,8 @@ import { urlOf } from '#adapters/postgres/clone/clone-database.ts';
 export interface ClonePlace extends ChosenDriver, AsyncDisposable {
   readonly rehearsal: RehearsalConfig;
   readonly name: string;
+  /** Null where clones are made by a command: a clone of a clone is not to be had there. */
+  readonly standIn: StandIn | null;
 }
 
 /** @throws RestageError clone_refused, target_unreachable or operator_busy. */
@@ -49,7 +52,9 @@ export async function openClonePlace(
       });
     });
     const chosen = await chooseDriver(rehearsal, client, signal);
-    return { ...chosen, rehearsal, name, [Symbol.asyncDispose]: close };
+    const isOurs = client !== null && url !== null && chosen.driver.kind !== 'command';
+    const standIn = isOurs ? new StandIn(client, url, name) : null;
+    return { ...chosen, rehearsal, name, standIn, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;
@@ -64,7 +69,7 @@ function leaseOf(name: string, connect: () => Promise<pg.Client>, logger: Logger
 function requireNoTarget(config: Config, { url, baseline }: RehearsalConfig, name: string): void {
   if (url === null) return;
   const taken = new Set([config.source.url, ...config.targets.map((one) => one.url)].map(databaseOf));
-  for (const database of [baseline ?? name, name]) {
+  for (const database of [baseline ?? name, name, standInName(name)]) {
     if (!taken.has(databaseOf(urlOf(url, database)))) continue;
     throw new RestageError('clone_refused', 'the source, or a live target, would be taken for a rehearsal', {
       where: `database ${database}`,

@@ -2,6 +2,7 @@ import { writeJunit } from '#core/fixtures/junit.ts';
 import type { BudgetResult, RehearsalReport } from '#core/rehearsal/rehearsal-report.ts';
 import { escapeHtml } from '../escape-html.ts';
 import { htmlPage, htmlTable, spanChart, type HtmlCell } from '../html-page.ts';
+import { switchSection } from '../report/report-html.ts';
 import { formatColumns } from '../table-text.ts';
 
 /** For people. */
@@ -13,7 +14,8 @@ export function formatRehearsal(report: RehearsalReport): string {
     says.split('\n')[0] ?? '',
   ]);
   const budgets = report.budgets.map((budget) => `${describeBudget(budget)}\n`).join('');
-  return `${formatColumns(['step', '', 'time', 'what'], steps)}\n${budgets}rehearsal ${report.verdict}\n`;
+  const left = report.leftOut.map((what) => `not rehearsed: ${what}\n`).join('');
+  return `${formatColumns(['step', '', 'time', 'what'], steps)}\n${budgets}${left}rehearsal ${report.verdict}\n`;
 }
 
 function describeBudget({ name, limitSeconds, seconds, ok }: BudgetResult): string {
@@ -45,6 +47,7 @@ export function rehearsalHtml(report: RehearsalReport): string {
     ['begun', startedAt],
     ['clone of', `${baseline ?? 'an empty database'}, by ${driver}`],
     ...budgets.map((budget): [string, string] => ['budget', describeBudget(budget)]),
+    ...report.leftOut.map((what): [string, string] => ['not rehearsed', what]),
   ];
   const rows = steps.map(({ name, seconds, ok, says }): HtmlCell[] => [
     name,
@@ -58,6 +61,7 @@ export function rehearsalHtml(report: RehearsalReport): string {
     `<h1>Rehearsal of ${escapeHtml(pipeline)}: <span class="${verdict}">${verdict}</span></h1>
 ${htmlTable(['', ''], facts)}
 <h2>Time</h2>${spanChart(spans, 'How long each step took')}
-<h2>Steps</h2>${htmlTable(['step', '', 'time', 'what'], rows)}`,
+<h2>Steps</h2>${htmlTable(['step', '', 'time', 'what'], rows)}
+${report.switches.map(switchSection).join('\n')}`,
   );
 }

@@ -6,6 +6,7 @@ import type { Logger } from '#core/log.ts';
 import { judgeBudgets, verdictOf, type RehearsalReport } from '#core/rehearsal/rehearsal-report.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { noteAction } from '../migration/audit.ts';
+import { forgetKilledTrial } from './forget-trial.ts';
 import { openClonePlace, type ClonePlace } from './clone-place.ts';
 import { formatRehearsal, rehearsalHtml, rehearsalJunit } from './rehearsal-printer.ts';
 import { rehearse } from './rehearse-steps.ts';
@@ -35,8 +36,9 @@ export async function rehearseCommand(
     return 0;
   }
   const startedAt = new Date().toISOString();
-  const steps = await rehearse({ config, target, place, isKept: options.isKept, cli, logger });
-  const budgets = judgeBudgets(steps, place.rehearsal.budget);
+  const rehearsed = await rehearse({ config, target, place, isKept: options.isKept, cli, logger });
+  const { steps, switches } = rehearsed;
+  const budgets = judgeBudgets(steps, switches, place.rehearsal.budget);
   const report: RehearsalReport = {
     pipeline: config.name,
     target: target.name,
@@ -44,7 +46,7 @@ export async function rehearseCommand(
     startedAt,
     driver: place.driver.kind,
     baseline: place.rehearsal.baseline,
-    steps,
+    ...rehearsed,
     budgets,
     verdict: verdictOf(steps, budgets),
   };
@@ -68,7 +70,10 @@ export async function resetCommand(
   const given = { clone: place.name, dropped: options.isDropped };
   await noteAction(config, [target], { action: 'reset', with: given }, logger);
   const startedAt = performance.now();
+  await place.standIn?.drop();
   await place.driver.drop(place.name);
+  const { url } = place.rehearsal;
+  if (place.standIn !== null && url !== null) await forgetKilledTrial(config, target, url, logger, cli);
   if (!options.isDropped) await place.driver.create(place.name);
   const seconds = (performance.now() - startedAt) / 1000;
   const done = options.isDropped ? 'is removed' : `is as ${place.rehearsal.baseline ?? 'an empty database'} again`;

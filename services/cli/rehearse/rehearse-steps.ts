@@ -6,7 +6,7 @@ import type { Config, TargetConfig } from '#core/config.ts';
 import { describeError, RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import { parseLsn, type Lsn } from '#core/lsn.ts';
-import type { RehearsalStep } from '#core/rehearsal/rehearsal-report.ts';
+import type { RehearsalReport, RehearsalStep } from '#core/rehearsal/rehearsal-report.ts';
 import { formatTable } from '#core/table-name.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { makeReplayProgress } from '../replay/replay-progress.ts';
@@ -18,6 +18,7 @@ import { makeProgress } from '../verify/verify-progress.ts';
 import { verifyTables } from '../verify/verify-tables.ts';
 import { waitForLsn } from '../wait.ts';
 import type { ClonePlace } from './clone-place.ts';
+import { RehearsedSwitch } from './rehearsed-switch.ts';
 import { CloneSink } from './clone-sink.ts';
 
 export interface RehearsalParts {
@@ -35,8 +36,10 @@ type StepResult = Pick<RehearsalStep, 'ok' | 'says'>;
 const LOOK_MS = 200;
 const SEQUENCE_MARGIN = 1_000n;
 
+export type Rehearsed = Pick<RehearsalReport, 'steps' | 'switches' | 'leftOut'>;
+
 /** The steps, each timed; the first that fails is the last. The clone is removed at the end, unless it is kept. */
-export async function rehearse(parts: RehearsalParts): Promise<RehearsalStep[]> {
+export async function rehearse(parts: RehearsalParts): Promise<Rehearsed> {
   const run = new RehearsalRun(parts);
   try {
     return await run.all();
@@ -50,26 +53,34 @@ class RehearsalRun {
   readonly #steps: RehearsalStep[] = [];
   #url = '';
   #sink: CloneSink | null = null;
+  readonly #trial: RehearsedSwitch;
+  #proof = { seconds: 0, rows: 0 };
 
   constructor(parts: RehearsalParts) {
     this.#parts = parts;
+    this.#trial = new RehearsedSwitch(parts);
   }
 
-  async all(): Promise<RehearsalStep[]> {
+  async all(): Promise<Rehearsed> {
     const hasSmoke = this.#parts.place.rehearsal.smoke !== null;
-    const isDone =
+    const trial = this.#trial;
+    let isDone =
       (await this.#step('clone', () => this.#clone())) &&
       (await this.#step('neutralise', () => this.#neutralise())) &&
       (await this.#step('replay', () => this.#replay())) &&
       (await this.#step('switch', () => this.#switch())) &&
       (await this.#step('verify', () => this.#verify()));
     await this.#stopSink();
-    if (isDone && hasSmoke) await this.#step('smoke', () => this.#smoke());
-    return this.#steps;
+    const isThereAndBack = isDone && (await trial.isPossible());
+    if (isThereAndBack) isDone = await this.#step('cutover', () => trial.cutover(this.#url, this.#proof));
+    if (isDone && hasSmoke) isDone = await this.#step('smoke', () => this.#smoke());
+    if (isDone && isThereAndBack) await this.#step('rollback', () => trial.rollback());
+    return { steps: this.#steps, switches: trial.switches, leftOut: trial.leftOut };
   }
 
   async close(): Promise<void> {
     await this.#stopSink();
+    await this.#trial.close();
     const { place, isKept } = this.#parts;
     if (!isKept) await place.driver.drop(place.name);
   }
@@ -159,6 +170,7 @@ class RehearsalRun {
       takeExact: () => takeExactSnapshots(config, target, tools),
     });
     const rows = report.tables.reduce((sum, table) => sum + table.rows, 0);
+    this.#proof = { seconds: report.seconds, rows };
     const named = report.tables
       .filter(({ different }) => different.length > 0)
       .map(({ targetTable, different }) => `${formatTable(targetTable)}: ${different.length} rows differ`);

@@ -105,7 +105,8 @@ function verification({ audit: records }: MigrationReport): string {
   return htmlTable(['when', 'by', '', 'rows', 'took, or which', 'LSN'], [...verified, ...repaired]);
 }
 
-function switchSection({ to, startedAt, timeBoxMs, steps, unavailableMs, aborted }: SwitchReport): string {
+/** Its steps in milliseconds, with a chart. */
+export function switchSection({ to, startedAt, timeBoxMs, steps, unavailableMs, aborted }: SwitchReport): string {
   const title = `${to === 'target' ? 'Cutover' : 'Rollback'} of ${startedAt}`;
   const how =
     aborted === null

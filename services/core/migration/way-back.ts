@@ -25,7 +25,7 @@ export function wayBackOf(config: Config, target: TargetConfig, tables: readonly
   const { rules, lost } = invertRules(tables, output);
   const shaped = shapeTables(tables, output).map(({ schema, table }) => ({ schema, table }));
   const name = `${config.name}-back-${target.name}`;
-  const ownName = fit(`restage_${name.replaceAll('-', '_')}`);
+  const ownName = ownNameOf(name);
   const { columns: _columns, ...source } = config.source;
   const back: TargetConfig = {
     name: 'source',
@@ -58,6 +58,11 @@ export function wayBackOf(config: Config, target: TargetConfig, tables: readonly
   };
 }
 
+/** Names of a pipeline that Restage makes beside the configured one: within what a slot's name may have. */
+export function ownNameOf(pipeline: string): string {
+  return fit(`restage_${pipeline.replaceAll('-', '_')}`);
+}
+
 /** A slot's name may be no longer (PostgreSQL: NAMEDATALEN). */
 function fit(name: string): string {
   if (name.length <= LONGEST_SLOT) return name;
@@ -66,6 +71,6 @@ function fit(name: string): string {
 }
 
 /** A pattern that means this table; a character of its name that patterns read otherwise is any one there. */
-function patternOf({ schema, table }: TableName): string {
+export function patternOf({ schema, table }: TableName): string {
   return `${schema}.${table}`.replaceAll('*', '?').replace(/^!/, '?');
 }

@@ -10,6 +10,8 @@ export interface RehearsalConfig {
   /** A shell command that tries the application on the clone; null: none. */
   readonly smoke: string | null;
   readonly smokeSeconds: number;
+  /** The switch is rehearsed there and back, with a second clone in the source's place. */
+  readonly rollback: boolean;
   readonly budget: RehearsalBudget;
 }
 
@@ -18,6 +20,8 @@ export interface RehearsalBudget {
   readonly switchSeconds: number | null;
   /** Most seconds that the whole replay may take. Null: none. */
   readonly replaySeconds: number | null;
+  /** Most seconds for which the rehearsed cutover, or the rollback, may refuse writes. Null: none. */
+  readonly downtimeSeconds: number | null;
 }
 
 export const DRIVERS = ['template', 'dump', 'command'] as const;

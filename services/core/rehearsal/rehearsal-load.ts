@@ -19,9 +19,11 @@ export function readRehearsal(reader: OptionReader): RehearsalConfig | null {
     command: create === null || drop === null ? null : { create, drop },
     smoke: reader.get('rehearsal.smoke'),
     smokeSeconds: reader.get('rehearsal.smokeSeconds'),
+    rollback: reader.get('rehearsal.rollback'),
     budget: {
       switchSeconds: reader.get('rehearsal.budget.switchSeconds'),
       replaySeconds: reader.get('rehearsal.budget.replaySeconds'),
+      downtimeSeconds: reader.get('rehearsal.budget.downtimeSeconds'),
     },
   };
 }

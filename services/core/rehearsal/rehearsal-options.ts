@@ -68,6 +68,15 @@ export const REHEARSAL_OPTIONS = [
     about: 'How long that may take. Seconds.',
   },
   {
+    path: 'rehearsal.rollback',
+    type: z.boolean(),
+    default: true,
+    env: 'RESTAGE_REHEARSAL_ROLLBACK',
+    example: 'false',
+    about:
+      "Whether the switch is rehearsed there and back: a copy of the clone takes the source's place for it. Takes the clone's room a second time.",
+  },
+  {
     path: 'rehearsal.budget.switchSeconds',
     type: seconds,
     default: null,
@@ -83,5 +92,14 @@ export const REHEARSAL_OPTIONS = [
     env: 'RESTAGE_REHEARSAL_REPLAY_SECONDS',
     example: '3600',
     about: 'Most seconds that the replay of the history into the clone may take. Above it the rehearsal fails.',
+  },
+  {
+    path: 'rehearsal.budget.downtimeSeconds',
+    type: seconds,
+    default: null,
+    env: 'RESTAGE_REHEARSAL_DOWNTIME_SECONDS',
+    example: '3',
+    about:
+      'Most seconds for which the rehearsed cutover, or its rollback, may refuse writes. Above it, or where they cannot be rehearsed, the rehearsal fails.',
   },
 ] as const satisfies readonly Option[];

@@ -1,8 +1,9 @@
+import type { SwitchReport } from '#core/migration/migration-report.ts';
 import type { RehearsalBudget } from '#core/rehearsal/rehearsal-config.ts';
 
 /** One step of a rehearsal, as it went. */
 export interface RehearsalStep {
-  readonly name: 'clone' | 'neutralise' | 'replay' | 'switch' | 'verify' | 'smoke';
+  readonly name: 'clone' | 'neutralise' | 'replay' | 'switch' | 'verify' | 'cutover' | 'smoke' | 'rollback';
   readonly seconds: number;
   readonly ok: boolean;
   /** For people: what was done, in figures. */
@@ -18,6 +19,10 @@ export interface RehearsalReport {
   readonly driver: string;
   readonly baseline: string | null;
   readonly steps: readonly RehearsalStep[];
+  /** The rehearsed cutover and rollback, step by step; none where they were left out. */
+  readonly switches: readonly SwitchReport[];
+  /** What was not rehearsed, and why. */
+  readonly leftOut: readonly string[];
   readonly budgets: readonly BudgetResult[];
   readonly verdict: 'passed' | 'failed';
 }
@@ -30,17 +35,30 @@ export interface BudgetResult {
 }
 
 /** A budget for a step that never came is not met. */
-export function judgeBudgets(steps: readonly RehearsalStep[], budget: RehearsalBudget): BudgetResult[] {
-  const judge = (name: string, step: RehearsalStep['name'], limitSeconds: number | null): BudgetResult[] => {
-    if (limitSeconds === null) return [];
-    const found = steps.find((one) => one.name === step);
-    const seconds = found?.ok === true ? found.seconds : Number.POSITIVE_INFINITY;
-    return [{ name, limitSeconds, seconds, ok: seconds <= limitSeconds }];
+export function judgeBudgets(
+  steps: readonly RehearsalStep[],
+  switches: readonly SwitchReport[],
+  budget: RehearsalBudget,
+): BudgetResult[] {
+  const judge = (name: string, seconds: number, limitSeconds: number | null): BudgetResult[] =>
+    limitSeconds === null ? [] : [{ name, limitSeconds, seconds, ok: seconds <= limitSeconds }];
+  const took = (name: RehearsalStep['name']): number => {
+    const found = steps.find((one) => one.name === name);
+    return found?.ok === true ? found.seconds : Number.POSITIVE_INFINITY;
   };
   return [
-    ...judge('rehearsal.budget.replaySeconds', 'replay', budget.replaySeconds),
-    ...judge('rehearsal.budget.switchSeconds', 'switch', budget.switchSeconds),
+    ...judge('rehearsal.budget.replaySeconds', took('replay'), budget.replaySeconds),
+    ...judge('rehearsal.budget.switchSeconds', took('switch'), budget.switchSeconds),
+    ...judge('rehearsal.budget.downtimeSeconds', downtimeOf(switches), budget.downtimeSeconds),
   ];
+}
+
+/** The longer of the two; a switch that was not done takes for ever. */
+function downtimeOf(switches: readonly SwitchReport[]): number {
+  const refused = (['target', 'source'] as const).map(
+    (to) => switches.find((one) => one.to === to)?.unavailableMs ?? Number.POSITIVE_INFINITY,
+  );
+  return Math.max(...refused) / 1_000;
 }
 
 export function verdictOf(

@@ -1,9 +1,12 @@
 import type pg from 'pg';
+import { pause } from '#core/backoff.ts';
 import { RestageError } from '#core/errors.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 
 /** What tells a clone of ours from any other database: nothing else is ever dropped. */
 const MARK = 'restage rehearsal clone';
+const SLOT_ATTEMPTS = 50;
+const SLOT_POLL_MS = 100;
 
 export async function isThere(client: pg.ClientBase, name: string): Promise<boolean> {
   return (await client.query('SELECT FROM pg_database WHERE datname = $1', [name])).rowCount === 1;
@@ -34,7 +37,24 @@ export async function dropClone(client: pg.ClientBase, name: string): Promise<vo
       where: `database ${name}`,
       fix: `rename it, or, if it is the rest of a clone that was cut short: DROP DATABASE ${quoteIdentifier(name)};`,
     });
+  await dropSlots(client, name);
   await client.query(`DROP DATABASE ${quoteIdentifier(name)} WITH (FORCE)`);
+}
+
+/** Of a rehearsed switch that was killed: FORCE ends sessions, and leaves slots, which keep a database (PostgreSQL: "DROP DATABASE"). */
+async function dropSlots(client: pg.ClientBase, name: string): Promise<void> {
+  for (let left = SLOT_ATTEMPTS; left > 0; left -= 1) {
+    const { rows } = await client.query<{ slot: string; pid: number | null }>(
+      'SELECT slot_name AS slot, active_pid AS pid FROM pg_replication_slots WHERE database = $1',
+      [name],
+    );
+    if (rows.length === 0) return;
+    for (const { slot, pid } of rows) {
+      if (pid === null) await client.query('SELECT pg_drop_replication_slot($1)', [slot]);
+      else await client.query('SELECT pg_terminate_backend($1)', [pid]);
+    }
+    await pause(SLOT_POLL_MS);
+  }
 }
 
 /** The same server and role, another database. */
