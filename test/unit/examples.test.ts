@@ -76,7 +76,7 @@ test('their commands are ones that Restage takes, on a configuration that loads'
   const filled = Object.fromEntries(Object.keys(env).map((name) => [name, fill(name)]));
   const config = loadConfig(read('shop.yaml'), 'shop.yaml', filled);
   expect(config.targets.map(({ name }) => name)).toEqual(['new']);
-  expect(config.rehearsal?.budget).toEqual({ switchSeconds: 3, replaySeconds: 3600 });
+  expect(config.rehearsal?.budget).toEqual({ switchSeconds: 3, downtimeSeconds: 3, replaySeconds: 3600 });
 });
 
 function fill(name: string): string {
