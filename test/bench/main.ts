@@ -9,6 +9,7 @@ import type { BenchCase, BenchOptions } from './bench-case.ts';
 import { startServers } from './bench-servers.ts';
 import { drain, stages } from './cases/drain.ts';
 import { HUGE_AND_LONG } from './cases/huge-and-long.ts';
+import { growth } from './cases/growth.ts';
 import { idle } from './cases/idle.ts';
 import { latency } from './cases/latency.ts';
 import { load } from './cases/load.ts';
@@ -17,7 +18,7 @@ import { wide } from './cases/wide.ts';
 import { drawResults } from './chart.ts';
 import { describe, type RunResult } from './result.ts';
 
-const CASES: readonly BenchCase[] = [load, drain, stages, rules, wide, latency, idle, ...HUGE_AND_LONG];
+const CASES: readonly BenchCase[] = [load, drain, stages, rules, wide, growth, latency, idle, ...HUGE_AND_LONG];
 
 const { values } = parseArgs({
   options: {

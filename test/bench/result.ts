@@ -27,7 +27,7 @@ export function describe(result: RunResult): string {
   const peaks = Object.entries(figures.peaks).map(([name, bytes]) => `${name} ${Math.round(bytes / 1024 / 1024)}`);
   const more = Object.entries(result.more ?? {}).map(([name, value]) => `${name} ${value.toFixed(1)}`);
   return (
-    `${result.case}, ${result.variant}: ${count} ${unit} in ${figures.seconds.toFixed(1)} s, ${Math.round(rateOf(result))} ${unit}/s` +
+    `${result.case}, ${result.variant}: ${count} ${unit} in ${figures.seconds.toFixed(1)} s, ${rateOf(result).toFixed(unit === 'MB' ? 1 : 0)} ${unit}/s` +
     `; µs of processor time per one: ${micros.join(', ')}` +
     (peaks.length === 0 ? '' : `; peak MiB: ${peaks.join(', ')}`) +
     (more.length === 0 ? '' : `; ${more.join(', ')}`)
