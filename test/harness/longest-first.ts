@@ -22,6 +22,7 @@ const LONGEST = [
 /** Files of a fresh clone, of which nobody knows yet how long they take, in the order of their length. */
 export class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    // oxlint-disable-next-line unicorn/no-array-sort -- the base class's own, no array's
     return (await super.sort(files)).toSorted((left, right) => placeOf(left) - placeOf(right));
   }
 }
