@@ -153,7 +153,7 @@ export class CarefulEpoch {
       try {
         ops += await shaper.shape(one.record, one.range, pending);
         ops += await shaper.settle(signal);
-        if (checks !== null) shaper.addToChecks(checks, one.record, one.range, () => maker.idOf(one));
+        if (checks !== null) this.#addTo(checks, one, unit, out);
       } catch (error) {
         const fault = requireFault(error);
         const action = this.#actionOf(fault, unit);
@@ -215,6 +215,16 @@ export class CarefulEpoch {
         throw error;
       return null;
     }
+  }
+
+  #addTo(checks: TransactionChecks, one: RangeRecord, { commit }: Unit, { floorOf }: CarefulOutput): void {
+    const { shaper, maker } = this.#options;
+    shaper.addToChecks(checks, one.record, one.range, {
+      isWhole: commit !== null,
+      letter: () => maker.idOf(one),
+      isComparable: (topic) =>
+        commit === null ? shaper.state?.areLoadedTogether(topic, one.range.topic) === true : commit >= floorOf(topic),
+    });
   }
 
   /** What the rules remember of these rows is taken back with all of the transaction, which is shaped once more without them. */

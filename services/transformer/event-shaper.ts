@@ -28,7 +28,7 @@ import type { KeptState } from './kept-state.ts';
 import type { ModuleQueue } from './module-queue.ts';
 import type { OutboxWriter } from './outbox-writer.ts';
 import { reachRows } from './reached-rows.ts';
-import { TableChecks } from './table-checks.ts';
+import { TableChecks, type ToBeJudged } from './table-checks.ts';
 import { appendEvent, changeBehind, chunkHeadersOf, parseKey, passOn, placeOf, tellApart } from './shaped-records.ts';
 
 export interface EventShaperOptions {
@@ -313,22 +313,18 @@ export class EventShaper {
     return { rules, event: { ...event, key: key === null ? null : parseKey(key, where) } };
   }
 
-  /** What is to be judged of an event when its transaction ends. `letter`: the dead letter that it would be; `scope`: what goes with it. */
-  addToChecks(
-    checks: TransactionChecks,
-    record: KafkaRecord,
-    range: RecordPlace,
-    letter: () => string,
-    scope: 'row' | 'transaction' = 'transaction',
-  ): void {
+  /** What is to be judged of an event when its transaction ends. */
+  addToChecks(checks: TransactionChecks, record: KafkaRecord, range: RecordPlace, facts: ToBeJudged): void {
     const validation = this.checks.of(range.topic, versionOf(record));
     if (validation === null || validation.sums.length + validation.relations.length === 0) return;
     const { event, rules } = this.read(record, range);
-    // Of rows that the load finds no transaction is known.
-    if (scope === 'transaction' && readStreamHeaders(record) !== null) checks.addToSums(validation, event);
+    if (facts.isWhole) checks.addToSums(validation, event);
+    const relations = validation.relations.filter(
+      ({ isOfOther, remembers }) => !isOfOther || facts.isComparable(remembers.topic),
+    );
+    if (relations.length === 0) return;
     const where = placeOf(range.topic, range.partition, record.offset);
-    if (validation.relations.length > 0)
-      checks.touch(validation, event, { where, letter: letter(), conceal: (row) => rules.conceal(row) });
+    checks.touch({ relations }, event, { where, letter: facts.letter(), conceal: (row) => rules.conceal(row) });
   }
 
   /** Structures that were introduced since, in an epoch that is given up, are to be introduced again. */

@@ -71,6 +71,8 @@ export class KeptState {
   #heads = new Map<string, Head>();
   /** Of looked up tables that the load takes: whether the newest plan's rows are being read. */
   readonly #opened = new Map<string, boolean>();
+  /** By table of the load, its plan's generation. */
+  readonly #planned = new Map<string, number>();
   /** By looked up table. */
   #previous = new Map<string, Reload>();
   /** As of the last epoch. */
@@ -160,6 +162,21 @@ export class KeptState {
       this.#writeHead(topic, { generation, previous: null, columns }, side);
     }
     return this.#readBefore(before);
+  }
+
+  /** A plan of a load that is passed on now, or was. */
+  notePlan({ manifest, offset }: StoredManifest): void {
+    for (const { topic } of manifest.tables ?? []) this.#planned.set(topic, Number(offset) * A_MANIFEST);
+  }
+
+  /** Whether the rows of two tables are of one plan, so of one snapshot, and the first one's were not emptied since. */
+  areLoadedTogether(topic: string, other: string): boolean {
+    return this.memory.state.generationOf(topic) === this.#planned.get(other);
+  }
+
+  /** Something is remembered: a check that needs no more than a key of the source does not. */
+  get isNeeded(): boolean {
+    return this.memory.state.tables.length > 0;
   }
 
   /** Tables that were loaded anew, whose rows others look up that were not loaded after them: what became of those is still to be written. */

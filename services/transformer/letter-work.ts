@@ -136,7 +136,8 @@ export class LetterWork {
         const corrected = rows.correct(letter, record, { commit, ordinal: ordinal + index });
         ops += await shaper.shape(corrected, range, out);
         ops += await shaper.settle(signal);
-        shaper.addToChecks(checks, corrected, range, () => letter.id, letter.scope);
+        const isWhole = letter.scope === 'transaction';
+        shaper.addToChecks(checks, corrected, range, { isWhole, letter: () => letter.id, isComparable: () => true });
       }
       const state = shaper.state?.memory.state ?? null;
       const [unfit] = await shaper.validator.judge(checks, state, `dead letter ${unit[0]?.id ?? ''}`);

@@ -81,6 +81,37 @@ describe('checks of rows against others', () => {
     expect(validation?.checks.map(({ passed }) => passed)).toEqual([9, 9]);
   });
 
+  it('holds no row of a load against a table of another snapshot', async () => {
+    const kafka = history([]);
+    const { schema, table, topic } = orders;
+    const planned = { schema, table, topic };
+    const late = { load: 2, through: '0/40' };
+    addManifest(kafka, { kind: 'announce', ...late, tables: [{ ...planned, chunks: 0, rows: 0 }] });
+    addManifest(kafka, { kind: 'plan', ...late, tables: [{ ...planned, chunks: 1, rows: 0 }] });
+    // Customer 50 came between the announcement and the snapshot.
+    addManifest(kafka, { kind: 'chunk', ...late, chunk: 0, rows: 2, table: planned }, [
+      order('r', 30, 50, 'y'),
+      order('r', 31, 1, 'y'),
+    ]);
+    addManifest(kafka, { kind: 'tableEnd', ...late, snapshot: '0/45', table: planned });
+    addManifest(kafka, { kind: 'end', ...late, loaded: true });
+    addManifest(kafka, { kind: 'stream', through: '0/60', epoch: 9 }, [
+      customer('c', 50, 0x42),
+      order('c', 32, 51, 'z', 0x50),
+    ]);
+    for (let stop = 99; stop > 0; stop = stop === 99 ? 16 : stop - 1) {
+      const again = { ...kafka, out: [], transactions: [], records: new Map(kafka.records) };
+      await transformHistory(again, { ...options('row'), writes: stop });
+      await transformHistory(again, options('row'));
+      const waiting = waitingLetters(again).all();
+      // The rows of the first load went with it; of two with one code the second waits.
+      expect(waiting.map(({ rowKey, error }) => [rowKey?.['id'], /same code|no such row/.exec(error)?.[0]])).toEqual([
+        ['31', 'same code'],
+        ['32', 'no such row'],
+      ]);
+    }
+  });
+
   it('stops by default', async () => {
     await expect(transformHistory(history(STREAM), options('stop'))).rejects.toMatchObject({
       code: 'rule_failed',

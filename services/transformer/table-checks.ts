@@ -5,6 +5,16 @@ import { structureId, type ParsedStructure } from '#core/structure-record.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
 
+/** What is known of an event that is to be judged with its transaction. */
+export interface ToBeJudged {
+  /** All of its transaction is: false for a row of a load, or one that waits by itself. */
+  readonly isWhole: boolean;
+  /** The dead letter that it would be. */
+  readonly letter: () => string;
+  /** Whether what is remembered of another table, by its raw topic, is as of the event: not under another snapshot. */
+  readonly isComparable: (topic: string) => boolean;
+}
+
 /** An output's checks, held against every structure that is known. */
 export class TableChecks {
   readonly configs: readonly ValidationConfig[];

@@ -226,7 +226,10 @@ class TransformerRun {
     await this.#shaper.learn(manifest, signal);
     this.#floors.note(manifest, this.#back !== null);
     const { kind, table } = manifest;
-    if (kind === 'plan') this.#load.plan(manifest);
+    if (kind === 'plan') {
+      this.#load.plan(manifest);
+      this.#shaper.state?.notePlan(stored);
+    }
     if (kind === 'tableEnd' && table !== undefined) this.#load.end(table.topic);
     const isLoadKind = kind === 'plan' || kind === 'chunk' || kind === 'tableEnd' || kind === 'end';
     const isOurs = table === undefined || this.#load.tableOf(table.topic) !== null;
@@ -264,7 +267,7 @@ class TransformerRun {
     const [first, second] = [manifests[at], manifests[at + 1]];
     if (first === undefined || second === undefined || !this.#isStreaming || first.offset <= this.#refused) return 0;
     const shaper = this.#shaper;
-    if (shaper.state !== null || shaper.declaration !== null || this.#quarantine.isCareful) return 0;
+    if (shaper.state?.isNeeded === true || shaper.declaration !== null || this.#quarantine.isCareful) return 0;
     const startedAt = this.#parts.clock();
     const joined = await this.#shapeJoined(manifests.slice(at), signal);
     const last = joined?.epochs.at(-1);
