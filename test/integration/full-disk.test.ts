@@ -84,7 +84,7 @@ async function arrive(file: string, service: CliProcess): Promise<void> {
 }
 
 test.runIf(canMount)(
-  'a target that is full, and services without file descriptors, are tried again until there is room; nothing is missing then',
+  'a target that is full or takes no writes, and services without file descriptors, are tried again; nothing is missing in the end',
   async () => {
     await using source = await createDatabase(15, 'full_source');
     await using target = await createDatabase(15, 'full_target');
@@ -120,6 +120,17 @@ test.runIf(canMount)(
       for (const pid of pids) await limitFiles(pid, 1024);
       await arrive(file, service);
       expect(await findDifferences(source.url, target.url)).toEqual([]);
+
+      // As after a failover to a server that is not promoted yet.
+      await target.client.query(`ALTER DATABASE ${target.name} SET default_transaction_read_only = on`);
+      await target.client.query(
+        'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()',
+      );
+      await source.client.query('DELETE FROM public.big WHERE id < 60');
+      await service.output(/25006.*read-only/);
+      await target.client.query(`ALTER DATABASE ${target.name} RESET default_transaction_read_only`);
+      await arrive(file, service);
+      expect(await findDifferences(source.url, target.url)).toEqual([]);
       expect((await servicesOf(service.pid, file)).map(({ pid }) => pid)).toEqual(pids);
       expect(await service.drain()).toMatchObject({ code: 0 });
     } finally {
@@ -129,6 +140,7 @@ test.runIf(canMount)(
       await rm(dir, { recursive: true });
     }
   },
+  300_000,
 );
 
 /** For every new one; those that are open stay. */
