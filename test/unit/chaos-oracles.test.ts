@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { link, ListHistory, type SeenList } from '../harness/chaos/list-history.ts';
 import {
   checkManifests,
   checkRanges,
@@ -89,4 +90,38 @@ it.each<[string, readonly SeenManifest[]]>([
   ['records named twice', [...MANIFESTS, manifest(6, 3, 1, true, 32, 7, 9)]],
 ])('finds %s among manifests', (_what, manifests) => {
   expect(checkManifests(manifests)).not.toEqual([]);
+});
+
+function list(id: number, items: readonly number[], chain = items.reduce(link, '')): SeenList {
+  return { id, items, chain };
+}
+
+/** Two looks at lists to which transactions 7, 8 and 9 append. */
+const LOOKS: readonly (readonly SeenList[])[] = [
+  [list(1, [7]), list(2, [7])],
+  [list(1, [7, 8]), list(2, [7, 8, 9]), list(3, [9])],
+];
+
+function lookAt(looks: readonly (readonly SeenList[])[]): string[] {
+  const history = new ListHistory();
+  return looks.flatMap((lists) => history.look(lists));
+}
+
+it('says nothing of lists that grow by whole transactions', () => {
+  expect(lookAt(LOOKS)).toEqual([]);
+});
+
+it.each<[string, readonly SeenList[]]>([
+  ['an append lost', [list(1, [8]), list(2, [8])]],
+  ['an append taken back', [list(1, []), list(2, [])]],
+  ['an append twice', [list(1, [7, 8, 8]), list(2, [7, 8])]],
+  ['half a transaction', [list(1, [7, 8]), list(2, [7])]],
+  ['a list gone', [list(1, [7])]],
+  ['an update of the chain missed', [list(1, [7, 8], link('', 7)), list(2, [7, 8])]],
+])('finds %s', (_what, lists) => {
+  expect(lookAt([LOOKS[0] ?? [], lists])).not.toEqual([]);
+});
+
+it('finds two appends to a list swapped', () => {
+  expect(lookAt([...LOOKS, [list(1, [8, 7]), list(2, [8, 7, 9]), list(3, [9])]])).not.toEqual([]);
 });

@@ -8,6 +8,7 @@ import { SeededRandom } from '../random.ts';
 import { until } from '../until.ts';
 import { BANK_TABLES, bankSql, startBankWriter, type BankWriter } from './bank.ts';
 import { makeWitness, readTopics, readWitness, type SeenTopics, type WitnessedTransaction } from './evidence.ts';
+import { ListHistory, readLists } from './list-history.ts';
 import { checkManifests, checkRanges, checkTopic, compareHistories, compareRows, toTransactions } from './oracles.ts';
 import { watchSlot, watchTarget, type Watcher } from './watchers.ts';
 
@@ -35,6 +36,7 @@ export class BankPipeline implements AsyncDisposable {
   readonly #options: BankPipelineOptions;
   readonly #folder: string;
   readonly #watchers: readonly Watcher[];
+  readonly #lists = new ListHistory();
   #writer: BankWriter;
   #written = 0;
 
@@ -45,7 +47,7 @@ export class BankPipeline implements AsyncDisposable {
     this.config = path.join(folder, 'restage.yaml');
     this.slot = `restage_${name.replaceAll('-', '_')}`;
     this.#writer = this.#write();
-    this.#watchers = [watchTarget(test.target), watchSlot(test.source, test.brokers, name, this.slot)];
+    this.#watchers = [watchTarget(test.target, this.#lists), watchSlot(test.source, test.brokers, name, this.slot)];
   }
 
   static async open(options: BankPipelineOptions): Promise<BankPipeline> {
@@ -123,6 +125,7 @@ export class BankPipeline implements AsyncDisposable {
     const truth = await withClient(source, (client) => readWitness(client, witnessOf(name)));
     return [
       ...seen.flat(),
+      ...this.#lists.look(await withClient(source, readLists)),
       ...checkTopics(raw),
       ...checkTopics(shaped),
       ...compareHistories(

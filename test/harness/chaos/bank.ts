@@ -1,10 +1,12 @@
 import pg from 'pg';
 import { pause } from '#core/backoff.ts';
 import type { SeededRandom } from '../random.ts';
+import { APPEND_SQL } from './list-history.ts';
 
 const ACCOUNTS = 20;
 const OPENING = 1_000;
 const DOCUMENTS = 30;
+const LISTS = 50;
 /** Of small parts (chaos configurations set epoch.partBytes low) it makes several. */
 const HUGE_ROWS = 300;
 /** Long enough that a body is stored out of line. */
@@ -16,6 +18,7 @@ export const BANK_TABLES = [
   ['ledger', 'ledger'],
   ['doc', 'paper'],
   ['page', 'page'],
+  ['list', 'list'],
   ['filler_1', 'filler_1'],
   ['filler_2', 'filler_2'],
   ['filler_3', 'filler_3'],
@@ -38,6 +41,8 @@ export function bankSql(fillers: number): string {
     CREATE INDEX doc_version ON public.doc (version);
     CREATE TABLE public.page (id int PRIMARY KEY, doc int NOT NULL REFERENCES public.doc, note text);
     INSERT INTO public.page SELECT n, 1 + n % ${DOCUMENTS}, 'page' FROM generate_series(1, 50) n;
+    CREATE TABLE public.list (id int PRIMARY KEY, items int[] NOT NULL, chain text NOT NULL);
+    INSERT INTO public.list SELECT n, '{}', '' FROM generate_series(1, ${LISTS}) n;
     CREATE FUNCTION public.stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
     CREATE TRIGGER stamp BEFORE INSERT ON public.page FOR EACH ROW EXECUTE FUNCTION public.stamp();
     CREATE MATERIALIZED VIEW public.rich AS SELECT id FROM public.bank WHERE balance > ${OPENING};
@@ -93,6 +98,7 @@ async function transact(client: pg.Client, random: SeededRandom): Promise<void> 
   const doc = random.between(1, DOCUMENTS);
   if (random.chance(0.5)) await client.query('UPDATE public.doc SET version = version + 1 WHERE id = $1', [doc]);
   if (random.chance(0.1)) await client.query(`UPDATE public.doc SET body = ${BODY} WHERE id = $1`, [doc]);
+  if (random.chance(0.5)) await appendToLists(client, random);
   if (random.chance(0.2)) await turnPage(client, random);
   if (random.chance(0.03)) await writeMuch(client);
   await client.query(random.chance(0.05) ? 'ROLLBACK' : 'COMMIT');
@@ -110,6 +116,11 @@ async function transfer(client: pg.Client, random: SeededRandom): Promise<void> 
     await client.query(
       'DELETE FROM public.ledger WHERE ctid IN (SELECT ctid FROM public.ledger WHERE amount = 0 LIMIT 1)',
     );
+}
+
+async function appendToLists(client: pg.Client, random: SeededRandom): Promise<void> {
+  const one = random.between(1, LISTS);
+  await client.query(APPEND_SQL, [one, 1 + (one % LISTS)]);
 }
 
 /** A row goes, its key is taken by another, and a new one comes. */

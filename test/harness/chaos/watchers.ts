@@ -5,6 +5,7 @@ import { readDecidedManifest } from '#adapters/kafka/last-manifest.ts';
 import { pause } from '#core/backoff.ts';
 import { parseLsn } from '#core/lsn.ts';
 import { BANK_FAULTS_SQL } from './bank.ts';
+import { readLists, type ListHistory } from './list-history.ts';
 
 export interface Watcher {
   /** How often it could look so far. */
@@ -16,13 +17,14 @@ export interface Watcher {
 const EVERY_MS = 100;
 
 /** Looks at the target once the load is done: every state that it shows must be one of the source's (invariant 4). */
-export function watchTarget(url: string): Watcher {
+export function watchTarget(url: string, lists: ListHistory): Watcher {
   return watch(url, async (client) => {
     const known = await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.checkpoint')`);
     if (known.rowCount === 0) return null;
     const { rowCount } = await client.query('SELECT FROM restage.checkpoint WHERE load_done');
     if (rowCount === 0) return null;
-    return (await client.query<{ fault: string }>(BANK_FAULTS_SQL)).rows.map(({ fault }) => fault);
+    const torn = (await client.query<{ fault: string }>(BANK_FAULTS_SQL)).rows.map(({ fault }) => fault);
+    return [...torn, ...lists.look(await readLists(client))];
   });
 }
 
