@@ -37,6 +37,7 @@ test('a small configuration gets every default', () => {
       snapshotWorkers: 2,
       heartbeatMs: 10_000,
       onRewrite: 'snapshot',
+      ddlTrigger: 'auto',
       keepSnapshotMinutes: 10,
       walBudget: { bytes: 10_737_418_240, whenFull: 'wait' },
       profile: null,

@@ -47,6 +47,7 @@ export function loadConfig(text: string, file: string, env: Environment): Config
       snapshotWorkers: reader.get('source.snapshotWorkers'),
       heartbeatMs: reader.get('source.heartbeatMs'),
       onRewrite: reader.get('source.onRewrite'),
+      ddlTrigger: reader.get('source.ddlTrigger'),
       keepSnapshotMinutes: reader.get('source.keepSnapshotMinutes'),
       walBudget: { bytes: reader.get('source.walBudget.bytes'), whenFull: reader.get('source.walBudget.whenFull') },
       profile: raw,

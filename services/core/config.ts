@@ -55,6 +55,8 @@ export interface SourceConfig {
   readonly snapshotWorkers: number;
   readonly heartbeatMs: number;
   readonly onRewrite: 'stop' | 'snapshot';
+  /** Whether a producer makes event triggers that tell of DDL where it may. Absent is `auto`. */
+  readonly ddlTrigger?: 'auto' | 'off';
   /** How long the load's snapshot is kept while no producer runs; 0: it ends with the producer. */
   readonly keepSnapshotMinutes: number;
   readonly walBudget: WalBudgetConfig;

@@ -33,6 +33,7 @@ const STEPS = [
   'producer.topics',
   'producer.open',
   'producer.publication',
+  'producer.ddlTrigger',
   'producer.slotDrop',
   'producer.slot',
   'producer.keeper',

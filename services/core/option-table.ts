@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isBroker, isPostgresUrl } from '#core/address.ts';
+import { DDL_OPTIONS } from '#core/ddl-options.ts';
 import { DEBEZIUM_SOURCE_OPTIONS } from '#core/debezium-source/option-rows.ts';
 import { DEBEZIUM_OPTIONS } from '#core/debezium/option-rows.ts';
 import { MODULE_OPTIONS } from '#core/module/module-options.ts';
@@ -174,15 +175,7 @@ export const OPTIONS = [
     example: '4',
     about: 'Sessions that read the initial load side by side.',
   },
-  {
-    path: 'source.onRewrite',
-    type: z.enum(['stop', 'snapshot']),
-    default: 'snapshot',
-    env: 'RESTAGE_SOURCE_ON_REWRITE',
-    example: 'stop',
-    about:
-      "What follows a statement that computes a table's rows anew: the table is loaded again, or the pipeline stops. See docs/ddl.md.",
-  },
+  ...DDL_OPTIONS,
   {
     path: 'source.heartbeatMs',
     type: z.number().int().min(100).max(600_000),

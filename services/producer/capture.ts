@@ -1,7 +1,7 @@
 import { decodePgoutput } from '#adapters/postgres/source/pgoutput-decoder.ts';
 import type { PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import type { ReplicationFrame, ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
-import { REWRITE_PREFIX } from '#adapters/postgres/source/rewrite-trigger.ts';
+import { ALTERED_PREFIX, REWRITE_PREFIX } from '#adapters/postgres/source/ddl-trigger.ts';
 import { TABLE_PREFIX } from '#adapters/postgres/source/table-oids.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
@@ -26,6 +26,7 @@ export interface CaptureOptions {
     | 'isDue'
     | 'learnAgain'
     | 'learnDue'
+    | 'learnTold'
     | 'requireNotRewritten'
     | 'requireFollowed'
     | 'requireTold'
@@ -94,6 +95,10 @@ function takeFrame(options: CaptureOptions, frame: DecodedFrame | null): Promise
     return guardRewrite(options, commit, async () => options.assembler.introduce(await book.learnDue(place))).then(() =>
       takeMessage(options, message, frame.lsn),
     );
+  if (message.tag === 'message' && message.isTransactional && message.prefix === ALTERED_PREFIX)
+    return guardRewrite(options, commit, async () =>
+      options.assembler.introduce(await book.learnTold(message.content, place)),
+    ).then(() => takeMessage(options, message, frame.lsn));
   if (message.tag === 'truncate')
     return guardRewrite(options, commit, () => book.requireTold(message.relations, commit)).then(() =>
       takeMessage(options, message, frame.lsn),

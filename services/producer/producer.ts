@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { inTurn } from '#adapters/postgres/in-turn.ts';
+import { ensureDdlTrigger } from '#adapters/postgres/source/ddl-trigger.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { readSlot } from '#adapters/postgres/source/slot.ts';
@@ -97,6 +98,8 @@ class ProducerRun {
     if (await ensurePublication(client, config.source.publication, wanted.filter(isCaptured), config.name))
       logger.info({ publication: config.source.publication }, 'publication made');
     failpoints.hit('producer.publication.after');
+    // Before the slot is there, so that whatever the stream has was told of.
+    if (config.source.ddlTrigger !== 'off') await this.#ensureTrigger(client);
     const known = wanted.filter(({ topic }) => written.hasTopic(topic));
     const born = await this.#ensureSlot(client, manifests, known);
     if (born === null) await requireSameHistory({ ...this.#parts, client, last: manifests.last }, signal);
@@ -128,6 +131,7 @@ class ProducerRun {
       prefix: config.name,
       database: identity.database,
       version,
+      publication: config.source.publication,
       chosen,
       written,
       onUnknown: (table) => {
@@ -240,6 +244,19 @@ class ProducerRun {
     }
   }
 
+  async #ensureTrigger(client: pg.Client): Promise<void> {
+    const { failpoints, logger } = this.#parts;
+    failpoints.hit('producer.ddlTrigger.before');
+    const trigger = await ensureDdlTrigger(client);
+    failpoints.hit('producer.ddlTrigger.after');
+    if (trigger === 'made') logger.info('event triggers made, which tell of ALTER TABLE and ALTER TYPE in the stream');
+    else if (trigger !== 'there')
+      logger.info(
+        { reason: trigger.refused },
+        'no event trigger tells of DDL: a table is followed with its next change, and a rewrite that keeps its columns is not noticed (docs/ddl.md)',
+      );
+  }
+
   /** `captured`: what a slot that was given up is made good for by a load. */
   async #ensureSlot(
     client: pg.Client,
@@ -286,7 +303,7 @@ class ProducerRun {
       requireOwnSlot(config.source.slot, slot, manifests.last);
       await ground.require(client);
       status.lagBytes = Math.max(0, Number((await currentLsn(client)) - stream.confirmed));
-      if (clock() - beatAt < config.source.heartbeatMs) continue;
+      if (clock() - beatAt < config.source.heartbeatMs && manifests.floors.length === 0) continue;
       beatAt = clock();
       const isIdle = epochs.reached === reached && !epochs.hasContent;
       reached = epochs.reached;

@@ -118,7 +118,9 @@ export class Publisher {
     if ((book.last?.plan ?? null) === null || this.#isHeld) return false;
     if (!epochs.isAtBoundary || epochs.hasContent || this.#isMidEpoch) return false;
     const now = clock();
-    const isBehind = epochs.reached > book.through && now - this.#wroteAt >= heartbeatMs;
+    // A load is done once the stream has passed its snapshot: nobody waits for a change or a heartbeat then.
+    const isPassed = !isLateOpen(book.last) && book.floors.some(({ snapshot }) => parseLsn(snapshot) <= epochs.reached);
+    const isBehind = epochs.reached > book.through && (isPassed || now - this.#wroteAt >= heartbeatMs);
     return isBehind || this.#options.debezium?.isDue(now) === true;
   }
 

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { readTables } from '#adapters/postgres/catalog.ts';
 import { findGoneTypes, readTypes } from '#adapters/postgres/column-types.ts';
 import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
+import { readTold } from '#adapters/postgres/source/told-structure.ts';
 import { readTableFacts } from '#adapters/postgres/source/table-facts.ts';
 import { RestageError } from '#core/errors.ts';
 import { addColumnFacts } from '#adapters/postgres/source/column-facts.ts';
@@ -37,6 +38,8 @@ export interface RelationBookOptions {
   readonly prefix: string;
   readonly database: string;
   readonly version: string;
+  /** Which columns it sends. */
+  readonly publication: string;
   readonly chosen: readonly TableStructure[];
   /** Tells the structures of the newest events in Kafka. */
   readonly written: WrittenStructures;
@@ -186,6 +189,24 @@ export class RelationBook {
       if (table !== null && table.changes.length > 0) changed.push(table);
     }
     return changed;
+  }
+
+  /**
+   * What the event trigger says of a table that a statement altered; the tables whose structure changed by it. In profile `debezium` a
+   * structure comes with the next change, as with Debezium. @throws as `learn`.
+   */
+  async learnTold(told: string, place: StreamPlace): Promise<CapturedTable[]> {
+    const { client, publication, debezium, partitions, written } = this.#options;
+    const relation = debezium === null ? await readTold(client, told, publication) : null;
+    if (relation === null) return [];
+    const oid = partitions?.tableOf(relation.oid) ?? relation.oid;
+    const known = written.findByOid(oid);
+    if (known === null || !this.#chosen.has(tableKey(known.structure))) return [];
+    // Who looks for new tables follows another name, once nothing is in its way.
+    if (oid === relation.oid && tableKey(relation) !== tableKey(known.structure)) return [];
+    await this.learn(relation, place);
+    const table = this.#tables.get(relation.oid) ?? null;
+    return table !== null && table.changes.length > 0 ? [table] : [];
   }
 
   /** What the event trigger says of a table, by its OID. @throws RewrittenError when it is captured and no other load has it. */

@@ -1,35 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
-import { isLongRun, someOf } from '../harness/chaos/long-run.ts';
-import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
-import { findDifferences } from '../harness/compare-tables.ts';
-import { createDatabase, type TestDatabase } from '../harness/database.ts';
+import { someOf } from '../harness/chaos/long-run.ts';
+import { columnsOf, execute, openAltered, rowsOf, untilSame } from '../harness/altered-pipeline.ts';
+import { runCli, startCli } from '../harness/cli.ts';
 import { stopRun, waitForTarget } from '../harness/pipeline-run.ts';
-import { testKafka } from '../harness/servers.ts';
-import { until } from '../harness/until.ts';
-
-const START_SQL = `
-  CREATE TYPE public.mood AS ENUM ('ok', 'sad');
-  CREATE TABLE public.item (id int PRIMARY KEY, name varchar(10) COLLATE "POSIX", gone text, mood public.mood, moods public.mood[], secret text);
-  INSERT INTO public.item SELECT g, 'n' || g, 'g', (CASE WHEN g % 4 = 0 THEN 'sad' ELSE 'ok' END)::public.mood, '{ok,sad}', 's' FROM generate_series(1, 100) g;
-  CREATE TABLE public.heap (n int);
-  ALTER TABLE public.heap REPLICA IDENTITY FULL;
-  INSERT INTO public.heap SELECT g FROM generate_series(1, 10) g;
-  CREATE TABLE public.part (id int PRIMARY KEY, what text, gone int) PARTITION BY RANGE (id);
-  CREATE TABLE public.part_1 PARTITION OF public.part FOR VALUES FROM (1) TO (100);
-  CREATE TABLE public.part_2 PARTITION OF public.part FOR VALUES FROM (100) TO (200);
-  INSERT INTO public.part VALUES (1, 'a', 1), (2, 'b', 2), (101, 'c', 3), (102, 'd', 4);
-  CREATE TYPE public.pair AS (a int, b text, gone int);
-  CREATE TABLE public.typed OF public.pair (PRIMARY KEY (a));
-  CREATE TABLE public.typed_too OF public.pair (PRIMARY KEY (a));
-  INSERT INTO public.typed VALUES (1, 'a'), (2, 'b'); INSERT INTO public.typed_too VALUES (1, 'a'), (2, 'b');
-  CREATE TABLE public.parent (id int PRIMARY KEY, v varchar(9), gone int, more text);
-  CREATE TABLE public.child (own text, PRIMARY KEY (id)) INHERITS (public.parent);
-  INSERT INTO public.parent VALUES (1, 'p', 1, 'm'); INSERT INTO public.child VALUES (2, 'c', 2, 'n', 'o');
-  CREATE TABLE public.keyed (id int PRIMARY KEY, n int); INSERT INTO public.keyed VALUES (1, 1), (2, 2), (3, 3);
-`;
 
 /** What a source's people may do in the middle of the stream, each followed by changes that show it. */
 const STORY = [
@@ -132,55 +106,31 @@ const DISOWNED = `
   ALTER TABLE public.child NO INHERIT public.parent; ALTER TABLE public.parent DROP COLUMN more;
   UPDATE ONLY public.parent SET w = 'alone'; UPDATE public.child SET more = 'kept' || more`;
 
+const INHERITED = `
+  ALTER TABLE public.child INHERIT public.parent; UPDATE ONLY public.parent SET w = 'with heirs'; UPDATE public.child SET own = 'heir';
+  INSERT INTO public.child (id, w, f) VALUES (3, 'new', 1); ALTER TABLE public.child NO INHERIT public.parent; DELETE FROM public.parent WHERE id = 1;
+  UPDATE public.child SET own = 'alone' WHERE id = 3`;
+
 /** What was added before a rewrite must have been seen: from then on the catalog no longer tells what the rows had. */
 const REWRITE = STORY.findIndex((sql) => sql.startsWith('VACUUM FULL'));
 
-interface Pipeline extends AsyncDisposable {
-  readonly source: TestDatabase;
-  readonly target: TestDatabase;
-  readonly config: string;
-}
+const SHOW_SILENT = `
+  UPDATE public.item SET silent = 6 WHERE id = 21; INSERT INTO public.heap VALUES (3, 'z'); UPDATE public.part SET silent = 's' WHERE id IN (1, 103, 201);
+  UPDATE public.typed_too SET silent = 3; UPDATE public.typed SET silent = 4`;
+/** Without a change of any row. */
+const SILENT = [
+  `ALTER TABLE public.item ADD COLUMN silent int NOT NULL DEFAULT 5, DROP COLUMN secret`,
+  `BEGIN; ALTER TABLE public.heap RENAME COLUMN what TO why; SAVEPOINT s; ALTER TABLE public.heap ADD COLUMN moment int; ROLLBACK TO s; COMMIT`,
+  `ALTER TABLE public.part ADD COLUMN silent text DEFAULT 'for all'; ALTER TYPE public.pair ADD ATTRIBUTE silent int CASCADE`,
+] as const;
 
-async function open(
-  versions: readonly [15 | 18, 15 | 18],
-  schema: string,
-  transform = '',
-  onRewrite = 'stop',
-): Promise<Pipeline> {
-  const source = await createDatabase(versions[0], 'ddl_source');
-  const target = await createDatabase(versions[1], 'ddl_target');
-  const folder = await mkdtemp(path.join(tmpdir(), 'restage-ddl-'));
-  const config = path.join(folder, 'restage.yaml');
-  await source.client.query(START_SQL);
-  await writeFile(
-    config,
-    `
-name: ${source.name.replaceAll('_', '-')}
-kafka: { brokers: ["${testKafka()}"] }
-source: { postgres: { url: "${source.url}" }, onRewrite: ${onRewrite} }
-${transform}
-targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${schema} }]
-`,
-  );
-  return {
-    source,
-    target,
-    config,
-    async [Symbol.asyncDispose]() {
-      await source[Symbol.asyncDispose]();
-      await target[Symbol.asyncDispose]();
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
-}
-
-test.each<[string, [15 | 18, 15 | 18], string]>([
-  ['15 → 15, structure by pg_dump', [15, 15], 'copy'],
-  ['18 → 18, structure as captured', [18, 18], 'create'],
+test.each<[string, [15 | 18, 15 | 18], string, 'auto' | 'off']>([
+  ['15 → 15, structure by pg_dump, without event triggers', [15, 15], 'copy', 'off'],
+  ['18 → 18, structure as captured, with event triggers', [18, 18], 'create', 'auto'],
 ])(
   'columns that change in the middle of the stream are followed in their place: %s',
-  async (_what, versions, schema) => {
-    await using pipeline = await open(versions, schema);
+  async (_what, versions, schema, trigger) => {
+    await using pipeline = await openAltered(versions, schema, '', `onRewrite: stop, ddlTrigger: ${trigger}`);
     const { source, target, config } = pipeline;
     await using first = startCli(['run', '-c', config]);
     await waitForTarget(config, first);
@@ -205,6 +155,22 @@ test.each<[string, [15 | 18, 15 | 18], string]>([
       expect(await rowsOf(target, table), table).toEqual(await rowsOf(source, table));
     }
     await untilSame(pipeline, second, 'a partition after its table got another column');
+    // An heir again, and what it is told of both.
+    await execute(source, INHERITED);
+    for (const sql of SILENT) await execute(source, sql);
+    await waitForTarget(config, second);
+    const silent = ['item', 'heap', 'part_1', 'part_3', 'typed', 'typed_too'];
+    const names = await Promise.all(
+      silent.map(async (table) => [await columnsOf(source, table), await columnsOf(target, table)]),
+    );
+    const isTold = names.map(([from, to]) => isDeepStrictEqual(from, to));
+    expect(isTold).toEqual(silent.map(() => trigger === 'auto'));
+    if (trigger === 'off') await execute(source, SHOW_SILENT);
+    await waitForTarget(config, second);
+    for (const table of [...silent, 'parent', 'child']) {
+      expect(await columnsOf(target, table)).toEqual(await columnsOf(source, table));
+      expect(await rowsOf(target, table), table).toEqual(await rowsOf(source, table));
+    }
     const verified = await runCli(['verify', '-c', config, '--target', 'new']);
     expect(verified, verified.stderr).toMatchObject({ code: 0 });
     // The key that the source dropped is the target's still.
@@ -217,7 +183,11 @@ test.each<[string, [15 | 18, 15 | 18], string]>([
 
 test('through a rule that renames and drops, columns are followed by their new names', async () => {
   const rule = `{ table: public.item, rename: public.thing, columns: { rename: { mood: humour }, drop: [secret] } }`;
-  await using pipeline = await open([15, 15], 'copy', `transform: { outputs: [{ name: main, rules: [${rule}] }] }`);
+  await using pipeline = await openAltered(
+    [15, 15],
+    'copy',
+    `transform: { outputs: [{ name: main, rules: [${rule}] }] }`,
+  );
   const { source, target, config } = pipeline;
   await using run = startCli(['run', '-c', config]);
   await waitForTarget(config, run);
@@ -258,7 +228,7 @@ const UNTOLD: readonly [string, string, string][] = [
 test.each(someOf(UNTOLD, 1))(
   'with onRewrite: stop, what the stream does not tell stops loudly and is never guessed: %s',
   async (_what, sql, named) => {
-    await using pipeline = await open([15, 15], 'copy');
+    await using pipeline = await openAltered([15, 15], 'copy');
     const { source, target, config } = pipeline;
     await using run = startCli(['run', '-c', config]);
     await waitForTarget(config, run);
@@ -274,82 +244,8 @@ test.each(someOf(UNTOLD, 1))(
   },
 );
 
-/** Other names, each followed by what shows it, or by nothing. */
-const RENAMES = [
-  `ALTER TABLE public.item RENAME TO article; UPDATE public.article SET name = 'renamed' WHERE id = 1`,
-  `ALTER TABLE public.heap RENAME TO pile`,
-  `ALTER TYPE public.mood RENAME VALUE 'sad' TO 'blue, "sad"'; INSERT INTO public.article (id, mood) VALUES (301, 'blue, "sad"')`,
-  `CREATE SCHEMA shop;
-   BEGIN; DELETE FROM public.article WHERE id = 2; ALTER TABLE public.article SET SCHEMA shop; ALTER TABLE shop.article ADD COLUMN more int DEFAULT 7;
-   ALTER TABLE shop.article DROP COLUMN gone; INSERT INTO shop.article (id, more) VALUES (300, 8); COMMIT`,
-  `BEGIN; ALTER TABLE shop.article RENAME TO article_old; CREATE TABLE shop.article (LIKE shop.article_old INCLUDING ALL);
-   INSERT INTO shop.article SELECT * FROM shop.article_old; UPDATE shop.article SET name = 'copied'; COMMIT`,
-  `BEGIN; ALTER TABLE public.one RENAME TO x; ALTER TABLE public.two RENAME TO one; ALTER TABLE public.x RENAME TO two; COMMIT;
-   UPDATE public.one SET t = t || '!'; UPDATE public.two SET t = t || '?' WHERE id = 1`,
-  `ALTER TABLE public.two RENAME TO three; ALTER TABLE public.three RENAME TO two; DELETE FROM public.two WHERE id = 2`,
-] as const;
-
-const REMADE = `DROP TABLE public.pile; CREATE TABLE public.pile (n int PRIMARY KEY, what text); INSERT INTO public.pile VALUES (1, 'another table')`;
-
-test.each(
-  someOf<readonly [string, 15 | 18, string]>(
-    [
-      ['15, structure by pg_dump', 15, 'copy'],
-      ['18, structure as captured', 18, 'create'],
-    ],
-    1,
-  ),
-)(
-  'tables under other names, and other tables under their names, are followed: %s',
-  async (_what, version, schema) => {
-    await using pipeline = await open([version, version], schema, '', 'snapshot');
-    const { source, target, config } = pipeline;
-    await execute(
-      source,
-      `CREATE TABLE public.ref (id int PRIMARY KEY, item int REFERENCES public.item); INSERT INTO public.ref VALUES (1, 1);
-       CREATE TABLE public.one (id int PRIMARY KEY, t text); CREATE TABLE public.two (id int PRIMARY KEY, t text);
-       INSERT INTO public.one VALUES (1, 'a'), (2, 'b'); INSERT INTO public.two VALUES (1, 'c'), (2, 'd')`,
-    );
-    await using run = startCli(['run', '-c', config]);
-    await waitForTarget(config, run);
-    // Each waits for a load of its own.
-    for (const sql of isLongRun() ? RENAMES : RENAMES.slice(0, 5)) {
-      await execute(source, sql);
-      await untilSame(pipeline, run, sql);
-    }
-    await waitForTarget(config, run);
-    expect(await tablesOf(target)).toEqual(await tablesOf(source));
-    const verified = await runCli(['verify', '-c', config, '--target', 'new']);
-    expect(verified, verified.stderr).toMatchObject({ code: 0 });
-    // The publication lost the old one: whoever knows that says so, and the table is loaded again.
-    await execute(source, REMADE);
-    const ended = await run.result(60_000);
-    expect(ended.code).toBe(4);
-    expect(ended.stderr).toMatch(/publication_altered.*public\.pile/s);
-    // The producer may have put it in before it met what it lost.
-    const isIn = await source.client.query(`SELECT FROM pg_publication_rel WHERE prrelid = 'public.pile'::regclass`);
-    if (isIn.rowCount === 0) await execute(source, `ALTER PUBLICATION "restage_${source.name}" ADD TABLE public.pile`);
-    expect(await runCli(['accept', '-c', config])).toMatchObject({ code: 0 });
-    await using second = startCli(['run', '-c', config]);
-    await untilSame(pipeline, second, REMADE);
-    await stopRun(second);
-  },
-  300_000,
-);
-
-async function untilSame({ source, target }: Pipeline, run: CliProcess, what: string): Promise<void> {
-  const isSame = async (): Promise<boolean> => {
-    if (run.hasEnded()) throw new Error(run.stderr());
-    return (await findDifferences(source.url, target.url)).length === 0;
-  };
-  await until(isSame, { what: `the target after ${what}`, timeoutMs: 90_000 }).catch(async (error: unknown) => {
-    expect(await findDifferences(source.url, target.url), `${what}\n${run.stderr()}`).toEqual([]);
-    throw error;
-  });
-}
-
-test('with the event trigger of check, rows computed anew under the same columns are noticed', async () => {
-  await using pipeline = await open([15, 15], 'copy');
+test('with the event triggers that check prints, rows computed anew under the same columns are noticed', async () => {
+  await using pipeline = await openAltered([15, 15], 'copy', '', 'onRewrite: stop, ddlTrigger: off');
   const { source, target, config } = pipeline;
   const checked = await runCli(['check', '-c', config, '--json']);
   const { findings } = JSON.parse(checked.stdout) as { findings: { id: string; fix: string }[] };
@@ -367,34 +263,3 @@ test('with the event trigger of check, rows computed anew under the same columns
   expect(ended.stderr).toMatch(/ddl_unsupported.*rewritten/);
   expect(await rowsOf(target, 'item')).toEqual(before);
 });
-
-/** With what their foreign keys refer to, where the target has those. */
-async function tablesOf(database: TestDatabase): Promise<unknown[]> {
-  const { rows } = await database.client.query(
-    `SELECT c.oid::regclass::text AS table FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-      WHERE c.relkind = 'r' AND n.nspname IN ('public', 'shop') ORDER BY 1`,
-  );
-  return rows;
-}
-
-async function execute(database: TestDatabase, sql: string): Promise<void> {
-  await database.client.query(sql);
-}
-
-async function columnsOf(database: TestDatabase, table: string): Promise<unknown[]> {
-  const { rows } = await database.client.query<{ name: string; type: string }>(
-    `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS required, attcollation::regcollation::text AS collation,
-            CASE WHEN attgenerated <> '' THEN attgenerated::text || pg_get_expr(adbin, adrelid) END AS computed
-       FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname`,
-    [`public.${table}`],
-  );
-  return rows;
-}
-
-async function rowsOf(database: TestDatabase, table: string): Promise<unknown[]> {
-  const columns = (await columnsOf(database, table)) as { name: string }[];
-  const { rows } = await database.client.query<Record<string, unknown>>(
-    `SELECT ${columns.map(({ name }) => `"${name}"::text`).join(', ')} FROM ONLY public.${table} ORDER BY ${columns.map((_, index) => index + 1).join(', ')}`,
-  );
-  return rows;
-}

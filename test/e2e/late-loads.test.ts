@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { expect, test } from 'vitest';
-import { REWRITE_TRIGGER_SQL } from '#adapters/postgres/source/rewrite-trigger.ts';
+import { DDL_TRIGGER_SQL } from '#adapters/postgres/source/ddl-trigger.ts';
 import { SweptService } from '../harness/chaos/swept-service.ts';
 import { isLongRun, someOf } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
@@ -169,7 +169,7 @@ test.runIf(isLongRun())(
       prepare: async ({ client }) => void (await client.query(SHOP_SQL)),
     });
     const { source, target, config } = pipeline;
-    await source.client.query(REWRITE_TRIGGER_SQL);
+    await source.client.query(DDL_TRIGGER_SQL);
     await using run = startCli(['run', '-c', config]);
     await arrive(pipeline);
     await using writers = startWriters(source.url, target.url, transfers);

@@ -7,6 +7,7 @@ const LONGEST = [
   'e2e/demo',
   'chaos/failpoints',
   'chaos/storm',
+  'e2e/renames',
   'e2e/late-loads',
   'integration/replay',
   'chaos/zombies',

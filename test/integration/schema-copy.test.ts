@@ -3,7 +3,9 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { dumpStructure } from '#adapters/postgres/target/pg-dump.ts';
+import { alterTable } from '#adapters/postgres/target/alter-table.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
+import { createTable } from '#adapters/postgres/target/schema-create.ts';
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
 import { loadConfig } from '#core/config-load.ts';
 import type { TargetConfig } from '#core/config.ts';
@@ -250,6 +252,52 @@ test.skipIf(server === undefined)('creates tables from the captured structure al
     'integer',
   ]);
 });
+
+test.skipIf(server === undefined)(
+  'a collation that the target lacks is refused with the statement, and taken once it is there',
+  async () => {
+    const of = (schema: string, name: string): TableStructure => {
+      const found = tables.find((table) => table.schema === schema && table.table === name);
+      if (found === undefined) throw new Error(`no table ${schema}.${name}`);
+      return found;
+    };
+    const days = of('shop', 'days_2020');
+    const [column] = days.columns;
+    if (column === undefined) throw new Error('no column');
+    const word = {
+      ...column,
+      name: 'word',
+      type: 'text',
+      typeName: 'text',
+      json: 'text' as const,
+      notNull: false,
+      collation: { schema: 'shop', name: 'Od"d' },
+    };
+    const made = { ...days, columns: [...days.columns, word] };
+    await target.query('CREATE SCHEMA shop');
+    await expect(createTable(target, made)).rejects.toMatchObject({
+      code: 'schema_missing',
+      message: expect.stringContaining('collation "shop.Od"d" for encoding "UTF8" does not exist'),
+      fix: expect.stringContaining('create the missing type, collation'),
+    });
+    await createTable(target, days);
+    const added = [{ kind: 'add', column: 'word', fill: null, expression: null }] as const;
+    await expect(alterTable(target, made, added, 'LSN 0/1')).rejects.toMatchObject({
+      code: 'ddl_unsupported',
+      where: expect.stringContaining(
+        'shop.days_2020, LSN 0/1: ALTER TABLE "shop"."days_2020" ADD COLUMN "word" "pg_catalog"."text" COLLATE "shop"."Od""d"',
+      ),
+      fix: expect.stringContaining('make the change there by hand'),
+    });
+    await target.query(`CREATE COLLATION shop."Od""d" FROM "C"`);
+    await alterTable(target, made, added, 'LSN 0/1');
+    expect(
+      await names(
+        `SELECT attcollation::regcollation::text AS name FROM pg_attribute WHERE attrelid = 'shop.days_2020'::regclass AND attname = 'word'`,
+      ),
+    ).toEqual(['shop."Od""d"']);
+  },
+);
 
 test.skipIf(server === undefined)('requires tables that are there, fit and are empty', async () => {
   await expect(schemaOf('require').preData(tables)).rejects.toMatchObject({ code: 'schema_missing' });

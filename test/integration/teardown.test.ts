@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadConfig } from '#core/config-load.ts';
 import type { Config } from '#core/config.ts';
-import { REWRITE_TRIGGER_SQL } from '#adapters/postgres/source/rewrite-trigger.ts';
+import { readDdlTrigger } from '#adapters/postgres/source/ddl-trigger.ts';
 import { listSubjects, registerSchema } from '#adapters/registry/schema-registry.ts';
 import { Infrastructure } from '#infra/infrastructure.ts';
 import { isLongRun } from '../harness/chaos/long-run.ts';
@@ -97,7 +97,6 @@ test('it asks, says what it would do, spares what is not ours, and goes on where
   const config = loadConfig(textOf(), file, {});
   const publication = `restage_${name.replaceAll('-', '_')}`;
   await source.client.query(`CREATE PUBLICATION ${publication} FOR TABLE ONLY public.a, ONLY other."Odd.Name"`);
-  await source.client.query(REWRITE_TRIGGER_SQL);
   await using admin = await openAdmin();
   await admin.createTopics({ topics: [{ topic: `${name}.orders`, numPartitions: 1, replicationFactor: 1 }] });
   await target.client.query('CREATE SCHEMA restage; CREATE TABLE restage.mine (id int)');
@@ -116,6 +115,7 @@ test('it asks, says what it would do, spares what is not ours, and goes on where
   ]);
   expect(planned.removed.map(({ kind }) => kind)).toContain('event trigger');
   expect(await traces()).toEqual(before);
+  expect(await readDdlTrigger(source.client)).toBe('there');
 
   for (let time = 1; time <= 3; time += 1) {
     await using cli = startCli(['teardown', '-c', file, '--yes']);
@@ -139,6 +139,27 @@ test('it asks, says what it would do, spares what is not ours, and goes on where
   await target.client.query('DROP SCHEMA restage CASCADE');
   await source.client.query(`DROP PUBLICATION ${publication}`);
   await admin.deleteTopics({ topics: [`${name}.orders`] });
+  await emptyTarget();
+});
+
+test('event triggers stay as long as another pipeline over the database has a slot', async () => {
+  const file = write(textOf());
+  await live(loadConfig(textOf(), file, {}));
+  const other = `name: ${name}-b
+kafka: { brokers: ["${testKafka()}"] }
+source: { postgres: { url: "${source.url}" }, tables: ["public.*"] }
+targets: [{ name: new, postgres: { url: "${target.url}" }, schema: require }]
+`;
+  await using second = startService('producer', loadConfig(other, write(other, 'b.yaml'), {}));
+  await second.streaming();
+  const end = await runCommand(['teardown', '-c', file, '--yes']);
+  expect(end, end.text).toMatchObject({ code: 0 });
+  expect(end.text).toContain('event trigger');
+  expect(await readDdlTrigger(source.client)).toBe('there');
+  await second.drain();
+  const last = await runCommand(['teardown', '-c', path.join(folder, 'b.yaml'), '--yes']);
+  expect(last, last.text).toMatchObject({ code: 0 });
+  expect(await readDdlTrigger(source.client)).toBe('none');
   await emptyTarget();
 });
 

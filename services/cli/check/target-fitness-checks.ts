@@ -1,3 +1,4 @@
+import { REWRITE_PREFIX } from '#adapters/postgres/source/ddl-trigger.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { readSetting, type CheckContext, type CheckedTarget } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
@@ -54,10 +55,13 @@ async function checkCollation({ client }: CheckedTarget, { source }: CheckContex
   ];
 }
 
+/** But for those of extensions, and what a pipeline that reads the target made there. */
 async function checkEventTriggers({ client }: CheckedTarget): Promise<Finding[]> {
   const { rows } = await client.query<{ name: string }>(
-    `SELECT evtname AS name FROM pg_event_trigger WHERE evtenabled <> 'D' AND NOT EXISTS
-       (SELECT FROM pg_depend d WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = pg_event_trigger.oid AND d.deptype = 'e') ORDER BY 1`,
+    `SELECT evtname AS name FROM pg_event_trigger JOIN pg_proc p ON p.oid = evtfoid WHERE evtenabled <> 'D' AND p.prosrc NOT LIKE '%' || $1 || '%'
+       AND NOT EXISTS (SELECT FROM pg_depend d
+         WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = pg_event_trigger.oid AND d.deptype = 'e') ORDER BY 1`,
+    [REWRITE_PREFIX],
   );
   return rows.length === 0
     ? []

@@ -3,7 +3,7 @@ import { connectPg } from '#adapters/postgres/session.ts';
 import { isOwnPublication } from '#adapters/postgres/source/publication.ts';
 import { readSide } from '#adapters/postgres/migration/side-state.ts';
 import { forgetPipeline } from '#adapters/postgres/target/pipeline-state.ts';
-import { REWRITE_PREFIX, REWRITE_TRIGGER_NAME } from '#adapters/postgres/source/rewrite-trigger.ts';
+import { dropDdlTrigger, DROP_DDL_TRIGGER_SQL, findDdlTrigger } from '#adapters/postgres/source/ddl-trigger.ts';
 import { dropSlot, readSlot } from '#adapters/postgres/source/slot.ts';
 import type { Config } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
@@ -16,20 +16,20 @@ const PLACE = 'source';
 const SESSIONS_SQL = `SELECT pid, application_name AS name FROM pg_stat_activity
   WHERE datname = current_database() AND pid <> pg_backend_pid() AND (application_name = $1 OR application_name = $2)`;
 
-/** Slot, publication, keepers' sessions, the event trigger and a migration's guards of a pipeline's source. */
+/** Slot, publication, keepers' sessions, the event triggers and a migration's guards of a pipeline's source. */
 export async function openSourcePart(config: Config, isForced: boolean): Promise<Part> {
   const { url, slot, publication } = config.source;
   const application = `restage ${config.name} teardown`;
+  const producer = `restage ${config.name} producer`;
   const client = await connectPg({ url, purpose: 'source', application });
   const kept: Kept[] = [];
   const pieces = [
     ...(await findKeepers(client, config)),
     ...(await findSlot(client, slot, kept)),
     ...(await findPublication(client, config.name, publication, kept)),
-    ...(await findTrigger(client, slot, kept)),
+    ...(await findTrigger(client, slot, producer, kept)),
     ...(await findSides(client, config, isForced, kept)),
   ];
-  const producer = `restage ${config.name} producer`;
   const sessions = await client.query<{ name: string }>(SESSIONS_SQL, [producer, `${producer} lease`]);
   const active = sessions.rows.length > 0 ? ['producer'] : [];
   return { pieces, kept, active, close: () => client.end() };
@@ -89,29 +89,21 @@ async function findPublication(client: pg.Client, pipeline: string, name: string
   return [{ kind: 'publication', name, place: PLACE, remove }];
 }
 
-/** It serves every pipeline of its database: the last one takes it along, where the role may. */
-async function findTrigger(client: pg.Client, slot: string, kept: Kept[]): Promise<Piece[]> {
-  const found = await client.query<{ schema: string; may_drop: boolean; others: string }>(
-    `SELECT n.nspname AS schema, pg_has_role(e.evtowner, 'usage') AS may_drop,
-            (SELECT count(*) FROM pg_replication_slots
-              WHERE database = current_database() AND plugin = 'pgoutput' AND NOT temporary AND slot_name <> $2)::text AS others
-       FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_namespace n ON n.oid = p.pronamespace
-      WHERE e.evtname = $1 AND p.proname = $1 AND p.prosrc LIKE '%' || $3 || '%'`,
-    [REWRITE_TRIGGER_NAME, slot, REWRITE_PREFIX],
-  );
-  const [row] = found.rows;
-  if (row === undefined) return [];
-  const sql = `DROP EVENT TRIGGER IF EXISTS ${REWRITE_TRIGGER_NAME}; DROP FUNCTION IF EXISTS ${quoteIdentifier(row.schema)}.${REWRITE_TRIGGER_NAME}()`;
-  const piece = { kind: 'event trigger', name: REWRITE_TRIGGER_NAME, place: PLACE };
-  if (row.others !== '0') {
-    kept.push({ ...piece, why: `other slots of this database may need it; when none does: ${sql};` });
+/** They serve every pipeline of their database: the last one takes them along, where the role may. */
+async function findTrigger(client: pg.Client, slot: string, producer: string, kept: Kept[]): Promise<Piece[]> {
+  const found = await findDdlTrigger(client, slot, producer);
+  if (found === null) return [];
+  const piece = { kind: 'event trigger', name: 'restage_rewritten and restage_altered', place: PLACE };
+  const needed = `other pipelines or slots of this database may need them; when none does: ${DROP_DDL_TRIGGER_SQL}`;
+  if (found.others > 0) {
+    kept.push({ ...piece, why: needed });
     return [];
   }
-  if (!row.may_drop) {
-    kept.push({ ...piece, why: `the role does not own it; as its owner: ${sql};` });
+  if (!found.mayDrop) {
+    kept.push({ ...piece, why: `the role does not own them; as their owner: ${DROP_DDL_TRIGGER_SQL}` });
     return [];
   }
-  return [{ ...piece, remove: async () => void (await client.query(sql)) }];
+  return [{ ...piece, remove: () => dropDdlTrigger(client) }];
 }
 
 /** @throws RestageError usage: a slot is not dropped under a producer. */

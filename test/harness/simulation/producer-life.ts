@@ -156,6 +156,7 @@ class ProducerLife {
             isDue: () => false,
             learnAgain: () => Promise.resolve(),
             learnDue: () => Promise.resolve([]),
+            learnTold: () => Promise.resolve([]),
             requireNotRewritten: () => Promise.resolve(),
             requireFollowed: () => Promise.resolve(),
             requireTold: () => Promise.resolve(),

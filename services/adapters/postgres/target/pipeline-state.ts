@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { quoteIdentifier } from '#core/table-name.ts';
+import { dropEmptySchema, isEmptySchema } from '../restage-schema.ts';
 import { removeGuards } from '../migration/guard.ts';
 import { LateState } from './late-state.ts';
 import { dropShadow } from './shadow-table.ts';
@@ -66,7 +67,7 @@ export async function forgetPipeline(client: pg.ClientBase, pipeline: string): P
     for (const table of tables) isEmpty &&= (await client.query(`SELECT FROM ${table} LIMIT 1`)).rowCount === 0;
     if (isEmpty) {
       for (const table of tables) await client.query(`DROP TABLE ${table}`);
-      if (await isEmptySchema(client)) await client.query('DROP SCHEMA IF EXISTS restage');
+      await dropEmptySchema(client);
     }
     await client.query('COMMIT');
   } catch (error) {
@@ -88,9 +89,4 @@ async function ownTables(client: pg.ClientBase): Promise<string[] | null> {
 
 function inSchema(table: string): string {
   return `restage.${quoteIdentifier(table)}`;
-}
-
-async function isEmptySchema(client: pg.ClientBase): Promise<boolean> {
-  const found = await client.query(`SELECT FROM pg_class WHERE relnamespace = to_regnamespace('restage') LIMIT 1`);
-  return found.rowCount === 0;
 }
