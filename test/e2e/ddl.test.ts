@@ -160,10 +160,9 @@ test.each<[string, [15 | 18, 15 | 18], string, 'auto' | 'off']>([
     for (const sql of SILENT) await execute(source, sql);
     await waitForTarget(config, second);
     const silent = ['item', 'heap', 'part_1', 'part_3', 'typed', 'typed_too'];
-    const names = await Promise.all(
-      silent.map(async (table) => [await columnsOf(source, table), await columnsOf(target, table)]),
-    );
-    const isTold = names.map(([from, to]) => isDeepStrictEqual(from, to));
+    const isTold: boolean[] = [];
+    for (const table of silent)
+      isTold.push(isDeepStrictEqual(await columnsOf(source, table), await columnsOf(target, table)));
     expect(isTold).toEqual(silent.map(() => trigger === 'auto'));
     if (trigger === 'off') await execute(source, SHOW_SILENT);
     await waitForTarget(config, second);

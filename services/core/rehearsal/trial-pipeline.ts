@@ -40,6 +40,8 @@ export function trialPipeline(
         publication: ownName,
         profile: null,
         keepSnapshotMinutes: 0,
+        // A clone is to be as its baseline again.
+        ddlTrigger: 'off',
         isBaseline: true,
       },
       outputs: output === undefined ? [] : [output],
