@@ -1,7 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseJournal } from '#core/migration/journal.ts';
+import { entriesOf, type MigrationReport } from '#core/migration/migration-report.ts';
 import { STEPS_AFTER, STEPS_BEFORE } from '#core/migration/steps.ts';
 import { isLongRun } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess, type CliResult } from '../harness/cli.ts';
@@ -157,6 +159,29 @@ test('together: one point of no return for both, whichever is named, there and b
   const status = await runCli(['status', '-c', fileOf('together')]);
   expect(status.stdout).toMatch(/billing: migration SWITCHED, together with shipping; the target is live/);
   expect(status.stdout).toMatch(/shipping: migration SWITCHED, together with billing; the target is live/);
+  // The report of either has both: their proofs and chains each, and the switches that the first one's journal has.
+  const reports = path.join(folder, 'report');
+  const report = await runCli(['report', '-c', fileOf('together'), '--target', 'shipping', '--out', reports, '--json']);
+  expect(report, report.stderr).toMatchObject({ code: 0 });
+  const { audit, joined, switches } = JSON.parse(report.stdout) as MigrationReport;
+  expect(joined).toMatchObject([{ target: 'billing', structure: { differences: [] } }]);
+  for (const chain of [audit, ...joined.flatMap((one) => ('missing' in one ? [] : [one.audit]))]) {
+    expect(
+      parseJournal(
+        chain.map((record) => JSON.stringify(record)),
+        'report',
+      ).length,
+    ).toBeGreaterThan(2);
+    expect(entriesOf(chain, 'verified')).toMatchObject([{ verdict: 'equal' }]);
+    expect(entriesOf(chain, 'checked').at(-1)).toMatchObject({ gate: 'cutover', blocks: [] });
+  }
+  const drained = switches.at(-1)?.steps.find(({ name }) => name === 'drain')?.evidence ?? {};
+  expect(Object.keys(drained)).toEqual(['billing.barrier', 'shipping.barrier']);
+  const page = await readFile(path.join(reports, 'migration.html'), 'utf8');
+  for (const name of NAMES)
+    for (const part of ['Plan', 'Structure', 'Rows and bytes', 'Verification', 'Audit'])
+      expect(page).toContain(`<h2>${part} of ${name}</h2>`);
+  expect(page).not.toMatch(/src=|href=|<script/);
   const alone = await operate('alone', 'rollback', 'shipping');
   expect(alone, alone.stderr).toMatchObject({ code: 1 });
   expect(alone.stderr).toContain('in another plan');

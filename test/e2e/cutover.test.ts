@@ -225,6 +225,7 @@ test.runIf(isLongRun())(
     const second = await operate('cutover');
     expect(second, second.stderr).toMatchObject({ code: 3 });
     expect(second.stderr).toContain('operator_busy');
+    expect(second.stderr).toMatch(/the source is the live side: a switch to the target has begun, is at step hold/);
     first.kill('SIGINT');
     await first.output(/asked to stop/);
     await writeFile(flag, '');

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type pg from 'pg';
+import pg from 'pg';
 import { expect, test } from 'vitest';
 import { runCommand } from '../harness/command.ts';
 import { createDatabase } from '../harness/database.ts';
@@ -88,6 +88,8 @@ targets: [{ name: new, output: main, postgres: { url: "${target.url}" }, schema:
     try {
       const result = await runCommand(['check', '-c', file, '--json']);
       const { findings } = JSON.parse(result.text) as Report;
+      if (version === 18)
+        expect(findings.find(({ id }) => id === 'target.version')?.evidence).toContain('PostgreSQL 15');
       expect(findings.filter(({ what }) => what === 'this check could not run')).toEqual([]);
       const of = (id: string): string | undefined => findings.find((finding) => finding.id === id)?.evidence;
       expect(of('scope.outside_wal')).toBe('public.far');
@@ -138,3 +140,81 @@ targets: [{ name: new, output: main, postgres: { url: "${target.url}" }, schema:
     }
   },
 );
+
+const ODD_SQL = `
+  CREATE TABLE public.loose (a int, b int); ALTER TABLE public.loose REPLICA IDENTITY FULL;
+  CREATE TABLE public.one (id int PRIMARY KEY, at xml);
+  DO $$ BEGIN EXECUTE (SELECT format('CREATE TABLE public.wide (id int PRIMARY KEY, %s)', string_agg('c' || n || ' int', ',')) FROM generate_series(1, 40) n); END $$;
+  ALTER TABLE public.wide REPLICA IDENTITY FULL;
+  CREATE TABLE public.heavy (id int PRIMARY KEY, v text); ALTER TABLE public.heavy ALTER v SET STORAGE EXTERNAL;
+  INSERT INTO public.heavy SELECT n, repeat('x', 3000000) FROM generate_series(1, 2) n; ANALYZE public.heavy;
+  SELECT pg_create_logical_replication_slot(current_database()::text || '_forgotten', 'pgoutput')`;
+const ODD_TARGET_SQL = `
+  CREATE TABLE public.loose (a int, b int);
+  CREATE FUNCTION public.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+  CREATE TRIGGER noted AFTER INSERT ON public.loose FOR EACH ROW EXECUTE FUNCTION public.nothing();
+  ALTER TABLE public.loose ENABLE ALWAYS TRIGGER noted`;
+
+/** Beside the databases of a test, on the same server, in another encoding. */
+async function createOdd(beside: pg.Client, url: string, name: string, encoding: string): Promise<string> {
+  await beside.query(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING '${encoding}' LC_COLLATE 'C' LC_CTYPE 'C'`);
+  const other = new URL(url);
+  other.pathname = `/${name}`;
+  return other.href;
+}
+
+test('what one machine can make wrong of a source and a target beside that is found, each by its check', async () => {
+  await using plain = await createDatabase(15, 'odd');
+  const [source, target] = [`${plain.name}_from`, `${plain.name}_to`];
+  const sourceUrl = await createOdd(plain.client, plain.url, source, 'SQL_ASCII');
+  const targetUrl = await createOdd(plain.client, plain.url, target, 'LATIN1');
+  await plain.client.query(`ALTER DATABASE ${source} SET wal_sender_timeout = '2s'`);
+  const from = new pg.Client({ connectionString: sourceUrl, application_name: 'billing' });
+  const to = new pg.Client({ connectionString: targetUrl, application_name: 'reports' });
+  const folder = mkdtempSync(path.join(tmpdir(), 'restage-odd-'));
+  const file = path.join(folder, 'odd.yaml');
+  writeFileSync(
+    file,
+    `name: ${plain.name.replaceAll('_', '-')}
+kafka: { brokers: ["${testKafka()}"] }
+source: { postgres: { url: "${sourceUrl}" } }
+targets: [{ name: new, postgres: { url: "${targetUrl}" }, schema: create }]
+`,
+  );
+  try {
+    for (const client of [from, to]) await client.connect();
+    for (const statement of ODD_SQL.split(/;\n/)) await from.query(statement);
+    await to.query(ODD_TARGET_SQL);
+    await plain.client.query(`ALTER DATABASE ${target} SET default_transaction_read_only = on`);
+    // It also keeps a slot from being made.
+    await from.query(`BEGIN; INSERT INTO public.loose VALUES (1, 1); PREPARE TRANSACTION '${source}'`);
+    const { findings } = reportOf((await runCommand(['check', '-c', file, '--json'])).text);
+    await from.query(`ROLLBACK PREPARED '${source}'`);
+    const of = (id: string): string | undefined => findings.find((finding) => finding.id === id)?.evidence;
+    expect(of('source.replication_connection')).toContain('not ready after 10 s');
+    expect(of('source.prepared_transactions')).toContain(source);
+    expect(of('source.encoding')).toBe('server_encoding = SQL_ASCII');
+    expect(of('source.slot_limit')).toBe('max_slot_wal_keep_size = -1');
+    expect(of('source.sender_timeout')).toBe('wal_sender_timeout = 2000 ms');
+    expect(of('source.other_slots')).toContain(`${source}_forgotten keeps`);
+    expect(of('source.clients')).toContain('(billing)');
+    expect(of('source.query_figures')).toContain('pg_stat_statements');
+    expect(of('source.wal_rate')).toMatch(/MiB an hour/);
+    expect(of('scope.identity_full')).toBe('public.wide (41 columns)');
+    expect(of('scope.keyless')).toBe('public.loose');
+    expect(of('scope.wide_rows')).toMatch(/^public\.heavy: \d+ bytes a row$/);
+    expect(of('target.encoding')).toBe('target new: server_encoding = LATIN1');
+    expect(of('target.read_only')).toBe('target new: default_transaction_read_only = on');
+    expect(of('target.clients')).toContain('(reports)');
+    expect(of('target.settings')).toMatch(/max_wal_size|fsync/);
+    expect(of('target.triggers')).toContain('public.loose: noted');
+    expect(of('target.tables')).toContain('public.loose');
+    // A target that is not ready is left as it is: no journal is begun there.
+    expect((await to.query(`SELECT FROM pg_namespace WHERE nspname = 'restage'`)).rowCount).toBe(0);
+  } finally {
+    rmSync(folder, { recursive: true });
+    await from.query(`SELECT pg_drop_replication_slot('${source}_forgotten')`).catch(() => undefined);
+    for (const client of [from, to]) await client.end();
+    for (const name of [source, target]) await plain.client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+  }
+});

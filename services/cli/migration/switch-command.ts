@@ -14,6 +14,7 @@ import { processFailpoints } from '../process-failpoints.ts';
 import { connectTarget } from '../target-checkpoint.ts';
 import { DryJournal, DRY_HANDS } from './dry-run.ts';
 import { ChangedKeys } from './changed-keys.ts';
+import { sayLive } from './say-live.ts';
 import { askChecklist, type GateAnswer } from './check-gate.ts';
 import { endsOf, type Migration } from './ends.ts';
 import { comparesAll } from './fence-verify.ts';
@@ -45,6 +46,8 @@ const UNDONE: ReadonlySet<ErrorCode> = new Set([
   'hook_failed',
 ]);
 
+const SAYS_LIVE = /the (source|target) is (the )?live|neither side is open/;
+
 /** `restage cutover` and `restage rollback`: 0 the side is live, 1 nothing was changed or everything undone, 4 a person is needed. */
 export async function runSwitchCommand(
   config: Config,
@@ -69,6 +72,8 @@ export async function runSwitchCommand(
       : await operate(migrations, request, logger, cli);
     sayResult(result, request, cli);
   } catch (error) {
+    // Whoever switches is told it whatever went wrong: most errors know, and where one does not the journal is asked.
+    if (!request.isDryRun && !SAYS_LIVE.test(describeError(error))) cli.err(`${await sayLive(config, target)}\n`);
     if (!(error instanceof RestageError && UNDONE.has(error.code))) throw error;
     cli.err(`${describeError(error)}\n`);
     if (request.json)

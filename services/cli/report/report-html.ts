@@ -1,20 +1,27 @@
-import { entriesOf, type MigrationReport, type SwitchReport } from '#core/migration/migration-report.ts';
+import {
+  entriesOf,
+  type MigrationReport,
+  type SwitchReport,
+  type TargetReport,
+} from '#core/migration/migration-report.ts';
 import { escapeHtml } from '../escape-html.ts';
 import { columnChart, htmlPage, htmlTable, spanChart, type HtmlCell } from '../html-page.ts';
 
 const SHOWN = 200;
 
-/** One self-contained page. */
+/** One self-contained page; of targets that are switched as one, all of them. */
 export function reportHtml(report: MigrationReport): string {
-  const { pipeline, target, phase, live, next, canGoBack, madeAt, versions, plan, risks } = report;
+  const { pipeline, target, phase, live, next, canGoBack, madeAt, versions, risks, joined } = report;
+  const others = joined.map((one) => one.target);
   const facts: [string, string][] = [
     ['live', `the ${live}`],
     ['next', next],
     ['can go back', canGoBack],
+    ...(others.length === 0 ? [] : [['together with', others.join(', ')] as [string, string]]),
     ['written', madeAt],
     ...Object.entries(versions),
   ];
-  const title = `Migration ${pipeline} → ${target}`;
+  const title = `Migration ${pipeline} → ${[target, ...others].join(', ')}`;
   return htmlPage(
     title,
     [
@@ -28,16 +35,27 @@ export function reportHtml(report: MigrationReport): string {
               risks.map(({ what, fix }) => [what, fix]),
             ),
       ),
-      section('Plan', htmlTable(['', ''], plan)),
       section('Checks', checks(report)),
-      section('Structure', structure(report)),
-      section('Rows and bytes', tables(report)),
       section('Rates', rates(report)),
-      section('Verification', verification(report)),
       ...report.switches.map(switchSection),
-      section('Audit', audit(report)),
+      ...targetSections(report, others.length > 0),
+      ...joined.flatMap((one) =>
+        'missing' in one ? [section(`Target ${one.target}`, missing(one.missing))] : targetSections(one, true),
+      ),
     ].join('\n'),
   );
+}
+
+/** What is a target's own; `isOneOfSeveral`: headings name it. */
+function targetSections(report: Omit<TargetReport, 'version'>, isOneOfSeveral: boolean): string[] {
+  const of = isOneOfSeveral ? ` of ${report.target}` : '';
+  return [
+    section(`Plan${of}`, htmlTable(['', ''], report.plan)),
+    section(`Structure${of}`, structure(report)),
+    section(`Rows and bytes${of}`, tables(report)),
+    section(`Verification${of}`, verification(report)),
+    section(`Audit${of}`, audit(report)),
+  ];
 }
 
 function section(title: string, body: string): string {
@@ -57,7 +75,7 @@ function checks({ checks: found }: MigrationReport): string {
   );
 }
 
-function structure({ structure: found }: MigrationReport): string {
+function structure({ structure: found }: Pick<TargetReport, 'structure'>): string {
   if ('missing' in found) return missing(found.missing);
   const { differences, columnsOnly } = found;
   const note =
@@ -71,7 +89,7 @@ function structure({ structure: found }: MigrationReport): string {
   )}${more(differences.length)}${note}`;
 }
 
-function tables({ tables: found, loadedRows }: MigrationReport): string {
+function tables({ tables: found, loadedRows }: Pick<TargetReport, 'tables' | 'loadedRows'>): string {
   const rows = found.slice(0, SHOWN).map(({ table, rows: count, bytes }) => [table, count, bytes]);
   return `<p>${loadedRows.toLocaleString('en')} rows came with the initial load. The numbers below are the source's estimates.</p>${htmlTable(['table', 'rows', 'bytes'], rows)}${more(found.length)}`;
 }
@@ -84,7 +102,7 @@ function rates({ rates: found }: MigrationReport): string {
   return `<p>Changes per second, by when they were committed.</p>${columnChart(values, 'Changes per second', [first.from, last.until])}`;
 }
 
-function verification({ audit: records }: MigrationReport): string {
+function verification({ audit: records }: Pick<TargetReport, 'audit'>): string {
   const verified = entriesOf(records, 'verified').map(({ at, by, verdict, rows, seconds, since }): HtmlCell[] => [
     at,
     by,
@@ -129,7 +147,7 @@ export function switchSection({ to, startedAt, timeBoxMs, steps, unavailableMs, 
   );
 }
 
-function audit({ audit: records }: MigrationReport): string {
+function audit({ audit: records }: Pick<TargetReport, 'audit'>): string {
   const rows = records.map(({ seq, at, by, term, entry, hash }): HtmlCell[] => {
     const { kind, ...rest } = entry;
     return [seq, at, by, term, kind, JSON.stringify(rest), hash.slice(0, 16)];

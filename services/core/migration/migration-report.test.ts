@@ -28,6 +28,7 @@ const REST: Omit<MigrationReport, 'risks' | 'audit' | 'switches'> = {
   checks: [{ id: 'a', severity: 'info', what: 'fine', evidence: '', fix: '' }],
   structure: { differences: [], columnsOnly: [] },
   rates: [],
+  joined: [],
 };
 
 function risks(records: readonly JournalRecord[], more: Partial<MigrationReport> = {}): string[] {
@@ -55,4 +56,19 @@ test('what nobody has proven, and what has not ended, is an open risk', () => {
   expect(risks(journal(VERIFIED), { structure: { missing: 'the source is away' } })).toEqual([
     'the structures were not compared: the source is away',
   ]);
+});
+
+test('of targets that are switched as one, each has risks of its own, with its name', () => {
+  const other = { target: 'old', plan: [], version: '', tables: [], loadedRows: 0 };
+  const structure = { differences: [], columnsOnly: [] };
+  const joined = [
+    { ...other, structure, audit: journal(VERIFIED) },
+    { ...other, target: 'third', structure, audit: [] },
+    { target: 'away', missing: 'nobody listens' },
+  ];
+  expect(risks(journal(VERIFIED), { joined })).toEqual([
+    'third: the rows were never verified',
+    'away: it could not be asked: nobody listens',
+  ]);
+  expect(risks([], { joined: joined.slice(0, 1) })).toEqual(['new: the rows were never verified']);
 });

@@ -54,9 +54,22 @@ export interface RatePoint {
 /** A part that could not be had, for its reason, does not keep the others from being told. */
 export type Told<T> = T | { readonly missing: string };
 
-export interface MigrationReport {
-  readonly pipeline: string;
+/** One target: what is its own, also where others are switched with it. */
+export interface TargetReport {
   readonly target: string;
+  readonly plan: readonly (readonly [string, string])[];
+  /** Of its server. */
+  readonly version: string;
+  readonly tables: readonly ReportTable[];
+  /** Rows that the initial load brought. */
+  readonly loadedRows: number;
+  readonly structure: Told<SchemaDiff>;
+  /** Every record of its own journal, whose chain of hashes was held when it was read. */
+  readonly audit: readonly JournalRecord[];
+}
+
+export interface MigrationReport extends Omit<TargetReport, 'version'> {
+  readonly pipeline: string;
   /** ISO 8601. */
   readonly madeAt: string;
   readonly phase: string;
@@ -64,18 +77,17 @@ export interface MigrationReport {
   readonly next: string;
   readonly canGoBack: string;
   readonly versions: Readonly<Record<'restage' | 'node' | 'source' | 'target', string>>;
-  readonly plan: readonly (readonly [string, string])[];
-  readonly tables: readonly ReportTable[];
-  /** Rows that the initial load brought. */
-  readonly loadedRows: number;
+  /** Of all of its targets. */
   readonly checks: Told<readonly ReportFinding[]>;
-  readonly structure: Told<SchemaDiff>;
   readonly rates: Told<readonly RatePoint[]>;
+  /** Of all of its targets at once: the first one's journal has them. */
   readonly switches: readonly SwitchReport[];
+  /** The other targets that are switched as one with it, in the plan's order; none where it is alone. */
+  readonly joined: readonly JoinedReport[];
   readonly risks: readonly Risk[];
-  /** Every record, whose chain of hashes was held when it was read. */
-  readonly audit: readonly JournalRecord[];
 }
+
+export type JoinedReport = TargetReport | { readonly target: string; readonly missing: string };
 
 type Entry<K extends JournalEntry['kind']> = Extract<JournalEntry, { kind: K }>;
 
@@ -105,14 +117,35 @@ export function switchesOf(records: readonly JournalRecord[]): SwitchReport[] {
   return switches;
 }
 
-/** What is open, from everything else that the report has. */
+/** What is open, from everything else that the report has; a target's own with its name where there are several. */
 export function risksOf(report: Omit<MigrationReport, 'risks'>): Risk[] {
+  const { checks, switches, joined } = report;
   const risks: Risk[] = [];
-  const { checks, structure, audit, switches } = report;
   if ('missing' in checks) risks.push({ what: `the checklist was not asked: ${checks.missing}`, fix: 'restage check' });
   else
     for (const { severity, what, fix } of checks)
       if (severity !== 'info') risks.push({ what: `${severity}: ${what}`, fix });
+  const of = (target: string, found: readonly Risk[]): Risk[] =>
+    joined.length === 0 ? [...found] : found.map(({ what, fix }) => ({ what: `${target}: ${what}`, fix }));
+  risks.push(...of(report.target, ownRisks(report)));
+  for (const one of joined)
+    risks.push(
+      ...of(
+        one.target,
+        'missing' in one ? [{ what: `it could not be asked: ${one.missing}`, fix: 'restage status' }] : ownRisks(one),
+      ),
+    );
+  const newest = switches.at(-1);
+  if (newest?.aborted != null)
+    risks.push({ what: `the last switch was undone: ${newest.aborted}`, fix: 'see its reason' });
+  else if (newest !== undefined && newest.unavailableMs === null)
+    risks.push({ what: `a switch to the ${newest.to} has not ended`, fix: 'restage status says what comes next' });
+  return risks;
+}
+
+/** Of structure and rows. */
+function ownRisks({ structure, audit }: Pick<TargetReport, 'structure' | 'audit'>): Risk[] {
+  const risks: Risk[] = [];
   if ('missing' in structure)
     risks.push({ what: `the structures were not compared: ${structure.missing}`, fix: 'restage schema diff' });
   else if (structure.differences.length > 0)
@@ -129,10 +162,5 @@ export function risksOf(report: Omit<MigrationReport, 'risks'>): Risk[] {
       what: `the last verify, of ${last.at}, said: ${last.entry.verdict}`,
       fix: 'restage verify, restage repair',
     });
-  const newest = switches.at(-1);
-  if (newest?.aborted != null)
-    risks.push({ what: `the last switch was undone: ${newest.aborted}`, fix: 'see its reason' });
-  else if (newest !== undefined && newest.unavailableMs === null)
-    risks.push({ what: `a switch to the ${newest.to} has not ended`, fix: 'restage status says what comes next' });
   return risks;
 }

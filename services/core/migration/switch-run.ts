@@ -78,6 +78,7 @@ function requireReachable(state: MigrationState, to: Side): void {
       'switch_refused',
       `a switch to the ${state.open.to} is past its point of no return and has not ended`,
       {
+        where: `the ${state.open.to} is the live side, whether or not it is open for writes by now`,
         fix: state.open.to === 'target' ? 'restage cutover ends it' : 'restage rollback ends it',
       },
     );

@@ -43,7 +43,8 @@ export class StandIn {
   async obstacle(): Promise<string | null> {
     const { rows } = await this.#client.query<{ level: string; may: boolean; free: number }>(
       `SELECT current_setting('wal_level') AS level,
-              EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolreplication OR rolsuper)) AS may,
+              EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolreplication OR rolsuper))
+                OR EXISTS (SELECT FROM pg_roles g WHERE g.rolname IN ('rds_replication', 'cloudsqlreplica') AND pg_has_role(current_user, g.oid, 'member')) AS may,
               current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int AS free`,
     );
     const [row] = rows;
