@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { Config, TargetConfig } from '#core/config.ts';
 import type { SchemaDiff } from '#core/schema-diff.ts';
+import { isChosen } from '#core/table-patterns.ts';
 import { findTarget, readShapedConfig, requireOwnSource } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
 
@@ -41,7 +42,8 @@ export async function readSchemaDiff(config: Config, target: TargetConfig): Prom
       return diffSchemas({
         source: await readSchemaObjects(source),
         target: await readSchemaObjects(there),
-        tables,
+        // What another output takes is another target's.
+        tables: tables.filter((table) => isChosen(table, output?.tables ?? [])),
         shaped: shapes.shapeTables(tables, output),
         found: await readTables(there, '', { partitions: 'all' }),
         rules: output?.rules ?? [],

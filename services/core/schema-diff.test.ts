@@ -31,6 +31,8 @@ const SOURCE = [
   object('index', 'payments', 'CREATE INDEX ON public.payments USING btree (paid_on)'),
   object('constraint', 'lines', 'FOREIGN KEY (payment) REFERENCES public.payments(paid_on)'),
   object('column', 'not_chosen', 'a', 'text'),
+  object('sequence', 'payments', 'public.payments_id_seq', 'bigint'),
+  object('sequence', 'not_chosen', 'public.not_chosen_id_seq', 'bigint'),
   object('extension', null, 'hstore', '1.8'),
 ];
 const TARGET = [
@@ -39,6 +41,8 @@ const TARGET = [
   object('index', 'receipts', 'CREATE INDEX ON public.receipts USING btree (settled_on)'),
   object('constraint', 'lines', 'FOREIGN KEY (payment) REFERENCES public.receipts(settled_on)'),
   object('column', 'of_another', 'a', 'text'),
+  // It keeps its name where its table gets another.
+  object('sequence', 'receipts', 'public.payments_id_seq', 'bigint'),
   object('extension', null, 'hstore', '1.8'),
 ];
 const tables = [table('payments'), table('lines')];
@@ -49,13 +53,14 @@ test('new names of tables and columns are no differences, nor are tables that ar
 });
 
 test('what is missing, extra or otherwise is named as the target has it', () => {
-  const target = TARGET.filter(({ kind }) => kind !== 'index').map((one) =>
+  const target = TARGET.filter(({ kind }) => kind !== 'index' && kind !== 'sequence').map((one) =>
     one.kind === 'extension' ? { ...one, definition: '1.9' } : one,
   );
   target.push(object('index', 'lines', 'CREATE INDEX ON public.lines USING btree (a)'));
   const { differences } = diffSchemas({ ...rest, source: SOURCE, target });
   expect(differences.map(({ is, kind, name }) => `${is} ${kind} ${name}`)).toEqual([
     'missing index public.receipts CREATE INDEX ON public.receipts USING btree (settled_on)',
+    'missing sequence public.payments_id_seq',
     'different extension hstore',
     'extra index public.lines CREATE INDEX ON public.lines USING btree (a)',
   ]);

@@ -76,7 +76,9 @@ function describe(
   source: string | null,
   target: string | null,
 ): SchemaDifference {
-  return { kind, name: table === null ? name : `${formatTable(table)} ${name}`, is, source, target };
+  // A sequence's name is whole without its owner's.
+  const isWhole = table === null || kind === 'sequence';
+  return { kind, name: isWhole ? name : `${formatTable(table)} ${name}`, is, source, target };
 }
 
 function diffColumns(wanted: TableStructure, found: readonly TableStructure[]): SchemaDifference[] {
@@ -115,6 +117,8 @@ class Renames {
     if (table === null) return [object];
     const rule = this.#rules.get(tableKey(table));
     if (rule === undefined) return [];
+    // Of a column's sequence the owner alone moves: it keeps its name.
+    if (kind === 'sequence') return [{ ...object, table: rule?.rename ?? table }];
     // A foreign key names columns of another table too.
     const isKey = object.name.startsWith('FOREIGN KEY');
     const words = new Map(isKey ? this.#columns : (rule?.renameColumns ?? []));

@@ -98,8 +98,10 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
     });
     expect(await run.drain()).toMatchObject({ code: 0 });
     expect(await phase()).toBe('STREAMING');
+    await source.client.query('ALTER TABLE public.t ADD COLUMN more int');
+    expect((await runCommand(['check', '-c', file])).text).toMatch(/scope\.drift[^]*public\.t/);
     const config = loadConfig(readFileSync(file, 'utf8'), file, {});
-    const told = ['checked', 'resume', 'checked', 'pause', 'pause', 'resume', 'resume'];
+    const told = ['checked', 'resume', 'checked', 'pause', 'pause', 'resume', 'resume', 'checked'];
     expect(await audit()).toEqual(told);
     for (let times = 0; times < 2; times += 1)
       for (const one of config.targets) await takeWaitingNotes(config, one, pino({ level: 'silent' }));

@@ -240,6 +240,20 @@ test(
   LONG_MS,
 );
 
+test('a command of yours makes and removes clones, where it is to', async () => {
+  const psql = `'${postgresBin()}/psql' -q '${testPostgres(15)}'`;
+  const made = new URL(testPostgres(15));
+  made.pathname = '/';
+  const config = withRehearsal(
+    'command',
+    `  driver: command\n  command:\n    create: ${JSON.stringify(`${psql} -c "CREATE DATABASE $RESTAGE_CLONE" && echo "${made.href}$RESTAGE_CLONE"`)}\n    drop: ${JSON.stringify(`${psql} -c "DROP DATABASE IF EXISTS $RESTAGE_CLONE"`)}\n`,
+  );
+  expect(await command('reset', '-c', config, '--target', 'new')).toMatchObject({ code: 0 });
+  expect(await databases()).toContain(clone);
+  expect(await command('reset', '-c', config, '--target', 'new', '--drop')).toMatchObject({ code: 0 });
+  expect(await databases()).not.toContain(clone);
+});
+
 test('neither a live target nor a database of somebody else is taken for a clone', async () => {
   const live = withRehearsal('of-target', `  baseline: ${target.name}\n`);
   expect(await command('rehearse', '-c', live, '--target', 'new')).toMatchObject({

@@ -48,8 +48,10 @@ const SQL = `
   SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, format('%I.%I', n.nspname, c.relname), md5(pg_get_viewdef(c.oid)), NULL, NULL
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm') AND ${OWN} AND ${IS_FREE('pg_class', 'c.oid')}
   UNION ALL
-  SELECT 'sequence', format('%I.%I', n.nspname, c.relname), format('%s from %s by %s', format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement), NULL, NULL
+  SELECT 'sequence', format('%I.%I', n.nspname, c.relname), format('%s from %s by %s', format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement), owner_schema.nspname, owner_table.relname
     FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_depend o ON o.classid = 'pg_class'::regclass AND o.objid = c.oid AND o.refclassid = 'pg_class'::regclass AND o.deptype = 'a'
+    LEFT JOIN pg_class owner_table ON owner_table.oid = o.refobjid LEFT JOIN pg_namespace owner_schema ON owner_schema.oid = owner_table.relnamespace
    WHERE ${OWN} AND ${IS_FREE('pg_class', 'c.oid')} AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'i')
   UNION ALL
   SELECT 'function', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
