@@ -1,7 +1,7 @@
 import { decodePgoutput } from '#adapters/postgres/source/pgoutput-decoder.ts';
 import type { PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import type { ReplicationFrame, ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
-import { ALTERED_PREFIX, REWRITE_PREFIX } from '#adapters/postgres/source/ddl-trigger.ts';
+import { ALTERED_PREFIX, FILL_PREFIX, REWRITE_PREFIX } from '#adapters/postgres/source/ddl-trigger.ts';
 import { TABLE_PREFIX } from '#adapters/postgres/source/table-oids.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
@@ -27,6 +27,7 @@ export interface CaptureOptions {
     | 'learnAgain'
     | 'learnDue'
     | 'learnTold'
+    | 'noteFilled'
     | 'requireNotRewritten'
     | 'requireFollowed'
     | 'requireTold'
@@ -95,6 +96,8 @@ function takeFrame(options: CaptureOptions, frame: DecodedFrame | null): Promise
     return guardRewrite(options, commit, async () => options.assembler.introduce(await book.learnDue(place))).then(() =>
       takeMessage(options, message, frame.lsn),
     );
+  if (message.tag === 'message' && message.isTransactional && message.prefix === FILL_PREFIX)
+    book.noteFilled(message.content);
   if (message.tag === 'message' && message.isTransactional && message.prefix === ALTERED_PREFIX)
     return guardRewrite(options, commit, async () =>
       options.assembler.introduce(await book.learnTold(message.content, place)),

@@ -76,6 +76,8 @@ export class RelationBook {
   readonly #tables = new Map<number, CapturedTable | null>();
   /** By relation, the transaction from which on generated columns are there that the catalog has already. */
   readonly #due = new Map<number, number>();
+  /** Tables, by OID, that a statement filled added columns of, until what it made of them is learnt. */
+  readonly #filled = new Set<number>();
 
   constructor(options: RelationBookOptions) {
     this.#options = options;
@@ -136,7 +138,7 @@ export class RelationBook {
     const shape = policy.shape(makeShape(relation, name, sent, parts));
     const [structure = shape] = await this.#describe([shape]);
     const isGone = await findGoneTypes(client, before.structure, structure);
-    const state = { facts, now, computed, isGone };
+    const state = { facts, now, computed, isGone, isFilled: this.#filled.delete(oid) };
     const { changes: found, source } = await this.#alter(before, structure, state, commit);
     const changes = maskFills(policy, structure, found);
     requireSafeColumns(policy, { relation, before: before.structure, structure, now, changes });
@@ -207,6 +209,11 @@ export class RelationBook {
     await this.learn(relation, place);
     const table = this.#tables.get(relation.oid) ?? null;
     return table !== null && table.changes.length > 0 ? [table] : [];
+  }
+
+  /** What the event trigger says of a table, by its OID, before a statement fills columns that it adds: the file may tell nothing of it. */
+  noteFilled(oid: string): void {
+    this.#filled.add(this.#options.partitions?.tableOf(Number(oid)) ?? Number(oid));
   }
 
   /** What the event trigger says of a table, by its OID. @throws RewrittenError when it is captured and no other load has it. */

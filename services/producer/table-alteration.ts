@@ -26,6 +26,8 @@ export interface CatalogState {
   readonly computed: ComputedColumns;
   /** Of those that columns had before. */
   readonly isGone: (type: TypeName) => boolean;
+  /** A statement was told that computed values of added columns for the rows that are there. */
+  readonly isFilled: boolean;
 }
 
 /** The numbers of the columns that events have; null where nobody can tell them all. */
@@ -87,7 +89,7 @@ function isAhead(
 export function findChanges(
   before: KnownTable,
   after: TableStructure,
-  { facts, now, computed, isGone }: CatalogState,
+  { facts, now, computed, isGone, isFilled }: CatalogState,
 ): Alteration {
   const earlier = before.source;
   if (facts === null) return { changes: [], source: null };
@@ -101,7 +103,7 @@ export function findChanges(
   const source = { oid: facts.oid, fileNode, numbers };
   if (earlier === null || structureVersion(before.structure) === structureVersion(after))
     return { changes: [], source };
-  const isRewritten = hasNewFile(earlier.fileNode, facts.fileNode);
+  const isRewritten = isFilled || hasNewFile(earlier.fileNode, facts.fileNode);
   const changes = compareStructures({
     before: before.structure,
     after,

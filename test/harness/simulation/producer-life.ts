@@ -157,6 +157,7 @@ class ProducerLife {
             learnAgain: () => Promise.resolve(),
             learnDue: () => Promise.resolve([]),
             learnTold: () => Promise.resolve([]),
+            noteFilled: () => undefined,
             requireNotRewritten: () => Promise.resolve(),
             requireFollowed: () => Promise.resolve(),
             requireTold: () => Promise.resolve(),

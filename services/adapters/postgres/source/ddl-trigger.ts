@@ -4,8 +4,12 @@ import { describeError } from '#core/errors.ts';
 import { dropEmptySchema } from '../restage-schema.ts';
 import { TOLD_STRUCTURE_SQL } from './told-structure.ts';
 
-/** Prefixes of the logical messages that the triggers write: a table's OID before a statement rewrites it; a table as a statement left it. */
+/**
+ * Prefixes of the logical messages that the triggers write: a table's OID before a statement gives its rows other values, or fills columns that
+ * it adds; a table as a statement left it.
+ */
 export const REWRITE_PREFIX = 'restage.rewritten';
+export const FILL_PREFIX = 'restage.filled';
 export const ALTERED_PREFIX = 'restage.altered';
 
 const REWRITE_TRIGGER = 'restage_rewritten';
@@ -13,13 +17,12 @@ const ALTER_TRIGGER = 'restage_altered';
 const TRIGGERS = [REWRITE_TRIGGER, ALTER_TRIGGER];
 const FUNCTION = 'restage.tell_ddl';
 /** Raise it with every change of the SQL below: a producer replaces what an older one made, and leaves what a newer one did. */
-const VERSION = 1;
+const VERSION = 2;
 const VERSION_MARK = '-- Restage, version ';
-/**
- * Another persistence (1) or other values of a column (4). Not the columns that a statement adds (2), which come with what it leaves, so that
- * a generated one is followed; nor another access method (8), which leaves values alone.
- */
-const UNTOLD_REASONS = 1 | 4;
+/** Another persistence (1) or other values of a column (4). Another access method (8) leaves values alone. */
+const REWRITE_REASONS = 1 | 4;
+/** Columns that a statement adds: their values are not in the stream, but those of generated ones are computed anywhere. */
+const FILL_REASON = 2;
 const LOCK_TIMEOUT = '5s';
 
 /**
@@ -32,8 +35,10 @@ ${VERSION_MARK}${VERSION}
 DECLARE told text;
 BEGIN
   IF tg_event = 'table_rewrite' THEN
-    IF pg_event_trigger_table_rewrite_reason() & ${UNTOLD_REASONS} <> 0 THEN
-      PERFORM pg_logical_emit_message(true, '${REWRITE_PREFIX}', pg_event_trigger_table_rewrite_oid()::int8::text);
+    IF pg_event_trigger_table_rewrite_reason() & ${REWRITE_REASONS | FILL_REASON} <> 0 THEN
+      PERFORM pg_logical_emit_message(true,
+        CASE pg_event_trigger_table_rewrite_reason() & ${REWRITE_REASONS} WHEN 0 THEN '${FILL_PREFIX}' ELSE '${REWRITE_PREFIX}' END,
+        pg_event_trigger_table_rewrite_oid()::int8::text);
     END IF;
     RETURN;
   END IF;
