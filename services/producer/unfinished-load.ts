@@ -86,6 +86,8 @@ function noteLoaded(loaded: LoadedTables, topic: string, { kind, load, rows = 0,
   if (kind === 'tableEnd' && snapshot !== undefined) loaded.noteEnd(topic, load, parseLsn(snapshot));
 }
 
+type PlannedTable = NonNullable<Manifest['tables']>[number];
+
 /** What manifests say of the load. */
 class LoadHistory {
   readonly #done = new Set<string>();
@@ -120,7 +122,8 @@ class LoadHistory {
     const left = chosen.filter((table) => !this.#done.has(tableKey(table)));
     const { kept, load, snapshot, tables: planned = [] } = this.#plan ?? { load: 0 };
     if (kept === undefined || snapshot === undefined) return { fresh: left, begun: null };
-    const tables = left.flatMap((structure) => this.#begun(structure) ?? []);
+    const plan = new Map(planned.map((table) => [tableKey(table), table]));
+    const tables = left.flatMap((structure) => this.#begun(structure, plan.get(tableKey(structure))) ?? []);
     if (tables.length === 0) return { fresh: left, begun: null };
     const written = [...this.#written.values()].flatMap((chunks) => [...chunks.values()]);
     const figures = {
@@ -130,15 +133,15 @@ class LoadHistory {
       chunksDone: written.filter(({ isComplete }) => isComplete).length,
       rows: written.reduce((sum, { rows }) => sum + rows, 0),
     };
+    const begun = new Set(tables.map(({ structure }) => structure));
     return {
-      fresh: left.filter((structure) => !tables.some((begun) => begun.structure === structure)),
+      fresh: left.filter((structure) => !begun.has(structure)),
       begun: { load, snapshot: parseLsn(snapshot), kept, tables, figures },
     };
   }
 
   /** null where rows of before could differ from those to come: in their columns, or in their order. */
-  #begun(structure: TableStructure): BegunTable | null {
-    const planned = this.#plan?.tables?.find((table) => tableKey(table) === tableKey(structure));
+  #begun(structure: TableStructure, planned: PlannedTable | undefined): BegunTable | null {
     if (planned === undefined || planned.version !== structureVersion(structure)) return null;
     const cut = (planned.cut ?? []).map(({ partition = null, chunks, pages = null }) => ({ partition, chunks, pages }));
     const written = this.#written.get(tableKey(structure)) ?? new Map<number, WrittenChunk>();

@@ -88,11 +88,15 @@ class AdvisoryLease implements DatabaseLease {
     };
     client.once('end', lose);
     let isAnswered = true;
-    this.#timer = setInterval(() => {
-      // No answer within one interval: the server may have freed the lock already.
-      if (!isAnswered) return lose();
+    const touch = (): void => {
       isAnswered = false;
       client.query('SELECT 1').then(() => (isAnswered = true), lose);
+    };
+    this.#timer = setInterval(() => {
+      if (isAnswered) return touch();
+      // No answer within one interval: the server may have freed the lock already. But where this process was held up itself, for longer than
+      // that, the answer has come and is only read after the timers.
+      setImmediate(() => setImmediate(() => (isAnswered ? touch() : lose())));
     }, TOUCH_MS);
   }
 }
