@@ -150,6 +150,5 @@ function takeMessage(
   lsn: Lsn,
 ): Promise<void> | undefined {
   assembler.accept(message, lsn);
-  const isFull = epochs.isAtBoundary ? epochs.bytes >= limits.bytes : epochs.bytes >= limits.partBytes;
-  return isFull && epochs.hasContent ? parts.put(epochs.take()) : undefined;
+  return epochs.isFull(limits) && epochs.hasContent ? parts.put(epochs.take()) : undefined;
 }

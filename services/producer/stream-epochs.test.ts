@@ -47,6 +47,23 @@ describe('StreamEpochs', () => {
     expect(again.take()).toMatchObject({ epoch: 5, part: 2, last: true, through: 150n, lastOrdinal: 3 });
   });
 
+  it('ends an epoch of parts with the transaction that was cut, however small its rest is and whatever waits behind it', () => {
+    const epochs = new StreamEpochs(fresh);
+    transaction(epochs, 110n, 1, 120n);
+    const limits = { bytes: epochs.bytes * 2, partBytes: epochs.bytes * 2 };
+    expect(epochs.isFull(limits)).toBe(false);
+    epochs.begin(lsnOf(130n), 1n);
+    append(epochs, 130n, 1);
+    expect(epochs.isFull(limits)).toBe(true);
+    expect(epochs.take()).toMatchObject({ part: 1, last: false });
+    append(epochs, 130n, 2);
+    expect(epochs.isFull(limits)).toBe(false);
+    epochs.commit(lsnOf(140n));
+    expect(epochs.isFull(limits)).toBe(true);
+    expect(epochs.take()).toMatchObject({ part: 2, last: true, through: 140n });
+    expect(epochs.isFull(limits)).toBe(false);
+  });
+
   it('ends an epoch whose parts were all written before the restart', () => {
     const epochs = new StreamEpochs({
       epoch: 5,

@@ -1,3 +1,4 @@
+import type { EpochConfig } from '#core/config.ts';
 import type { PartitionRecords } from '#core/epoch-writer.ts';
 import { maxLsn, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry } from '#core/manifest.ts';
@@ -81,6 +82,14 @@ export class StreamEpochs {
   /** Nothing can stand before the open transaction any more: parts of it are taken, or an earlier life's epoch is not at its end yet. */
   get hasOpenParts(): boolean {
     return this.#owed !== null || (this.#commit !== null && this.#commit === this.#torn);
+  }
+
+  /**
+   * To be taken now. An epoch of which a part was taken ends with that transaction: nothing else may be written between its parts, so a load
+   * would wait for as long as each part ends in the middle of the next transaction, and no target would get on.
+   */
+  isFull({ bytes, partBytes }: Pick<EpochConfig, 'bytes' | 'partBytes'>): boolean {
+    return this.isAtBoundary ? this.#part > 1 || this.bytes >= bytes : this.bytes >= partBytes;
   }
 
   /** Something to write: events, control entries, or the end of an epoch whose parts are written. */
