@@ -99,10 +99,11 @@ class ProducerRun {
       logger.info({ publication: config.source.publication }, 'publication made');
     failpoints.hit('producer.publication.after');
     // Before the slot is there, so that whatever the stream has was told of.
-    if (config.source.ddlTrigger !== 'off') await this.#ensureTrigger(client);
+    const trigger = config.source.ddlTrigger === 'off' ? null : await this.#ensureTrigger(client);
     const known = wanted.filter(({ topic }) => written.hasTopic(topic));
     const born = await this.#ensureSlot(client, manifests, known);
     if (born === null) await requireSameHistory({ ...this.#parts, client, last: manifests.last }, signal);
+    const isDdlTold = trigger === 'there' || (trigger === 'made' && born !== null);
     if (born !== null) announced = await findAnnounced(this.#parts.reader, manifests);
     // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
     const chosen = (born === null ? wanted : await chooseTables(this.#parts, client)).filter(isCaptured);
@@ -139,6 +140,7 @@ class ProducerRun {
       },
       debezium: debezium?.source ?? null,
       partitions,
+      isDdlTold,
       hasFacts: hasDebezium(config),
       policy: new CapturePolicy(config),
       names: openTableNames(this.#parts, client, written, coverOf),
@@ -244,7 +246,8 @@ class ProducerRun {
     }
   }
 
-  async #ensureTrigger(client: pg.Client): Promise<void> {
+  /** null: there are none. */
+  async #ensureTrigger(client: pg.Client): Promise<'there' | 'made' | null> {
     const { failpoints, logger } = this.#parts;
     failpoints.hit('producer.ddlTrigger.before');
     const trigger = await ensureDdlTrigger(client);
@@ -255,6 +258,7 @@ class ProducerRun {
         { reason: trigger.refused },
         'no event trigger tells of DDL: a table is followed with its next change, and a rewrite that keeps its columns is not noticed (docs/ddl.md)',
       );
+    return typeof trigger === 'string' ? trigger : null;
   }
 
   /** `captured`: what a slot that was given up is made good for by a load. */

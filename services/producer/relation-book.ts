@@ -49,6 +49,8 @@ export interface RelationBookOptions {
   readonly debezium: DebeziumSource | null;
   /** Where partitioned tables are captured as one; else null. */
   readonly partitions: PartitionBook | null;
+  /** Event triggers tell of statements that write rows anew. */
+  readonly isDdlTold: boolean;
   /** Structures tell columns' defaults and domains' bases: something of the pipeline has profile `debezium`. */
   readonly hasFacts: boolean;
   /** `source.columns`. */
@@ -138,7 +140,8 @@ export class RelationBook {
     const shape = policy.shape(makeShape(relation, name, sent, parts));
     const [structure = shape] = await this.#describe([shape]);
     const isGone = await findGoneTypes(client, before.structure, structure);
-    const state = { facts, now, computed, isGone, isFilled: this.#filled.delete(oid) };
+    const { isDdlTold } = this.#options;
+    const state = { facts, now, computed, isGone, isFilled: this.#filled.delete(oid), isDdlTold };
     const { changes: found, source } = await this.#alter(before, structure, state, commit);
     const changes = maskFills(policy, structure, found);
     requireSafeColumns(policy, { relation, before: before.structure, structure, now, changes });

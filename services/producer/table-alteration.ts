@@ -28,6 +28,8 @@ export interface CatalogState {
   readonly isGone: (type: TypeName) => boolean;
   /** A statement was told that computed values of added columns for the rows that are there. */
   readonly isFilled: boolean;
+  /** Every such statement is told. */
+  readonly isDdlTold: boolean;
 }
 
 /** The numbers of the columns that events have; null where nobody can tell them all. */
@@ -89,7 +91,7 @@ function isAhead(
 export function findChanges(
   before: KnownTable,
   after: TableStructure,
-  { facts, now, computed, isGone, isFilled }: CatalogState,
+  { facts, now, computed, isGone, isFilled, isDdlTold }: CatalogState,
 ): Alteration {
   const earlier = before.source;
   if (facts === null) return { changes: [], source: null };
@@ -104,6 +106,8 @@ export function findChanges(
   if (earlier === null || structureVersion(before.structure) === structureVersion(after))
     return { changes: [], source };
   const isRewritten = isFilled || hasNewFile(earlier.fileNode, facts.fileNode);
+  // A TRUNCATE gave it a file that nobody has seen: whether a statement gave it the next one cannot be told.
+  const isUnknown = earlier.fileNode === null && !isDdlTold;
   const changes = compareStructures({
     before: before.structure,
     after,
@@ -119,19 +123,26 @@ export function findChanges(
     if (change.kind === 'add') {
       if (numbers.get(change.column) !== facts.numbers.get(change.column))
         throw unclear(after, `column ${change.column} was added and is gone or renamed by now`);
-      requireKnownFill(after, change.column, facts, isRewritten);
+      if (isRewritten) requireKnownFill(after, change.column, facts);
+      else if (isUnknown && mayFill(after, change.column, facts)) requireKnownFill(after, change.column, facts);
     } else if (hasLostLabels(before.structure, after, change.column))
       throw rewritten(after, `labels of column ${change.column} have other names`);
-    else if (isRewritten && !isLabelsOnly(before.structure, after, change.column))
+    else if ((isRewritten || isUnknown) && !isLabelsOnly(before.structure, after, change.column))
       throw rewritten(after, `column ${change.column} got another type`);
   }
   return { changes, source };
 }
 
 /** The catalog keeps the value of older rows as long as nothing rewrites them (PostgreSQL: "pg_attribute", attmissingval). */
-function requireKnownFill(after: TableStructure, column: string, facts: TableFacts, isRewritten: boolean): void {
-  if (isRewritten && facts.columns.get(column)?.hasMissing !== true)
-    throw rewritten(after, `column ${column} was added`);
+function requireKnownFill(after: TableStructure, column: string, facts: TableFacts): void {
+  if (facts.columns.get(column)?.hasMissing !== true) throw rewritten(after, `column ${column} was added`);
+}
+
+/** Whether rows that were there may have got a value of the column: by a default, its own or a domain's, or as an identity. */
+function mayFill({ columns }: TableStructure, name: string, facts: TableFacts): boolean {
+  const column = columns.find((one) => one.name === name);
+  const hasDefault = facts.columns.get(name)?.expression !== null;
+  return hasDefault || column === undefined || column.identity !== '' || column.typeSchema !== 'pg_catalog';
 }
 
 /** Labels are never dropped, so they were renamed: rows that were there show the new names, and no event says so. */

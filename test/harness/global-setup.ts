@@ -1,7 +1,7 @@
 import { Infrastructure } from '#infra/infrastructure.ts';
 import { exitOnSignals } from '#infra/processes.ts';
 import { buildProgram } from './build-program.ts';
-import { nameOfWorkers, SERVER_NAMES } from './worker-servers.ts';
+import { nameOfWorkers, SERVER_NAMES, SETS } from './worker-servers.ts';
 
 /**
  * The program built, and for each worker one Kafka and two PostgreSQL servers for the whole run, their addresses in the environment. Addresses
@@ -17,6 +17,7 @@ export default async function setUp({
   exitOnSignals();
   const sets: Infrastructure[] = [];
   for (let worker = 1; worker <= Number(config.maxWorkers); worker += 1) sets.push(await startFor(worker));
+  process.env[SETS] = sets.map((_, index) => `restage-test-${process.pid}-${index + 1}`).join(' ');
   return async () => {
     for (const servers of sets) await servers.stop();
   };
