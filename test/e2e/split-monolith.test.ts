@@ -126,8 +126,10 @@ test('a monolith is split as the example says while it works, replayed otherwise
       `INSERT INTO outbox (aggregatetype, aggregateid, type) VALUES ('order', 'last', 'after')`,
     );
     await expectEqual('billing', file, run);
-    const status = await runCli(['status', '-c', file, '--json'], env);
-    expect(status.stdout).toMatch(/"state":"failed"/);
+    // A service says how it is every two seconds.
+    const isFailed = async (): Promise<boolean> =>
+      (await runCli(['status', '-c', file, '--json'], env)).stdout.includes('"state":"failed"');
+    await until(isFailed, { what: 'status to tell of the output that failed', timeoutMs: 30_000 });
     run.kill('SIGTERM');
     const drained = await run.result(20_000);
     expect(drained.code).toBe(4);
