@@ -21,13 +21,13 @@ export interface HistoryOptions {
  * the slot is asked for that one transaction, and confirms nothing. @throws RestageError source_replaced.
  */
 export async function requireSameHistory(options: HistoryOptions, signal: AbortSignal): Promise<void> {
-  const { client, application, last } = options;
+  const { client, application } = options;
   const { source } = options.config;
-  const commit = await findDoubtful(options);
-  if (last === null || commit === null) return;
+  const doubtful = await findDoubtful(options);
+  if (doubtful === null) return;
+  const { commit, confirmed } = doubtful;
   const replication = await options.connectReplication();
-  const slot = await readSlot(client, source.slot);
-  const stream = new ReplicationStream(replication, source.slot, source.publication, commit, slot?.confirmed ?? commit);
+  const stream = new ReplicationStream(replication, source.slot, source.publication, commit, confirmed);
   let isThere = false;
   try {
     isThere = await isSent(stream, commit, signal);
@@ -42,8 +42,14 @@ export async function requireSameHistory(options: HistoryOptions, signal: AbortS
   });
 }
 
+interface Doubtful {
+  readonly commit: Lsn;
+  /** The slot's. */
+  readonly confirmed: Lsn;
+}
+
 /** The last commit in Kafka; null where this very server process has made it, or the slot has confirmed it. */
-async function findDoubtful({ client, config, last }: HistoryOptions): Promise<Lsn | null> {
+async function findDoubtful({ client, config, last }: HistoryOptions): Promise<Doubtful | null> {
   // Ordinals of events begin at 1: 0 is a position between transactions.
   if (last === null || last.lastCommit === null || last.lastOrdinal === 0 || last.commitTime === null) return null;
   const { rows } = await client.query<{ is_later: boolean }>(
@@ -53,7 +59,7 @@ async function findDoubtful({ client, config, last }: HistoryOptions): Promise<L
   if (rows[0]?.is_later !== true) return null;
   const commit = parseLsn(last.lastCommit);
   const slot = await readSlot(client, config.source.slot);
-  return slot?.confirmed != null && slot.confirmed <= commit ? commit : null;
+  return slot?.confirmed != null && slot.confirmed <= commit ? { commit, confirmed: slot.confirmed } : null;
 }
 
 /** The stream begins with the first transaction that committed there or later, or says that it is past it. */

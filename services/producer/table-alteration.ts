@@ -123,8 +123,8 @@ export function findChanges(
     if (change.kind === 'add') {
       if (numbers.get(change.column) !== facts.numbers.get(change.column))
         throw unclear(after, `column ${change.column} was added and is gone or renamed by now`);
-      if (isRewritten) requireKnownFill(after, change.column, facts);
-      else if (isUnknown && mayFill(after, change.column, facts)) requireKnownFill(after, change.column, facts);
+      if (isRewritten || (isUnknown && mayFill(after, change.column, facts)))
+        requireKnownFill(after, change.column, facts);
     } else if (hasLostLabels(before.structure, after, change.column))
       throw rewritten(after, `labels of column ${change.column} have other names`);
     else if ((isRewritten || isUnknown) && !isLabelsOnly(before.structure, after, change.column))

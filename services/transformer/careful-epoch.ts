@@ -169,13 +169,8 @@ export class CarefulEpoch {
     const unfit = checks === null ? [] : await this.#judge(unit, checks);
     const [first] = unfit;
     if (first !== undefined) {
-      const faults = new Map(unfit.map(({ letter, failure }) => [letter, failure]));
-      const wrong = unit.records.flatMap((one) => {
-        const failure = faults.get(maker.idOf(one));
-        return failure === undefined ? [] : [[one, failure] as const];
-      });
       if (this.#actionOf(first.failure, unit) === 'row')
-        return this.#shapeWithout(new Map(wrong), unit, out, signal, left);
+        return this.#shapeWithout(this.#recordsOf(unit, unfit), unit, out, signal, left);
       state?.undo();
       return { letter: first.letter, error: first.failure };
     }
@@ -215,6 +210,16 @@ export class CarefulEpoch {
         throw error;
       return null;
     }
+  }
+
+  #recordsOf({ records }: Unit, unfit: readonly Unfit[]): Map<RangeRecord, RestageError> {
+    const faults = new Map(unfit.map(({ letter, failure }) => [letter, failure]));
+    const wrong = new Map<RangeRecord, RestageError>();
+    for (const one of records) {
+      const failure = faults.get(this.#options.maker.idOf(one));
+      if (failure !== undefined) wrong.set(one, failure);
+    }
+    return wrong;
   }
 
   #addTo(checks: TransactionChecks, one: RangeRecord, { commit }: Unit, { floorOf }: CarefulOutput): void {

@@ -2,14 +2,14 @@ import { describe, expect, it } from 'vitest';
 import type { FailureAction, ValidationConfig } from '#core/rules/validation-config.ts';
 import {
   addManifest,
-  announceEntry,
   changeEntry,
-  newHistory,
+  loadedHistory,
   RAW,
   rowEntry,
   SHAPED,
   textsOf,
   transformHistory,
+  waitingCodes,
   waitingLetters,
   type Entry,
   type MemoryHistory,
@@ -70,7 +70,7 @@ describe('checks of rows against others', () => {
         await transformHistory(again, { ...options(action), writes: stop });
         await transformHistory(again, options(action));
         expect(textsOf(again, ORDERS)).toEqual(given);
-        expect(codes(again)).toEqual(codes(kafka));
+        expect(waitingCodes(again)).toEqual(waitingCodes(kafka));
       }
     }
   });
@@ -138,7 +138,7 @@ describe('checks of rows against others', () => {
       await transformHistory(kafka, options('row'));
       const seen = textsOf(kafka, ORDERS).filter((text) => text === 'c 20');
       expect(seen).toHaveLength(waits === 0 ? 1 : 0);
-      expect(codes(kafka).slice(2)).toEqual(waits === 0 ? [] : ['rule_failed', 'waits']);
+      expect(waitingCodes(kafka).slice(2)).toEqual(waits === 0 ? [] : ['rule_failed', 'waits']);
     }
   });
 
@@ -201,32 +201,11 @@ function customer(op: 'r' | 'c', id: number, commit = 0, ordinal = 1): Entry {
 
 /** Orders are loaded before the customers that they refer to. */
 function history(epochs: readonly (readonly Entry[])[]): MemoryHistory {
-  const kafka = newHistory();
-  const [theirs, ours] = [customers, orders].map(({ schema, table, topic }) => ({ schema, table, topic }));
-  const load = { load: 1, through: '0/A' };
-  addManifest(kafka, { kind: 'intent', through: '0/5' });
-  addManifest(kafka, { kind: 'origin', through: '0/A', snapshot: '0/A' });
-  const tables = [theirs, ours].flatMap((one) => (one === undefined ? [] : [{ ...one, chunks: 1, rows: 0 }]));
-  addManifest(kafka, { kind: 'plan', ...load, snapshot: '0/A', tables }, [
-    announceEntry(customers),
-    announceEntry(orders),
-  ]);
-  for (const [table, rows] of [
-    [ours, LOAD],
-    [theirs, [customer('r', 1), customer('r', 2)]],
-  ] as const) {
-    if (table === undefined) continue;
-    addManifest(kafka, { kind: 'chunk', ...load, chunk: 0, rows: rows.length, table }, rows);
-    addManifest(kafka, { kind: 'tableEnd', ...load, snapshot: '0/A', table });
-  }
-  addManifest(kafka, { kind: 'end', ...load, loaded: true });
-  for (const [index, entries] of epochs.entries())
-    addManifest(kafka, { kind: 'stream', through: `0/3${index}`, epoch: index + 1 }, entries);
-  return kafka;
-}
-
-function codes(kafka: MemoryHistory): string[] {
-  return waitingLetters(kafka)
-    .all()
-    .map(({ code }) => code);
+  return loadedHistory(
+    [
+      [orders, LOAD],
+      [customers, [customer('r', 1), customer('r', 2)]],
+    ],
+    epochs,
+  );
 }

@@ -3,15 +3,14 @@ import type { ValidationCheck, ValidationConfig } from '#core/rules/validation-c
 import type { TableStructure } from '#core/structure.ts';
 import {
   addManifest,
-  announceEntry,
   changeEntry,
-  newHistory,
+  loadedHistory,
   RAW,
   rowEntry,
   SHAPED,
   textsOf,
   transformHistory,
-  waitingLetters,
+  waitingCodes,
   type Entry,
   type MemoryHistory,
 } from '../../test/harness/memory-history.ts';
@@ -40,14 +39,14 @@ describe('sum', () => {
       const kafka = history(epochs);
       const { validation: figures } = await transformHistory(kafka, { rules: [], validations });
       expect(textsOf(kafka, LEGS)).toEqual(['c 1', 'c 2', 'u 1', 'u 2', 'c 5', 'c 6']);
-      expect(codes(kafka)).toEqual(['rule_failed', 'waits', 'waits']);
+      expect(waitingCodes(kafka)).toEqual(['rule_failed', 'waits', 'waits']);
       expect(figures?.checks[0]).toMatchObject({ passed: 3, failed: 1 });
       for (let stop = 1; stop < kafka.out.length; stop += 1) {
         const again = history(epochs);
         await transformHistory(again, { rules: [], validations, writes: stop });
         await transformHistory(again, { rules: [], validations });
         expect(textsOf(again, LEGS)).toEqual(textsOf(kafka, LEGS));
-        expect(codes(again)).toEqual(codes(kafka));
+        expect(waitingCodes(again)).toEqual(waitingCodes(kafka));
       }
     }
   });
@@ -76,7 +75,7 @@ describe('sum', () => {
         await transformHistory(kafka, { rules: [], validations, writes: stop });
         await transformHistory(kafka, { rules: [], validations });
         expect(textsOf(kafka, LEGS)).toEqual(given);
-        expect(codes(kafka)).toEqual(given.length > 0 ? [] : ['rule_failed', 'waits', 'waits']);
+        expect(waitingCodes(kafka)).toEqual(given.length > 0 ? [] : ['rule_failed', 'waits', 'waits']);
       }
     }
   });
@@ -108,7 +107,7 @@ describe('a check of rows', () => {
       validations: [validation(small, 'row'), validation({ kind: 'notNull', columns: ['amount'] }, 'count', 'given')],
     });
     expect(textsOf(kafka, LEGS)).toEqual(['r 51', 'c 1', 'c 2', 'c 3', 'c 4', 'u 1', 'u 2', 'u 3', 'c 6']);
-    expect(codes(kafka)).toEqual(['rule_failed', 'rule_failed']);
+    expect(waitingCodes(kafka)).toEqual(['rule_failed', 'rule_failed']);
     expect(status.validation?.checks).toMatchObject([
       { name: 'it', passed: 9, failed: 2 },
       { name: 'given', passed: 11, failed: 0 },
@@ -120,7 +119,7 @@ describe('a check of rows', () => {
     const kafka = history();
     const status = await transformHistory(kafka, { rules: [], validations: [validation(small, 'transaction')] });
     expect(textsOf(kafka, LEGS)).toEqual(['c 1', 'c 2', 'c 3', 'c 4', 'u 1', 'u 2', 'u 3']);
-    expect(codes(kafka)).toEqual(['rule_failed', 'waits']);
+    expect(waitingCodes(kafka)).toEqual(['rule_failed', 'waits']);
     expect(status.validation?.checks).toMatchObject([{ passed: 7, failed: 1 }]);
   });
 });
@@ -135,25 +134,5 @@ function leg(op: 'c' | 'u', id: number, amount: number, commit: number, ordinal:
 }
 
 function history(epochs: readonly (readonly Entry[])[] = [STREAM.flat()], rows: readonly Entry[] = []): MemoryHistory {
-  const kafka = newHistory();
-  const { schema, table, topic } = legs;
-  const named = { schema, table, topic };
-  addManifest(kafka, { kind: 'intent', through: '0/5' });
-  addManifest(kafka, { kind: 'origin', through: '0/A', snapshot: '0/A' });
-  const load = { load: 1, through: '0/A' };
-  addManifest(kafka, { kind: 'plan', ...load, snapshot: '0/A', tables: [{ ...named, chunks: 1, rows: 0 }] }, [
-    announceEntry(legs),
-  ]);
-  addManifest(kafka, { kind: 'chunk', ...load, chunk: 0, rows: rows.length, table: named }, rows);
-  addManifest(kafka, { kind: 'tableEnd', ...load, snapshot: '0/A', table: named });
-  addManifest(kafka, { kind: 'end', ...load, loaded: true });
-  for (const [index, entries] of epochs.entries())
-    addManifest(kafka, { kind: 'stream', through: `0/3${index}`, epoch: index + 1 }, entries);
-  return kafka;
-}
-
-function codes(kafka: MemoryHistory): string[] {
-  return waitingLetters(kafka)
-    .all()
-    .map(({ code }) => code);
+  return loadedHistory([[legs, rows]], epochs);
 }

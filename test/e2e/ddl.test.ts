@@ -1,15 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
 import { isLongRun } from '../harness/chaos/long-run.ts';
-import {
-  columnsOf,
-  execute,
-  openAltered,
-  rowsOf,
-  untilSame,
-  type AlteredPipeline,
-} from '../harness/altered-pipeline.ts';
+import { columnsOf, execute, openAltered, rowsOf, untilSame } from '../harness/altered-pipeline.ts';
 import { runCli, startCli } from '../harness/cli.ts';
+import type { PipelinePair } from '../harness/pipeline-pair.ts';
 import { stopRun, waitForTarget } from '../harness/pipeline-run.ts';
 
 /** What a source's people may do in the middle of the stream, each followed by changes that show it. */
@@ -204,7 +198,7 @@ const UNTOLD_FILL = `
   ALTER TABLE public.item ADD COLUMN at float8 DEFAULT random()`;
 
 /** Where nothing follows it. */
-async function expectUntold({ source, target, config }: AlteredPipeline, sql: string): Promise<void> {
+async function expectUntold({ source, target, config }: PipelinePair, sql: string): Promise<void> {
   const before = await rowsOf(target, 'item');
   await execute(source, sql);
   await execute(source, `DELETE FROM public.item WHERE id = 100`);

@@ -5,15 +5,9 @@ import { SweptService } from '../harness/chaos/swept-service.ts';
 import { isLongRun, someOf } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { findDifferences } from '../harness/compare-tables.ts';
-import {
-  arrive,
-  askSnapshot,
-  loadedAfter,
-  loadOf,
-  openLatePipeline,
-  type LatePipeline,
-} from '../harness/late-pipeline.ts';
+import { arrive, askSnapshot, loadedAfter, loadOf, openLatePipeline } from '../harness/late-pipeline.ts';
 import type { TestDatabase } from '../harness/database.ts';
+import type { PipelinePair } from '../harness/pipeline-pair.ts';
 import { until } from '../harness/until.ts';
 
 const TOTAL = 20_000;
@@ -311,7 +305,7 @@ function writes(turn: number): string {
     COMMIT`;
 }
 
-async function slotWaits({ source }: LatePipeline): Promise<number> {
+async function slotWaits({ source }: PipelinePair): Promise<number> {
   const { rows } = await source.client.query<{ n: number }>(
     `SELECT count(*)::int AS n FROM pg_replication_slots WHERE temporary AND slot_name LIKE '%load%' AND database = current_database()`,
   );
@@ -319,7 +313,7 @@ async function slotWaits({ source }: LatePipeline): Promise<number> {
 }
 
 /** Of a late load nothing stays: no slot at the source, no shadow and no note at the target. */
-async function leftovers({ source, target }: LatePipeline): Promise<unknown[]> {
+async function leftovers({ source, target }: PipelinePair): Promise<unknown[]> {
   const slots = await source.client.query(
     'SELECT slot_name FROM pg_replication_slots WHERE temporary AND database = current_database()',
   );
@@ -330,7 +324,7 @@ async function leftovers({ source, target }: LatePipeline): Promise<unknown[]> {
   return [...slots.rows, ...shadows.rows, ...notes.rows];
 }
 
-async function keysOf({ target }: LatePipeline, table: string): Promise<string[]> {
+async function keysOf({ target }: PipelinePair, table: string): Promise<string[]> {
   const { rows } = await target.client.query<{ definition: string }>(
     `SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conrelid = $1::regclass AND contype IN ('p', 'u') ORDER BY 1`,
     [table],

@@ -1,14 +1,12 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { readPartitions } from '#adapters/postgres/source/partitions.ts';
 import { tableKey } from '#core/table-name.ts';
 import { someOf } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
+import { openPair, type PipelinePair } from '../harness/pipeline-pair.ts';
 import { stopRun, waitForTarget } from '../harness/pipeline-run.ts';
-import { testKafka } from '../harness/servers.ts';
 import { until } from '../harness/until.ts';
 
 /** A partition of a partition, one whose columns stand in another order, and a default one. */
@@ -173,39 +171,18 @@ describe('a partitioned table that is captured as one', () => {
   });
 });
 
-interface Pipeline extends AsyncDisposable {
-  readonly source: TestDatabase;
-  readonly target: TestDatabase;
-  readonly config: string;
-}
-
-async function open(versions: readonly [15 | 18, 15 | 18], kind: string, onRewrite = 'snapshot'): Promise<Pipeline> {
-  const source = await createDatabase(versions[0], 'roots_source');
-  const target = await createDatabase(versions[1], 'roots_target');
-  const folder = await mkdtemp(path.join(tmpdir(), 'restage-roots-'));
-  const config = path.join(folder, 'restage.yaml');
-  await source.client.query(START_SQL);
+function open(versions: readonly [15 | 18, 15 | 18], kind: string, onRewrite = 'snapshot'): Promise<PipelinePair> {
   const made = TARGETS[kind];
-  if (made !== undefined) await target.client.query(made);
-  await writeFile(
-    config,
-    `
-name: ${source.name.replaceAll('_', '-')}
-kafka: { brokers: ["${testKafka()}"] }
-source: { postgres: { url: "${source.url}" }, partitions: roots, onRewrite: ${onRewrite} }
-targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${made === undefined ? kind : 'require'} }]
-`,
-  );
-  return {
-    source,
-    target,
-    config,
-    async [Symbol.asyncDispose]() {
-      await source[Symbol.asyncDispose]();
-      await target[Symbol.asyncDispose]();
-      await rm(folder, { recursive: true, force: true });
+  return openPair({
+    name: 'roots',
+    versions,
+    schema: made === undefined ? kind : 'require',
+    source: `partitions: roots, onRewrite: ${onRewrite}`,
+    prepare: async (source, target) => {
+      await source.client.query(START_SQL);
+      if (made !== undefined) await target.client.query(made);
     },
-  };
+  });
 }
 
 async function arrives(source: TestDatabase, target: TestDatabase, run: CliProcess): Promise<void> {

@@ -1,11 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { expect } from 'vitest';
 import type { CliProcess } from './cli.ts';
 import { findDifferences } from './compare-tables.ts';
-import { createDatabase, type TestDatabase } from './database.ts';
-import { testKafka } from './servers.ts';
+import type { TestDatabase } from './database.ts';
+import { openPair, type PipelinePair } from './pipeline-pair.ts';
 import { until } from './until.ts';
 
 const START_SQL = `
@@ -29,48 +26,25 @@ const START_SQL = `
   CREATE TABLE public.keyed (id int PRIMARY KEY, n int); INSERT INTO public.keyed VALUES (1, 1), (2, 2), (3, 3);
 `;
 
-export interface AlteredPipeline extends AsyncDisposable {
-  readonly source: TestDatabase;
-  readonly target: TestDatabase;
-  readonly config: string;
-}
-
 /** `options` are of the source. */
-export async function openAltered(
+export function openAltered(
   versions: readonly [15 | 18, 15 | 18],
   schema: string,
   transform = '',
   options = 'onRewrite: stop',
-): Promise<AlteredPipeline> {
-  const source = await createDatabase(versions[0], 'ddl_source');
-  const target = await createDatabase(versions[1], 'ddl_target');
-  const folder = await mkdtemp(path.join(tmpdir(), 'restage-ddl-'));
-  const config = path.join(folder, 'restage.yaml');
-  await source.client.query(START_SQL);
-  await writeFile(
-    config,
-    `
-name: ${source.name.replaceAll('_', '-')}
-kafka: { brokers: ["${testKafka()}"] }
-source: { postgres: { url: "${source.url}" }, ${options} }
-${transform}
-targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${schema} }]
-`,
-  );
-  return {
-    source,
-    target,
-    config,
-    async [Symbol.asyncDispose]() {
-      await source[Symbol.asyncDispose]();
-      await target[Symbol.asyncDispose]();
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
+): Promise<PipelinePair> {
+  return openPair({
+    name: 'ddl',
+    versions,
+    schema,
+    source: options,
+    more: transform,
+    prepare: (source) => source.client.query(START_SQL),
+  });
 }
 
 /** Every table, as the source has it. */
-export async function untilSame({ source, target }: AlteredPipeline, run: CliProcess, what: string): Promise<void> {
+export async function untilSame({ source, target }: PipelinePair, run: CliProcess, what: string): Promise<void> {
   const isSame = async (): Promise<boolean> => {
     if (run.hasEnded()) throw new Error(run.stderr());
     return (await findDifferences(source.url, target.url)).length === 0;

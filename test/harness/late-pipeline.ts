@@ -1,10 +1,7 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { expect } from 'vitest';
 import { runCli } from './cli.ts';
-import { createDatabase, type TestDatabase } from './database.ts';
-import { testKafka } from './servers.ts';
+import type { TestDatabase } from './database.ts';
+import { openPair, type PipelinePair } from './pipeline-pair.ts';
 import { until } from './until.ts';
 
 export interface LatePipelineOptions {
@@ -16,50 +13,26 @@ export interface LatePipelineOptions {
   readonly prepare: (source: TestDatabase, target: TestDatabase) => Promise<void>;
 }
 
-export interface LatePipeline extends AsyncDisposable {
-  readonly source: TestDatabase;
-  readonly target: TestDatabase;
-  readonly config: string;
-}
-
-/** A source, a target and a configuration between them. */
-export async function openLatePipeline(options: LatePipelineOptions): Promise<LatePipeline> {
-  const [from, to] = options.versions ?? [15, 15];
-  const source = await createDatabase(from, 'late_source');
-  const target = await createDatabase(to, 'late_target');
-  const folder = await mkdtemp(path.join(tmpdir(), 'restage-late-'));
-  const config = path.join(folder, 'restage.yaml');
-  await options.prepare(source, target);
-  await writeFile(
-    config,
-    `
-name: ${source.name.replaceAll('_', '-')}
-kafka: { brokers: ["${testKafka()}"] }
-source: { postgres: { url: "${source.url}" }, heartbeatMs: 1000${options.source ?? ''} }
-${options.more ?? ''}
-targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${options.schema ?? 'copy'} }]
-`,
-  );
-  return {
-    source,
-    target,
-    config,
-    async [Symbol.asyncDispose]() {
-      await source[Symbol.asyncDispose]();
-      await target[Symbol.asyncDispose]();
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
+export function openLatePipeline(options: LatePipelineOptions): Promise<PipelinePair> {
+  const { versions = [15, 15], schema = 'copy', source = '', more, prepare } = options;
+  return openPair({
+    name: 'late',
+    versions,
+    schema,
+    source: `heartbeatMs: 1000${source}`,
+    ...(more === undefined ? {} : { more }),
+    prepare,
+  });
 }
 
 /** Until everything committed so far is at the target. */
-export async function arrive({ config }: LatePipeline): Promise<void> {
+export async function arrive({ config }: PipelinePair): Promise<void> {
   const waited = await runCli(['wait', '-c', config, '--target', 'new', '--timeout', '120'], {}, 150_000);
   expect(waited, waited.stderr).toMatchObject({ code: 0 });
 }
 
 /** The number of the load that a target's table came with; 0 before there is one that is done. */
-export async function loadOf({ target }: LatePipeline, topicEnd: string): Promise<number> {
+export async function loadOf({ target }: PipelinePair, topicEnd: string): Promise<number> {
   const { rows } = await target.client.query<{ load: number }>(
     'SELECT load FROM restage.table_load WHERE right(topic, length($1)) = $1 AND snapshot IS NOT NULL',
     [topicEnd],
@@ -68,14 +41,14 @@ export async function loadOf({ target }: LatePipeline, topicEnd: string): Promis
 }
 
 /** Until a table has come with a later load than this one. */
-export async function loadedAfter(pipeline: LatePipeline, topicEnd: string, before: number): Promise<void> {
+export async function loadedAfter(pipeline: PipelinePair, topicEnd: string, before: number): Promise<void> {
   await until(async () => (await loadOf(pipeline, topicEnd)) > before, {
     what: `a load of ${topicEnd} after load ${before}`,
     timeoutMs: 110_000,
   });
 }
 
-export async function askSnapshot({ config }: LatePipeline, ...tables: readonly string[]): Promise<void> {
+export async function askSnapshot({ config }: PipelinePair, ...tables: readonly string[]): Promise<void> {
   const asked = await runCli(['snapshot', '-c', config, '--yes', ...tables.flatMap((table) => ['--table', table])]);
   expect(asked, asked.stderr).toMatchObject({ code: 0 });
 }

@@ -98,6 +98,31 @@ export function addManifest(kafka: MemoryHistory, extra: Partial<Manifest>, entr
   kafka.raw.push({ offset: BigInt(kafka.raw.length), manifest });
 }
 
+/** A history whose load ended before the stream began: each table in one chunk, in this order, all of one snapshot. */
+export function loadedHistory(
+  tables: readonly (readonly [TableStructure, readonly Entry[]])[],
+  epochs: readonly (readonly Entry[])[],
+): MemoryHistory {
+  const kafka = newHistory();
+  const load = { load: 1, through: '0/A' };
+  const named = tables.map(([{ schema, table, topic }, rows]) => ({ table: { schema, table, topic }, rows }));
+  addManifest(kafka, { kind: 'intent', through: '0/5' });
+  addManifest(kafka, { kind: 'origin', through: '0/A', snapshot: '0/A' });
+  addManifest(
+    kafka,
+    { kind: 'plan', ...load, snapshot: '0/A', tables: named.map(({ table }) => ({ ...table, chunks: 1, rows: 0 })) },
+    tables.map(([structure]) => announceEntry(structure)),
+  );
+  for (const { table, rows } of named) {
+    addManifest(kafka, { kind: 'chunk', ...load, chunk: 0, rows: rows.length, table }, rows);
+    addManifest(kafka, { kind: 'tableEnd', ...load, snapshot: '0/A', table });
+  }
+  addManifest(kafka, { kind: 'end', ...load, loaded: true });
+  for (const [index, entries] of epochs.entries())
+    addManifest(kafka, { kind: 'stream', through: `0/3${index}`, epoch: index + 1 }, entries);
+  return kafka;
+}
+
 /** One life of the transformer over it. */
 export async function transformHistory(
   kafka: MemoryHistory,
@@ -191,6 +216,13 @@ export function waitingLetters(kafka: MemoryHistory): HeldLetters {
   return new HeldLetters(
     [...newest.values()].flatMap((value) => (value === null ? [] : [parseWaitingLetter(value, HELD)])),
   );
+}
+
+/** Why each waits, in order. */
+export function waitingCodes(kafka: MemoryHistory): string[] {
+  return waitingLetters(kafka)
+    .all()
+    .map(({ code }) => code);
 }
 
 function structureValues(kafka: MemoryHistory): Buffer[] {

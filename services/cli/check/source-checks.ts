@@ -1,3 +1,4 @@
+import { MAY_REPLICATE } from '#adapters/postgres/replication-right.ts';
 import { findPublicationGaps, publicationSql } from '#adapters/postgres/source/publication.ts';
 import { DDL_TRIGGER_SQL, readDdlTrigger } from '#adapters/postgres/source/ddl-trigger.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -84,11 +85,7 @@ async function checkFreeSlots({ source, config }: CheckContext): Promise<Finding
 }
 
 async function checkReplicationRole({ source, sourceRole }: CheckContext): Promise<Finding[]> {
-  // Managed services grant replication by a role of theirs instead of the attribute.
-  const may = await source.query(
-    `SELECT FROM pg_roles r WHERE rolname = current_user AND (rolreplication OR rolsuper
-        OR EXISTS (SELECT FROM pg_roles g WHERE g.rolname IN ('rds_replication', 'cloudsqlreplica') AND pg_has_role(current_user, g.oid, 'member')))`,
-  );
+  const may = await source.query(`SELECT WHERE ${MAY_REPLICATE}`);
   return may.rowCount === 1
     ? []
     : [

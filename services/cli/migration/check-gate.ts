@@ -4,7 +4,8 @@ import { RestageError } from '#core/errors.ts';
 import type { JournalEntry } from '#core/migration/journal.ts';
 import { foldJournal } from '#core/migration/state.ts';
 import { collectFindings } from '../check/check-command.ts';
-import { withCheckContext } from '../check/check-context.ts';
+import { withCheckContext, type CheckContext } from '../check/check-context.ts';
+import type { CheckedFinding } from '../check/check-printer.ts';
 import { checkedEntry, noteChecked } from '../check/note-checked.ts';
 import { connectTarget, readCheckpoint } from '../target-checkpoint.ts';
 import type { Objection } from './switch-guards.ts';
@@ -16,6 +17,10 @@ const ASKED_OTHERWISE: ReadonlySet<string> = new Set([
   'rollback.inverse',
 ]);
 
+async function collectHere(context: CheckContext): Promise<CheckedFinding[]> {
+  return (await collectFindings(context)).filter(({ id }) => !ASKED_OTHERWISE.has(id));
+}
+
 export interface GateAnswer {
   readonly objections: readonly Objection[];
   readonly entry: JournalEntry;
@@ -23,8 +28,7 @@ export interface GateAnswer {
 
 /** The checklist once more, of the targets that are switched: what blocks is said before anything is closed. The guards of a switch ask for some by themselves. */
 export async function askChecklist(config: Config, targets: readonly TargetConfig[]): Promise<GateAnswer> {
-  const all = await withCheckContext({ ...config, targets }, collectFindings);
-  const findings = all.filter(({ id }) => !ASKED_OTHERWISE.has(id));
+  const findings = await withCheckContext({ ...config, targets }, collectHere);
   return {
     objections: findings
       .filter(({ severity }) => severity === 'block')
@@ -53,7 +57,7 @@ export async function gateCopy(config: Config, say: (line: string) => void): Pro
   }
   if (checked.length === 0) return;
   const blocks = await withCheckContext({ ...config, targets: checked }, async (context) => {
-    const findings = (await collectFindings(context)).filter(({ id }) => !ASKED_OTHERWISE.has(id));
+    const findings = await collectHere(context);
     await noteChecked(context, 'copy', findings);
     return findings.filter(({ severity }) => severity === 'block');
   });

@@ -2,7 +2,7 @@ import type { Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
 import { compileLookUp, equalityOf } from '#core/rules/look-up.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
-import { keyText, pickColumns } from '#core/rules/rows.ts';
+import { keyText } from '#core/rules/rows.ts';
 import { rowKeysOf } from '#core/rules/rule-memory.ts';
 import type { RememberedTable, RuleState } from '#core/rules/rule-state.ts';
 import type { ValidationCheck, ValidationConfig } from '#core/rules/validation-config.ts';
@@ -70,7 +70,7 @@ export function compileUnique(
   const reads = columns.map(({ name }) => name);
   const index = JSON.stringify(['unique', ...reads]);
   const valuesOf = (row: Row): string | null =>
-    reads.every((name) => (row[name] ?? null) !== null) ? (keyText(row, reads) ?? null) : null;
+    reads.every((name) => (row[name] ?? null) !== null) ? keyText(row, reads) : null;
   const keysFor = (row: Row): readonly string[] => {
     const values = valuesOf(row);
     return values === null ? [] : [values];
@@ -82,7 +82,7 @@ export function compileUnique(
     isOfOther: false,
     keysOf: (event) => rowKeysOf(event, identity.columns),
     async fault(row, key, state) {
-      const values = valuesOf(pickColumns(row, reads));
+      const values = valuesOf(row);
       if (values === null) return '';
       for await (const other of state.dependents(topic, index, values))
         if (other !== key) return `another row has the same ${reads.join(', ')}`;

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { quoteIdentifier, quoteTable } from '#core/table-name.ts';
+import { MAY_REPLICATE } from '../replication-right.ts';
 import { connectPg } from '../session.ts';
 import { dropClone } from './clone-database.ts';
 import { TemplateClone } from './template-clone.ts';
@@ -43,8 +44,7 @@ export class StandIn {
   async obstacle(): Promise<string | null> {
     const { rows } = await this.#client.query<{ level: string; may: boolean; free: number }>(
       `SELECT current_setting('wal_level') AS level,
-              EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolreplication OR rolsuper))
-                OR EXISTS (SELECT FROM pg_roles g WHERE g.rolname IN ('rds_replication', 'cloudsqlreplica') AND pg_has_role(current_user, g.oid, 'member')) AS may,
+              ${MAY_REPLICATE} AS may,
               current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int AS free`,
     );
     const [row] = rows;
