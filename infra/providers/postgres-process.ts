@@ -68,7 +68,15 @@ export async function startPostgresProcess(
   });
   const url = `postgresql://postgres:${password}@127.0.0.1:${port}/postgres`;
   const version = await waitUntilReady(server, url);
-  return { url, port, version, binDir, stop: () => server.stop(), restart: (how) => server.restart(how) };
+  return {
+    url,
+    port,
+    version,
+    binDir,
+    logFile: server.logFile,
+    stop: () => server.stop(),
+    restart: (how) => server.restart(how),
+  };
 }
 
 async function initialiseCluster(

@@ -7,17 +7,23 @@ export interface ServerOptions {
   readonly port?: number;
   /** false: no fsync, for data that is thrown away. Default true. */
   readonly durable?: boolean;
+  /** It serves a light load for minutes: Java's optimising compiler would cost more than it gains. Default: what is not durable. */
+  readonly isBrief?: boolean;
   /** Remove `dir` when it stops. Default true. */
   readonly isTemporary?: boolean;
   /** Goes on when this process ends. Default false. */
   readonly outlivesUs?: boolean;
   /** The server's own, over the usual ones. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Of a Java process: the most memory of its heap. Default 512, enough for a few thousand partitions. */
+  readonly heapMegabytes?: number;
 }
 
 export interface Server {
   readonly port: number;
   readonly version: string;
+  /** Where it is a process of ours: what it has said. */
+  readonly logFile?: string;
   stop(): Promise<void>;
   /** Where it is a process of ours: in good order or at once, and again over the same data. It may not be ready yet when this resolves. */
   readonly restart?: (how: 'stop' | 'crash') => Promise<void>;

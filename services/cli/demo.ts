@@ -20,7 +20,7 @@ export function registerDemo(program: Command, cli: CliEnvironment): void {
     )
     .option('--json', 'one JSON document on standard output', false)
     .option('--orders <n>', 'size of the sample: orders, each with about 4.3 rows', positive, DEFAULT_ORDERS)
-    .option('--seconds <n>', 'how long to follow the stream after the load, and to write on the new side', positive, 10)
+    .option('--seconds <n>', 'how long to follow the stream after the load, and to write on the new side', positive, 6)
     .addOption(
       new Option(
         '--sabotage <kind>',

@@ -94,8 +94,9 @@ async function requireReadyStructure(
   sourceMajor: number,
   tables: readonly TableStructure[],
 ): Promise<void> {
-  if (await new SchemaJournal(client, config.name).isPreDataDone()) return;
-  await requireReadyTables(client, target.schema, tables);
+  const journal = new SchemaJournal(client, config.name);
+  if (await journal.isPreDataDone()) return;
+  await requireReadyTables(client, target.schema, await journal.withoutMade(tables));
   if (target.schema === 'copy') await requireCopyable(sourceMajor, client);
 }
 

@@ -24,6 +24,11 @@ export function registerReverse(program: Command, cli: CliEnvironment): void {
       ]);
       const logger = makeLogger(cli.env, cli.isTerminal);
       const { back } = await openMigration(config, target);
+      // What follows calls the two sides as this pipeline has them.
+      logger.info(
+        { pipeline: back.config.name },
+        `the way back reads from target ${target.name} and applies to the source`,
+      );
       const loops = await baselineLoops(back.config);
       cli.setExitCode(await runService(back.config, loops, () => requireReadySource(back.config, logger), logger, cli));
     });

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { Command } from 'commander';
-import type { Config, OutputConfig } from '#core/config.ts';
+import type { Config, OutputConfig, TargetConfig } from '#core/config.ts';
 import { findOutput } from '#core/output-ref.ts';
 import { readShapedConfig } from './config-file.ts';
 import type { CliEnvironment } from './environment.ts';
@@ -64,11 +64,20 @@ function listServices(config: Config, { config: file, acceptRules }: RunOptions,
             isEnd: config.outputs.some((output) => !isForTargets(config, output)),
           },
         ]),
-    ...config.targets.map((target) => ({
-      name: `sink ${target.name}`,
-      args: ['sink', '-c', absolute, '--target', target.name],
-      env: others,
-      needs: [findOutput(config.outputs, target.output) === undefined ? 'producer' : 'transformer'],
-    })),
+    ...config.targets.flatMap((target) =>
+      sinkArgs(target).map((more, index) => ({
+        name: `sink ${target.name}${index === 0 ? '' : ` (${index + 1})`}`,
+        args: ['sink', '-c', absolute, '--target', target.name, ...more],
+        env: others,
+        needs: [findOutput(config.outputs, target.output) === undefined ? 'producer' : 'transformer'],
+      })),
+    ),
   ];
+}
+
+/** Of each sink process of a target: several share its lanes (ordering: key). */
+function sinkArgs({ instances = 1, lanes }: TargetConfig): string[][] {
+  if (instances === 1) return [[]];
+  const each = Math.ceil((lanes ?? 1) / instances);
+  return Array.from({ length: instances }, () => ['--lanes', String(each)]);
 }

@@ -1,6 +1,7 @@
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { DeadLetterStore, hasDeadLetters, type DeadLetterCounts } from '#adapters/postgres/target/dead-letter-store.ts';
 import { findReplay, type Replay } from '#adapters/postgres/target/replay-state.ts';
+import { hasSpreads, readProgress, type LaneProgress } from '#adapters/postgres/target/spread-state.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import {
   parseStatusRecord,
@@ -77,12 +78,22 @@ export interface TargetLine {
   readonly heldKeys: number | null;
   /** `row` shows parts of source transactions (invariant 4). */
   readonly quarantine: QuarantinePolicy;
+  /** `key` shows parts of source transactions, and tables at different moments (invariant 4). */
+  readonly ordering: 'transaction' | 'key';
+  /** Lanes that apply side by side now, in their order; none while the target has one position. */
+  readonly lanes: readonly LaneLine[];
   /** The newest one, while it goes on and where it stopped at a bound; null for none. */
   readonly replay: ReplayLine | null;
   /** null while it cannot be asked, and of a pipeline that reads Debezium's topics. */
   readonly migration: MigrationLine | null;
   /** If all goes on as in the last half minute. */
   readonly forecast: Forecast;
+}
+
+export interface LaneLine {
+  readonly lane: number;
+  /** All of its own rows that committed before it is applied. */
+  readonly through: string;
 }
 
 export interface ReplayLine {
@@ -92,6 +103,9 @@ export interface ReplayLine {
   readonly bound: string | null;
 }
 
+/** null where it failed, which is then a problem of the report. */
+type Ask = <T>(work: Promise<T>) => Promise<T | null>;
+
 /** Asks every part; one that is out of reach becomes a problem and does not hide the others. */
 export async function collectStatus(
   config: Config,
@@ -100,7 +114,7 @@ export async function collectStatus(
   onProblem: (error: unknown) => void = () => undefined,
 ): Promise<PipelineStatus> {
   const problems: string[] = [];
-  const ask = async <T>(work: Promise<T>): Promise<T | null> => {
+  const ask: Ask = async (work) => {
     try {
       return await work;
     } catch (error) {
@@ -112,7 +126,7 @@ export async function collectStatus(
   const [records, source, ...checkpoints] = await Promise.all([
     ask(readRecords(config, logger)),
     hasOwnSource(config) ? ask(readSourceFigures(config)) : null,
-    ...config.targets.map((target) => ask(askTarget(config, target))),
+    ...config.targets.map((target) => ask(askTarget(config, target, ask))),
   ]);
   const services = listLines(config, records?.services ?? new Map(), now());
   const targets = config.targets.map((target, index) =>
@@ -152,11 +166,13 @@ export async function readRecords(config: Config, logger: Logger): Promise<Contr
 interface AskedTarget {
   readonly checkpoint: Checkpoint | null;
   readonly counts: DeadLetterCounts;
+  readonly lanes: readonly LaneProgress[];
   readonly replay: Replay | null;
-  readonly migration: MigrationFacts;
+  /** null where the journal cannot be believed: what else the target says can. */
+  readonly migration: MigrationFacts | null;
 }
 
-async function askTarget(config: Config, target: TargetConfig): Promise<AskedTarget> {
+async function askTarget(config: Config, target: TargetConfig, ask: Ask): Promise<AskedTarget> {
   const client = await connectTarget(config, target);
   try {
     const counts = (await hasDeadLetters(client))
@@ -164,7 +180,9 @@ async function askTarget(config: Config, target: TargetConfig): Promise<AskedTar
       : { waiting: 0, heldKeys: 0 };
     const replay = await findReplay(client, config.name);
     const checkpoint = await readCheckpoint(client, config.name);
-    return { checkpoint, counts, replay, migration: await readMigration(client, config, target, checkpoint) };
+    const lanes = (await hasSpreads(client)) ? await readProgress(client, config.name) : [];
+    const migration = await ask(readMigration(client, config, target, checkpoint));
+    return { checkpoint, counts, lanes, replay, migration };
   } finally {
     await client.end();
   }
@@ -255,8 +273,10 @@ function targetLine(
     deadLetters: asked?.counts.waiting ?? null,
     heldKeys: asked?.counts.heldKeys ?? null,
     quarantine: target.quarantine ?? 'stop',
+    ordering: target.ordering ?? 'transaction',
+    lanes: (asked?.lanes ?? []).map(({ lane, through }) => ({ lane, through: formatLsn(through) })),
     replay: replayLine(asked?.replay ?? null),
-    migration: asked === null || !hasOwnSource(config) ? null : migrationLine(asked.migration, ahead),
+    migration: asked?.migration == null || !hasOwnSource(config) ? null : migrationLine(asked.migration, ahead),
     forecast: ahead,
   };
 }

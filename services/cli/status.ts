@@ -50,7 +50,7 @@ export function formatStatus(report: PipelineStatus): string {
     one.name,
     one.output ?? '',
     one.through ?? '',
-    one.isLoadDone ? 'done' : 'not done',
+    one.deadLetters === null ? 'not known' : one.isLoadDone ? 'done' : 'not done',
     one.lagBytes ?? '',
     one.deadLetters ?? '',
     one.heldKeys ?? '',
@@ -80,6 +80,7 @@ export function formatStatus(report: PipelineStatus): string {
     ),
     source + report.services.map(({ wal }) => formatWal(wal)).join('') + snapshot,
     report.targets.map(formatForecast).join(''),
+    report.targets.map(formatOrdering).join(''),
     report.targets.map(formatReplay).join(''),
     report.targets.map(({ name, migration }) => (migration === null ? '' : formatMigration(name, migration))).join(''),
     ...report.requests.map(
@@ -89,6 +90,13 @@ export function formatStatus(report: PipelineStatus): string {
   ]
     .filter((part) => part !== '')
     .join('\n');
+}
+
+/** What a reader of the target may see, where that is not what the source had at a moment (invariant 4). */
+function formatOrdering({ name, ordering, lanes }: PipelineStatus['targets'][number]): string {
+  if (ordering !== 'key' && lanes.length === 0) return '';
+  const where = lanes.length === 0 ? '' : `; lanes at ${lanes.map(({ through }) => through).join(', ')}`;
+  return `${name}: ordering: key: rows in order, parts of transactions may show${where}\n`;
 }
 
 function formatForecast({ name, forecast }: PipelineStatus['targets'][number]): string {
@@ -125,7 +133,7 @@ function formatWal(wal: PipelineStatus['services'][number]['wal']): string {
   const until =
     wal.secondsUntilFull === null
       ? ''
-      : `, full in ${Math.round(wal.secondsUntilFull)} s if nothing more were confirmed`;
+      : `, full in ${formatSeconds(wal.secondsUntilFull)} if nothing more were confirmed`;
   const safe = wal.safeBytes === null ? '' : `, ${wal.safeBytes} until the server gives the slot up`;
   const alarm = {
     within: '',

@@ -23,14 +23,23 @@ export class BoundedQueue<T> {
     return this.#items.length;
   }
 
-  /** Rejects when the queue was closed with a failure. */
+  /** Rejects when the queue was closed with a failure. Until it has room, the item is in its putter's hand alone. */
   async put(item: T): Promise<void> {
-    await this.#until(() => this.#weight < this.#capacity);
-    const weight = this.#weigh(item);
+    await this.room();
+    this.add(item);
+    if (this.#weigh(item) >= this.#capacity) await this.#until(() => !this.#items.includes(item));
+  }
+
+  /** Waits until there is some. Rejects as `put`. */
+  room(): Promise<void> {
+    return this.#until(() => this.#weight < this.#capacity);
+  }
+
+  /** At once, for its only putter, when there is room. */
+  add(item: T): void {
     this.#items.push(item);
-    this.#weight += weight;
+    this.#weight += this.#weigh(item);
     this.#onItem();
-    if (weight >= this.#capacity) await this.#until(() => !this.#items.includes(item));
   }
 
   async #until(isReached: () => boolean): Promise<void> {

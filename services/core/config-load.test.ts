@@ -27,7 +27,14 @@ test('a small configuration gets every default', () => {
   expect(loadConfig(SMALL, 'shop.yaml', ENV)).toEqual({
     name: 'shop-1',
     file: 'shop.yaml',
-    kafka: { brokers: ['127.0.0.1:9092'], ssl: false, sasl: null, replicationFactor: 1, registryUrl: null },
+    kafka: {
+      brokers: ['127.0.0.1:9092'],
+      ssl: false,
+      sasl: null,
+      replicationFactor: 1,
+      partitions: 1,
+      registryUrl: null,
+    },
     source: {
       url: 'postgresql://s:secret@h/s',
       tables: ['*'],
@@ -50,6 +57,7 @@ test('a small configuration gets every default', () => {
         output: null,
         schema: 'copy',
         loadWorkers: 2,
+        ordering: 'transaction',
         quarantine: 'stop',
         largeObjects: 'copy',
       },
@@ -215,4 +223,16 @@ test('what PostgreSQL and Kafka would not take is refused here', () => {
     expect(problemOf(SMALL.replace(from, () => to))).toContain(what);
   const twice = `${SMALL}  - { name: b, postgres: { url: "postgresql://other:pw@H:5432/t" } }\n`;
   expect(problemOf(twice)).toContain('targets[1].postgres.url: the same database as target "new"');
+});
+
+test('lanes are as many as partitions, and leave nothing out', () => {
+  const byKey = (more: string): string =>
+    SMALL.replace('{ brokers', '{ topics: { partitions: 3 }, brokers').replace(
+      'name: new',
+      `name: new, ordering: key${more}`,
+    );
+  expect(loadConfig(byKey(''), 'shop.yaml', ENV).targets[0]).toMatchObject({ ordering: 'key', lanes: 3, instances: 1 });
+  expect(loadConfig(byKey(', lanes: 5'), 'shop.yaml', ENV).targets[0]).toMatchObject({ lanes: 5 });
+  expect(problemOf(byKey(', quarantine: row'))).toContain('ordering: key leaves nothing out');
+  expect(problemOf(SMALL.replace('name: new', 'name: new, lanes: 2'))).toContain('only ordering: key has lanes');
 });

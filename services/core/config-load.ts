@@ -82,6 +82,7 @@ function readKafka(reader: OptionReader): KafkaConfig {
     ssl: reader.get('kafka.ssl'),
     sasl: isComplete ? { mechanism, username, password } : null,
     replicationFactor: reader.get('kafka.topics.replicationFactor'),
+    partitions: reader.get('kafka.topics.partitions'),
     registryUrl: reader.get('kafka.registry.url'),
   };
 }
@@ -154,6 +155,7 @@ function readOutputs(reader: OptionReader, debezium: DebeziumOptions): OutputCon
       rules: readRules(reader, at),
       ...readModule(reader, at),
       ...(validations.length === 0 ? {} : { validations }),
+      ...(reader.get('transform.outputs[].ordering', at) === 'key' ? { ordering: 'key' as const } : {}),
       quarantine: reader.get('transform.outputs[].quarantine', at),
       laterChanges: readLaterChanges(reader, at, validations),
     });
@@ -207,10 +209,31 @@ function readTargets(reader: OptionReader, outputs: readonly OutputConfig[]): Ta
       schema: reader.get('targets[].schema', at),
       loadWorkers: reader.get('targets[].loadWorkers', at),
       quarantine: reader.get('targets[].quarantine', at),
+      ...readOrdering(reader, at),
       largeObjects: reader.get('targets[].largeObjects', at),
     });
   }
   return targets;
+}
+
+/** Lanes know nothing of each other, so nothing can wait behind what one of them leaves out. */
+function readOrdering(reader: OptionReader, at: number): Pick<TargetConfig, 'ordering' | 'lanes' | 'instances'> {
+  const ordering = reader.get('targets[].ordering', at);
+  const lanes = reader.get('targets[].lanes', at);
+  const instances = reader.get('targets[].instances', at);
+  if (ordering !== 'key') {
+    if (lanes !== null) reader.report('targets[].lanes', [at], 'only ordering: key has lanes');
+    if (instances > 1)
+      reader.report('targets[].instances', [at], 'only ordering: key shares the work: set it, or leave instances out');
+    return { ordering };
+  }
+  if (reader.get('targets[].quarantine', at) !== 'stop')
+    reader.report(
+      'targets[].quarantine',
+      [at],
+      'ordering: key leaves nothing out: quarantine: stop, or ordering: transaction',
+    );
+  return { ordering, lanes: lanes ?? reader.get('kafka.topics.partitions'), instances };
 }
 
 function readTargetOutput(reader: OptionReader, at: number, all: readonly OutputConfig[]): string | null {

@@ -35,6 +35,8 @@ export interface KafkaConfig {
   readonly ssl: boolean;
   readonly sasl: { readonly mechanism: string; readonly username: string; readonly password: string } | null;
   readonly replicationFactor: number;
+  /** Of each table's topic. Absent is one. */
+  readonly partitions?: number;
   /** A Confluent-compatible schema registry; only Avro needs one. */
   readonly registryUrl?: string | null;
 }
@@ -77,6 +79,9 @@ export interface WalBudgetConfig {
   readonly whenFull: 'wait' | 'release';
 }
 
+/** Whether whole transactions keep their order, by one instance, or keys alone, by several. */
+export type Ordering = 'transaction' | 'key';
+
 export interface OutputConfig {
   readonly name: string;
   readonly version: number;
@@ -87,6 +92,8 @@ export interface OutputConfig {
   readonly rules: readonly RuleConfig[];
   /** Absent is null. */
   readonly module?: ModuleConfig | null;
+  /** `key`: several instances share it, a partition each. Absent is `transaction`. */
+  readonly ordering?: Ordering;
   /** What is to hold of rows before any rule. Absent: nothing. */
   readonly validations?: readonly ValidationConfig[];
   /** What becomes of a change that the rules do not take. Absent is `stop`. */
@@ -104,6 +111,12 @@ export interface TargetConfig {
   readonly loadWorkers: number;
   /** What becomes of a change that the target refuses. Absent is `stop`. */
   readonly quarantine?: QuarantinePolicy;
+  /** What stays in order: whole transactions, or the changes of a row. Absent is `transaction`. */
+  readonly ordering?: Ordering;
+  /** How many lanes `key` has. Absent is one. */
+  readonly lanes?: number;
+  /** Processes of `restage run` that share the lanes. Absent is one. */
+  readonly instances?: number;
   /** Whether a cutover copies them. Absent is `copy`. */
   readonly largeObjects?: 'copy' | 'leave';
 }

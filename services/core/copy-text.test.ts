@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CopyTextSplitter } from '#core/copy-text.ts';
+import { CopyTextSplitter, readTexts } from '#core/copy-text.ts';
 
 describe('CopyTextSplitter', () => {
   it('reads NULL, escapes and empty fields', () => {
-    const splitter = new CopyTextSplitter();
+    const splitter = new CopyTextSplitter(readTexts);
     expect(splitter.split(Buffer.from('1\t\\N\t\ta\\tb\\nc\\\\\n'))).toEqual([['1', null, '', 'a\tb\nc\\']]);
     expect(splitter.pending).toBe(0);
   });
@@ -18,7 +18,7 @@ describe('CopyTextSplitter', () => {
     fc.assert(
       fc.property(rows, fc.integer({ min: 1, max: 7 }), (expected, step) => {
         const bytes = Buffer.from(expected.map((row) => `${row.map(writeField).join('\t')}\n`).join(''));
-        const splitter = new CopyTextSplitter();
+        const splitter = new CopyTextSplitter(readTexts);
         const seen = [];
         for (let at = 0; at < bytes.length; at += step) seen.push(...splitter.split(bytes.subarray(at, at + step)));
         expect(seen).toEqual(

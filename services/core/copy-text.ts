@@ -1,20 +1,29 @@
 const BACKSLASH = 0x5c;
+const NULL_LETTER = 0x4e;
 const ESCAPES: Readonly<Record<number, number>> = { 0x62: 8, 0x66: 12, 0x6e: 10, 0x72: 13, 0x74: 9, 0x76: 11 };
+
+/** Makes a row of the line between `from` and `end`; those bytes are not its own. */
+export type ReadLine<Row> = (data: Buffer, from: number, end: number) => Row;
 
 /**
  * Rows of COPY's text format (PostgreSQL: "COPY", File Formats, Text Format): one line a row, tabs between, `\N` for
  * NULL. Feed it chunks cut anywhere; it keeps an unfinished line for the next.
  */
-export class CopyTextSplitter {
+export class CopyTextSplitter<Row> {
+  readonly #readLine: ReadLine<Row>;
   /** The unfinished line as it came: a large row is put together once. */
   #rest: Buffer[] = [];
 
+  constructor(readLine: ReadLine<Row>) {
+    this.#readLine = readLine;
+  }
+
   /** The rows that end in this chunk. */
-  split(chunk: Buffer): (string | null)[][] {
-    const rows: (string | null)[][] = [];
+  split(chunk: Buffer): Row[] {
+    const rows: Row[] = [];
     let from = 0;
     for (let end = chunk.indexOf(10, from); end >= 0; end = chunk.indexOf(10, from)) {
-      rows.push(this.#rest.length === 0 ? splitLine(chunk, from, end) : this.#endLine(chunk.subarray(from, end)));
+      rows.push(this.#rest.length === 0 ? this.#readLine(chunk, from, end) : this.#endLine(chunk.subarray(from, end)));
       from = end + 1;
     }
     if (from < chunk.length) this.#rest.push(chunk.subarray(from));
@@ -26,14 +35,15 @@ export class CopyTextSplitter {
     return this.#rest.reduce((sum, { length }) => sum + length, 0);
   }
 
-  #endLine(last: Buffer): (string | null)[] {
+  #endLine(last: Buffer): Row {
     const line = Buffer.concat([...this.#rest, last]);
     this.#rest = [];
-    return splitLine(line, 0, line.length);
+    return this.#readLine(line, 0, line.length);
   }
 }
 
-function splitLine(data: Buffer, from: number, end: number): (string | null)[] {
+/** A row as texts. A line without columns has one that is empty, as one empty text has. */
+export function readTexts(data: Buffer, from: number, end: number): (string | null)[] {
   const hasEscapes = data.subarray(from, end).includes(BACKSLASH);
   const fields: (string | null)[] = [];
   let start = from;
@@ -46,19 +56,25 @@ function splitLine(data: Buffer, from: number, end: number): (string | null)[] {
   }
 }
 
-function unescapeField(data: Buffer, from: number, end: number): string | null {
-  if (end - from === 2 && data[from] === BACKSLASH && data[from + 1] === 0x4e) return null;
-  const first = data.indexOf(BACKSLASH, from);
-  if (first < 0 || first >= end) return data.toString('utf8', from, end);
-  const plain = Buffer.allocUnsafe(end - from);
-  let at = 0;
+/** Writes the text of the field between `from` and `end` to `at`, where it takes no more than it does here; returns where it ends, −1 for NULL. */
+export function copyField(data: Buffer, from: number, end: number, target: Buffer, at: number): number {
+  if (end - from === 2 && data[from] === BACKSLASH && data[from + 1] === NULL_LETTER) return -1;
+  let to = at;
   for (let index = from; index < end; index += 1) {
     const byte = data[index]!; // index < end <= length
     if (byte === BACKSLASH && index + 1 < end) {
       index += 1;
       const escaped = data[index]!; // checked above
-      plain[at++] = ESCAPES[escaped] ?? escaped;
-    } else plain[at++] = byte;
+      target[to++] = ESCAPES[escaped] ?? escaped;
+    } else target[to++] = byte;
   }
-  return plain.toString('utf8', 0, at);
+  return to;
+}
+
+function unescapeField(data: Buffer, from: number, end: number): string | null {
+  const first = data.indexOf(BACKSLASH, from);
+  if (first < 0 || first >= end) return data.toString('utf8', from, end);
+  const plain = Buffer.allocUnsafe(end - from);
+  const length = copyField(data, from, end, plain, 0);
+  return length < 0 ? null : plain.toString('utf8', 0, length);
 }

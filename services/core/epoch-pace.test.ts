@@ -20,7 +20,7 @@ test('the longer writes take, the longer the next epoch gathers, within bounds',
   const quick = write(10);
   for (let round = 0; round < 20; round += 1) write(40);
   const slow = write(40);
-  expect(quick).toBeGreaterThan(15);
+  expect(quick).toBeGreaterThan(8);
   expect(slow).toBeGreaterThan(3 * quick);
   for (let round = 0; round < 20; round += 1) write(10_000);
   expect(write(10_000)).toBe(200);

@@ -1,5 +1,5 @@
-/** Of its time, a writer leaves two thirds to whoever gathers the next epoch, reads this one and applies it. */
-const PAUSE_PER_WRITE = 2;
+/** Of its time, a writer leaves three fifths to whoever gathers the next epoch, reads this one and applies it: less, and everybody waits for the processor. */
+const PAUSE_PER_WRITE = 1.5;
 const MOST_PAUSE_MS = 200;
 /** How much of the average the last write is. */
 const NEWEST_SHARE = 0.25;

@@ -1,4 +1,4 @@
-import type { Manifest, StoredManifest } from '#core/manifest.ts';
+import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
 import type { RecordBatch } from '#core/record-batch.ts';
 
 /** Encoded records for one partition, in order. */
@@ -22,13 +22,16 @@ export interface RecordCount {
 export interface WrittenEntry {
   readonly draft: ManifestDraft;
   readonly counts: readonly RecordCount[];
+  /** Records of others that it names too: they are committed. */
+  readonly ranges?: readonly ManifestRange[];
 }
 
 /**
  * Writes epochs to Kafka. One loop owns one writer, one transactional.id and at most one open transaction.
  *
- * Order: calls are made one after another; sends to one partition go one after another; every acknowledgement of data
- * is awaited before the manifest is sent, the manifest's before EndTxn.
+ * Order: calls are made one after another; batches of one partition are sent in their order on one connection, a few of them before the
+ * first is acknowledged; manifests go with the data where it is foreseen where that will stand, else after its acknowledgement. Every
+ * acknowledgement is awaited before EndTxn, and one that tells another place than was foreseen ends the transaction uncommitted.
  * Acknowledgement: `write` and `writeAll` resolve when the transaction is committed: the data and the manifests are durable and visible
  * together, or (any rejection) the outcome is unknown and this writer is spent. Then: close it, make another, `open` it
  * (InitProducerId completes or aborts what was open), read `last`, and resend or go on. Nothing is retried inside.

@@ -42,6 +42,15 @@ test.each(SQLSTATES)('%s: %s, exit %i, the fault of an event: %s', (code, does, 
   expectPolicy(Object.assign(new Error('as the server says'), { code }), does, exitCode, isEvents);
 });
 
+test.each([
+  ['cache lookup failed for relation 16384', 'retry', 3],
+  ['could not open relation with OID 16384', 'retry', 3],
+  ['tuple concurrently updated', 'retry', 3],
+  ['unexpected data beyond EOF in block 1', 'stop', 4],
+] as const)('internal_error of a statement that met DDL passes: %s', (message, does, exitCode) => {
+  expectPolicy(Object.assign(new Error(message), { code: 'XX000' }), does, exitCode, false);
+});
+
 const CODES: readonly (readonly [ErrorCode, ...(readonly ['retry' | 'stop', ExitCode, boolean])])[] = [
   ['kafka_unreachable', 'retry', 3, false],
   ['kafka_fault', 'retry', 3, false],

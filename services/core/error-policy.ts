@@ -29,6 +29,14 @@ const REFUSED_CODES: ReadonlySet<ErrorCode> = new Set([
   'rule_failed',
   'value_unmapped',
 ]);
+/** What a statement names by the catalog went while it was on its way: undefined_table, undefined_object, invalid_schema_name. */
+const GONE_SQLSTATE = /^(42P01|42704|3F000)$/;
+/**
+ * internal_error of a statement that met DDL of another session: its row of the catalog went, or was changed by both. The server never
+ * translates these (PostgreSQL: "Reporting Errors Within the Server", elog).
+ */
+const CAUGHT_IN_DDL =
+  /^(cache lookup failed for|could not open relation with OID|could not find tuple for|tuple concurrently)/;
 const TRANSIENT_NETWORK: ReadonlySet<string> = new Set([
   'ECONNRESET',
   'ECONNREFUSED',
@@ -54,6 +62,11 @@ export function isEventFault(error: unknown): boolean {
   return REFUSED_SQLSTATE.test(sqlStateOf(error));
 }
 
+/** Of a statement whose names came from the catalog a moment before. */
+export function namesWhatIsGone(error: unknown): boolean {
+  return GONE_SQLSTATE.test(sqlStateOf(error));
+}
+
 /** A server error's SQLSTATE; '' for any other error. */
 export function sqlStateOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
@@ -76,6 +89,7 @@ function isTransient(error: unknown): boolean {
   return (
     TRANSIENT_SQLSTATE.test(code) ||
     TRANSIENT_NETWORK.has(code) ||
+    (code === 'XX000' && CAUGHT_IN_DDL.test(error.message)) ||
     /^Connection terminated|^Client has encountered a connection error|timeout expired|Client was closed/.test(
       error.message,
     )

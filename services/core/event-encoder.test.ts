@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { EventEncoder, transactionFacts } from '#core/event-encoder.ts';
+import { EventEncoder } from '#core/event-encoder.ts';
+import { transactionFacts } from '#core/event-tail.ts';
 import { lsnOf } from '#core/lsn.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { UNCHANGED } from '#core/tuple.ts';
@@ -59,7 +60,7 @@ describe('EventEncoder', () => {
   });
 
   it('makes a snapshot row that parses', () => {
-    const event = JSON.parse(String(encoder.snapshotRow('{"id":7}', lsnOf(97n), 5))) as {
+    const event = JSON.parse(String(encoder.snapshot(['7'], lsnOf(97n), 5).value)) as {
       source: Record<string, unknown>;
       op: string;
     };

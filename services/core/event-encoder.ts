@@ -1,44 +1,31 @@
 import { joinTexts, jsonParts, LONG_CHARACTERS, LongText, type Text } from '#core/long-text.ts';
-import { formatLsn, type Lsn } from '#core/lsn.ts';
+import {
+  clockFields,
+  decimalLsn,
+  EventTail,
+  tableFields,
+  type EventFacts,
+  type StreamOp,
+  type TransactionFacts,
+} from '#core/event-tail.ts';
+import { EventWriter } from '#core/event-writer.ts';
+import type { Lsn } from '#core/lsn.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
-import { UNCHANGED, type Tuple } from '#core/tuple.ts';
+import { textsOf, UNCHANGED, WireTuple, type SentTuple, type Tuple } from '#core/tuple.ts';
 
-/** What every event of a transaction shares. */
-export interface TransactionFacts {
-  readonly commit: Lsn;
-  readonly xid: number;
-  /** Microseconds since 1970. */
-  readonly commitTime: bigint;
-  /** Made by transactionFacts, once for all of its events; absent: made for each. */
-  readonly text?: TransactionText;
+/** `key`: only the identity's columns have values. */
+export interface OldRow {
+  readonly kind: 'key' | 'full';
+  readonly values: SentTuple;
 }
 
-/** What of a transaction stands in every envelope, as JSON. */
-interface TransactionText {
-  readonly times: string;
-  readonly commit: string;
-  readonly id: string;
+/** A row's record. Its bytes are views, which the encoder's next event gives up. */
+export interface RowEvent {
+  readonly key: string | Buffer | null;
+  readonly value: Text | Buffer;
+  readonly isKeyChange: boolean;
 }
 
-export function transactionFacts(commit: Lsn, xid: number, commitTime: bigint): TransactionFacts {
-  const facts = { commit, xid, commitTime };
-  return { ...facts, text: textOf(facts) };
-}
-
-function textOf({ commit, xid, commitTime }: TransactionFacts): TransactionText {
-  const times = `,"ts_ms":${commitTime / 1000n},"ts_us":${commitTime},"ts_ns":${commitTime * 1000n}`;
-  return { times, commit: decimal(commit), id: `{"id":"${xid}:${formatLsn(commit)}","total_order":` };
-}
-
-export interface EventFacts {
-  readonly lsn: Lsn;
-  readonly ordinal: number;
-  /** 1, 2, … among the transaction's events of this table. */
-  readonly tableOrdinal: number;
-  readonly processedMs: number;
-}
-
-const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 // oxlint-disable-next-line no-control-regex -- JSON wants control characters escaped
 const NEEDS_ESCAPE = /["\\\u0000-\u001f]/;
 
@@ -51,8 +38,10 @@ export class EventEncoder {
   readonly #sourceHead: string;
   readonly #sourceName: string;
   readonly #sourceTail: string;
-  #clockMs = -1;
-  #clockText = '';
+  readonly #tail: EventTail;
+  readonly #writer: EventWriter;
+  /** Of the moment that was asked for last. */
+  #loadTail: { readonly snapshot: Lsn; readonly processedMs: number; readonly bytes: Buffer } | null = null;
 
   /** `columns`: those that values come for, in their order; generated columns are left out by the caller. */
   constructor(
@@ -68,7 +57,9 @@ export class EventEncoder {
     this.#keyIndexes = structure.identity.columns.map((name) => columns.findIndex((column) => column.name === name));
     this.#sourceHead = `{"version":${JSON.stringify(version)},"connector":"restage","name":${JSON.stringify(pipeline)}`;
     this.#sourceName = `,"db":${JSON.stringify(database)}`;
-    this.#sourceTail = `,"schema":${JSON.stringify(structure.schema)},"table":${JSON.stringify(structure.table)}`;
+    this.#sourceTail = tableFields(structure);
+    this.#tail = new EventTail(structure, this.#sourceHead, database);
+    this.#writer = new EventWriter(columns, this.#keyIndexes, this.#tail);
   }
 
   /** The key's JSON, or null where the table has no identity. */
@@ -116,37 +107,80 @@ export class EventEncoder {
   }
 
   /** A change of the stream. `before` and `after` are JSON from `row`, or `null`. */
-  change(op: 'c' | 'u' | 'd', before: Text, after: Text, transaction: TransactionFacts, event: EventFacts): Text {
-    const { ordinal, tableOrdinal, processedMs } = event;
-    const { times, commit, id } = transaction.text ?? textOf(transaction);
-    const lsn = decimal(event.lsn);
-    const tail =
-      `,"source":${this.#sourceHead}${times},"snapshot":"false"${this.#sourceName},` +
-      `"sequence":"[\\"${commit}\\",\\"${lsn}\\"]"${this.#sourceTail},"txId":${transaction.xid},` +
-      `"lsn":${lsn},"xmin":null,"origin":null},"transaction":${id}${ordinal},"data_collection_order":` +
-      `${tableOrdinal}},"op":"${op}",${this.#clock(processedMs)}}`;
+  change(op: StreamOp, before: Text, after: Text, transaction: TransactionFacts, event: EventFacts): Text {
+    const tail = this.#tail.text(op, transaction, event);
     if (typeof before === 'string' && typeof after === 'string') return `{"before":${before},"after":${after}${tail}`;
     return joinTexts(['{"before":', before, ',"after":', after, tail]);
   }
 
-  /** A row of the snapshot, whose LSN stands for when it was read. */
-  snapshotRow(after: Text, snapshot: Lsn, processedMs: number): Text {
-    const lsn = decimal(snapshot);
-    const tail =
-      `,"source":${this.#sourceHead},${this.#clock(processedMs)},"snapshot":"true"${this.#sourceName},` +
-      `"sequence":"[null,\\"${lsn}\\"]"${this.#sourceTail},"txId":null,"lsn":${lsn},"xmin":null,"origin":null},` +
-      `"transaction":null,"op":"r",${this.#clock(processedMs)}}`;
-    if (typeof after === 'string') return `{"before":null,"after":${after}${tail}`;
-    return joinTexts(['{"before":null,"after":', after, tail]);
+  insert(after: SentTuple, transaction: TransactionFacts, facts: EventFacts): RowEvent {
+    return this.#alone('c', after, transaction, facts);
   }
 
-  /** The same for many events in a row. */
-  #clock(ms: number): string {
-    if (ms !== this.#clockMs) {
-      this.#clockMs = ms;
-      this.#clockText = `"ts_ms":${ms},"ts_us":${ms}000,"ts_ns":${ms}000000`;
+  update(before: OldRow | null, after: SentTuple, transaction: TransactionFacts, facts: EventFacts): RowEvent {
+    if (before === null) return this.#alone('u', after, transaction, facts);
+    const { values } = before;
+    const writer = this.#writer;
+    if (values instanceof WireTuple && after instanceof WireTuple && writer.hasKey(after)) {
+      const isKeyChange = !writer.isSameKey(values, after);
+      const image = before.kind === 'full' || isKeyChange ? { tuple: values, isKey: before.kind === 'key' } : null;
+      return { key: writer.key(after), value: writer.change('u', image, after, transaction, facts), isKeyChange };
     }
-    return this.#clockText;
+    const [old, sent] = [textsOf(values), textsOf(after)];
+    // An unchanged, toasted identity column comes in the old tuple only.
+    const whole = this.withKey(sent, old);
+    const isKeyChange = !this.isSameKey(old, whole);
+    const image = before.kind === 'full' ? this.row(old) : isKeyChange ? this.key(old) : null;
+    const row = this.row(before.kind === 'full' ? sent : whole);
+    return { key: this.key(whole), value: this.change('u', image ?? 'null', row, transaction, facts), isKeyChange };
+  }
+
+  delete(before: OldRow, transaction: TransactionFacts, facts: EventFacts): RowEvent {
+    const { kind, values } = before;
+    const isKey = kind === 'key';
+    if (values instanceof WireTuple) {
+      const writer = this.#writer;
+      const image = isKey && this.#keyIndexes.length === 0 ? null : { tuple: values, isKey };
+      const value = writer.change('d', image, null, transaction, facts);
+      return { key: writer.key(values), value, isKeyChange: false };
+    }
+    const key = this.key(values);
+    const image = isKey ? (key ?? 'null') : this.row(values);
+    return { key, value: this.change('d', image, 'null', transaction, facts), isKeyChange: false };
+  }
+
+  /** A row without an old one. As bytes it is written as it came; what is large or masked is text already. */
+  #alone(op: 'c' | 'u', after: SentTuple, transaction: TransactionFacts, facts: EventFacts): RowEvent {
+    if (after instanceof WireTuple) {
+      const key = this.#writer.key(after);
+      return { key, value: this.#writer.change(op, null, after, transaction, facts), isKeyChange: false };
+    }
+    const value = this.change(op, 'null', this.row(after), transaction, facts);
+    return { key: this.key(after), value, isKeyChange: false };
+  }
+
+  /** A row of the snapshot, whose LSN stands for when it was read. */
+  snapshot(after: SentTuple, snapshot: Lsn, processedMs: number): Omit<RowEvent, 'isKeyChange'> {
+    const tail = this.#snapshotTail(snapshot, processedMs);
+    if (after instanceof WireTuple)
+      return { key: this.#writer.key(after), value: this.#writer.snapshotRow(after, tail) };
+    const row = this.row(after);
+    const parts = ['{"before":null,"after":', row, tail.toString()];
+    return { key: this.key(after), value: typeof row === 'string' ? parts.join('') : joinTexts(parts) };
+  }
+
+  /** The same for many rows in a row. */
+  #snapshotTail(snapshot: Lsn, processedMs: number): Buffer {
+    const known = this.#loadTail;
+    if (known?.snapshot === snapshot && known.processedMs === processedMs) return known.bytes;
+    const lsn = decimalLsn(snapshot);
+    const text =
+      `,"source":${this.#sourceHead},${clockFields(processedMs)},"snapshot":"true"${this.#sourceName},` +
+      `"sequence":"[null,\\"${lsn}\\"]"${this.#sourceTail},"txId":null,"lsn":${lsn},"xmin":null,"origin":null},` +
+      `"transaction":null,"op":"r",${clockFields(processedMs)}}`;
+    const bytes = Buffer.from(text);
+    this.#loadTail = { snapshot, processedMs, bytes };
+    return bytes;
   }
 
   #cell(index: number, value: string | null): string {
@@ -160,9 +194,4 @@ export class EventEncoder {
         return NEEDS_ESCAPE.test(value) ? JSON.stringify(value) : `"${value}"`;
     }
   }
-}
-
-/** Below 2^53 a JavaScript number prints the same digits in a fraction of the time. */
-function decimal(lsn: Lsn): string {
-  return lsn <= SAFE ? String(Number(lsn)) : String(lsn);
 }

@@ -27,7 +27,7 @@ const TRANSFORMER_KINDS = ['plan', 'chunk', 'tableEnd', 'end', 'stream', 'part',
 /**
  * Other steps that change what outlives a process; `slotDrop`: of a slot whose birth was cut short. From `takeAway` on they are met only
  * where session_replication_role is refused, `finish` and `enable` by `restage schema finish`; `relay` and `dlq` only where there are dead
- * letters; `replay` by `restage replay` alone.
+ * letters; `replay` by `restage replay` alone; `spread…` and `lane` with `ordering: key`.
  */
 const STEPS = [
   'producer.topics',
@@ -77,6 +77,10 @@ const STEPS = [
   'sink.newTable',
   'sink.lateLoaded',
   'sink.exchange',
+  'sink.spreadOpen',
+  'sink.spreadMeet',
+  'sink.spreadClose',
+  'sink.lane',
   'replay.begin',
   'replay.end',
 ] as const;

@@ -1,5 +1,13 @@
 import { expect, test } from 'vitest';
-import { findGround, groundRecord, requireSameKafka, requireSamePublication, type Ground } from '#core/ground.ts';
+import {
+  findGround,
+  groundRecord,
+  requireSameKafka,
+  requireSamePartitions,
+  requireSamePublication,
+  withPartitions,
+  type Ground,
+} from '#core/ground.ts';
 import { parseCurrent, parseStructureRecord } from '#core/structure-record.ts';
 
 const GROUND: Ground = {
@@ -27,6 +35,14 @@ test('topics may come, not go or change', () => {
   for (const topics of [{ 'shop.epochs': 'A' }, { ...GROUND.topics, 'shop.public.a': 'C' }])
     expect(() => requireSameKafka(GROUND, { cluster: 'one', topics })).toThrow(/topics of this pipeline were deleted/);
   expect(() => requireSameKafka(GROUND, { ...found, cluster: 'two' })).toThrow(/another Kafka cluster/);
+});
+
+test('partitions are those that the pipeline began with; a ground of before there was a choice says one', () => {
+  expect(() => requireSamePartitions(GROUND, 1)).not.toThrow();
+  expect(() => requireSamePartitions({ ...GROUND, ...withPartitions(3) }, 3)).not.toThrow();
+  const fault = { code: 'config_invalid', fix: expect.stringContaining('partitions: 1;') as string };
+  expect(() => requireSamePartitions(GROUND, 3)).toThrow(expect.objectContaining(fault));
+  expect(groundRecord({ ...GROUND, ...withPartitions(1) })).toEqual(groundRecord(GROUND));
 });
 
 test('tables may come and go, not change', () => {

@@ -10,6 +10,8 @@ const groundSchema = z.object({
   cluster: z.string().nullable(),
   /** Kafka's own id of each topic: one that is made again has another. */
   topics: z.record(z.string(), z.string()),
+  /** How many partitions each table's topic was made with; absent is one. */
+  partitions: z.number().int().optional(),
   /** null for a transformer's, which does not see the source, and where the next start is to take it as it is then. */
   publication: z
     .object({
@@ -58,6 +60,23 @@ export function requireSameKafka(known: Ground, found: Pick<Ground, 'cluster' | 
   if (gone.length > 0) throw topicsLost('were deleted', gone);
   const again = topics.filter(([topic, id]) => found.topics[topic] !== id).map(([topic]) => topic);
   if (again.length > 0) throw topicsLost('were deleted and made again', again);
+}
+
+/** What of a ground says so; what was written before there was a choice says nothing. */
+export function withPartitions(partitions: number): Pick<Ground, 'partitions'> {
+  return partitions === 1 ? {} : { partitions };
+}
+
+/** @throws RestageError config_invalid: a key's events would go on in another partition, beside what is there of them. */
+export function requireSamePartitions({ partitions = 1 }: Ground, configured: number): void {
+  if (partitions === configured) return;
+  throw new RestageError(
+    'config_invalid',
+    `kafka.topics.partitions is ${configured}, and this pipeline began with ${partitions}`,
+    {
+      fix: `set kafka.topics.partitions: ${partitions}; another number needs a pipeline of another name`,
+    },
+  );
 }
 
 function topicsLost(what: string, topics: readonly string[]): RestageError {

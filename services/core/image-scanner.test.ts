@@ -1,9 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { cellText, type Row } from '#core/envelope.ts';
-import { EventEncoder, transactionFacts } from '#core/event-encoder.ts';
-import { ImageScanner } from '#core/image-scanner.ts';
+import { EventEncoder } from '#core/event-encoder.ts';
+import { transactionFacts } from '#core/event-tail.ts';
+import { ImageScanner, type ScannedImage } from '#core/image-scanner.ts';
+import type { Text } from '#core/long-text.ts';
 import { lsnOf } from '#core/lsn.ts';
+import type { ByteRange } from '#core/record.ts';
 import type { RowImage } from '#core/row-image.ts';
 import type { ColumnStructure, JsonForm, TableStructure } from '#core/structure.ts';
 import { UNCHANGED, type TupleValue } from '#core/tuple.ts';
@@ -19,7 +22,24 @@ const name = fc.oneof(
 );
 const text = fc.oneof(
   fc.string({ unit: 'grapheme', maxLength: 8 }),
-  fc.constantFrom('"', '\\', '\\"', ',"source":{', '"op":"u"', '\n', 'null', 'true', '{}', '\ud83d\ude00'),
+  fc.constantFrom(
+    '"',
+    '\\',
+    '\\"',
+    ',"source":{',
+    '"op":"u"',
+    '\n',
+    'null',
+    'true',
+    '{}',
+    '\ud83d\ude00',
+    '\ud83d',
+    '\u0000',
+  ),
+  // The longer one is more than what is made one text of.
+  fc
+    .tuple(fc.constantFrom(100, 5000), fc.string({ unit: 'binary', maxLength: 3 }))
+    .map(([length, end]) => 'x'.repeat(length) + end),
 );
 
 describe('ImageScanner', () => {
@@ -35,8 +55,8 @@ describe('ImageScanner', () => {
           );
         const [before, after] = [encoder.row(tuple(0)), encoder.row(tuple(7))];
         const value = String(encoder.change('u', seed % 2 === 0 ? before : 'null', after, FACTS, EVENT));
-        const scanned = new ImageScanner(structure).scan(Buffer.from(value));
-        const parsed = JSON.parse(value) as { before: Row | null; after: Row };
+        const scanned = new ImageScanner(structure).scan(among(value));
+        const parsed = JSON.parse(Buffer.from(value).toString()) as { before: Row | null; after: Row };
         expect(scanned?.op).toBe('u');
         expect(entriesOf(scanned?.after ?? null)).toEqual(textsOf(parsed.after));
         expect(entriesOf(scanned?.before ?? null)).toEqual(textsOf(parsed.before));
@@ -45,12 +65,51 @@ describe('ImageScanner', () => {
     );
   });
 
+  it('reads nothing that a parser of JSON reads otherwise, whatever byte of it is another', () => {
+    const structure = structureOf([
+      ['id', 'integer'],
+      ['a"', 'text'],
+      ['b', 'boolean'],
+    ]);
+    const encoder = new EventEncoder(structure, structure.columns, 'shop', 'db', '0.1.0');
+    fc.assert(
+      fc.property(text, text, fc.nat(), fc.nat(255), (before, after, at, byte) => {
+        const images = [encoder.row(['7', before, 't']), encoder.row(['-1', after, null])] as const;
+        const value = Buffer.from(String(encoder.change('u', ...images, FACTS, EVENT)));
+        const end = value.indexOf(',"source":{"version"');
+        value[at % end] = byte;
+        const scanned = new ImageScanner(structure).scan(among(value));
+        if (scanned === null) return;
+        const parsed = JSON.parse(`${value.toString('utf8', 0, end)}}`) as { before: Row | null; after: Row | null };
+        expect(entriesOf(scanned.after)).toEqual(textsOf(parsed.after));
+        expect(entriesOf(scanned.before)).toEqual(textsOf(parsed.before));
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  it('tells the identity without reading the row, and nothing where it is not whole', () => {
+    const structure = structureOf([
+      ['id', 'text'],
+      ['a', 'text'],
+    ]);
+    const encoder = new EventEncoder(structure, structure.columns, 'shop', 'db', '0.1.0');
+    const scan = (row: readonly TupleValue[]): ScannedImage | null =>
+      new ImageScanner(structure).scan(among(encoder.change('c', 'null', encoder.row(row), FACTS, EVENT)))?.after ??
+      null;
+    expect(scan(['"\u00e9"', 'x'])?.identity?.texts).toEqual(['"\u00e9"']);
+    expect(scan([UNCHANGED, 'x'])?.identity).toBeNull();
+    expect(scan([UNCHANGED, 'x'])?.get('id')).toBeUndefined();
+    expect(scan([null, 'x'])?.get('id')).toBeNull();
+  });
+
   it.each([
     ['other columns', (value: string) => value.replace('"id"', '"no"')],
     ['spaces', (value: string) => value.replace('"id":', '"id": ')],
     ['another order', (value: string) => value.replace('"id":1,"a":"x"', '"a":"x","id":1')],
     ['a value that is an object', (value: string) => value.replace('"a":"x"', '"a":{"x":1}')],
     ['a number that is none of ours', (value: string) => value.replace('"id":1', '"id":1.5')],
+    ['zero with a sign', (value: string) => value.replace('"id":1', '"id":-0')],
     ['a cut end', (value: string) => value.slice(0, -20)],
     ['no tail', (value: string) => value.slice(0, value.indexOf(',"source"'))],
     ['nothing', () => ''],
@@ -61,8 +120,8 @@ describe('ImageScanner', () => {
     ]);
     const encoder = new EventEncoder(structure, structure.columns, 'shop', 'db', '0.1.0');
     const value = String(encoder.change('c', 'null', encoder.row(['1', 'x']), FACTS, EVENT));
-    expect(new ImageScanner(structure).scan(Buffer.from(value))?.after?.texts).toEqual(['1', 'x']);
-    expect(new ImageScanner(structure).scan(Buffer.from(change(value)))).toBeNull();
+    expect(new ImageScanner(structure).scan(among(value))?.after?.texts).toEqual(['1', 'x']);
+    expect(new ImageScanner(structure).scan(among(change(value)))).toBeNull();
   });
 });
 
@@ -108,4 +167,11 @@ function structureOf(list: readonly (readonly [string, JsonForm])[]): TableStruc
     primaryKey: identity.columns,
     uniques: [],
   };
+}
+
+/** Somewhere in a batch, where bytes of other records stand on both sides. */
+function among(value: Text | Buffer): ByteRange {
+  const around = Buffer.from('{"before":null,"after":{"id":7}');
+  const bytes = Buffer.concat([around, Buffer.isBuffer(value) ? value : Buffer.from(String(value)), around]);
+  return { bytes, from: around.length, end: bytes.length - around.length };
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { expect, test } from 'vitest';
 import { EventEncoder } from '#core/event-encoder.ts';
+import { transactionFacts } from '#core/event-tail.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { makeManifestSchema } from '#core/manifest-schema.ts';
 import type { Manifest } from '#core/manifest.ts';
@@ -66,10 +67,10 @@ test('the schema of the envelope takes what the encoder writes', () => {
     JSON.parse(committed('envelope.schema.json')) as object,
   );
   const encoder = new EventEncoder(structure, structure.columns, 'shop', 'db', '0.1.0');
-  const facts = { commit: lsnOf(256n), xid: 7, commitTime: 1_700_000_000_000_000n };
+  const facts = transactionFacts(lsnOf(256n), 7, 1_700_000_000_000_000n);
   const event = { lsn: lsnOf(200n), ordinal: 1, tableOrdinal: 1, processedMs: 5 };
   const change = String(encoder.change('u', 'null', encoder.row(['1']), facts, event));
-  for (const json of [change, encoder.snapshotRow(encoder.row(['1']), lsnOf(9n), 5)]) {
+  for (const json of [change, encoder.snapshot(['1'], lsnOf(9n), 5).value]) {
     expect(validate(JSON.parse(String(json))), JSON.stringify(validate.errors)).toBe(true);
   }
   expect(validate({ ...(JSON.parse(change) as object), op: 'x' })).toBe(false);

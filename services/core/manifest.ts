@@ -123,6 +123,11 @@ export const manifestSchema = z.object({
   /** The slot was given up here: nothing follows. */
   released: z.boolean().optional(),
   /**
+   * True where something in it concerns more than one partition of a table, or order across rows: a key that changes, TRUNCATE, a change
+   * of columns. Absent where tables have one partition each.
+   */
+  joint: z.boolean().optional(),
+  /**
    * Records on the tables' topics that this manifest and all before it on its topic name: rows of chunks, events of the stream (a
    * delete's tombstone is one more). Two of them tell how much lies between, without reading it.
    */
@@ -139,6 +144,8 @@ export const manifestSchema = z.object({
       floors: z.array(floor).optional(),
       /** The rules that made it (core/rules/rules-print.ts). */
       rules: z.string().optional(),
+      /** Put together of what lanes made: by lane, the offset of its share. */
+      shares: z.array(offset).optional(),
     })
     .optional(),
 });
@@ -159,6 +166,11 @@ export interface StoredManifest {
 export function isUncutEpoch(manifest: Manifest): boolean {
   const { kind, part, last } = manifest;
   return kind === 'stream' && part === 1 && last && manifest.control.every((entry) => entry.kind === 'barrier');
+}
+
+/** Offset of the current load's first plan, as the newest manifest says it: a plan's own is known once it is written. null before it. */
+export function planOf(last: StoredManifest | null): string | null {
+  return last?.manifest.plan ?? (last?.manifest.kind === 'plan' ? String(last.offset) : null);
 }
 
 /** Manifests of before there were totals count as nothing. */

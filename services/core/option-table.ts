@@ -10,7 +10,9 @@ import { REHEARSAL_OPTIONS } from '#core/rehearsal/rehearsal-options.ts';
 import { MASK_OPTIONS } from '#core/rules/mask-options.ts';
 import { RULE_OPTIONS } from '#core/rules/rule-options.ts';
 import { VALIDATION_OPTIONS } from '#core/rules/validation-options.ts';
+import { TOPIC_OPTIONS } from '#core/topic-options.ts';
 import { QUARANTINE_POLICIES } from '#core/quarantine.ts';
+import { TARGET_OPTIONS } from '#core/target-options.ts';
 
 /** One configuration key. The table below yields parser, defaults, JSON Schema, environment names and reference page. */
 export interface Option {
@@ -106,14 +108,7 @@ export const OPTIONS = [
     example: '"${KAFKA_PASSWORD}"',
     about: 'Password at the brokers; best taken from the environment.',
   },
-  {
-    path: 'kafka.topics.replicationFactor',
-    type: z.number().int().min(1).max(15),
-    default: 1,
-    env: 'RESTAGE_KAFKA_REPLICATION_FACTOR',
-    example: '3',
-    about: 'Copies of each topic that Restage makes. Three for anything that may not be lost.',
-  },
+  ...TOPIC_OPTIONS,
   {
     path: 'kafka.registry.url',
     type: z.string().regex(/^https?:\/\/\S+$/, 'write it as http://host:8081'),
@@ -260,6 +255,15 @@ export const OPTIONS = [
     about: "How its shaped topics' events are written. No target reads an output with `debezium`.",
   },
   {
+    path: 'transform.outputs[].ordering',
+    type: z.enum(['transaction', 'key']),
+    default: 'transaction',
+    env: null,
+    example: 'key',
+    about:
+      'Who shapes it: one instance at a time; or (`key`) several, which share the partitions of kafka.topics.partitions. Only where rules take each row by itself and keep its key; never changes for a version of the output (docs/ordering.md).',
+  },
+  {
     path: 'transform.outputs[].quarantine',
     type: z.enum(QUARANTINE_POLICIES),
     default: 'stop',
@@ -306,32 +310,7 @@ export const OPTIONS = [
     example: 'main',
     about: 'Which output it takes; `main@2` where the output has several versions.',
   },
-  {
-    path: 'targets[].schema',
-    type: z.enum(['require', 'create', 'copy']),
-    default: 'copy',
-    env: null,
-    example: 'require',
-    about:
-      'Where tables come from: there already, made from the captured structure, or copied by pg_dump. With `source.debezium` only `require`, and that by default.',
-  },
-  {
-    path: 'targets[].loadWorkers',
-    type: workers,
-    default: 2,
-    env: null,
-    example: '4',
-    about: 'Sessions that write the initial load side by side.',
-  },
-  {
-    path: 'targets[].quarantine',
-    type: z.enum(QUARANTINE_POLICIES),
-    default: 'stop',
-    env: null,
-    example: 'transaction',
-    about:
-      'What becomes of a change that the target refuses: the sink stops; or the whole source transaction waits as dead letters; or the row change alone does, which gives up whole transactions (docs/quarantine.md).',
-  },
+  ...TARGET_OPTIONS,
   ...REHEARSAL_OPTIONS,
   ...CUTOVER_OPTIONS,
   {

@@ -1,5 +1,5 @@
 import { lsnOf, type Lsn } from '#core/lsn.ts';
-import { readUint53, writeUint53 } from '#core/uint53.ts';
+import { readUint53, readUint64, writeUint53 } from '#core/uint53.ts';
 
 /**
  * Where an event stands in the source's history: the commit LSN of its transaction and its ordinal in
@@ -26,5 +26,5 @@ export function writePosition(target: Buffer, offset: number, position: Position
 
 /** @throws RangeError when fewer than 16 bytes are there. */
 export function readPosition(source: Buffer, offset = 0): Position {
-  return { commit: lsnOf(source.readBigUInt64BE(offset)), ordinal: readUint53(source, offset + 8) };
+  return { commit: lsnOf(readUint64(source, offset)), ordinal: readUint53(source, offset + 8) };
 }

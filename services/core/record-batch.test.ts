@@ -2,7 +2,7 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { crc32c } from '#core/crc32c.ts';
 import { RecordBatchBuilder, type BatchStamp } from '#core/record-batch.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders, NO_HEADERS } from '#core/fixed-headers.ts';
 
 const STAMP: BatchStamp = {
   producerId: 7n,
@@ -11,7 +11,6 @@ const STAMP: BatchStamp = {
   timestampMs: 1_700_000_000_000,
   compress: false,
 };
-const NO_HEADERS = encodeHeaders([]);
 
 describe('a sealed record batch', () => {
   it('has the bytes of format 2', () => {

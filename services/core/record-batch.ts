@@ -1,5 +1,6 @@
 import { promisify } from 'node:util';
 import { gzip, gzipSync } from 'node:zlib';
+import { ByteWriter, varintBytes } from '#core/byte-writer.ts';
 import { crc32c } from '#core/crc32c.ts';
 
 /** Kafka's record batch, format 2 (Kafka: "Message Format"). Offsets and the producer's numbers are stamped by `seal`. */
@@ -32,7 +33,6 @@ const PACKED_CHUNK_BYTES = 262_144;
 /** Handing less to another thread takes longer than to pack it. */
 const PACK_BESIDE_FROM = 65_536;
 const SMALL_CHUNK_BYTES = 16_384;
-const NOTHING = Buffer.alloc(0);
 const PACKING = { level: 1, chunkSize: PACKED_CHUNK_BYTES };
 const SMALL_PACKING = { level: 1, chunkSize: SMALL_CHUNK_BYTES };
 const packBeside = promisify<Buffer, typeof PACKING, Buffer>(gzip);
@@ -41,15 +41,17 @@ const OVERHEAD_BYTES = 32;
 
 /** Encodes records straight into one growing buffer: no object per record. */
 export class RecordBatchBuilder implements RecordBatch {
-  #buffer: Buffer;
+  /** Room for the batch's header, then its records; null once these are packed. */
+  #written: ByteWriter | null;
   /** Its records, packed before it is sent. */
   #packed: Buffer | null = null;
   #packing: Promise<void> | null = null;
-  #at = HEADER_BYTES;
+  #bytes = HEADER_BYTES;
   #count = 0;
 
   constructor(initialBytes = 65_536) {
-    this.#buffer = Buffer.allocUnsafe(initialBytes);
+    this.#written = new ByteWriter(initialBytes);
+    this.#written.clear(HEADER_BYTES);
   }
 
   get count(): number {
@@ -57,34 +59,33 @@ export class RecordBatchBuilder implements RecordBatch {
   }
 
   get bytes(): number {
-    return this.#at;
+    return this.#bytes;
   }
 
   /** `headers`: as encodeHeaders makes them. Strings are written as UTF-8. */
   append(key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
-    const keyBytes = key === null ? -1 : Buffer.byteLength(key);
-    const valueBytes = value === null ? -1 : Buffer.byteLength(value);
+    const out = this.#written;
+    if (out === null) throw new RangeError('a batch that is packed takes no records');
+    const keyBytes = bytesOf(key);
+    const valueBytes = bytesOf(value);
     const delta = this.#count;
     const body =
-      1 +
-      1 +
+      2 +
       varintBytes(delta) +
       varintBytes(keyBytes) +
       Math.max(keyBytes, 0) +
       varintBytes(valueBytes) +
       Math.max(valueBytes, 0) +
       headers.length;
-    this.#reserve(body + OVERHEAD_BYTES);
-    this.#varint(body);
-    this.#buffer[this.#at++] = 0; // attributes
-    this.#buffer[this.#at++] = 0; // timestamp delta
-    this.#varint(delta);
-    this.#varint(keyBytes);
-    this.#put(key, keyBytes);
-    this.#varint(valueBytes);
-    this.#put(value, valueBytes);
-    headers.copy(this.#buffer, this.#at);
-    this.#at += headers.length;
+    out.reserve(body + OVERHEAD_BYTES);
+    out.varint(body);
+    out.byte(0); // attributes
+    out.byte(0); // timestamp delta
+    out.varint(delta);
+    put(out, key, keyBytes);
+    put(out, value, valueBytes);
+    out.put(headers);
+    this.#bytes = out.length;
     this.#count += 1;
   }
 
@@ -92,38 +93,38 @@ export class RecordBatchBuilder implements RecordBatch {
   pack(): void {
     if (this.#isSmall) return;
     this.#packed ??= this.#pack();
-    this.#buffer = NOTHING;
+    this.#written = null;
   }
 
   packed(): Promise<void> {
-    if (this.#at < PACK_BESIDE_FROM || this.#packed !== null) return Promise.resolve();
+    if (this.#bytes < PACK_BESIDE_FROM || this.#packed !== null) return Promise.resolve();
     this.#packing ??= packBeside(this.#records(), PACKING).then((packed) => {
       this.#packed = packed;
-      this.#buffer = NOTHING;
+      this.#written = null;
     });
     return this.#packing;
   }
 
   get #isSmall(): boolean {
-    return this.#at - HEADER_BYTES <= NO_COMPRESSION_BELOW;
+    return this.#bytes - HEADER_BYTES <= NO_COMPRESSION_BELOW;
+  }
+
+  #whole(): Buffer {
+    if (this.#written === null) throw new RangeError('a batch is packed already');
+    return this.#written.view();
   }
 
   #records(): Buffer {
-    return this.#buffer.subarray(HEADER_BYTES, this.#at);
+    return this.#whole().subarray(HEADER_BYTES);
   }
 
   #pack(): Buffer {
-    return gzipSync(this.#records(), this.#at < PACK_BESIDE_FROM ? SMALL_PACKING : PACKING);
+    return gzipSync(this.#records(), this.#bytes < PACK_BESIDE_FROM ? SMALL_PACKING : PACKING);
   }
 
   seal(stamp: BatchStamp): Buffer {
-    let batch = this.#buffer.subarray(0, this.#at);
     const isCompressed = this.#packed !== null || (stamp.compress && !this.#isSmall);
-    if (isCompressed) {
-      const packed = this.#packed ?? this.#pack();
-      batch = Buffer.allocUnsafe(HEADER_BYTES + packed.length);
-      packed.copy(batch, HEADER_BYTES);
-    }
+    const batch = isCompressed ? withHeader(this.#packed ?? this.#pack()) : this.#whole();
     const timestamp = BigInt(stamp.timestampMs);
     batch.writeBigInt64BE(0n, 0);
     batch.writeInt32BE(batch.length - 12, 8);
@@ -140,39 +141,22 @@ export class RecordBatchBuilder implements RecordBatch {
     batch.writeUInt32BE(crc32c(batch, CRC_FROM), 17);
     return batch;
   }
-
-  #put(data: string | Buffer | null, bytes: number): void {
-    if (data === null) return;
-    if (typeof data === 'string') this.#buffer.write(data, this.#at, bytes, 'utf8');
-    else data.copy(this.#buffer, this.#at);
-    this.#at += bytes;
-  }
-
-  #varint(value: number): void {
-    let rest = value >= 0 ? value * 2 : -value * 2 - 1;
-    while (rest > 127) {
-      this.#buffer[this.#at++] = (rest % 128) | 128;
-      rest = Math.floor(rest / 128);
-    }
-    this.#buffer[this.#at++] = rest;
-  }
-
-  #reserve(more: number): void {
-    const needed = this.#at + more;
-    if (needed <= this.#buffer.length) return;
-    const grown = Buffer.allocUnsafe(Math.max(needed, this.#buffer.length * 2));
-    this.#buffer.copy(grown, 0, 0, this.#at);
-    this.#buffer = grown;
-  }
 }
 
-/** Length of a zig-zag varint. */
-function varintBytes(value: number): number {
-  let rest = value >= 0 ? value * 2 : -value * 2 - 1;
-  let bytes = 1;
-  while (rest > 127) {
-    rest = Math.floor(rest / 128);
-    bytes += 1;
-  }
-  return bytes;
+function withHeader(packed: Buffer): Buffer {
+  const batch = Buffer.allocUnsafe(HEADER_BYTES + packed.length);
+  packed.copy(batch, HEADER_BYTES);
+  return batch;
+}
+
+/** −1 for none, which is how a record says so. */
+function bytesOf(data: string | Buffer | null): number {
+  if (data === null) return -1;
+  return typeof data === 'string' ? Buffer.byteLength(data) : data.length;
+}
+
+function put(out: ByteWriter, data: string | Buffer | null, bytes: number): void {
+  out.varint(bytes);
+  if (typeof data === 'string') out.text(data, bytes);
+  else if (data !== null) out.put(data);
 }

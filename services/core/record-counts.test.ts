@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { countRecords, placeKey, RangeCutter } from '#core/record-counts.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 
 const HEADERS = encodeHeaders([]);

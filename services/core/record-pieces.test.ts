@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { encodeHeaders, type KafkaRecord } from './record.ts';
+import { NO_HEADERS } from './fixed-headers.ts';
+import { type KafkaRecord } from './record.ts';
 import { LARGEST_ROW_BYTES, PIECE_HEADER, PieceJoiner, splitValue } from './record-pieces.ts';
 
-const NO_HEADERS = encodeHeaders([]);
 const BROKER_LIMIT = 1_048_588;
 
 function piecesOf(value: string | Buffer): KafkaRecord[] {

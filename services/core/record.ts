@@ -1,34 +1,56 @@
+import { FixedHeaders, HeaderLayout } from '#core/fixed-headers.ts';
 import type { Lsn } from '#core/lsn.ts';
 import { POSITION_BYTES, readPosition, writePosition, type Position } from '#core/position.ts';
-import { readUint53, writeUint53 } from '#core/uint53.ts';
+import { readUint32, readUint53, readUint64, writeUint53 } from '#core/uint53.ts';
 
 /** A Kafka record as a reader gets it. `key` and `value` are views into the fetched batch. */
 export interface KafkaRecord {
   readonly offset: bigint;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
+  /** Where `value` stands in its batch: to make a view of each takes longer than to read it. Absent where there is no such batch. */
+  readonly valueRange?: ByteRange | null;
   readonly headers: ReadonlyMap<string, Buffer>;
 }
 
+export interface ByteRange {
+  readonly bytes: Buffer;
+  readonly from: number;
+  readonly end: number;
+}
+
+/** Where a record's value stands; null where it has none. */
+export function valueRangeOf(record: KafkaRecord): ByteRange | null {
+  const { valueRange } = record;
+  if (valueRange !== undefined) return valueRange;
+  const { value } = record;
+  return value === null ? null : { bytes: value, from: 0, end: value.length };
+}
+
 /** What an event's headers say. `position` for stream events, `chunk` and `row` for snapshot rows. */
-export interface EventHeaders {
-  readonly position: Position;
+export interface EventHeaders extends EventPlace {
   readonly xid: bigint;
   readonly epoch: number;
+}
+
+/** What of a stream event's headers everybody wants. */
+export interface EventPlace {
+  readonly position: Position;
   readonly structure: number;
 }
 
 /** Streams: `pos` (16 bytes), `xid` (8), `epoch` (8), `structure` (4), all big-endian, both profiles. */
-const STREAM_TEMPLATE = encodeHeaders([
-  ['pos', Buffer.alloc(POSITION_BYTES)],
-  ['xid', Buffer.alloc(8)],
-  ['epoch', Buffer.alloc(8)],
-  ['structure', Buffer.alloc(4)],
+const STREAM_LAYOUT = new HeaderLayout([
+  ['pos', POSITION_BYTES],
+  ['xid', 8],
+  ['epoch', 8],
+  ['structure', 4],
 ]);
-const POS_AT = 1 + 1 + 3 + 1;
-const XID_AT = POS_AT + POSITION_BYTES + 1 + 3 + 1;
-const EPOCH_AT = XID_AT + 8 + 1 + 5 + 1;
-const STRUCTURE_AT = EPOCH_AT + 8 + 1 + 9 + 1;
+const STREAM_TEMPLATE = Buffer.from(STREAM_LAYOUT.template);
+const POS_AT = STREAM_LAYOUT.placeOf('pos');
+const XID_AT = STREAM_LAYOUT.placeOf('xid');
+const EPOCH_AT = STREAM_LAYOUT.placeOf('epoch');
+const STRUCTURE_AT = STREAM_LAYOUT.structureAt;
 
 /** Encoded as record format 2 wants them: count, then length-prefixed names and values. One buffer, reused: copy it out before the next call. */
 export function streamHeaders(headers: EventHeaders): Buffer {
@@ -62,16 +84,17 @@ export class StreamHeaderWriter {
 }
 
 /** Snapshot rows: `chunk` (4 bytes), `row` (8), `epoch` (8), `structure` (4). */
-const CHUNK_TEMPLATE = encodeHeaders([
-  ['chunk', Buffer.alloc(4)],
-  ['row', Buffer.alloc(8)],
-  ['epoch', Buffer.alloc(8)],
-  ['structure', Buffer.alloc(4)],
+const CHUNK_LAYOUT = new HeaderLayout([
+  ['chunk', 4],
+  ['row', 8],
+  ['epoch', 8],
+  ['structure', 4],
 ]);
-const CHUNK_AT = 1 + 1 + 5 + 1;
-const ROW_AT = CHUNK_AT + 4 + 1 + 3 + 1;
-const CHUNK_EPOCH_AT = ROW_AT + 8 + 1 + 5 + 1;
-const CHUNK_STRUCTURE_AT = CHUNK_EPOCH_AT + 8 + 1 + 9 + 1;
+const CHUNK_TEMPLATE = Buffer.from(CHUNK_LAYOUT.template);
+const CHUNK_AT = CHUNK_LAYOUT.placeOf('chunk');
+const ROW_AT = CHUNK_LAYOUT.placeOf('row');
+const CHUNK_EPOCH_AT = CHUNK_LAYOUT.placeOf('epoch');
+const CHUNK_STRUCTURE_AT = CHUNK_LAYOUT.structureAt;
 
 /** Snapshot rows have chunk and row number instead of `pos`. One buffer, reused, as streamHeaders. */
 export function chunkHeaders(chunk: number, row: number, epoch: number, structure: number): Buffer {
@@ -82,95 +105,45 @@ export function chunkHeaders(chunk: number, row: number, epoch: number, structur
   return CHUNK_TEMPLATE;
 }
 
-/** What stands between the values of STREAM_TEMPLATE: from, to. */
-const FIXED_BYTES = [
-  [0, POS_AT],
-  [POS_AT + POSITION_BYTES, XID_AT],
-  [XID_AT + 8, EPOCH_AT],
-  [EPOCH_AT + 8, STRUCTURE_AT],
-] as const;
-const FIXED_TEMPLATE = Buffer.from(STREAM_TEMPLATE);
-
-/** The headers of a stream event as they stand in a batch, taken apart when they are asked for: most are only asked for their numbers. */
-export class StreamHeaders implements ReadonlyMap<string, Buffer> {
-  readonly #bytes: Buffer;
-  readonly #at: number;
-  readonly size = 4;
+/** The headers of a stream event as they stand in a batch. */
+export class StreamHeaders extends FixedHeaders {
+  #position: Position | null = null;
 
   /** null where other headers stand there. */
   static find(bytes: Buffer, from: number, end: number): StreamHeaders | null {
-    if (end - from !== FIXED_TEMPLATE.length) return null;
-    for (const [start, stop] of FIXED_BYTES)
-      for (let index = start; index < stop; index += 1) if (bytes[from + index] !== FIXED_TEMPLATE[index]) return null;
-    return new StreamHeaders(bytes, from);
+    return STREAM_LAYOUT.matches(bytes, from, end) ? new StreamHeaders(STREAM_LAYOUT, bytes, from) : null;
   }
 
-  private constructor(bytes: Buffer, at: number) {
-    this.#bytes = bytes;
-    this.#at = at;
+  get position(): Position {
+    this.#position ??= readPosition(this.bytes, this.at + POS_AT);
+    return this.#position;
+  }
+
+  get structure(): number {
+    return readUint32(this.bytes, this.at + STRUCTURE_AT);
   }
 
   get facts(): EventHeaders {
-    const [bytes, at] = [this.#bytes, this.#at];
     return {
-      position: readPosition(bytes, at + POS_AT),
-      xid: bytes.readBigUInt64BE(at + XID_AT),
-      epoch: readUint53(bytes, at + EPOCH_AT),
-      structure: bytes.readUInt32BE(at + STRUCTURE_AT),
+      position: this.position,
+      xid: readUint64(this.bytes, this.at + XID_AT),
+      epoch: readUint53(this.bytes, this.at + EPOCH_AT),
+      structure: this.structure,
     };
   }
+}
 
-  get(name: string): Buffer | undefined {
-    switch (name) {
-      case 'pos':
-        return this.#view(POS_AT, POSITION_BYTES);
-      case 'xid':
-        return this.#view(XID_AT, 8);
-      case 'epoch':
-        return this.#view(EPOCH_AT, 8);
-      case 'structure':
-        return this.#view(STRUCTURE_AT, 4);
-      default:
-        return undefined;
-    }
+/** The headers of a snapshot row as they stand in a batch. */
+export class ChunkHeaders extends FixedHeaders {
+  /** null where other headers stand there. */
+  static find(bytes: Buffer, from: number, end: number): ChunkHeaders | null {
+    return CHUNK_LAYOUT.matches(bytes, from, end) ? new ChunkHeaders(CHUNK_LAYOUT, bytes, from) : null;
   }
+}
 
-  has(name: string): boolean {
-    return name === 'pos' || name === 'xid' || name === 'epoch' || name === 'structure';
-  }
-
-  entries(): MapIterator<[string, Buffer]> {
-    return this.#map().entries();
-  }
-
-  keys(): MapIterator<string> {
-    return this.#map().keys();
-  }
-
-  values(): MapIterator<Buffer> {
-    return this.#map().values();
-  }
-
-  forEach(take: (value: Buffer, name: string, map: ReadonlyMap<string, Buffer>) => void): void {
-    this.#map().forEach(take);
-  }
-
-  [Symbol.iterator](): MapIterator<[string, Buffer]> {
-    return this.entries();
-  }
-
-  #view(from: number, bytes: number): Buffer {
-    return this.#bytes.subarray(this.#at + from, this.#at + from + bytes);
-  }
-
-  #map(): Map<string, Buffer> {
-    return new Map([
-      ['pos', this.#view(POS_AT, POSITION_BYTES)],
-      ['xid', this.#view(XID_AT, 8)],
-      ['epoch', this.#view(EPOCH_AT, 8)],
-      ['structure', this.#view(STRUCTURE_AT, 4)],
-    ]);
-  }
+/** The same as readStreamHeaders for who needs no more of them. */
+export function readEventPlace(record: KafkaRecord): EventPlace | null {
+  return record.headers instanceof StreamHeaders ? record.headers : readStreamHeaders(record);
 }
 
 /** null when the record is not a stream event of ours. */
@@ -188,22 +161,4 @@ export function readStreamHeaders(record: KafkaRecord): EventHeaders | null {
     epoch: Number(epoch.readBigUInt64BE()),
     structure: structure.readUInt32BE(),
   };
-}
-
-export function encodeHeaders(headers: readonly (readonly [string, Buffer])[]): Buffer {
-  const parts: Buffer[] = [varint(headers.length)];
-  for (const [name, value] of headers)
-    parts.push(varint(Buffer.byteLength(name)), Buffer.from(name), varint(value.length), value);
-  return Buffer.concat(parts);
-}
-
-function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  let rest = value * 2;
-  while (rest > 127) {
-    bytes.push((rest & 127) | 128);
-    rest >>>= 7;
-  }
-  bytes.push(rest);
-  return Buffer.from(bytes);
 }

@@ -17,18 +17,13 @@ export class ColumnList {
 }
 
 /** An image of a row as an array of values beside a shared list of columns: a fraction of what a map of its own takes. */
-export class RowImage implements Image {
-  readonly columns: ColumnList;
+export abstract class RowImage implements Image {
+  abstract readonly columns: ColumnList;
   /** In the order of `columns`. */
-  readonly texts: readonly (string | null)[];
-
-  constructor(columns: ColumnList, texts: readonly (string | null)[]) {
-    this.columns = columns;
-    this.texts = texts;
-  }
+  abstract readonly texts: readonly (string | null)[];
 
   get size(): number {
-    return this.texts.length;
+    return this.columns.names.length;
   }
 
   get(name: string): string | null | undefined {
@@ -65,6 +60,18 @@ export class RowImage implements Image {
   }
 }
 
+/** One whose values are there. */
+export class TextImage extends RowImage {
+  readonly columns: ColumnList;
+  readonly texts: readonly (string | null)[];
+
+  constructor(columns: ColumnList, texts: readonly (string | null)[]) {
+    super();
+    this.columns = columns;
+    this.texts = texts;
+  }
+}
+
 /** The same for images of the same columns in the same order. */
 export function columnsKey(image: Image): ColumnList | string {
   return image instanceof RowImage ? image.columns : [...image.keys()].join('\u0000');
@@ -84,11 +91,18 @@ export function columnTexts(images: readonly Image[], name: string): (string | n
   });
 }
 
+/** A row's values in the order of some columns, or an image that has just these in that order. */
+export type RowValues = readonly (string | null)[] | RowImage;
+
 /** Some columns' values of an image, null where one is absent. */
-export function textsOf(image: Image, names: readonly string[]): readonly (string | null)[] {
+export function valuesIn(image: Image, names: readonly string[]): RowValues {
   const isAll =
     image instanceof RowImage &&
     image.columns.names.length === names.length &&
     image.columns.names.every((name, index) => name === names[index]);
-  return isAll ? image.texts : names.map((name) => image.get(name) ?? null);
+  return isAll ? image : names.map((name) => image.get(name) ?? null);
+}
+
+export function textsOf(values: RowValues): readonly (string | null)[] {
+  return values instanceof RowImage ? values.texts : values;
 }

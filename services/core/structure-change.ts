@@ -40,6 +40,11 @@ export interface SourceShape {
    * partitioned table `oid:relfilenode` of each partition that holds rows, by commas.
    */
   readonly fileNode: string | null;
+  /**
+   * Which transactions last wrote the rows of pg_attribute, as one text: a statement that computes values anew writes some, VACUUM FULL,
+   * CLUSTER and TRUNCATE write none. null where it is not known.
+   */
+  readonly attributes: string | null;
   /** pg_attribute.attnum by column, also of generated ones: the same number under another name is a rename. */
   readonly numbers: ReadonlyMap<string, number>;
 }

@@ -26,6 +26,8 @@ const currentSchema = z.object({
   version: z.number(),
   oid: z.number(),
   fileNode: z.string().nullable(),
+  /** Not in records of older versions. */
+  attributes: z.string().nullable().default(null),
   numbers: z.array(z.tuple([z.string(), z.number()])).transform((pairs) => new Map(pairs)),
 });
 

@@ -1,7 +1,7 @@
 import type { PartitionRecords, RecordCount } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
-import { countRecords } from '#core/record-counts.ts';
+import { countRecords, placeKey } from '#core/record-counts.ts';
 import { isForPieces, LARGEST_ROW_BYTES, plainValue, splitValue, type RowValue } from '#core/record-pieces.ts';
 
 const FIRST_BYTES = 4096;
@@ -12,12 +12,14 @@ const BATCH_BYTES = 1_000_000;
 /** Under the topics' max.message.bytes, 64 MiB, with room for the batch's own header. */
 const LARGEST_RECORD_BYTES = 60 * 1024 * 1024;
 
-/** Takes the records of one Kafka transaction, in order; headers are copied at once. */
+type Bytes = string | Buffer | null;
+
+/** Takes the records of one Kafka transaction, in order in each partition, 0 unless said otherwise; headers are copied at once. */
 export interface RecordSink {
   /** About so many were taken. */
   readonly bytes: number;
-  append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void;
-  appendRow(topic: string, key: string | Buffer | null, value: RowValue, headers: Buffer): void;
+  append(topic: string, key: Bytes, value: Bytes, headers: Buffer, partition?: number): void;
+  appendRow(topic: string, key: Bytes, value: RowValue, headers: Buffer, partition?: number): void;
 }
 
 /** Records that may still be given up: they are kept until they are passed on. */
@@ -25,16 +27,16 @@ export class PendingRecords implements RecordSink {
   #steps: ((out: RecordSink) => void)[] = [];
   bytes = 0;
 
-  append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
+  append(topic: string, key: Bytes, value: Bytes, headers: Buffer, partition?: number): void {
     const copy = Buffer.from(headers);
     this.bytes += (key?.length ?? 0) + (value?.length ?? 0);
-    this.#steps.push((out) => out.append(topic, key, value, copy));
+    this.#steps.push((out) => out.append(topic, key, value, copy, partition));
   }
 
-  appendRow(topic: string, key: string | Buffer | null, value: RowValue, headers: Buffer): void {
+  appendRow(topic: string, key: Bytes, value: RowValue, headers: Buffer, partition?: number): void {
     const copy = Buffer.from(headers);
     this.bytes += (key?.length ?? 0) + (value?.length ?? 0);
-    this.#steps.push((out) => out.appendRow(topic, key, value, copy));
+    this.#steps.push((out) => out.appendRow(topic, key, value, copy, partition));
   }
 
   passTo(out: RecordSink): void {
@@ -43,13 +45,14 @@ export class PendingRecords implements RecordSink {
   }
 }
 
-/** The records of one Kafka transaction as they are encoded: per topic, in order. Partition 0: `ordering: transaction` has one. */
+/** The records of one Kafka transaction as they are encoded: per partition, in order. */
 export class TopicBatches implements RecordSink {
-  readonly #topics = new Map<string, RecordBatchBuilder[]>();
+  /** By topic, then by partition; those without records are missing. */
+  readonly #topics = new Map<string, (RecordBatchBuilder[] | undefined)[]>();
   #bytes = 0;
   #count = 0;
   #packing = 0;
-  /** By topic, when `takeCounts` was asked last. */
+  /** By placeKey, when `takeCounts` was asked last. */
   #counted: ReadonlyMap<string, number> = new Map();
 
   get bytes(): number {
@@ -61,15 +64,15 @@ export class TopicBatches implements RecordSink {
   }
 
   /** A row of profile `lossless`: in pieces, where it is larger than a broker takes by default. @throws RestageError record_too_large. */
-  appendRow(topic: string, key: string | Buffer | null, value: RowValue, headers: Buffer): void {
-    if (!isForPieces(value)) return this.append(topic, key, plainValue(value), headers);
+  appendRow(topic: string, key: Bytes, value: RowValue, headers: Buffer, partition = 0): void {
+    if (!isForPieces(value)) return this.append(topic, key, plainValue(value), headers, partition);
     if (value.length > LARGEST_ROW_BYTES) throw tooLarge(topic, key, value.length, LARGEST_ROW_BYTES);
-    for (const piece of splitValue(value, headers)) this.append(topic, key, piece.value, piece.headers);
+    for (const piece of splitValue(value, headers)) this.append(topic, key, piece.value, piece.headers, partition);
   }
 
   /** One record. @throws RestageError record_too_large: a row is never skipped. */
-  append(topic: string, key: string | Buffer | null, value: string | Buffer | null, headers: Buffer): void {
-    const builder = this.#builderFor(topic, (value?.length ?? 0) + headers.length);
+  append(topic: string, key: Bytes, value: Bytes, headers: Buffer, partition = 0): void {
+    const builder = this.#builderFor(topic, partition, (value?.length ?? 0) + headers.length);
     const before = builder.bytes;
     builder.append(key, value, headers);
     const added = builder.bytes - before;
@@ -78,26 +81,34 @@ export class TopicBatches implements RecordSink {
     this.#count += 1;
   }
 
-  /** How many records each topic has got since this was asked before. */
+  /** How many records each partition has got since this was asked before. */
   takeCounts(): RecordCount[] {
     const counts = countRecords(this.finish());
     const taken = this.#counted;
-    this.#counted = new Map(counts.map(({ topic, count }) => [topic, count]));
-    return counts.map((one) => ({ ...one, count: one.count - (taken.get(one.topic) ?? 0) }));
+    this.#counted = new Map(counts.map((one) => [placeKey(one), one.count]));
+    return counts.map((one) => ({ ...one, count: one.count - (taken.get(placeKey(one)) ?? 0) }));
   }
 
   finish(): PartitionRecords[] {
-    return [...this.#topics].map(([topic, batches]) => ({ topic, partition: 0, batches }));
+    return [...this.#topics].flatMap(([topic, partitions]) =>
+      partitions.flatMap((batches, partition) => (batches === undefined ? [] : [{ topic, partition, batches }])),
+    );
   }
 
-  #builderFor(topic: string, bytes: number): RecordBatchBuilder {
-    const known = this.#topics.get(topic);
+  #builderFor(topic: string, partition: number, bytes: number): RecordBatchBuilder {
+    const partitions = this.#topics.get(topic);
+    const known = partitions?.[partition];
     const newest = known?.at(-1);
     if (newest !== undefined && newest.bytes + bytes < BATCH_BYTES) return newest;
     if (newest !== undefined) this.#pack(newest);
     const builder = new RecordBatchBuilder(FIRST_BYTES);
-    if (known === undefined) this.#topics.set(topic, [builder]);
-    else known.push(builder);
+    if (known !== undefined) known.push(builder);
+    else if (partitions !== undefined) partitions[partition] = [builder];
+    else {
+      const first: (RecordBatchBuilder[] | undefined)[] = [];
+      first[partition] = [builder];
+      this.#topics.set(topic, first);
+    }
     return builder;
   }
 

@@ -24,6 +24,11 @@ export function epochsTopic(prefix: string): string {
   return `${prefix}.epochs`;
 }
 
+/** What lanes of a transformer made of each raw manifest, a partition a lane; put together to `<prefix>.epochs`. No table's topic has this name. */
+export function sharesTopic(prefix: string): string {
+  return `${prefix}.shares`;
+}
+
 export function schemasTopic(prefix: string): string {
   return `${prefix}.schemas`;
 }

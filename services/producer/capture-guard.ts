@@ -5,6 +5,7 @@ import { CapturePolicy } from '#core/rules/capture-policy.ts';
 import type { ColumnChange } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable } from '#core/table-name.ts';
+import { textsOf } from '#core/tuple.ts';
 import type { RelationBook } from './relation-book.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
@@ -15,17 +16,17 @@ export function maskMessage(message: PgoutputMessage, book: Pick<RelationBook, '
   if (mask === null) return message;
   switch (message.tag) {
     case 'insert':
-      return { ...message, after: mask(message.after) };
+      return { ...message, after: mask(textsOf(message.after)) };
     case 'update': {
       const { before } = message;
       return {
         ...message,
-        before: before === null ? null : { ...before, values: mask(before.values) },
-        after: mask(message.after),
+        before: before === null ? null : { ...before, values: mask(textsOf(before.values)) },
+        after: mask(textsOf(message.after)),
       };
     }
     case 'delete':
-      return { ...message, before: { ...message.before, values: mask(message.before.values) } };
+      return { ...message, before: { ...message.before, values: mask(textsOf(message.before.values)) } };
   }
 }
 

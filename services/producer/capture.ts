@@ -1,8 +1,10 @@
 import { decodePgoutput } from '#adapters/postgres/source/pgoutput-decoder.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import type { ReplicationFrame, ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { ALTERED_PREFIX, FILL_PREFIX, REWRITE_PREFIX } from '#adapters/postgres/source/ddl-trigger.ts';
 import { TABLE_PREFIX } from '#adapters/postgres/source/table-oids.ts';
+import type { VisibleCommits } from '#adapters/postgres/source/visible-commits.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { EpochConfig } from '#core/config.ts';
 import type { PauseGate } from '#core/control.ts';
@@ -11,7 +13,7 @@ import type { Notifier } from '#core/notifier.ts';
 import { maskMessage } from './capture-guard.ts';
 import { MESSAGE_PREFIX, type ChangeAssembler } from './change-assembler.ts';
 import type { LateLoads } from './late-loads.ts';
-import type { RelationBook } from './relation-book.ts';
+import type { RelationBook, StreamPlace } from './relation-book.ts';
 import { RewriteMetSignal, type RewriteMark, type Rewrites } from './rewrites.ts';
 import { RewrittenError } from './table-alteration.ts';
 import type { StreamEpochs, StreamPart } from './stream-epochs.ts';
@@ -32,6 +34,8 @@ export interface CaptureOptions {
     | 'requireFollowed'
     | 'requireTold'
   >;
+  /** Before the catalog is read for it. */
+  readonly commits: Pick<VisibleCommits, 'wait'>;
   readonly assembler: ChangeAssembler;
   readonly epochs: StreamEpochs;
   readonly parts: BoundedQueue<StreamPart | RewriteMark>;
@@ -44,15 +48,36 @@ export interface CaptureOptions {
   readonly gate: PauseGate;
 }
 
+/** After so many, about a millisecond's work, whatever else waits has its turn: Kafka's answers above all. */
+const FRAMES_A_TURN = 128;
+
+/** Stopped before a transaction could be seen: neither it nor what comes behind it is taken. */
+class StoppedSignal extends Error {
+  override readonly name = 'StoppedSignal';
+}
+
 /** Frames in, epochs out. Waits when two parts wait to be written, which stops the reading of the stream (invariant 6). */
 export async function capture(options: CaptureOptions, signal: AbortSignal): Promise<void> {
-  for await (const frames of options.stream.frames(signal)) {
-    if (options.gate.isPaused) await options.gate.whenRunning(signal);
-    for (let index = 0; index < frames.length; index += 1) {
-      const wait = takeFrame(options, decodeFrame(frames, index));
-      if (wait !== undefined) await wait;
+  try {
+    for await (const frames of options.stream.frames(signal)) {
+      if (options.gate.isPaused) await options.gate.whenRunning(signal);
+      await takeFrames(options, frames, signal);
+      options.notifier.notify();
     }
-    options.notifier.notify();
+  } catch (error) {
+    if (!(error instanceof StoppedSignal)) throw error;
+  }
+}
+
+async function takeFrames(
+  options: CaptureOptions,
+  frames: (ReplicationFrame | null)[],
+  signal: AbortSignal,
+): Promise<void> {
+  for (let index = 0; index < frames.length; index += 1) {
+    const wait = takeFrame(options, decodeFrame(frames, index), signal);
+    if (wait !== undefined) await wait;
+    else if (index % FRAMES_A_TURN === FRAMES_A_TURN - 1) await nextTurn();
   }
 }
 
@@ -69,7 +94,11 @@ function decodeFrame(frames: (ReplicationFrame | null)[], index: number): Decode
 }
 
 /** Returns a promise only where there is something to wait for. */
-function takeFrame(options: CaptureOptions, frame: DecodedFrame | null): Promise<void> | undefined {
+function takeFrame(
+  options: CaptureOptions,
+  frame: DecodedFrame | null,
+  signal: AbortSignal,
+): Promise<void> | undefined {
   if (frame === null) return undefined;
   if (frame.kind === 'keepalive') {
     options.epochs.reach(frame.walEnd);
@@ -79,31 +108,31 @@ function takeFrame(options: CaptureOptions, frame: DecodedFrame | null): Promise
   const message = maskMessage(frame.message, book);
   const commit = options.assembler.commit ?? LSN_ZERO;
   const place = { commit, xid: options.assembler.xid };
-  if (message.tag === 'relation') return guardRewrite(options, commit, () => book.learn(message.relation, place));
+  if (message.tag === 'relation') return learnFrom(options, place, signal, () => book.learn(message.relation, place));
   if (message.tag === 'begin') {
     const mark = rewrites.markBefore(message.commit);
     if (mark !== null) return putMark(options, mark).then(() => takeMessage(options, message, frame.lsn));
   }
   if (message.tag === 'message' && message.isTransactional && message.prefix === REWRITE_PREFIX)
-    return guardRewrite(options, commit, () => book.requireNotRewritten(message.content, commit)).then(() =>
+    return learnFrom(options, place, signal, () => book.requireNotRewritten(message.content, commit)).then(() =>
       takeMessage(options, message, frame.lsn),
     );
   if (message.tag === 'message' && message.isTransactional && message.prefix === TABLE_PREFIX)
-    return guardRewrite(options, commit, () => book.requireFollowed(message.content, commit)).then(() =>
+    return learnFrom(options, place, signal, () => book.requireFollowed(message.content, commit)).then(() =>
       takeMessage(options, message, frame.lsn),
     );
   if (message.tag === 'message' && message.isTransactional && message.prefix === MESSAGE_PREFIX)
-    return guardRewrite(options, commit, async () => options.assembler.introduce(await book.learnDue(place))).then(() =>
-      takeMessage(options, message, frame.lsn),
+    return learnFrom(options, place, signal, async () => options.assembler.introduce(await book.learnDue(place))).then(
+      () => takeMessage(options, message, frame.lsn),
     );
   if (message.tag === 'message' && message.isTransactional && message.prefix === FILL_PREFIX)
     book.noteFilled(message.content);
   if (message.tag === 'message' && message.isTransactional && message.prefix === ALTERED_PREFIX)
-    return guardRewrite(options, commit, async () =>
+    return learnFrom(options, place, signal, async () =>
       options.assembler.introduce(await book.learnTold(message.content, place)),
     ).then(() => takeMessage(options, message, frame.lsn));
   if (message.tag === 'truncate')
-    return guardRewrite(options, commit, () => book.requireTold(message.relations, commit)).then(() =>
+    return learnFrom(options, place, signal, () => book.requireTold(message.relations, commit)).then(() =>
       takeMessage(options, message, frame.lsn),
     );
   const hasRow = message.tag === 'insert' || message.tag === 'update';
@@ -112,18 +141,23 @@ function takeFrame(options: CaptureOptions, frame: DecodedFrame | null): Promise
     (isChange && book.isDue(message.relation, place.xid)) ||
     (hasRow && book.hasNewLabel(message.relation, message.after))
   )
-    return guardRewrite(options, commit, () => book.learnAgain(message.relation, place)).then(() =>
+    return learnFrom(options, place, signal, () => book.learnAgain(message.relation, place)).then(() =>
       takeMessage(options, message, frame.lsn),
     );
   return takeMessage(options, message, frame.lsn);
 }
 
-/** A rewrite is announced before its transaction, so the stream is read again from there. Not where parts of that are in Kafka. */
-async function guardRewrite(
-  { epochs, rewrites, onRewrite }: CaptureOptions,
-  commit: Lsn,
+/**
+ * Reads the catalog, which must not be behind the stream, for the open transaction. A rewrite is announced before its transaction, so the stream is
+ * read again from there. Not where parts of that are in Kafka.
+ */
+async function learnFrom(
+  { commits, epochs, rewrites, onRewrite }: CaptureOptions,
+  { commit, xid }: StreamPlace,
+  signal: AbortSignal,
   learn: () => Promise<void>,
 ): Promise<void> {
+  if (xid !== null && !(await commits.wait(xid, signal))) throw new StoppedSignal();
   try {
     await learn();
   } catch (error) {
@@ -140,15 +174,25 @@ async function putMark({ epochs, parts, late }: CaptureOptions, mark: RewriteMar
     mark.announcement.tables.map(({ topic }) => topic),
     false,
   );
-  if (epochs.hasContent) await parts.put(epochs.take());
+  await parts.room();
+  if (epochs.hasContent) parts.add(epochs.take());
   await parts.put(mark);
 }
 
 function takeMessage(
-  { assembler, epochs, parts, limits }: CaptureOptions,
+  options: CaptureOptions,
   message: Exclude<PgoutputMessage, { tag: 'relation' }>,
   lsn: Lsn,
 ): Promise<void> | undefined {
+  const { assembler, epochs, parts, limits } = options;
   assembler.accept(message, lsn);
-  return epochs.isFull(limits) && epochs.hasContent ? parts.put(epochs.take()) : undefined;
+  return epochs.isFull(limits) && epochs.hasContent ? parts.room().then(() => passOn(options)) : undefined;
+}
+
+/**
+ * What is taken stands among the parts from the same moment on, and what waits for room stays where the publisher sees it: in nobody's hand,
+ * it would take the stream to be written up to here (invariant 3).
+ */
+function passOn({ epochs, parts, limits }: CaptureOptions): void {
+  if (epochs.isFull(limits) && epochs.hasContent) parts.add(epochs.take());
 }

@@ -1,13 +1,12 @@
-import type { OldTuple, PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
+import type { PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import { RestageError } from '#core/errors.ts';
-import { transactionFacts, type TransactionFacts } from '#core/event-encoder.ts';
-import type { Text } from '#core/long-text.ts';
+import type { RowEvent } from '#core/event-encoder.ts';
+import { transactionFacts, type EventFacts, type TransactionFacts } from '#core/event-tail.ts';
 import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { formatTable, quoteTable } from '#core/table-name.ts';
-import type { Tuple } from '#core/tuple.ts';
 import type { CapturedTable } from './captured-table.ts';
 import type { DebeziumStream, RowMessage } from './debezium-stream.ts';
 import type { RelationBook } from './relation-book.ts';
@@ -17,8 +16,6 @@ import type { WrittenStructures } from './written-structures.ts';
 /** pg_logical_emit_message prefixes of ours; other applications' messages are theirs. */
 export const MESSAGE_PREFIX = 'restage';
 export const HEARTBEAT_PREFIX = 'restage.heartbeat';
-
-const NO_HEADERS = encodeHeaders([]);
 
 export interface AssemblerOptions {
   readonly book: Pick<RelationBook, 'get' | 'truncated'>;
@@ -34,7 +31,8 @@ export interface AssemblerOptions {
   readonly debezium: DebeziumStream | null;
 }
 
-interface OpenTransaction extends TransactionFacts {
+interface OpenTransaction {
+  readonly facts: TransactionFacts;
   readonly xid64: bigint;
   /** Counts every row message before any filter, so that positions are the same after a restart. */
   ordinal: number;
@@ -53,19 +51,19 @@ export class ChangeAssembler {
 
   /** Of the transaction that is open; null between two. */
   get commit(): Lsn | null {
-    return this.#transaction?.commit ?? null;
+    return this.#transaction?.facts.commit ?? null;
   }
 
   /** The same transaction's. */
   get xid(): number | null {
-    return this.#transaction?.xid ?? null;
+    return this.#transaction?.facts.xid ?? null;
   }
 
   /** Tables have other structures from the open transaction's next event on. */
   introduce(tables: readonly CapturedTable[]): void {
     if (this.#transaction === null) return;
-    const { commit, ordinal } = this.#transaction;
-    const position = { commit, ordinal: ordinal + 1 };
+    const { facts, ordinal } = this.#transaction;
+    const position = { commit: facts.commit, ordinal: ordinal + 1 };
     if (this.#options.epochs.isNew(position)) for (const table of tables) this.#introduce(table, position);
   }
 
@@ -73,12 +71,12 @@ export class ChangeAssembler {
     switch (message.tag) {
       case 'begin':
         this.#transaction = {
-          ...transactionFacts(message.commit, message.xid, message.commitTime),
+          facts: transactionFacts(message.commit, message.xid, message.commitTime),
           xid64: extendXid(message.xid, this.#options.recentXid),
           ordinal: 0,
           tableOrdinals: new Map(),
         };
-        this.#options.debezium?.begin(this.#transaction);
+        this.#options.debezium?.begin(this.#transaction.facts, this.#transaction.xid64);
         this.#options.epochs.begin(message.commit, message.commitTime);
         return;
       case 'commit':
@@ -87,13 +85,9 @@ export class ChangeAssembler {
         this.#options.epochs.commit(message.end);
         return;
       case 'insert':
-        return this.#change(message, lsn, (table, event) =>
-          this.#write(table, 'c', 'null', message.after, message.after, event),
-        );
       case 'update':
-        return this.#change(message, lsn, (table, event) => this.#update(table, message.before, message.after, event));
       case 'delete':
-        return this.#change(message, lsn, (table, event) => this.#delete(table, message.before, event));
+        return this.#change(message, lsn);
       case 'truncate':
         return this.#truncate(message, lsn);
       case 'message':
@@ -103,62 +97,35 @@ export class ChangeAssembler {
     }
   }
 
-  #change(change: RowMessage, lsn: Lsn, write: (table: CapturedTable, event: EventPlace) => void): void {
+  #change(change: RowMessage, lsn: Lsn): void {
     const { transaction, position } = this.#next();
-    const table = this.#options.book.get(change.relation);
+    const { book, debezium, epochs, status, clock } = this.#options;
+    const table = book.get(change.relation);
     if (table === null) return;
-    const { debezium } = this.#options;
     if (debezium !== null) {
-      if (change.tag !== 'insert') requireIdentity(table, { position });
+      if (change.tag !== 'insert') requireIdentity(table, position);
       if (debezium.change(table, change, position, lsn)) this.#introduce(table, position);
       return;
     }
-    const tableOrdinal = (transaction.tableOrdinals.get(table.structure.topic) ?? 0) + 1;
-    transaction.tableOrdinals.set(table.structure.topic, tableOrdinal);
-    if (!this.#options.epochs.isNew(position)) return;
+    const { topic } = table.structure;
+    const tableOrdinal = (transaction.tableOrdinals.get(topic) ?? 0) + 1;
+    transaction.tableOrdinals.set(topic, tableOrdinal);
+    if (!epochs.isNew(position)) return;
     this.#introduce(table, position);
-    write(table, { transaction, position, lsn, tableOrdinal });
-  }
-
-  #update(table: CapturedTable, before: OldTuple | null, after: Tuple, event: EventPlace): void {
-    const { encoder } = table;
-    requireIdentity(table, event);
-    if (before === null) return this.#write(table, 'u', 'null', after, after, event);
-    // An unchanged, toasted identity column comes in the old tuple only.
-    const key = encoder.withKey(after, before.values);
-    if (before.kind === 'full') return this.#write(table, 'u', encoder.row(before.values), after, key, event);
-    const isSame = encoder.isSameKey(before.values, key);
-    this.#write(table, 'u', isSame ? 'null' : (encoder.key(before.values) ?? 'null'), key, key, event);
-  }
-
-  #delete(table: CapturedTable, before: OldTuple, event: EventPlace): void {
-    const { encoder } = table;
-    requireIdentity(table, event);
-    const image = before.kind === 'full' ? encoder.row(before.values) : (encoder.key(before.values) ?? 'null');
-    const key = encoder.key(before.values);
-    this.#append(table, key, encoder.change('d', image, 'null', event.transaction, this.#facts(event)), event);
-    if (key !== null) this.#append(table, key, null, event);
-    this.#options.status.events.delete += 1;
-  }
-
-  #write(table: CapturedTable, op: 'c' | 'u', before: Text, after: Tuple, key: Tuple, event: EventPlace): void {
-    const { encoder } = table;
-    const value = encoder.change(op, before, encoder.row(after), event.transaction, this.#facts(event));
-    this.#append(table, encoder.key(key), value, event);
-    this.#options.status.events[op === 'c' ? 'insert' : 'update'] += 1;
-  }
-
-  #append(table: CapturedTable, key: string | null, value: Text | null, event: EventPlace): void {
-    const { epochs, clock } = this.#options;
-    epochs.append(
-      table.structure.topic,
-      key,
-      value,
-      event.position,
-      event.transaction.xid64,
-      table.record.version,
-      clock(),
-    );
+    if (change.tag !== 'insert') requireIdentity(table, position);
+    const now = clock();
+    const event = encode(table, change, transaction.facts, {
+      lsn,
+      ordinal: position.ordinal,
+      tableOrdinal,
+      processedMs: now,
+    });
+    if (event.isKeyChange) epochs.noteKeyChange();
+    const { version } = table.record;
+    epochs.append(topic, event.key, event.value, position, transaction.xid64, version, now);
+    if (change.tag === 'delete' && event.key !== null)
+      epochs.append(topic, event.key, null, position, transaction.xid64, version, now);
+    status.events[change.tag] += 1;
   }
 
   #truncate(message: Extract<PgoutputMessage, { tag: 'truncate' }>, lsn: Lsn): void {
@@ -176,7 +143,7 @@ export class ChangeAssembler {
         topics: tables.map((table) => table.structure.topic),
         cascade: message.cascade,
         restartIdentity: message.restartIdentity,
-        commitTime: String(transaction.commitTime),
+        commitTime: String(transaction.facts.commitTime),
       },
       position,
       this.#options.clock(),
@@ -200,7 +167,7 @@ export class ChangeAssembler {
     if (transaction === null)
       throw new RestageError('record_invalid', 'the source sent a change outside a transaction');
     transaction.ordinal += 1;
-    return { transaction, position: { commit: transaction.commit, ordinal: transaction.ordinal } };
+    return { transaction, position: { commit: transaction.facts.commit, ordinal: transaction.ordinal } };
   }
 
   /** A structure goes into the transaction that first uses it, and what it makes of the one before stands at the event's position. */
@@ -227,29 +194,29 @@ export class ChangeAssembler {
       clock(),
     );
   }
+}
 
-  #facts(event: EventPlace): { lsn: Lsn; ordinal: number; tableOrdinal: number; processedMs: number } {
-    return {
-      lsn: event.lsn,
-      ordinal: event.position.ordinal,
-      tableOrdinal: event.tableOrdinal,
-      processedMs: this.#options.clock(),
-    };
+function encode(
+  { encoder }: CapturedTable,
+  change: RowMessage,
+  transaction: TransactionFacts,
+  facts: EventFacts,
+): RowEvent {
+  switch (change.tag) {
+    case 'insert':
+      return encoder.insert(change.after, transaction, facts);
+    case 'update':
+      return encoder.update(change.before, change.after, transaction, facts);
+    case 'delete':
+      return encoder.delete(change.before, transaction, facts);
   }
 }
 
-interface EventPlace {
-  readonly transaction: OpenTransaction;
-  readonly position: Position;
-  readonly lsn: Lsn;
-  readonly tableOrdinal: number;
-}
-
 /** @throws RestageError identity_missing: the event names no row, as where a key has a generated column, which is not sent. */
-function requireIdentity({ structure }: CapturedTable, { position }: Pick<EventPlace, 'position'>): void {
+function requireIdentity({ structure }: CapturedTable, { commit }: Position): void {
   if (structure.identity.kind !== 'nothing') return;
   throw new RestageError('identity_missing', 'an UPDATE or DELETE came of a table without a usable replica identity', {
-    where: `${formatTable(structure)}, LSN ${formatLsn(position.commit)}`,
+    where: `${formatTable(structure)}, LSN ${formatLsn(commit)}`,
     fix: `ALTER TABLE ${quoteTable(structure)} REPLICA IDENTITY FULL; then start the pipeline anew under another name`,
   });
 }

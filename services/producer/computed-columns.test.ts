@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ColumnFacts, TableFacts } from '#adapters/postgres/source/table-facts.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { makeColumn, makeTable } from '../../test/harness/structures.ts';
-import { findComputed, isAfter, type ComputedColumns, type ComputedQuestion } from './computed-columns.ts';
+import { findComputed, type ComputedColumns, type ComputedQuestion } from './computed-columns.ts';
 
 const PLAIN: ColumnFacts = { missing: null, expression: null, hasMissing: false, computed: null };
 const ID = makeColumn('id', 'int4');
@@ -24,6 +24,7 @@ function catalog(...columns: readonly (ColumnStructure | null)[]): { now: TableS
     facts: {
       oid: 1,
       fileNode: '1',
+      attributes: '1',
       columnsOf: null,
       numbers: new Map(there.map(({ column, number }) => [column.name, number])),
       columns: new Map(
@@ -97,14 +98,5 @@ describe('findComputed', () => {
 
   it('leaves all as it was where the table is gone', () => {
     expect(names(find([ID, A, g], catalog(ID, A), { now: null, facts: null }))).toEqual(['g']);
-  });
-});
-
-describe('isAfter', () => {
-  it('goes around with the numbers of transactions', () => {
-    expect(isAfter(5, 4_294_967_290)).toBe(true);
-    expect(isAfter(4_294_967_290, 5)).toBe(false);
-    expect(isAfter(7, 7)).toBe(false);
-    expect(isAfter(2, 4_294_967_290)).toBe(false);
   });
 });

@@ -1,5 +1,6 @@
 import type { ComputedFacts, TableFacts } from '#adapters/postgres/source/table-facts.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
+import { isAfter } from '#core/xid.ts';
 import type { KnownTable } from './captured-table.ts';
 
 /** What the catalog and the stream together say of a table whose generated columns are asked for. */
@@ -84,9 +85,4 @@ function hasReached(
   };
   // Where what it is computed from is not as it was, a Relation message is to come.
   return later.length === 0 && computed.reads.every(isAsNow);
-}
-
-/** PostgreSQL: "Transaction IDs and Wraparound"; the first three are those of frozen rows. */
-export function isAfter(xid: number, other: number): boolean {
-  return xid > 2 && ((xid - other) | 0) > 0;
 }

@@ -1,9 +1,7 @@
 import type { PipelineRecords } from '#core/debezium/pipeline-records.ts';
 import type { PartitionRecords } from '#core/epoch-writer.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
-
-const NO_HEADERS = encodeHeaders([]);
 
 /** Debezium's heartbeats: a record on their topic every `intervalMs`, in the Kafka transaction of whatever manifest comes. */
 export class DebeziumHeartbeat {

@@ -26,6 +26,6 @@ export async function openDebezium(
     converters,
   };
   const records = await PipelineRecords.open(source);
-  await ensureTopics(records.topics.map((topic) => ({ topic })));
+  await ensureTopics([], records.topics);
   return { source, records, heartbeat: new DebeziumHeartbeat(records, options.heartbeatIntervalMs, clock()) };
 }

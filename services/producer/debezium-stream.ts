@@ -1,10 +1,11 @@
-import type { PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
+import type { OldTuple, PgoutputMessage } from '#adapters/postgres/source/pgoutput-message.ts';
 import type { PipelineRecords, TransactionFacts } from '#core/debezium/pipeline-records.ts';
-import type { DebeziumRecord, StreamFacts } from '#core/debezium/table-events.ts';
+import type { DebeziumRecord, OldImage, StreamFacts } from '#core/debezium/table-events.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { Position } from '#core/position.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
+import { textsOf } from '#core/tuple.ts';
 import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { CapturedTable } from './captured-table.ts';
 import type { StreamEpochs } from './stream-epochs.ts';
@@ -29,8 +30,6 @@ interface OpenTransaction extends TransactionFacts {
   last: Position | null;
 }
 
-const NO_STRUCTURE = 0;
-
 /** The stream's events in profile `debezium`: rows, and the boundaries of their transactions. One transaction after another. */
 export class DebeziumStream {
   readonly #options: DebeziumStreamOptions;
@@ -42,7 +41,7 @@ export class DebeziumStream {
     this.#options = options;
   }
 
-  begin({ xid, xid64, commitTime }: TransactionFacts & { readonly xid64: bigint }): void {
+  begin({ xid, commitTime }: TransactionFacts, xid64: bigint): void {
     const lastCommit = this.#lastCommit ?? this.#options.epochs.reached;
     this.#transaction = { xid, xid64, commitTime, lastCommit, counts: new Map(), total: 0, last: null };
   }
@@ -58,11 +57,15 @@ export class DebeziumStream {
       (facts) => {
         switch (message.tag) {
           case 'insert':
-            return events.insert(message.after, facts);
+            return events.insert(textsOf(message.after), facts);
           case 'update':
-            return events.update(message.before, message.after, facts);
+            return events.update(
+              message.before === null ? null : imageOf(message.before),
+              textsOf(message.after),
+              facts,
+            );
           case 'delete':
-            return events.delete(message.before, facts);
+            return events.delete(imageOf(message.before), facts);
         }
       },
       message.tag,
@@ -86,7 +89,7 @@ export class DebeziumStream {
     if (transaction === null || transaction.last === null) return;
     const counts = [...transaction.counts.values()].map(({ table, count }) => [table, count] as const);
     const end = this.#options.records.end(transaction, lsn, counts);
-    if (end !== null) this.#append(end, transaction, transaction.last, NO_STRUCTURE);
+    if (end !== null) this.#appendBoundary(end, transaction, transaction.last);
   }
 
   #isInSnapshot({ structure }: CapturedTable, { commit }: Position): boolean {
@@ -112,8 +115,10 @@ export class DebeziumStream {
     transaction.last = position;
     if (!epochs.isNew(position)) return false;
     const begin = isFirst ? records.begin(transaction, lsn) : null;
-    if (begin !== null) this.#append(begin, transaction, position, NO_STRUCTURE);
+    if (begin !== null) this.#appendBoundary(begin, transaction, position);
     for (const record of made) this.#append(record, transaction, position, table.record.version);
+    // A changed key is told by two events of different keys: a delete, and the row anew.
+    if (counted === 'update' && made.length > 1) epochs.noteKeyChange();
     if (counted !== null) status.events[counted] += 1;
     return true;
   }
@@ -123,6 +128,12 @@ export class DebeziumStream {
     const { topic, key, value, headers } = record;
     epochs.append(topic, key, value, position, transaction.xid64, structure, clock(), headers);
   }
+
+  #appendBoundary(record: DebeziumRecord, transaction: OpenTransaction, position: Position): void {
+    const { epochs, clock } = this.#options;
+    const { topic, key, value, headers } = record;
+    epochs.appendBoundary(topic, key, value, position, transaction.xid64, clock(), headers);
+  }
 }
 
 function nextOrder(transaction: OpenTransaction, table: TableStructure): { total: number; collection: number } {
@@ -131,4 +142,8 @@ function nextOrder(transaction: OpenTransaction, table: TableStructure): { total
   transaction.total += 1;
   transaction.counts.set(table.topic, known);
   return { total: transaction.total, collection: known.count };
+}
+
+function imageOf({ values }: OldTuple): OldImage {
+  return { values: textsOf(values) };
 }

@@ -1,5 +1,5 @@
 import type { ColumnStructure } from '#core/structure.ts';
-import { type Tuple } from '#core/tuple.ts';
+import { textsOf, type SentTuple } from '#core/tuple.ts';
 
 const MOST_TEXTS = 1_000;
 
@@ -20,7 +20,9 @@ export class LabelWatch {
   }
 
   /** True at most once for a text. */
-  isNew(tuple: Tuple): boolean {
+  isNew(row: SentTuple): boolean {
+    if (this.#columns.length === 0) return false;
+    const tuple = textsOf(row);
     let isNew = false;
     for (const { index, isArray, known } of this.#columns) {
       const value = tuple[index];

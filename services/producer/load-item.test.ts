@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { BoundedQueue } from '#core/bounded-queue.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { lsnOf } from '#core/lsn.ts';

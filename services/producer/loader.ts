@@ -9,10 +9,14 @@ import {
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import { RestageError } from '#core/errors.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
-import { chunkHeaders, encodeHeaders } from '#core/record.ts';
+import type { Partitioner } from '#core/partitioner.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
+import { chunkHeaders } from '#core/record.ts';
+import type { Lsn } from '#core/lsn.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey } from '#core/table-name.ts';
 import type { Logger } from '#core/log.ts';
+import { textsOf, type SentTuple, type Tuple } from '#core/tuple.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
 import type { SnapshotMarker } from '#core/debezium/table-events.ts';
 import type { LoadItem } from './load-item.ts';
@@ -33,11 +37,16 @@ export interface LoaderOptions {
   readonly book: Pick<RelationBook, 'capture' | 'database'>;
   /** Tables as the source's catalog has them now; those that are gone are left out. */
   readonly refresh: (tables: readonly TableStructure[]) => Promise<readonly TableStructure[]>;
+  /** Has the changes of those sent that were not, and returns them: a snapshot from before that has not all of their rows. */
+  readonly publish: (tables: readonly TableStructure[]) => Promise<readonly TableStructure[]>;
+  /** Whatever the catalog has shown so far committed before. */
+  readonly now: () => Promise<Lsn>;
   readonly written: WrittenStructures;
   readonly queue: BoundedQueue<LoadItem>;
   readonly schemasTopic: string;
   readonly workers: number;
   readonly partBytes: number;
+  readonly partitionOf: Partitioner;
   readonly logger: Logger;
   readonly clock: () => number;
   readonly signal: AbortSignal;
@@ -45,8 +54,6 @@ export interface LoaderOptions {
   /** Whoever reads has the rows already: tables are planned and ended, and no row is read. */
   readonly isBaseline: boolean;
 }
-
-type Values = readonly (string | null)[];
 
 interface ChunkTask {
   readonly captured: CapturedTable;
@@ -67,7 +74,6 @@ interface LoadUnder {
 }
 
 const CHUNK_BYTES = 16 * 1024 * 1024;
-const NO_HEADERS = encodeHeaders([]);
 
 /**
  * Reads tables under one snapshot each, in parallel chunks, and queues plan, chunks, tableEnds and end. What an earlier life began is gone
@@ -76,22 +82,31 @@ const NO_HEADERS = encodeHeaders([]);
  */
 export async function loadTables(
   options: LoaderOptions,
-  { begun, fresh }: UnfinishedLoad,
+  { begun, fresh, gone: lost = [] }: UnfinishedLoad,
   lastLoad: number,
   first: LoadSnapshot | null,
 ): Promise<void> {
   const { signal, snapshots } = options;
   let pending = fresh;
+  let gone = lost;
   let load = lastLoad;
   if (begun === null) await snapshots.endOthers(first?.kept ?? null);
-  else pending = [...fresh, ...(await goOn(options, begun, fresh.length === 0))];
-  for (let snapshot = first; pending.length > 0 && !signal.aborted; snapshot = null) {
-    load += 1;
+  else pending = [...fresh, ...(await goOn(options, begun, fresh.length + gone.length === 0))];
+  for (let snapshot = first; pending.length + gone.length > 0 && !signal.aborted; snapshot = null) {
     const under = snapshot ?? (await snapshots.take(signal));
     if (under === null) return;
     // Taken again because they were altered, perhaps: their rows have another structure then.
-    const tables = snapshot === null ? await options.refresh(pending) : pending;
-    pending = tables.length === 0 ? [] : await takeTables(options, tables, load, under);
+    const there = snapshot === null ? await options.refresh(pending) : pending;
+    const names = new Set(there.map(tableKey));
+    gone = [...gone, ...pending.filter((table) => !names.has(tableKey(table)))];
+    const unsent = await options.publish(there);
+    const tables = there.filter((table) => !unsent.includes(table));
+    pending = unsent;
+    if (tables.length + gone.length === 0) continue;
+    load += 1;
+    const taken = { tables, gone, load, snapshot: under, isLast: unsent.length === 0 };
+    pending = [...unsent, ...(await takeTables(options, taken))];
+    gone = [];
   }
   if (!signal.aborted) await options.queue.put({ kind: 'end', load, onWritten: () => snapshots.endAll() });
 }
@@ -115,16 +130,22 @@ async function goOn(options: LoaderOptions, begun: BegunLoad, isLast: boolean): 
   return readUnder(options, { load, snapshot, tables, isLast });
 }
 
+/** What is planned under one snapshot. */
+interface TakenTables extends Omit<LoadUnder, 'tables'> {
+  readonly tables: readonly TableStructure[];
+  /** Were dropped: they end without rows, and what the stream has of them is left out. */
+  readonly gone: readonly TableStructure[];
+}
+
+/** Returns the tables that must be taken again. */
 async function takeTables(
   options: LoaderOptions,
-  structures: readonly TableStructure[],
-  load: number,
-  snapshot: LoadSnapshot,
+  { tables: structures, gone, load, snapshot, isLast }: TakenTables,
 ): Promise<readonly TableStructure[]> {
   const cuts = options.isBaseline
     ? new Map(structures.map((structure) => [tableKey(structure), []]))
     : await cutTables(options, structures);
-  const tables = structures.map((structure): BegunTable => {
+  const there = structures.map((structure): BegunTable => {
     const cut = cuts.get(tableKey(structure));
     // Another attempt asks the catalog which tables there are.
     if (cut === undefined)
@@ -134,8 +155,19 @@ async function takeTables(
     return { structure, cut, written: new Map() };
   });
   const captured = await options.book.capture(structures, copiedColumns);
+  const tables = [...there, ...gone.map((structure) => ({ structure, cut: [], written: new Map() }))];
   await options.queue.put(makePlan(options, tables, captured, load, snapshot));
-  return readUnder(options, { load, snapshot, tables, isLast: true }, captured);
+  if (gone.length > 0) await endGone(options, gone, load);
+  return readUnder(options, { load, snapshot, tables: there, isLast }, captured);
+}
+
+/** They were dropped after the snapshot, perhaps: what the stream has of them is older than this moment. */
+async function endGone(options: LoaderOptions, gone: readonly TableStructure[], load: number): Promise<void> {
+  const lsn = await options.now();
+  for (const table of gone) {
+    options.loaded.noteEnd(table.topic, load, lsn);
+    await options.queue.put({ kind: 'tableEnd', load, table, snapshot: lsn });
+  }
 }
 
 async function cutTables(
@@ -297,20 +329,20 @@ class LoadRun {
       partRows = 0;
       return { kind: 'chunk', ...item };
     };
-    const append = (values: Values, marker: SnapshotMarker, now: number): void => {
+    const append = (values: SentTuple, marker: SnapshotMarker, now: number): void => {
       this.#appendRow(batches, task, values, chunkHeaders(chunk, row, 0, record.version), marker, now);
       row += 1;
       partRows += 1;
     };
-    let held: { readonly values: Values; readonly marker: SnapshotMarker } | null = null;
+    let held: { readonly values: Tuple; readonly marker: SnapshotMarker } | null = null;
     for await (const rows of readChunk(client, structure, copiedColumns(structure), range, this.#snapshot, signal)) {
       const now = clock();
       for (const read of rows) {
-        const values = mask === null ? read : mask(read);
+        const values = mask === null ? read : mask(textsOf(read));
         if (debezium === null) append(values, 'true', now);
         else {
           if (held !== null) append(held.values, held.marker, now);
-          held = { values, marker: this.markers.start(key) };
+          held = { values: textsOf(values), marker: this.markers.start(key) };
         }
       }
       if (batches.bytes >= partBytes) await queue.put(take(false));
@@ -327,19 +359,21 @@ class LoadRun {
   #appendRow(
     batches: TopicBatches,
     { captured: { structure, encoder, debezium } }: ChunkTask,
-    values: Values,
+    values: SentTuple,
     headers: Buffer,
     marker: SnapshotMarker,
     processedMs: number,
   ): void {
     const { lsn } = this.#snapshot;
-    const { database } = this.#options.book;
+    const { partitionOf, book } = this.#options;
+    const { database } = book;
     if (debezium === null) {
-      const value = encoder.snapshotRow(encoder.row(values), lsn, processedMs);
-      batches.appendRow(structure.topic, encoder.key(values), value, headers);
+      const { key, value } = encoder.snapshot(values, lsn, processedMs);
+      batches.appendRow(structure.topic, key, value, headers, partitionOf(key));
       return;
     }
-    const record = debezium.snapshotRow(values, { database, lsn, marker, readMs: this.#readMs, processedMs });
-    batches.append(record.topic, record.key, record.value, joinHeaders(headers, record.headers));
+    const record = debezium.snapshotRow(textsOf(values), { database, lsn, marker, readMs: this.#readMs, processedMs });
+    const all = joinHeaders(headers, record.headers);
+    batches.append(record.topic, record.key, record.value, all, partitionOf(record.key));
   }
 }

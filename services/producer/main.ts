@@ -39,6 +39,7 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
   });
   const prefix = config.name;
   const rewrites = new Rewrites(schemasTopic(prefix));
+  const connectShared = () => connectPg({ url, purpose: 'source', application, pipelined: true, until: lease.lost });
   const connectReplication = () =>
     connectPg({ url, purpose: 'source', application, replication: true, until: lease.lost });
   const makeWriter = () =>
@@ -69,6 +70,7 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
             writer,
             reader,
             connect,
+            connectShared,
             gate,
             waits,
             snapshots,
@@ -80,6 +82,7 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
             ground: createSourceGround({
               pool,
               prefix,
+              partitions: config.kafka.partitions ?? 1,
               publication: config.source.publication,
               logger,
               clock: Date.now,
@@ -88,12 +91,12 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
             startKeeper: config.source.keepSnapshotMinutes === 0 ? null : startKeeper,
             leaseBackend: () => lease.backend,
             converters: converterFactory(config.kafka, config.source.profile ?? null),
-            ensureTopics: async (tables) => {
-              const { replicationFactor } = config.kafka;
+            ensureTopics: async (tables, beside = []) => {
+              const { replicationFactor, partitions = 1 } = config.kafka;
               failpoints.hit('producer.topics.before');
-              await ensureTopics(pool, [epochsTopic(prefix), ...tables.map((table) => table.topic)], {
-                replicationFactor,
-              });
+              await ensureTopics(pool, [epochsTopic(prefix), ...beside], { replicationFactor });
+              const topics = tables.map((table) => table.topic);
+              await ensureTopics(pool, topics, { replicationFactor, partitions });
               await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
               failpoints.hit('producer.topics.after');
             },

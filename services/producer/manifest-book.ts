@@ -29,12 +29,18 @@ export class ManifestBook {
   readonly #incarnation: string;
   readonly #systemId: string;
   readonly #timeline: number;
+  readonly #partitions: number;
   #last: StoredManifest | null;
 
-  constructor(identity: { incarnation: string; systemId: string; timeline: number }, last: StoredManifest | null) {
+  /** `partitions`: of each table's topic. */
+  constructor(
+    identity: { incarnation: string; systemId: string; timeline: number; partitions?: number },
+    last: StoredManifest | null,
+  ) {
     this.#incarnation = identity.incarnation;
     this.#systemId = identity.systemId;
     this.#timeline = identity.timeline;
+    this.#partitions = identity.partitions ?? 1;
     this.#last = last === null ? null : withPlan(last);
   }
 
@@ -112,12 +118,18 @@ export class ManifestBook {
       through: formatLsn(part.through),
       commitTime: String(part.commitTime),
       control: [...part.control],
+      ...(part.isJoint && this.#partitions > 1 ? { joint: true } : {}),
     };
   }
 
   /** One that goes its own way from here. */
   copy(): ManifestBook {
-    const identity = { incarnation: this.#incarnation, systemId: this.#systemId, timeline: this.#timeline };
+    const identity = {
+      incarnation: this.#incarnation,
+      systemId: this.#systemId,
+      timeline: this.#timeline,
+      partitions: this.#partitions,
+    };
     return new ManifestBook(identity, this.#last);
   }
 

@@ -1,7 +1,8 @@
 import type pg from 'pg';
 import { readCatalogMark } from '#adapters/postgres/source/partition-bounds.ts';
-import { coverTables, findPublicationGaps } from '#adapters/postgres/source/publication.ts';
+import { coverTables, findPublicationGaps, type PublicationGap } from '#adapters/postgres/source/publication.ts';
 import { markTable, readSiblings, readTableOids } from '#adapters/postgres/source/table-oids.ts';
+import { namesWhatIsGone } from '#core/error-policy.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -132,7 +133,14 @@ export class NewTables {
       return false;
     }
     failpoints.hit('producer.latePublication.before');
-    const gap = isCovered ? null : await coverTables(client, publication, [table]);
+    let gap: PublicationGap | null;
+    try {
+      gap = isCovered ? null : await coverTables(client, publication, [table]);
+    } catch (error) {
+      if (!namesWhatIsGone(error)) throw error;
+      this.#said.delete(name);
+      return false;
+    }
     failpoints.hit('producer.latePublication.after');
     if (gap === null) this.#said.delete(name);
     else this.#said.set(name, `the publication ${gap.what} it; as its owner: ${gap.fix}`);

@@ -5,6 +5,7 @@ import { RestageError } from '#core/errors.ts';
 import { partitionsIn } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
+import { marksAsKey } from './relation-shape.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
 /** A partitioned table that is captured as one. */
@@ -175,10 +176,7 @@ export async function requirePartitions(client: pg.ClientBase, chosen: readonly 
 export function requireSameIdentity(relation: Relation, table: TableStructure): void {
   const { identity } = table;
   if (identity.kind === 'nothing') return;
-  const keys = relation.columns.filter(({ isKey }) => isKey).map(({ name }) => name);
-  const isSame = identity.isFull
-    ? relation.replicaIdentity === 'f'
-    : identity.columns.length === keys.length && identity.columns.every((name) => keys.includes(name));
+  const isSame = identity.isFull ? relation.replicaIdentity === 'f' : marksAsKey(relation.columns, identity.columns);
   if (isSame) return;
   const leaf = { schema: relation.schema, table: relation.table };
   throw new RestageError('identity_missing', 'a partition has another replica identity than its table', {

@@ -49,7 +49,14 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
     replication = await connectPg({ url, purpose: 'source', application, replication: true });
     const identity = await identifySource(replication);
     await requireReadyKafka(pool, config.name, config.kafka.replicationFactor);
-    const ground = createSourceGround({ pool, prefix: config.name, publication, logger, clock: Date.now });
+    const ground = createSourceGround({
+      pool,
+      prefix: config.name,
+      partitions: config.kafka.partitions ?? 1,
+      publication,
+      logger,
+      clock: Date.now,
+    });
     await ground.open();
     await requireReadyRegistry(config);
     // The slot first: what it has confirmed is in Kafka by then (invariant 1).
@@ -70,7 +77,11 @@ export async function requireReadySource(config: Config, logger: Logger): Promis
     if (slot === null) await requireSlotRoom(client, name);
     const written = await readWritten(pool, config.name, last);
     if (written !== null) requireSameCapture(config, tables, written);
-    await requirePublishable(client, publication, withoutLate(written, tables));
+    await requirePublishable(client, withoutLate(written, tables), {
+      name: publication,
+      pipeline: config.name,
+      isFirst: written === null,
+    });
     return { tables, last, major: await majorOf(client) };
   } finally {
     await Promise.all([client.end(), replication?.end(), pool.close()]);

@@ -2,11 +2,14 @@ import { isDeepStrictEqual } from 'node:util';
 import type pg from 'pg';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { readPartitionBounds } from '#adapters/postgres/source/partition-bounds.ts';
+import { addMissing } from '#adapters/postgres/source/publication.ts';
 import { readKin } from '#adapters/postgres/source/table-kin.ts';
+import { currentLsn } from '#adapters/postgres/source/source-identity.ts';
 import { readTableOids } from '#adapters/postgres/source/table-oids.ts';
 import { READER_SETTINGS } from '#adapters/postgres/source/snapshot-reader.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
+import { keyPartitioner } from '#core/partitioner.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
@@ -77,9 +80,12 @@ export class ProducerLoads {
         },
       },
       refresh: (tables) => this.#refresh(client, tables),
+      publish: (tables) => addMissing(client, config.source.publication, tables),
+      now: () => currentLsn(client),
       schemasTopic: schemasTopic(config.name),
       workers: config.source.snapshotWorkers,
       partBytes: config.epoch.partBytes / LOAD_PARTS,
+      partitionOf: keyPartitioner(config.kafka.partitions ?? 1),
       isBaseline: false,
       logger,
       clock,
@@ -117,10 +123,10 @@ export class ProducerLoads {
 
   async #goOnLate(open: UnfinishedLoad, signal: AbortSignal): Promise<void> {
     const { late, partitions } = this.#tools;
-    const { begun, fresh } = open;
+    const { begun, fresh, gone = [] } = open;
     await partitions?.settle(fresh);
     late.noteOpen(
-      fresh.map(({ topic }) => topic),
+      [...fresh, ...gone].map(({ topic }) => topic),
       true,
     );
     if (begun !== null)
@@ -128,7 +134,7 @@ export class ProducerLoads {
         begun.tables.map(({ structure }) => structure.topic),
         begun.snapshot,
       );
-    await this.#loadWithKin({ fresh, begun }, null, signal);
+    await this.#loadWithKin(open, null, signal);
   }
 
   /** What they were called before, where they are captured under another name. */
@@ -144,7 +150,7 @@ export class ProducerLoads {
 
   /** The structures are read after the snapshot was taken: a slot waits for running transactions, which may alter tables. */
   async #loadLate(tables: readonly TableStructure[], signal: AbortSignal): Promise<void> {
-    const { client, snapshots, loaded, book, captured, partitions } = this.#tools;
+    const { client, snapshots, loaded, book, captured, partitions, written } = this.#tools;
     await partitions?.settle(tables);
     // Readers that know no manifests have rows of an earlier snapshot.
     for (const { topic } of tables) if (captured.has(topic)) loaded.noteRows(topic, 0, 1);
@@ -153,7 +159,12 @@ export class ProducerLoads {
     for (const { topic } of tables) captured.add(topic);
     const snapshot = await snapshots.take(signal);
     if (snapshot === null) return;
-    await this.#loadWithKin({ fresh: await this.#refresh(client, tables), begun: null }, snapshot, signal);
+    const fresh = await this.#refresh(client, tables);
+    const there = new Set(fresh.map(tableKey));
+    const gone = tables.filter((table) => !there.has(tableKey(table)));
+    await this.#loadWithKin({ fresh, begun: null, gone }, snapshot, signal);
+    // One that is made again under the name is a new one, where the stream never had it.
+    for (const { topic } of gone) if (!written.hasTopic(topic)) captured.delete(topic);
   }
 
   async #loadWithKin(open: UnfinishedLoad, snapshot: LoadSnapshot | null, signal: AbortSignal): Promise<void> {

@@ -20,13 +20,16 @@ export interface ProducerParts {
   readonly writer: EpochWriter;
   readonly reader: EpochReader;
   readonly connect: (settings?: Record<string, string>) => Promise<pg.Client>;
+  /** For all loops of an attempt: pipelined. */
+  readonly connectShared: () => Promise<pg.Client>;
   readonly ground: SourceGround;
   readonly connectReplication: () => Promise<pg.Client>;
   /** null: the load's snapshot ends with this process. */
   readonly startKeeper: StartKeeper | null;
   /** Process number of the lease's session. */
   readonly leaseBackend: () => number;
-  readonly ensureTopics: (tables: readonly { readonly topic: string }[]) => Promise<void>;
+  /** `beside`: topics that are no table's, of one partition. */
+  readonly ensureTopics: (tables: readonly { readonly topic: string }[], beside?: readonly string[]) => Promise<void>;
   /** How keys and values of profile `debezium` are written. */
   readonly converters: ConverterFactory;
   /** Values of the topic of structures, each key's latest. */

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { inTurn } from '#adapters/postgres/in-turn.ts';
 import { ensureDdlTrigger } from '#adapters/postgres/source/ddl-trigger.ts';
+import { keepPublished, readPublicationFacts } from '#adapters/postgres/source/publication-facts.ts';
 import { ensurePublication } from '#adapters/postgres/source/publication.ts';
 import { ReplicationStream } from '#adapters/postgres/source/replication-stream.ts';
 import { readSlot } from '#adapters/postgres/source/slot.ts';
 import { currentLsn, identifySource } from '#adapters/postgres/source/source-identity.ts';
 import { pause } from '#core/backoff.ts';
+import { VisibleCommits } from '#adapters/postgres/source/visible-commits.ts';
 import { BoundedQueue } from '#core/bounded-queue.ts';
 import { hasDebezium } from '#core/config.ts';
 import { reactTo } from '#core/error-policy.ts';
@@ -16,6 +17,7 @@ import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
 import { isChosen } from '#core/table-patterns.ts';
 import { CapturePolicy } from '#core/rules/capture-policy.ts';
+import { keyPartitioner } from '#core/partitioner.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { ensureSlot, requireOwnSlot, type BornSlot } from './birth.ts';
 import { requireSameCapture } from './capture-guard.ts';
@@ -75,7 +77,7 @@ class ProducerRun {
 
   async run(signal: AbortSignal): Promise<void> {
     const { config, writer, status, logger, failpoints, clock, version } = this.#parts;
-    const client = inTurn(await this.#open(this.#parts.connect()));
+    const client = await this.#open(this.#parts.connectShared());
     await requireLogicalWal(client);
     await this.#parts.ground.open();
     const wanted = await chooseTables(this.#parts, client);
@@ -86,7 +88,8 @@ class ProducerRun {
     requireSameSource(identity, last?.manifest ?? null);
     await requireSameTimeline(replication, identity, last?.manifest ?? null);
     await this.#parts.ground.take(client, wanted);
-    const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity }, last);
+    const { partitions: count = 1 } = config.kafka;
+    const manifests = new ManifestBook({ incarnation: randomUUID(), ...identity, partitions: count }, last);
     const written = new WrittenStructures(await this.#parts.readStructures());
     requireSameCapture(config, wanted, written);
     let announced = await findAnnounced(this.#parts.reader, manifests);
@@ -95,8 +98,14 @@ class ProducerRun {
     const isCaptured = (table: TableStructure): boolean =>
       !isPlanned || written.hasTopic(table.topic) || announced?.tables.has(tableKey(table)) === true;
     failpoints.hit('producer.publication.before');
-    if (await ensurePublication(client, config.source.publication, wanted.filter(isCaptured), config.name))
-      logger.info({ publication: config.source.publication }, 'publication made');
+    const { publication } = config.source;
+    const ensured = await ensurePublication(client, wanted.filter(isCaptured), {
+      name: publication,
+      pipeline: config.name,
+      isFirst: !isPlanned,
+    });
+    if (ensured.isMade) logger.info({ publication }, 'publication made');
+    const published = await readPublicationFacts(client, publication, ensured.tables);
     failpoints.hit('producer.publication.after');
     // Before the slot is there, so that whatever the stream has was told of.
     const trigger = config.source.ddlTrigger === 'off' ? null : await this.#ensureTrigger(client);
@@ -106,12 +115,16 @@ class ProducerRun {
     const isDdlTold = trigger === 'there' || (trigger === 'made' && born !== null);
     if (born !== null) announced = await findAnnounced(this.#parts.reader, manifests);
     // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
-    const chosen = (born === null ? wanted : await chooseTables(this.#parts, client)).filter(isCaptured);
+    const there = (born === null ? wanted : await chooseTables(this.#parts, client)).filter(isCaptured);
+    // A table that came meanwhile is in the snapshot, and none of its changes in the stream: it is left to come as a new one.
+    const chosen = isPlanned ? there : await keepPublished(client, publication, there, published);
     const debezium = await openDebezium(this.#parts, manifests);
     const loaded = new LoadedTables();
     const begun =
       announced?.isOfAll === false ? chosen.filter((table) => announced.tables.has(tableKey(table))) : chosen;
-    const unfinished = await findUnfinished(this.#parts.reader, manifests, begun, debezium === null ? null : loaded);
+    const newestOf = (topic: string): TableStructure | null => written.newestOf(topic);
+    const learnt = debezium === null ? null : loaded;
+    const unfinished = await findUnfinished(this.#parts.reader, manifests, begun, newestOf, learnt);
     const topics = new Set(chosen.map(({ topic }) => topic));
     const newTables = watchNewTables(this.#parts, client, topics, written);
     const isByRoot = config.source.partitions === 'roots';
@@ -132,7 +145,7 @@ class ProducerRun {
       prefix: config.name,
       database: identity.database,
       version,
-      publication: config.source.publication,
+      publication,
       chosen,
       written,
       onUnknown: (table) => {
@@ -146,7 +159,7 @@ class ProducerRun {
       names: openTableNames(this.#parts, client, written, coverOf),
       coverOf,
     });
-    const epochs = new StreamEpochs(manifests.resume());
+    const epochs = new StreamEpochs(manifests.resume(), keyPartitioner(count));
     const partQueue = new BoundedQueue<StreamPart | RewriteMark>(
       PARTS_WAITING,
       () => notifier.notify(),
@@ -158,7 +171,7 @@ class ProducerRun {
       () => notifier.notify(),
       (item) => weightOf(item, config.epoch.partBytes / LOAD_PARTS),
     );
-    const stream = new ReplicationStream(replication, config.source.slot, config.source.publication, manifests.through);
+    const stream = new ReplicationStream(replication, config.source.slot, publication, manifests.through);
     this.#closers.push(() => stream.close());
     await requireHeldSlot(client, config.source.slot, stream, manifests.last, signal);
     const assembler = new ChangeAssembler({
@@ -218,6 +231,7 @@ class ProducerRun {
         {
           stream: { frames: (until) => this.#parts.waits.through(stream.frames(until)) },
           book,
+          commits: new VisibleCommits(client, logger),
           assembler,
           epochs,
           parts: partQueue,
@@ -256,7 +270,7 @@ class ProducerRun {
     else if (trigger !== 'there')
       logger.info(
         { reason: trigger.refused },
-        'no event trigger tells of DDL: a table is followed with its next change, and a rewrite that keeps its columns is not noticed (docs/ddl.md)',
+        'no event trigger tells of DDL: tables are followed with their next changes, rewrites too (docs/ddl.md)',
       );
     return typeof trigger === 'string' ? trigger : null;
   }

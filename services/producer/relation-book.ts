@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { readTables } from '#adapters/postgres/catalog.ts';
+import { readTable } from '#adapters/postgres/catalog.ts';
 import { findGoneTypes, readTypes } from '#adapters/postgres/column-types.ts';
 import type { Relation } from '#adapters/postgres/source/pgoutput-message.ts';
 import { readTold } from '#adapters/postgres/source/told-structure.ts';
@@ -11,11 +11,13 @@ import type { CapturePolicy } from '#core/rules/capture-policy.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import { structureRecord } from '#core/structure-record.ts';
+import type { SourceShape } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
-import type { Tuple } from '#core/tuple.ts';
+import type { SentTuple } from '#core/tuple.ts';
+import { isAfter } from '#core/xid.ts';
 import type { CapturedTable, KnownTable } from './captured-table.ts';
-import { findComputed, isAfter } from './computed-columns.ts';
+import { findComputed } from './computed-columns.ts';
 import { LabelWatch } from './label-watch.ts';
 import { requireSameIdentity, type PartitionBook } from './partition-book.ts';
 import { maskFills, requireSafeColumns } from './capture-guard.ts';
@@ -34,6 +36,7 @@ import type { TableNames } from './table-names.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
 export interface RelationBookOptions {
+  /** Pipelined: a table is several questions. */
   readonly client: pg.ClientBase;
   readonly prefix: string;
   readonly database: string;
@@ -120,8 +123,13 @@ export class RelationBook {
     }
     const { client, prefix, written, policy } = this.#options;
     const before = written.currentOf(chosen.topic) ?? { structure: chosen, source: null };
-    const [now = null] = await this.#describe(await readTables(client, prefix, { oid, partitions: 'all' }));
-    const [facts = null] = (await readTableFacts(client, oid)).values();
+    const [tables, factsOf, types] = await Promise.all([
+      readTable(client, prefix, oid),
+      readTableFacts(client, oid),
+      readTypes(client, relation.columns),
+    ]);
+    const [now = null] = await this.#describe(tables);
+    const [facts = null] = factsOf.values();
     const isKnown = root === null || (await partitions?.takeIn(root, relation)) !== false;
     if (
       !isKnown &&
@@ -132,7 +140,7 @@ export class RelationBook {
         before.structure,
         `${formatTable({ schema: relation.schema, table: relation.table })} was attached`,
       );
-    const all = sentColumns(relation, await readTypes(client, relation.columns), { before: before.structure, now });
+    const all = sentColumns(relation, types, { before: before.structure, now });
     const numbers = numberSent(before, all, facts);
     const computed = findComputed({ before, sent: all, numbers, now, facts, xid });
     const sent = all.filter((column) => !policy.isExcluded(chosen, column.name));
@@ -168,7 +176,7 @@ export class RelationBook {
     }
   }
 
-  hasNewLabel(relation: number, tuple: Tuple): boolean {
+  hasNewLabel(relation: number, tuple: SentTuple): boolean {
     return this.get(relation)?.labels.isNew(tuple) ?? false;
   }
 
@@ -277,7 +285,7 @@ export class RelationBook {
     return Promise.all(
       structures.map((structure) => {
         const found = facts.get(tableKey(structure)) ?? null;
-        const source = found === null ? null : { oid: found.oid, fileNode: found.fileNode, numbers: found.numbers };
+        const source = found === null ? null : sourceShape(found);
         return this.#makeTable(structure, orderOf(structure), { source, changes: [], columnsOf: null });
       }),
     );
@@ -315,4 +323,8 @@ export class RelationBook {
   async #describe(tables: readonly TableStructure[]): Promise<readonly TableStructure[]> {
     return this.#options.hasFacts ? addColumnFacts(this.#options.client, tables) : tables;
   }
+}
+
+function sourceShape({ oid, fileNode, attributes, numbers }: SourceShape): SourceShape {
+  return { oid, fileNode, attributes, numbers };
 }

@@ -29,11 +29,34 @@ export function makeShape(
   const inOrder = base.columns.flatMap((column) => byName.get(column.name) ?? []);
   const isComplete = inOrder.length === byName.size;
   const columns = isComplete ? inOrder : [...sent, ...computed.values()];
-  const structure = { ...base, schema, table, topic: before.topic, columns };
+  const structure = { ...base, ...keysAsSent(relation, base, before), schema, table, topic: before.topic, columns };
   const has = (name: string): boolean => structure.columns.some((column) => column.name === name);
   if (!structure.identity.columns.every(has))
     throw untold(relation, `identity ${structure.identity.columns.join(', ')}`);
   return structure;
+}
+
+/** How the events name their rows is the message's too: where the catalog is ahead in that, it is as it was before. */
+function keysAsSent(
+  relation: Relation,
+  base: TableStructure,
+  before: TableStructure,
+): Pick<TableStructure, 'identity' | 'primaryKey'> {
+  const { identity, primaryKey } = isAsSent(base, relation) || !isAsSent(before, relation) ? base : before;
+  return { identity, primaryKey };
+}
+
+function isAsSent({ identity, columns: all }: TableStructure, { replicaIdentity, columns }: Relation): boolean {
+  // FULL names no row beside a virtual column: the server refuses UPDATE and DELETE (PostgreSQL 18: "Generated Column Replication").
+  if (replicaIdentity === 'f') return identity.isFull || all.some(({ generation }) => generation?.kind === 'virtual');
+  if (identity.isFull) return false;
+  return marksAsKey(columns, identity.columns);
+}
+
+/** Whether a Relation message marks just these columns as those that name a row, in any order. */
+export function marksAsKey(columns: Relation['columns'], names: readonly string[]): boolean {
+  const keys = columns.filter(({ isKey }) => isKey);
+  return names.length === keys.length && keys.every(({ name }) => names.includes(name));
 }
 
 /**

@@ -1,4 +1,4 @@
-import { encodeHeaders } from '#core/record.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
 import type { Lsn } from '#core/lsn.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -17,8 +17,6 @@ export interface RewriteMark {
 export class RewriteMetSignal extends Error {
   override readonly name = 'RewriteMetSignal';
 }
-
-const NO_HEADERS = encodeHeaders([]);
 
 /** Rewrites that were noticed: what a producer's next attempt must announce, and where. They outlive attempts, not the process. */
 export class Rewrites {

@@ -1,7 +1,7 @@
 import type { SnapshotGate } from '#core/control.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { Logger } from '#core/log.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
@@ -29,7 +29,6 @@ export interface ServeOptions {
 }
 
 const POLL_MS = 500;
-const NO_HEADERS = encodeHeaders([]);
 
 /**
  * Loads tables while the stream goes on, one announcement after another, until aborted. A request is cleared between its announcement

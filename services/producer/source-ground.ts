@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { TopicGround } from '#adapters/kafka/topic-ground.ts';
-import { readPublicationFacts } from '#adapters/postgres/source/publication-facts.ts';
+import { readPublicationFacts, readPublicationMark } from '#adapters/postgres/source/publication-facts.ts';
 import { requireSamePublication, type Ground } from '#core/ground.ts';
 import type { Logger } from '#core/log.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -22,6 +22,8 @@ export interface SourceGroundOptions {
   readonly pool: ConnectionPool;
   readonly prefix: string;
   readonly publication: string;
+  /** Of each table's topic. */
+  readonly partitions: number;
   readonly logger: Logger;
   readonly clock: () => number;
 }
@@ -31,6 +33,8 @@ export function createSourceGround(options: SourceGroundOptions): SourceGround {
   let captured: readonly TableStructure[] = [];
   const read = (client: pg.ClientBase, tables: readonly TableStructure[]): Promise<Ground['publication']> =>
     readPublicationFacts(client, options.publication, tables);
+  /** When the two were last found to be the same. */
+  let compared: string | null = '';
   const compare = async (client: pg.ClientBase): Promise<void> => {
     const known = topics?.known ?? null;
     if (known !== null) requireSamePublication(known, { ...known, publication: await read(client, captured) });
@@ -41,17 +45,21 @@ export function createSourceGround(options: SourceGroundOptions): SourceGround {
     },
     async take(client, tables) {
       captured = tables;
+      compared = '';
       await compare(client);
     },
     async remember(client, tables) {
       captured = tables;
+      compared = '';
       await topics?.remember(
         tables.map(({ topic }) => topic),
         await read(client, tables),
       );
     },
     async require(client) {
-      await compare(client);
+      const mark = await readPublicationMark(client, options.publication);
+      if (mark !== compared) await compare(client);
+      compared = mark;
       await topics?.requireNow();
     },
   };

@@ -1,10 +1,47 @@
 import { describe, expect, it } from 'vitest';
 import { lsnOf } from '#core/lsn.ts';
+import { keyPartitioner } from '#core/partitioner.ts';
+import { countRecords } from '#core/record-counts.ts';
 import { StreamEpochs, type StreamResume } from './stream-epochs.ts';
 
 const fresh: StreamResume = { epoch: 4, part: 1, last: true, through: lsnOf(100n), written: null };
 
 describe('StreamEpochs', () => {
+  it('puts rows into partitions by their keys, tombstones beside their deletes, and says where more than one is concerned', () => {
+    const epochs = new StreamEpochs(fresh, keyPartitioner(5));
+    const put = (key: string, value: string | null, ordinal: number): void =>
+      epochs.append('t', key, value, { commit: lsnOf(110n), ordinal }, 1n, 1, 0);
+    epochs.begin(lsnOf(110n), 1n);
+    put('{"id":1}', 'new', 1);
+    put('{"id":1}', null, 1);
+    put('{"id":7}', 'new', 2);
+    epochs.commit(lsnOf(120n));
+    const part = epochs.take();
+    const places = ['{"id":1}', '{"id":7}'].map(keyPartitioner(5));
+    expect(part.isJoint).toBe(false);
+    expect(Object.fromEntries(countRecords(part.data).map(({ partition, count }) => [partition, count]))).toEqual({
+      [places[0] ?? 0]: 2,
+      [places[1] ?? 0]: 1,
+    });
+    transaction(epochs, 130n, 1, 140n);
+    epochs.noteKeyChange();
+    expect([epochs.take().isJoint, epochs.hasContent]).toEqual([true, false]);
+    epochs.begin(lsnOf(150n), 1n);
+    const at = { commit: '0/96', ordinal: 1 };
+    const position = { commit: lsnOf(150n), ordinal: 1 };
+    epochs.appendControl({ kind: 'barrier', ...at, id: 'b' }, position, 0);
+    epochs.commit(lsnOf(160n));
+    expect(epochs.take().isJoint).toBe(false);
+    epochs.begin(lsnOf(170n), 1n);
+    epochs.appendControl(
+      { kind: 'truncate', ...at, topics: ['t'], cascade: false, restartIdentity: false },
+      position,
+      0,
+    );
+    epochs.commit(lsnOf(180n));
+    expect(epochs.take().isJoint).toBe(true);
+  });
+
   it('gathers whole transactions into one epoch that ends at the last commit', () => {
     const epochs = new StreamEpochs(fresh);
     transaction(epochs, 110n, 2, 120n);

@@ -3,6 +3,7 @@ import type { PartitionRecords } from '#core/epoch-writer.ts';
 import { maxLsn, type Lsn } from '#core/lsn.ts';
 import type { ControlEntry } from '#core/manifest.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
+import type { Partitioner } from '#core/partitioner.ts';
 import { plainValue, type RowValue } from '#core/record-pieces.ts';
 import { comparePositions, type Position } from '#core/position.ts';
 import { StreamHeaderWriter } from '#core/record.ts';
@@ -22,6 +23,8 @@ export interface StreamPart {
   readonly data: readonly PartitionRecords[];
   readonly events: number;
   readonly bytes: number;
+  /** Something in it is of more than one partition of a table. */
+  readonly isJoint: boolean;
 }
 
 /** Where the stream stands in Kafka: what the last manifest says. */
@@ -34,12 +37,15 @@ export interface StreamResume {
   readonly written: Position | null;
 }
 
+const NO_STRUCTURE = 0;
+
 /**
  * Gathers whole transactions into epochs, as a pure state machine: begin, append …, commit, take.
  * An epoch may be taken at a commit; a transaction that grows past a part's size is taken in parts (`last` false).
  */
 export class StreamEpochs {
   readonly #headers = new StreamHeaderWriter();
+  readonly #partitionOf: Partitioner;
   #batches = new TopicBatches();
   #control: ControlEntry[] = [];
   #epoch: number;
@@ -56,8 +62,10 @@ export class StreamEpochs {
   #commitTime = 0n;
   #openedAt = 0;
   #events = 0;
+  #isJoint = false;
 
-  constructor(resume: StreamResume) {
+  constructor(resume: StreamResume, partitionOf: Partitioner = () => 0) {
+    this.#partitionOf = partitionOf;
     this.#epoch = resume.last ? resume.epoch + 1 : resume.epoch;
     this.#part = resume.last ? 1 : resume.part + 1;
     this.#reached = resume.through;
@@ -122,7 +130,7 @@ export class StreamEpochs {
     return this.#written === null || comparePositions(position, this.#written) > 0;
   }
 
-  /** `more`: further headers, of profile `debezium`, whose readers know no pieces. */
+  /** A row of a table, by its key. `more`: further headers, of profile `debezium`, whose readers know no pieces. */
   append(
     topic: string,
     key: string | Buffer | null,
@@ -133,11 +141,36 @@ export class StreamEpochs {
     now: number,
     more: readonly (readonly [name: string, value: Buffer])[] | null = null,
   ): void {
+    const headers = this.#head(value, position, xid, structure, now);
+    const partition = this.#partitionOf(key);
+    if (more === null) this.#batches.appendRow(topic, key, value, headers, partition);
+    else this.#batches.append(topic, key, plainValue(value), joinHeaders(headers, more), partition);
+  }
+
+  /** What stands between rows, on a topic of one partition. */
+  appendBoundary(
+    topic: string,
+    key: string | Buffer | null,
+    value: RowValue,
+    position: Position,
+    xid: bigint,
+    now: number,
+    more: readonly (readonly [name: string, value: Buffer])[],
+  ): void {
+    const headers = this.#head(value, position, xid, NO_STRUCTURE, now);
+    this.#batches.append(topic, key, plainValue(value), joinHeaders(headers, more));
+  }
+
+  /** Counts the event; its headers, which the next one's take the place of. */
+  #head(value: RowValue, position: Position, xid: bigint, structure: number, now: number): Buffer {
     this.#note(position, now);
     this.#events += value === null ? 0 : 1;
-    const headers = this.#headers.write(position.commit, position.ordinal, xid, this.#epoch, structure);
-    if (more === null) this.#batches.appendRow(topic, key, value, headers);
-    else this.#batches.append(topic, key, plainValue(value), joinHeaders(headers, more));
+    return this.#headers.write(position.commit, position.ordinal, xid, this.#epoch, structure);
+  }
+
+  /** A row's key changes: its events before and after may be of two partitions. */
+  noteKeyChange(): void {
+    this.#isJoint = true;
   }
 
   /** A structure, in the transaction that first uses it. */
@@ -148,6 +181,7 @@ export class StreamEpochs {
   appendControl(entry: ControlEntry, position: Position, now: number): void {
     this.#note(position, now);
     this.#control.push(entry);
+    this.#isJoint ||= entry.kind !== 'barrier';
   }
 
   /** `end`: the LSN after the commit record. */
@@ -181,12 +215,14 @@ export class StreamEpochs {
       data: this.#batches.finish(),
       events: this.#events,
       bytes: this.#batches.bytes,
+      isJoint: this.#isJoint,
     };
     if (!last) this.#torn = this.#commit;
     this.#epoch += last ? 1 : 0;
     this.#part = last ? 1 : this.#part + 1;
     this.#batches = new TopicBatches();
     this.#control = [];
+    this.#isJoint = false;
     this.#events = 0;
     this.#firstCommit = last ? null : this.#firstCommit;
     this.#openedAt = 0;

@@ -70,7 +70,8 @@ function isAhead(
   facts: TableFacts,
   now: TableStructure | null,
 ): boolean {
-  if (now === null) return true;
+  // The two were read one after the other.
+  if (now === null || facts.numbers.size !== now.columns.length) return true;
   const names = new Set(now.columns.map(({ name }) => name));
   const columns = new Map(after.columns.map((column) => [column.name, column]));
   if (after.columns.some(({ name }) => !names.has(name))) return true;
@@ -101,10 +102,15 @@ export function findChanges(
   );
   const numbers = new Map([...sent, ...generatedNumbers(after, facts, computed)]);
   // Another file is noticed with the columns that changed with it: not before the stream has reached those.
-  const fileNode = earlier !== null && isAhead(after, sent, facts, now) ? earlier.fileNode : facts.fileNode;
-  const source = { oid: facts.oid, fileNode, numbers };
-  if (earlier === null || structureVersion(before.structure) === structureVersion(after))
+  const isEarly = earlier !== null && isAhead(after, sent, facts, now);
+  const { fileNode, attributes } = isEarly ? earlier : facts;
+  const source = { oid: facts.oid, fileNode, attributes, numbers };
+  if (earlier === null) return { changes: [], source };
+  if (structureVersion(before.structure) === structureVersion(after)) {
+    if (!isEarly && !isDdlTold && isComputedAnew(earlier, facts))
+      throw rewritten(after, 'a statement computed its rows anew');
     return { changes: [], source };
+  }
   const isRewritten = isFilled || hasNewFile(earlier.fileNode, facts.fileNode);
   // A TRUNCATE gave it a file that nobody has seen: whether a statement gave it the next one cannot be told.
   const isUnknown = earlier.fileNode === null && !isDdlTold;
@@ -131,6 +137,15 @@ export function findChanges(
       throw rewritten(after, `column ${change.column} got another type`);
   }
   return { changes, source };
+}
+
+/**
+ * Whether a statement may have computed values anew in columns that are as they were. Both a new file and newer rows of pg_attribute tell
+ * it: ALTER TABLE without a rewrite leaves the file, VACUUM FULL and TRUNCATE the columns.
+ */
+function isComputedAnew(earlier: SourceShape, now: SourceShape): boolean {
+  const hasOther = earlier.fileNode === null ? earlier.attributes !== null : hasNewFile(earlier.fileNode, now.fileNode);
+  return hasOther && earlier.attributes !== now.attributes;
 }
 
 /** The catalog keeps the value of older rows as long as nothing rewrites them (PostgreSQL: "pg_attribute", attmissingval). */
@@ -224,5 +239,5 @@ export function passOver(
     const number = facts.numbers.get(name) ?? earlier?.numbers.get(name);
     if (!generated && number !== undefined) numbers.set(name, number);
   }
-  return { changes: [], source: { oid: facts.oid, fileNode, numbers } };
+  return { changes: [], source: { oid: facts.oid, fileNode, attributes: null, numbers } };
 }

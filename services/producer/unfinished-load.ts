@@ -15,6 +15,8 @@ export interface UnfinishedLoad {
   readonly fresh: readonly TableStructure[];
   /** Tables that the newest plan has and that can be gone on with while its snapshot is there; else they are fresh too. */
   readonly begun: BegunLoad | null;
+  /** Tables that were to be loaded and are no longer there: they end without rows. */
+  readonly gone?: readonly TableStructure[];
 }
 
 export interface BegunLoad {
@@ -48,12 +50,14 @@ export interface WrittenChunk {
 
 /**
  * The tables whose load an earlier life began and did not end, from the manifests since the first plan, or since the announcement of a late
- * load that is open (`chosen` are its tables then). Before any plan: all. `loaded` learns what was written of each table.
+ * load that is open (`chosen` are its tables then). Before any plan: all. `newestOf` tells the structure of a table that is gone, `loaded`
+ * learns what was written of each table.
  */
 export async function findUnfinished(
   reader: EpochReader,
   book: ManifestBook,
   chosen: readonly TableStructure[],
+  newestOf: (topic: string) => TableStructure | null,
   loaded: LoadedTables | null = null,
 ): Promise<UnfinishedLoad> {
   const plan = book.last?.plan ?? null;
@@ -78,7 +82,8 @@ export async function findUnfinished(
     }
   }
   stop.abort();
-  return isOver ? { fresh: [], begun: null } : history.unfinished(chosen);
+  if (isOver) return { fresh: [], begun: null };
+  return { ...history.unfinished(chosen), gone: history.gone(chosen).flatMap((topic) => newestOf(topic) ?? []) };
 }
 
 function noteLoaded(loaded: LoadedTables, topic: string, { kind, load, rows = 0, snapshot }: Manifest): void {
@@ -91,6 +96,8 @@ type PlannedTable = NonNullable<Manifest['tables']>[number];
 /** What manifests say of the load. */
 class LoadHistory {
   readonly #done = new Set<string>();
+  /** Topics of all that was announced or planned, by tableKey. */
+  readonly #named = new Map<string, string>();
   #plan: Manifest | null = null;
   /** Of the newest plan's load, by table and chunk. */
   #written = new Map<string, Map<number, WrittenChunk>>();
@@ -99,6 +106,7 @@ class LoadHistory {
     const { kind, table, load, chunk = 0, part, rows = 0, last } = manifest;
     // What the stream gives to these rows is missing from here on: all are taken again, under a later snapshot.
     if (manifest.released === true) this.#forget();
+    for (const named of manifest.tables ?? []) this.#named.set(tableKey(named), named.topic);
     if (kind === 'plan') {
       this.#plan = manifest;
       this.#written = new Map();
@@ -116,6 +124,12 @@ class LoadHistory {
     this.#done.clear();
     this.#plan = null;
     this.#written = new Map();
+  }
+
+  /** Topics of tables that are to end and that nobody chooses any more. */
+  gone(chosen: readonly TableStructure[]): string[] {
+    const there = new Set(chosen.map(tableKey));
+    return [...this.#named].filter(([name]) => !there.has(name) && !this.#done.has(name)).map(([, topic]) => topic);
   }
 
   unfinished(chosen: readonly TableStructure[]): UnfinishedLoad {

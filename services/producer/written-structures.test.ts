@@ -85,7 +85,7 @@ function captured(names: readonly string[], table = 'item', oid = 7): CapturedTa
     record: structureRecord(structure),
     encoder: new EventEncoder(structure, structure.columns, 'shop', 'db', '0'),
     debezium: null,
-    source: { oid, fileNode: '1', numbers: new Map(names.map((name, index) => [name, index + 1])) },
+    source: { oid, fileNode: '1', attributes: '1', numbers: new Map(names.map((name, index) => [name, index + 1])) },
     changes: [],
     labels: new LabelWatch(structure.columns),
     mask: null,

@@ -44,6 +44,12 @@ export class WrittenStructures {
     return structure === undefined ? null : { structure, source: shape };
   }
 
+  /** The structure of a topic's newest events, or of those to come where it has none yet; null where none was announced. */
+  newestOf(topic: string): TableStructure | null {
+    const announced = [...this.#structures.values()].findLast((structure) => structure.topic === topic) ?? null;
+    return this.currentOf(topic)?.structure ?? announced;
+  }
+
   /** The table that had this number in the source's catalog when its newest events came, by the last name of those that it had. */
   findByOid(oid: number): KnownTable | null {
     const topic = this.#topicByOid.get(oid);
@@ -127,5 +133,10 @@ export class WrittenStructures {
 }
 
 function isSame(known: CurrentShape | undefined, current: CurrentShape): boolean {
-  return known?.version === current.version && known.fileNode === current.fileNode && known.oid === current.oid;
+  return (
+    known?.version === current.version &&
+    known.fileNode === current.fileNode &&
+    known.attributes === current.attributes &&
+    known.oid === current.oid
+  );
 }

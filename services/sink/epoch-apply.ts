@@ -5,7 +5,7 @@ import { formatLsn, parseLsn } from '#core/lsn.ts';
 import { comparePositions, type Position } from '#core/position.ts';
 import type { ColumnChange, ColumnsOf } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
-import type { StructureChanges } from './part-reader.ts';
+import { filterChanges, type StructureChanges } from './part-reader.ts';
 import { isRefusal, refusalError } from './refusal.ts';
 import type { TableChanges, TableRanks } from './segment-apply.ts';
 import type { RowStore, TargetTransaction } from './target.ts';
@@ -81,10 +81,4 @@ export async function settleConstraints(transaction: Pick<TargetTransaction, 'se
   } catch (error) {
     throw isRefusal(error) ? refusalError(error, 'at the end of the epoch') : error;
   }
-}
-
-function filterChanges(groups: readonly StructureChanges[], keep: (change: RowChange) => boolean): StructureChanges[] {
-  return groups
-    .map((group) => ({ ...group, changes: group.changes.filter(keep) }))
-    .filter(({ changes }) => changes.length > 0);
 }

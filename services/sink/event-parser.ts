@@ -3,7 +3,8 @@ import { cellText, type Cell, type Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
 import { scannerOf } from '#core/image-scanner.ts';
 import type { Position } from '#core/position.ts';
-import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
+import { readEventPlace, valueRangeOf, type ByteRange, type KafkaRecord } from '#core/record.ts';
+import type { RowValues } from '#core/row-image.ts';
 import type { TableStructure } from '#core/structure.ts';
 
 interface ParsedEnvelope {
@@ -12,13 +13,16 @@ interface ParsedEnvelope {
   readonly op?: unknown;
 }
 
-/** A stream event as a change. @throws RestageError record_invalid. */
-export function parseChange(record: KafkaRecord, structure: TableStructure): RowChange {
-  if (record.value === null) throw invalid(record, structure, 'it has no value');
-  const headers = readStreamHeaders(record);
-  if (headers === null) throw invalid(record, structure, 'it lacks the headers of a stream event');
-  const { position } = headers;
-  const scanned = scanChange(record.value, structure, position);
+/** A stream event as a change; `position` where it is known already. @throws RestageError record_invalid. */
+export function parseChange(
+  record: KafkaRecord,
+  structure: TableStructure,
+  position = readEventPlace(record)?.position,
+): RowChange {
+  const value = valueRangeOf(record);
+  if (value === null) throw invalid(record, structure, 'it has no value');
+  if (position === undefined) throw invalid(record, structure, 'it lacks the headers of a stream event');
+  const scanned = scanChange(value, structure, position);
   if (scanned !== null) return scanned;
   const { before, after, op } = parseEnvelope(record, structure);
   const identity = structure.identity.columns;
@@ -51,14 +55,13 @@ export function parseChange(record: KafkaRecord, structure: TableStructure): Row
 }
 
 /** The common way; null where the value is not written as Restage writes it, or lacks what its op needs: the parser says then what it is. */
-function scanChange(value: Buffer, structure: TableStructure, position: Position): RowChange | null {
-  const scanner = scannerOf(structure);
-  const scanned = scanner.scan(value);
+function scanChange(value: ByteRange, structure: TableStructure, position: Position): RowChange | null {
+  const scanned = scannerOf(structure).scan(value);
   if (scanned === null) return null;
   const { op, before, after } = scanned;
   if (op === 'c' && after !== null) return { kind: 'insert', position, after };
   const named = before ?? (op === 'u' ? after : null);
-  const key = named === null ? null : scanner.identityOf(named);
+  const key = named?.identity ?? null;
   if (key === null) return null;
   const old = structure.identity.isFull ? before : null;
   if (op === 'u' && after !== null) return { kind: 'update', position, key, before: old, after };
@@ -70,10 +73,11 @@ export function parseSnapshotRow(
   record: KafkaRecord,
   structure: TableStructure,
   columns: readonly string[],
-): readonly (string | null)[] {
-  const scanned = record.value === null ? null : scannerOf(structure).scan(record.value);
+): RowValues {
+  const value = valueRangeOf(record);
+  const scanned = value === null ? null : scannerOf(structure).scan(value);
   if (scanned?.op === 'r' && scanned.after !== null && isSame(scanned.after.columns.names, columns))
-    return scanned.after.texts;
+    return scanned.after;
   const { after, op } = parseEnvelope(record, structure);
   if (op !== 'r' || after === null || typeof after !== 'object')
     throw invalid(record, structure, 'it is no snapshot row');

@@ -1,9 +1,13 @@
 import type { LateProgress } from '#adapters/postgres/target/late-state.ts';
+import type { Reshaping } from '#adapters/postgres/target/reshape-table.ts';
 import type { HoldRequest } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Failpoints } from '#core/failpoints.ts';
 import { formatLsn, LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
+import type { Position } from '#core/position.ts';
+import type { Cut } from './epoch-apply.ts';
+import { filterChanges, type StructureChanges } from './part-reader.ts';
 import type { StructureBook } from './structure-book.ts';
 import type { TargetSession } from './target.ts';
 
@@ -18,6 +22,11 @@ export interface LateLoadOptions {
   readonly failpoints: Failpoints;
 }
 
+interface WaitingTable {
+  readonly snapshot: Lsn;
+  readonly shape: Reshaping;
+}
+
 /**
  * A late load in a target. At the announcement the stream stands still while the load's rows go into shadow tables. Then one transaction of
  * the target takes the stream from the announcement to the newest snapshot of the load: in it the tables' rows are exchanged for the
@@ -26,6 +35,8 @@ export interface LateLoadOptions {
 export class LateLoad {
   readonly #options: LateLoadOptions;
   #progress: LateProgress | null = null;
+  /** Emptied in the open transaction, to be filled at their snapshots: the oldest first. */
+  #waiting: readonly WaitingTable[] = [];
 
   constructor(options: LateLoadOptions) {
     this.#options = options;
@@ -125,12 +136,47 @@ export class LateLoad {
   /** Each table's rows for its shadow's; first in the transaction that the stream goes on in. */
   async exchange(): Promise<void> {
     const { session, structures } = this.#options;
-    const shapes = [...(this.#progress?.tables ?? [])].flatMap(([topic, { version, snapshot }]) => {
+    const tables = [...(this.#progress?.tables ?? [])].flatMap(([topic, { version, snapshot }]): WaitingTable[] => {
       if (snapshot === null) return [];
       const to = structures.structure(topic, version);
-      return [{ to, earlier: structures.all(topic), where: `snapshot at LSN ${formatLsn(snapshot)}` }];
+      const where = `snapshot at LSN ${formatLsn(snapshot)}`;
+      return [{ snapshot, shape: { to, earlier: structures.all(topic), where } }];
     });
-    await session.shadows.exchange(shapes);
+    const waiting = new Set(await session.shadows.exchange(tables.map(({ shape }) => shape)));
+    this.#waiting = tables
+      .filter(({ shape }) => waiting.has(shape))
+      .toSorted((a, b) => (a.snapshot < b.snapshot ? -1 : 1));
+    structures.forgetTables();
+  }
+
+  /** Applies changes in that transaction; a table that waits is filled after all that committed before its snapshot. */
+  async applyAround(
+    groups: readonly StructureChanges[],
+    cuts: readonly Cut[],
+    apply: (groups: readonly StructureChanges[], cuts: readonly Cut[]) => Promise<void>,
+  ): Promise<void> {
+    const [next] = this.#waiting;
+    const isAfter = ({ position }: { readonly position: Position }): boolean =>
+      next !== undefined && position.commit >= next.snapshot;
+    const isReached = cuts.some(isAfter) || groups.some(({ changes }) => changes.some(isAfter));
+    if (next === undefined || !isReached) return apply(groups, cuts);
+    await apply(
+      filterChanges(groups, (change) => !isAfter(change)),
+      cuts.filter((cut) => !isAfter(cut)),
+    );
+    await this.#fill(next);
+    return this.applyAround(filterChanges(groups, isAfter), cuts.filter(isAfter), apply);
+  }
+
+  /** All that still wait: the stream is past their snapshots. */
+  async fillRest(): Promise<void> {
+    for (let [next] = this.#waiting; next !== undefined; [next] = this.#waiting) await this.#fill(next);
+  }
+
+  async #fill(table: WaitingTable): Promise<void> {
+    const { session, structures } = this.#options;
+    this.#waiting = this.#waiting.filter((one) => one !== table);
+    await session.shadows.fill(table.shape);
     structures.forgetTables();
   }
 

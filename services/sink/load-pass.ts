@@ -5,11 +5,12 @@ import type { Failpoints } from '#core/failpoints.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
+import type { RowValues } from '#core/row-image.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import { parseSnapshotRow, snapshotVersion } from './event-parser.ts';
 import type { LoadPlace } from './load-place.ts';
 import type { StructureBook } from './structure-book.ts';
-import type { CopiedRow, TargetSession, TargetSessions } from './target.ts';
+import type { TargetSession, TargetSessions } from './target.ts';
 
 export interface LoadPassOptions {
   readonly reader: EpochReader;
@@ -277,9 +278,9 @@ async function copyRange(
   if (head.done === true || first === undefined) return 0;
   const structure = structures.structure(range.topic, snapshotVersion(first, range.topic));
   const columns = structure.columns.filter((column) => !column.generated).map((column) => column.name);
-  const rowsOf = (records: readonly KafkaRecord[]): CopiedRow[] =>
+  const rowsOf = (records: readonly KafkaRecord[]): RowValues[] =>
     records.map((record) => parseSnapshotRow(record, structure, columns));
-  async function* chunks(records: readonly KafkaRecord[]): AsyncGenerator<CopiedRow[]> {
+  async function* chunks(records: readonly KafkaRecord[]): AsyncGenerator<RowValues[]> {
     yield rowsOf(records);
     for (let next = await batches.next(); next.done !== true; next = await batches.next()) yield rowsOf(next.value);
   }

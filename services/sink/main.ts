@@ -21,6 +21,7 @@ import { waitingReader } from '#core/waiting-reader.ts';
 import { whileGuarded } from '#core/while-guarded.ts';
 import type { SendDeadLetters } from './dead-letter-relay.ts';
 import { debeziumSink } from './debezium/debezium-sink.ts';
+import { lanesOf } from './open-lanes.ts';
 import { sink, type SinkParts } from './sink.ts';
 import { standAside } from './stand-aside.ts';
 
@@ -34,15 +35,16 @@ export interface ReplayRun {
 
 /**
  * A sink: topics → one target. One active instance holds the lease in the target; others wait as stand-by. While a replay has the
- * target, and where one stopped at its bound, a sink stands aside without the lease.
+ * target, and where one stopped at its bound, a sink stands aside without the lease. With ordering: key each instance serves lanes too, `mostLanes` of its own.
  */
 export async function main(
   config: Config,
   targetName: string,
   context: ServiceContext,
   replay: ReplayRun | null = null,
+  mostLanes: number = Infinity,
 ): Promise<void> {
-  const { logger, status, signal, gate, hold, failpoints } = context;
+  const { logger, status, gate, hold, failpoints } = context;
   const target = config.targets.find((known) => known.name === targetName);
   if (target === undefined)
     throw new RestageError('usage', `there is no target ${JSON.stringify(targetName)}`, { where: config.file });
@@ -56,13 +58,15 @@ export async function main(
     name: `${config.name}.sink.${target.name}`,
     logger,
   });
-  try {
-    await supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
+  const lanes = lanesOf({ config, target, prefix, logger, failpoints });
+  const isByKey = replay === null && target.ordering === 'key';
+  const lead = (signal: AbortSignal): Promise<void> =>
+    supervise({ status, logger, signal, lease, clock: Date.now }, async () => {
       if (replay === null) await standAside({ config, target, lease, status, logger }, signal);
       await lease.acquire(signal, () => (status.state = 'standby'));
       if (status.state === 'standby') status.state = 'starting';
       const held = AbortSignal.any([signal, lease.lost]);
-      const { replicationFactor } = config.kafka;
+      const { replicationFactor, partitions = 1 } = config.kafka;
       const send: SendDeadLetters =
         replay?.keepsLetters === true
           ? () => Promise.resolve()
@@ -73,7 +77,7 @@ export async function main(
         await debeziumSink(parts, held);
         return requireLease(lease, signal);
       }
-      const ground = await TopicGround.open({ pool, prefix, logger, clock: Date.now });
+      const ground = await TopicGround.open({ pool, prefix, partitions, logger, clock: Date.now });
       failpoints.hit('sink.topics.before');
       await ensureTopics(pool, [epochsTopic(prefix)], { replicationFactor });
       await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
@@ -102,6 +106,8 @@ export async function main(
         logger,
         failpoints,
         clock: Date.now,
+        ...(isByKey ? { lanes: lanes.count } : {}),
+        serveLanes: (count, until) => lanes.serve({ count, most: count }, until),
         sendDeadLetters: send,
         readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
       };
@@ -112,6 +118,10 @@ export async function main(
       );
       requireLease(lease, signal);
     });
+  try {
+    if (!isByKey) await lead(context.signal);
+    else
+      await whileGuarded(context.signal, (until) => lanes.serve({ count: lanes.count, most: mostLanes }, until), lead);
   } finally {
     await lease.release();
     await pool.close();

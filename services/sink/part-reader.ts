@@ -4,10 +4,12 @@ import type { Lsn } from '#core/lsn.ts';
 import type { Manifest, ManifestRange } from '#core/manifest.ts';
 import { RestageError } from '#core/errors.ts';
 import { comparePositions, type Position } from '#core/position.ts';
-import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
+import { readEventPlace, valueRangeOf } from '#core/record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { parseChange, parseKey } from './event-parser.ts';
+import type { TableChanges } from './segment-apply.ts';
 import type { StructureBook } from './structure-book.ts';
+import type { TargetCatalog } from './target.ts';
 
 /** A topic's changes of one structure, in order. */
 export interface StructureChanges {
@@ -53,7 +55,7 @@ export async function readPart(
     structures.eventRanges(manifest).map((range) => readRange(reader, structures, floorOf(range.topic), range, signal)),
   );
   return {
-    groups: parts.flatMap((part) => part.groups),
+    groups: mergePartitions(parts.map((part) => part.groups)),
     bytes: parts.reduce((sum, part) => sum + part.bytes, 0),
     unusable: parts.flatMap((part) => part.unusable),
   };
@@ -61,15 +63,78 @@ export async function readPart(
 
 /** The changes that committed before an LSN: whole transactions, since a transaction's changes share theirs. */
 export function cutPart(part: ReadPart, before: Lsn): ReadPart {
-  const groups = part.groups.map((group) => ({
-    ...group,
-    changes: group.changes.filter(({ position }) => position.commit < before),
-  }));
   return {
-    groups: groups.filter(({ changes }) => changes.length > 0),
+    groups: filterChanges(part.groups, ({ position }) => position.commit < before),
     bytes: part.bytes,
     unusable: part.unusable.filter(({ position }) => position === null || position.commit < before),
   };
+}
+
+export function filterChanges(
+  groups: readonly StructureChanges[],
+  keep: (change: RowChange) => boolean,
+): StructureChanges[] {
+  return groups
+    .map((group) => ({ ...group, changes: group.changes.filter(keep) }))
+    .filter(({ changes }) => changes.length > 0);
+}
+
+/** With the tables of the target that they go to. @throws as TargetCatalog.table. */
+export async function matchTables(
+  structures: StructureBook,
+  catalog: Pick<TargetCatalog, 'table'>,
+  groups: readonly StructureChanges[],
+): Promise<TableChanges[]> {
+  const tables: TableChanges[] = [];
+  for (const { structure, version, changes } of groups)
+    tables.push({ table: await structures.table(catalog, structure, version), changes });
+  return tables;
+}
+
+/** Of a topic of several partitions: its changes as the source made them. Of each range, the changes are in their order already. */
+function mergePartitions(ranges: readonly (readonly StructureChanges[])[]): StructureChanges[] {
+  const byTopic = new Map<string, (readonly StructureChanges[])[]>();
+  for (const groups of ranges) {
+    const topic = groups[0]?.structure.topic;
+    if (topic === undefined) continue;
+    const known = byTopic.get(topic);
+    if (known === undefined) byTopic.set(topic, [groups]);
+    else known.push(groups);
+  }
+  return [...byTopic.values()].flatMap((lists) => (lists.length === 1 ? (lists[0] ?? []) : mergeGroups(lists)));
+}
+
+interface MergeCursor {
+  readonly groups: readonly StructureChanges[];
+  group: number;
+  at: number;
+}
+
+function mergeGroups(lists: readonly (readonly StructureChanges[])[]): StructureChanges[] {
+  const cursors = lists.map((groups): MergeCursor => {
+    const filled = groups.filter(({ changes }) => changes.length > 0);
+    return { groups: filled, group: 0, at: 0 };
+  });
+  const merged: { structure: TableStructure; version: number; changes: RowChange[] }[] = [];
+  for (;;) {
+    let next: MergeCursor | null = null;
+    let first: RowChange | null = null;
+    for (const cursor of cursors) {
+      const change = cursor.groups[cursor.group]?.changes[cursor.at];
+      if (change === undefined || (first !== null && comparePositions(change.position, first.position) >= 0)) continue;
+      next = cursor;
+      first = change;
+    }
+    const from = next?.groups[next.group];
+    if (next === null || first === null || from === undefined) return merged;
+    const newest = merged.at(-1);
+    if (newest?.version === from.version) newest.changes.push(first);
+    else merged.push({ structure: from.structure, version: from.version, changes: [first] });
+    next.at += 1;
+    if (next.at < from.changes.length) continue;
+    next.group += 1;
+    next.at = 0;
+  }
 }
 
 /** Usually of one structure, so one group. */
@@ -83,39 +148,44 @@ async function readRange(
   const groups: { structure: TableStructure; version: number; changes: RowChange[] }[] = [];
   const unusable: UnusableRecord[] = [];
   let bytes = 0;
+  let group = groups.at(-1);
   for await (const records of reader.read(range, signal)) {
     for (const record of records) {
-      bytes += record.value?.length ?? 0;
-      const headers = readStreamHeaders(record);
-      if (headers !== null && headers.position.commit < floor) continue;
+      const value = valueRangeOf(record);
+      if (value !== null) bytes += value.end - value.from;
+      const place = readEventPlace(record);
+      if (place !== null && place.position.commit < floor) continue;
       try {
-        if (isTombstone(record, headers?.position, groups.at(-1)?.changes.at(-1), unusable.at(-1))) continue;
-        const version = headers?.structure ?? groups.at(-1)?.version;
-        if (version !== undefined && version !== groups.at(-1)?.version)
-          groups.push({ structure: structures.structure(range.topic, version), version, changes: [] });
-        const group = groups.at(-1);
-        const change = parseChange(record, group?.structure ?? structures.newest(range.topic));
+        if (value === null && isTombstone(place?.position, group?.changes.at(-1), unusable.at(-1))) continue;
+        if (place !== null && place.structure !== group?.version) {
+          group = {
+            structure: structures.structure(range.topic, place.structure),
+            version: place.structure,
+            changes: [],
+          };
+          groups.push(group);
+        }
+        const change = parseChange(record, group?.structure ?? structures.newest(range.topic), place?.position);
         group?.changes.push(change);
       } catch (error) {
         if (!(error instanceof RestageError) || error.code !== 'record_invalid') throw error;
         const structure = structures.newest(range.topic);
         const { topic, partition } = range;
-        const place = { topic, partition, offset: record.offset, position: headers?.position ?? null };
-        unusable.push({ ...place, structure, key: parseKey(record, structure), error });
+        const at = { topic, partition, offset: record.offset, position: place?.position ?? null };
+        unusable.push({ ...at, structure, key: parseKey(record, structure), error });
       }
     }
   }
   return { groups, bytes, unusable };
 }
 
-/** It follows its delete and is applied with it. */
+/** Whether a record without value is one: it follows its delete and is applied with it. */
 function isTombstone(
-  record: KafkaRecord,
   position: Position | undefined,
   last: RowChange | undefined,
   lastUnusable: UnusableRecord | undefined,
 ): boolean {
-  if (record.value !== null || position === undefined) return false;
+  if (position === undefined) return false;
   const isOf = (other: Position | null | undefined): boolean =>
     other !== null && other !== undefined && comparePositions(other, position) === 0;
   return (last?.kind === 'delete' && isOf(last.position)) || isOf(lastUnusable?.position);

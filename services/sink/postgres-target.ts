@@ -10,17 +10,27 @@ import { readTableRanks } from '#adapters/postgres/target/foreign-keys.ts';
 import { readKeyLinks } from '#adapters/postgres/target/key-links.ts';
 import { LateState } from '#adapters/postgres/target/late-state.ts';
 import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
-import { dropShadow, exchangeShadows, makeShadow, shadowOf } from '#adapters/postgres/target/shadow-table.ts';
+import {
+  dropShadow,
+  exchangeShadows,
+  fillTable,
+  makeShadow,
+  shadowOf,
+} from '#adapters/postgres/target/shadow-table.ts';
+import { readSplitTopics } from '#adapters/postgres/target/split-tables.ts';
+import { readProgress, SpreadState } from '#adapters/postgres/target/spread-state.ts';
 import { takeAway } from '#adapters/postgres/target/take-away.ts';
 import { TargetState } from '#adapters/postgres/target/target-state.ts';
 import { readTargetTable, requireTargetTables } from '#adapters/postgres/target/target-table.ts';
 import { quoteTable } from '#core/table-name.ts';
+import { applyAtOnce } from './at-once.ts';
 import { applySegment } from './segment-apply.ts';
 import type {
   LateLedger,
   LoadLedger,
   PositionLedger,
   RowStore,
+  SpreadLedger,
   TargetCatalog,
   TargetSession,
   TargetSessions,
@@ -48,6 +58,7 @@ export function postgresTarget(pipeline: string, connect: () => Promise<pg.Clien
 function sessionOf(client: pg.Client, pipeline: string, state: TargetState): TargetSession {
   return {
     transaction: transactionOf(client, state),
+    applyAtOnce: (tables, position) => applyAtOnce(client, state, tables, position),
     takeover: {
       actAsReplica: () => actAsReplica(client),
       endStale: () => endStaleSessions(client),
@@ -57,10 +68,12 @@ function sessionOf(client: pg.Client, pipeline: string, state: TargetState): Tar
     position: positionOf(client, state),
     loads: loadsOf(client, state),
     late: lateOf(client, new LateState(pipeline)),
+    spread: spreadOf(client, pipeline, state),
     rows: rowsOf(client, pipeline),
     shadows: {
       make: (structure) => makeShadow(client, pipeline, structure),
       exchange: (shapes) => exchangeShadows(client, pipeline, shapes),
+      fill: (shape) => fillTable(client, pipeline, shape),
       drop: (topic) => dropShadow(client, pipeline, topic),
     },
     catalog: catalogOf(client),
@@ -143,11 +156,27 @@ function lateOf(client: pg.ClientBase, late: LateState): LateLedger {
   };
 }
 
+function spreadOf(client: pg.ClientBase, pipeline: string, state: TargetState): SpreadLedger {
+  const spreads = new SpreadState(pipeline);
+  return {
+    adopt: () => spreads.adopt(client),
+    open: (spread, from) => spreads.open(client, spread, from),
+    async progress() {
+      const progress = await readProgress(client, pipeline);
+      await state.requireHeld(client);
+      return progress;
+    },
+    converge: (until) => spreads.converge(client, until),
+    close: () => spreads.close(client),
+  };
+}
+
 export function catalogOf(client: pg.ClientBase): TargetCatalog {
   return {
     table: (structure) => readTargetTable(client, structure),
     require: (structures) => requireTargetTables(client, structures),
     links: (tables) => readKeyLinks(client, tables),
+    split: (structures) => readSplitTopics(client, structures),
     add: (tables, mayMake) => addTables(client, tables, mayMake),
   };
 }

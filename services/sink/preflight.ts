@@ -3,6 +3,7 @@ import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { requireReadyKafka } from '#adapters/kafka/creation-probe.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
+import { mayActAsReplica } from '#adapters/postgres/target/apply-session.ts';
 import { findCheckpoint, readLoadedTopics } from '#adapters/postgres/target/target-state.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
@@ -10,6 +11,7 @@ import type { Logger } from '#core/log.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { prefixOf } from '#core/output-ref.ts';
 import { epochsTopic } from '#core/topic-names.ts';
+import { needsReplica } from './needs-replica.ts';
 import { requireSameLife } from './same-life.ts';
 import { requireSameOutput } from './same-output.ts';
 
@@ -28,6 +30,7 @@ export async function requireReadyTarget(
   const client = await connectPg({ url: target.url, purpose: 'target', application });
   const pool = createConnectionPool(config.kafka, { clientId: application, logger });
   try {
+    if (target.ordering === 'key' && !(await mayActAsReplica(client))) throw needsReplica(target.name);
     const checkpoint = await findCheckpoint(client, config.name);
     const prefix = prefixOf(config, target.output);
     if (checkpoint !== null) requireSameOutput(await readLoadedTopics(client, config.name), prefix, target.name);

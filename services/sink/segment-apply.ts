@@ -47,13 +47,12 @@ export async function applySegment(
 ): Promise<void> {
   if (tables.length === 0) return;
   await client.query('SAVEPOINT segment');
-  if (!(await isAppliedInBulk(client, tables, mismatch, ranks))) {
-    const transactions = ranks === null ? [] : splitByCommit(tables);
-    if (transactions.length > 1) for (const one of transactions) await applySegment(client, one, mismatch, ranks);
-    else {
-      await applyInOrder(client, tables, mismatch);
-      await settleEarly(client);
-    }
+  if (await isAppliedInBulk(client, tables, mismatch, ranks)) return;
+  const transactions = ranks === null ? [] : splitByCommit(tables);
+  if (transactions.length > 1) for (const one of transactions) await applySegment(client, one, mismatch, ranks);
+  else {
+    await applyInOrder(client, tables, mismatch);
+    await settleEarly(client);
   }
   await client.query('RELEASE SAVEPOINT segment');
 }
@@ -96,16 +95,15 @@ function splitByCommit(tables: readonly TableChanges[]): TableChanges[][] {
 /** A TRUNCATE refuses a table that has checks put off; those of an unfinished transaction may have to wait all the same. */
 async function settleEarly(client: pg.ClientBase): Promise<void> {
   await client.query('SAVEPOINT segment');
-  await isApplied(client, () => Promise.resolve(), 'bug');
-  await client.query('RELEASE SAVEPOINT segment');
+  if (!(await isApplied(client, () => Promise.resolve(), 'bug'))) await client.query('RELEASE SAVEPOINT segment');
 }
 
-/** False when the target refused some of it or missed a row; then all of it is undone. */
+/** Ends the savepoint `segment`. False when the target refused some of it or missed a row; then all of it is undone, and the savepoint stays. */
 async function isApplied(client: pg.ClientBase, attempt: () => Promise<void>, mismatch: ErrorCode): Promise<boolean> {
   try {
     await attempt();
-    await client.query('SET CONSTRAINTS ALL IMMEDIATE');
-    await client.query('SET CONSTRAINTS ALL DEFERRED');
+    // One message: each more would be an answer to wait for in every epoch.
+    await client.query('SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED; RELEASE SAVEPOINT segment');
     return true;
   } catch (error) {
     if (!isRefusal(error) && !(error instanceof RestageError && error.code === mismatch)) throw error;

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import type { LanePosition } from '#adapters/postgres/target/spread-state.ts';
 import type { Checkpoint } from '#adapters/postgres/target/target-state.ts';
 import type { TargetConfig } from '#core/config.ts';
 import type { HoldGate, PauseGate } from '#core/control.ts';
@@ -10,9 +11,11 @@ import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { ServiceStatus } from '#core/status.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TargetSchema } from '#core/target-schema.ts';
+import { whileGuarded } from '#core/while-guarded.ts';
 import { originMode, REPLICA_MODE, type ApplyMode } from './apply-mode.ts';
 import { relayDeadLetters, type SendDeadLetters } from './dead-letter-relay.ts';
 import { DeadLetterWriter } from './dead-letter-writer.ts';
+import { needsReplica } from './needs-replica.ts';
 import { LateLoad } from './late-load.ts';
 import { runLoadPass } from './load-pass.ts';
 import { TablesPlace } from './load-place.ts';
@@ -21,6 +24,7 @@ import { requireSameOutput } from './same-output.ts';
 import { requireSameLife } from './same-life.ts';
 import { ShadowPlace } from './shadow-place.ts';
 import { SlotBook } from './slot-book.ts';
+import { SpreadPass } from './spread-pass.ts';
 import { StreamPass } from './stream-pass.ts';
 import { StructureBook } from './structure-book.ts';
 import type { TargetSession, TargetSessions } from './target.ts';
@@ -41,9 +45,17 @@ export interface AttemptParts {
   readonly logger: Logger;
   readonly failpoints: Failpoints;
   readonly clock: () => number;
+  /** Into how many lanes the stream is spread (ordering: key). Absent: this sink keeps whole transactions. */
+  readonly lanes?: number;
+  /** How often lanes that move are looked at, milliseconds. Absent: ten times a second. */
+  readonly lanesPollMs?: number;
+  /** Serves so many lanes in this process, until aborted. Absent: others do. */
+  readonly serveLanes?: (lanes: number, signal: AbortSignal) => Promise<void>;
   /** Absent: dead letters stay in the target alone. */
   readonly sendDeadLetters?: SendDeadLetters;
 }
+
+const LANES_POLL_MS = 100;
 
 /** Goes on where the target's position says, until aborted or until something fails. */
 export async function attemptSink(parts: AttemptParts, signal: AbortSignal): Promise<void> {
@@ -64,6 +76,7 @@ async function goOn(parts: AttemptParts, session: TargetSession, signal: AbortSi
   const structures = new StructureBook(reader, parts.schemasTopic, await parts.readStructures());
   const whenRunning = (): Promise<void> => parts.gate.whenRunning(signal);
   const applyMode = isReplica ? REPLICA_MODE : originMode(failpoints);
+  if (!isReplica && parts.lanes !== undefined) throw needsReplica(target.name);
   if (!isReplica) logger.info('the role may not set session_replication_role: triggers are off until the switch');
   failpoints.hit('sink.takeover.before');
   const known = await position.open();
@@ -108,12 +121,15 @@ interface StreamTools {
 
 async function stream(parts: AttemptParts, tools: StreamTools, signal: AbortSignal): Promise<void> {
   const { reader, schema, status, clock, logger, failpoints } = parts;
-  const { session, structures, applyMode, checkpoint } = tools;
+  const { session, structures, applyMode } = tools;
   status.state = 'streaming';
-  status.load.isDone = checkpoint.isLoadDone;
+  status.load.isDone = tools.checkpoint.isLoadDone;
   tools.lag.begin('stream');
   const readTables = async (): Promise<TableStructure[]> =>
     [...(await session.loads.tables()).keys()].map((topic) => structures.newest(topic));
+  const spread = await openSpread(parts, tools, readTables);
+  const checkpoint = await endSpread(parts, tools.checkpoint, spread, signal);
+  if (checkpoint === null) return;
   await applyMode.prepare(session, await readTables(), checkpoint.isLoadDone);
   await session.takeover.prepareLetters();
   const pass = new StreamPass({
@@ -121,6 +137,7 @@ async function stream(parts: AttemptParts, tools: StreamTools, signal: AbortSign
     reader,
     readLoads: () => session.loads.tables(),
     late: openLateLoad(parts, tools, readTables),
+    spread,
     status,
     hold: parts.hold,
     addLabels: (table, changes) => parts.sessions.addLabels(table, changes),
@@ -139,6 +156,42 @@ async function stream(parts: AttemptParts, tools: StreamTools, signal: AbortSign
     },
   });
   await pass.run(checkpoint.pass === 1 ? checkpoint.planOffset : checkpoint.nextOffset, checkpoint.through, signal);
+}
+
+/** What an earlier life opened is this one's to lead. */
+async function openSpread(
+  parts: AttemptParts,
+  { session, lag }: StreamTools,
+  readTables: () => Promise<TableStructure[]>,
+): Promise<SpreadPass> {
+  const { gate, lanes = null, lanesPollMs: pollMs = LANES_POLL_MS } = parts;
+  await session.transaction.begin('UPDATE');
+  const open = await session.spread.adopt();
+  await session.transaction.commit();
+  return new SpreadPass({ ...parts, session, lag, readTables, lanes, isPaused: () => gate.isPaused, pollMs }, open);
+}
+
+/** A sink that keeps whole transactions first lets lanes meet that others opened: it serves them itself. null when aborted before. */
+async function endSpread(
+  parts: AttemptParts,
+  checkpoint: Checkpoint,
+  spread: SpreadPass,
+  signal: AbortSignal,
+): Promise<Checkpoint | null> {
+  const { lanes, serveLanes = () => Promise.resolve(), logger } = parts;
+  if (spread.open === null || lanes !== undefined) return checkpoint;
+  logger.info(
+    'lanes have applied here (ordering: key): they go on to one position, and then whole transactions are kept',
+  );
+  const { lanes: count } = spread.open;
+  const met: (LanePosition | null)[] = [];
+  await whileGuarded(
+    signal,
+    (until) => serveLanes(count, until),
+    async (until) => void met.push(await spread.run({ ...checkpoint, epoch: 0 }, until)),
+  );
+  const at = met[0] ?? null;
+  return at === null ? null : { ...checkpoint, nextOffset: at.nextOffset, through: at.through };
 }
 
 function openLateLoad(parts: AttemptParts, tools: StreamTools, readTables: () => Promise<TableStructure[]>): LateLoad {

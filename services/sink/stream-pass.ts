@@ -1,54 +1,22 @@
 import { once } from 'node:events';
 import type { TableLoad } from '#adapters/postgres/target/target-state.ts';
-import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
-import type { HoldGate, HoldRequest } from '#core/control.ts';
-import type { EpochReader } from '#core/epoch-reader.ts';
-import type { Failpoints } from '#core/failpoints.ts';
-import type { LagMeter } from '#core/lag-meter.ts';
+import type { HoldRequest } from '#core/control.ts';
 import { formatLsn, LSN_ZERO, maxLsn, parseLsn, type Lsn } from '#core/lsn.ts';
-import type { Manifest, StoredManifest } from '#core/manifest.ts';
-import type { ServiceStatus } from '#core/status.ts';
-import type { ColumnChange } from '#core/structure-change.ts';
-import type { TableStructure } from '#core/structure.ts';
-import { applyPart, positionOf, settleConstraints, type Cut } from './epoch-apply.ts';
-import { cutPart, readPart, type ReadPart, type StructureChanges } from './part-reader.ts';
-import type { LateLoad } from './late-load.ts';
-import type { Quarantine } from './quarantine.ts';
-import type { StructureBook } from './structure-book.ts';
+import { isUncutEpoch, type Manifest, type StoredManifest } from '#core/manifest.ts';
+import type { ApplyChanges } from './quarantine.ts';
+import { applyPart, settleConstraints, type Cut, type PartTools } from './epoch-apply.ts';
+import { reaches, readCuts, type Ceiling } from './part-cuts.ts';
+import { cutPart, matchTables, readPart, type ReadPart, type StructureChanges } from './part-reader.ts';
 import { EpochTally } from './epoch-tally.ts';
 import { JoinedReader } from './joined-epochs.ts';
 import { unannouncedLoad } from './unannounced-load.ts';
-import type { TableChanges, TableRanks } from './segment-apply.ts';
-import type { TargetSession } from './target.ts';
-
-export interface StreamPassOptions {
-  readonly reader: EpochReader;
-  readonly structures: StructureBook;
-  readonly session: TargetSession;
-  /** What was loaded of each topic, as the target notes it now. */
-  readonly readLoads: () => Promise<ReadonlyMap<string, TableLoad>>;
-  readonly late: LateLoad;
-  readonly status: ServiceStatus;
-  readonly lag: LagMeter;
-  readonly whenRunning: () => Promise<void>;
-  readonly hold: HoldGate;
-  /** Adds the labels that an alteration brings, in a session of its own. */
-  readonly addLabels: (table: TableStructure, changes: readonly ColumnChange[]) => Promise<void>;
-  readonly clock: () => number;
-  readonly failpoints: Failpoints;
-  /** Called once the applied position has passed the newest snapshot. */
-  readonly onCaughtUp: () => Promise<void>;
-  /** Where foreign keys are checked, how the tables stand to each other now; else null. */
-  readonly readRanks: () => Promise<TableRanks | null>;
-  readonly isLoadDone: boolean;
-  /** What becomes of changes that the target refuses, once the load is done. */
-  readonly quarantine: Quarantine;
-}
+import type { TableRanks } from './segment-apply.ts';
+import type { StreamPassOptions } from './stream-pass-options.ts';
+import type { StreamPosition } from './target.ts';
 
 const EMPTY_INTERVAL_MS = 10_000;
-
-/** Where an epoch is cut, so that the sink stands at exactly this LSN; null for none. */
-type Ceiling = Lsn | null;
+/** An epoch that is not larger goes to the target in one message. */
+const AT_ONCE_BYTES = 128 * 1024;
 
 /** The second pass: stream epochs in order, each in one target transaction with the position (invariants 2 and 4), until aborted. */
 export class StreamPass {
@@ -73,9 +41,12 @@ export class StreamPass {
   #next = 0n;
   #storedAt = 0;
   #ranks: TableRanks | null = null;
+  /** Lanes apply, or are to from here on. */
+  #isSpread: boolean;
 
   constructor(options: StreamPassOptions) {
     this.#options = options;
+    this.#isSpread = options.spread.open !== null;
     this.#isLoadDone = options.isLoadDone;
   }
 
@@ -89,6 +60,7 @@ export class StreamPass {
     await this.#options.quarantine.begin(this.#options.clock());
     try {
       while (!signal.aborted) {
+        if (this.#isSpread) await this.#waitForLanes(signal);
         await this.#standStill(signal);
         const announced = this.#announced;
         this.#announced = null;
@@ -98,6 +70,16 @@ export class StreamPass {
     } finally {
       if (this.#tally !== null) await this.#options.session.transaction.rollback().catch(() => undefined);
     }
+  }
+
+  async #waitForLanes(signal: AbortSignal): Promise<void> {
+    const { spread, clock, status } = this.#options;
+    const met = await spread.run({ nextOffset: this.#next, through: this.#through, epoch: status.epoch }, signal);
+    this.#isSpread = false;
+    if (met === null) return;
+    this.#next = met.nextOffset;
+    this.#through = met.through;
+    this.#storedAt = clock();
   }
 
   /** While somebody asks for it, and this is the place: between epochs, or at the LSN asked for. */
@@ -141,21 +123,36 @@ export class StreamPass {
         index += 1;
         continue;
       }
+      if (await this.#maySpread(manifests.slice(index))) return false;
       const { part, count } = await joined.take(index, await this.#mayJoin(stored, manifests[index + 1]));
       if (signal.aborted) return false;
-      if (!(await this.#apply(manifests[index + count - 1] ?? stored, part, stored.offset))) return false;
+      const last = manifests[index + count - 1] ?? stored;
+      if (!(await this.#applyAtOnce(last, part)) && !(await this.#apply(last, part, stored.offset))) return false;
       index += count;
     }
     return true;
+  }
+
+  /** Lanes go on from here: the rows are whole, and this is a position. */
+  async #maySpread(manifests: readonly StoredManifest[]): Promise<boolean> {
+    const { late, spread } = this.#options;
+    const isPlain = this.#isLoadDone && this.#tally === null && !late.isOpen;
+    this.#isSpread = isPlain && (await spread.mayOpen(manifests));
+    return this.#isSpread;
   }
 
   /** Not where an epoch is cut, nor where something may be left out of it: what that is, is told by its own manifest. */
   async #mayJoin({ offset }: StoredManifest, next: StoredManifest | undefined): Promise<boolean> {
     // A sink that keeps up has nothing to join, and need not ask its target.
     if (next?.manifest.kind !== 'stream') return false;
+    return this.#isPlain(offset);
+  }
+
+  /** Nothing of an epoch that begins here is left out, waits, or is cut. */
+  async #isPlain(offset: bigint): Promise<boolean> {
     const { hold, late, quarantine, session } = this.#options;
-    const isPlain = this.#isLoadDone && this.#tally === null && !late.isOpen && hold.request === null;
-    return isPlain && !quarantine.isCareful && offset > this.#refused && !(await session.letters.isAnyHeld());
+    if (!this.#isLoadDone || this.#tally !== null || late.isOpen || hold.request !== null) return false;
+    return !quarantine.isCareful && offset > this.#refused && !(await session.letters.isAnyHeld());
   }
 
   #read(manifest: Manifest, signal: AbortSignal): Promise<ReadPart> {
@@ -173,8 +170,7 @@ export class StreamPass {
   #ceilingIn(manifest: Manifest): Ceiling {
     const lsn = this.#options.hold.request?.lsn ?? null;
     if (lsn === null || (this.#isExchanging && lsn < this.#options.late.end)) return null;
-    const hasLater = manifest.lastCommit !== null && parseLsn(manifest.lastCommit) >= lsn;
-    return hasLater || (manifest.last && parseLsn(manifest.through) >= lsn) ? lsn : null;
+    return reaches(manifest, lsn) ? lsn : null;
   }
 
   /** Manifests without changes of the stream. False after a cut. */
@@ -221,7 +217,25 @@ export class StreamPass {
     await late.exchange();
     status.state = 'streaming';
     this.#next = (late.begun ?? announced.offset) + 1n;
-    if (this.#through >= late.end) await this.#commit(announced.manifest, this.#tally, null);
+    if (this.#through < late.end) return;
+    await this.#settle();
+    await this.#commit(announced.manifest, this.#tally, null);
+  }
+
+  /** Of a sink that keeps up epochs are small. False where it is for `#apply`. */
+  async #applyAtOnce({ offset, manifest }: StoredManifest, part: ReadPart): Promise<boolean> {
+    const { session, structures, clock } = this.#options;
+    if (part.bytes > AT_ONCE_BYTES || !isUncutEpoch(manifest) || this.#ranks !== null) return false;
+    if (part.unusable.length > 0 || !(await this.#isPlain(offset))) return false;
+    const tally = new EpochTally(clock());
+    const tables = await matchTables(structures, session.catalog, part.groups);
+    const position = this.#positionAt(manifest, null, offset + 1n);
+    if (!(await session.applyAtOnce(tables, position))) return false;
+    this.#tally = tally;
+    this.#next = position.nextOffset;
+    tally.add(part.groups, 0, part.bytes);
+    await this.#seal(manifest, tally, null, position.through);
+    return true;
   }
 
   /** False when the epoch was cut and is to be read again from its first part. */
@@ -234,13 +248,13 @@ export class StreamPass {
     if (!this.#isMidEpoch) this.#epochOffset = first;
     const ceiling = this.#ceilingIn(manifest);
     const part = ceiling === null ? read : cutPart(read, ceiling);
-    const cuts = await this.#cuts(manifest, ceiling);
+    const cuts = await readCuts(manifest, ceiling, { ...this.#options, floorOf: (topic) => this.#floorOf(topic) });
     if (!manifest.last) failpoints.hit('sink.part.before');
     const isLast = ceiling !== null || manifest.last;
+    const isEnd = isLast && !this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through));
     try {
       const applied = await this.#applyPart({ offset, manifest }, isLast, part, cuts);
-      if (isLast && !this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through)))
-        await settleConstraints(session.transaction);
+      if (isEnd) await this.#settle();
       this.#tally.add(applied, cuts.filter(({ kind }) => kind === 'truncate').length, part.bytes);
     } catch (error) {
       if (!this.#isLoadDone || !this.#options.quarantine.takes(error)) throw error;
@@ -250,7 +264,7 @@ export class StreamPass {
     if (!manifest.last) failpoints.hit('sink.part.after');
     this.#next = offset + 1n;
     this.#isMidEpoch = !isLast;
-    if (!isLast || this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through))) return true;
+    if (!isEnd) return true;
     await this.#commit(manifest, this.#tally, ceiling);
     return ceiling === null;
   }
@@ -267,18 +281,25 @@ export class StreamPass {
     part: ReadPart,
     cuts: readonly Cut[],
   ): Promise<readonly StructureChanges[]> {
-    const { session, structures, quarantine } = this.#options;
-    const apply = (groups: readonly StructureChanges[], some: readonly Cut[]): Promise<void> =>
-      applyPart(session.rows, groups, some, {
-        match: (matched) => this.#match(matched),
-        forget: () => structures.forgetTables(),
-        mismatch: this.#isLoadDone ? 'target_drift' : 'load_overlap',
-        ranks: this.#ranks,
-      });
+    const { session, structures, quarantine, late } = this.#options;
+    const tools: PartTools = {
+      match: (matched) => matchTables(structures, session.catalog, matched),
+      forget: () => structures.forgetTables(),
+      mismatch: this.#isLoadDone ? 'target_drift' : 'load_overlap',
+      ranks: this.#ranks,
+    };
+    const apply: ApplyChanges = (groups, some) =>
+      late.applyAround(groups, some, (changes, cut) => applyPart(session.rows, changes, cut, tools));
     const [unusable] = part.unusable;
     if (unusable !== undefined && !this.#isLoadDone) throw unusable.error;
     const isFirst = !this.#isMidEpoch;
     return quarantine.applyPart({ offset, manifest, isFirst, isLast, isLoadDone: this.#isLoadDone }, part, cuts, apply);
+  }
+
+  /** Before the commit: what still waits takes its place, and what was put off is checked. */
+  async #settle(): Promise<void> {
+    if (this.#isExchanging) await this.#options.late.fillRest();
+    await settleConstraints(this.#options.session.transaction);
   }
 
   /** From the epoch's first part, with what the quarantine knows now. */
@@ -291,17 +312,29 @@ export class StreamPass {
     return false;
   }
 
-  /** The position with the data it covers (invariant 2). A cut epoch stays the next one to read: `through` says what of it is applied. */
-  async #commit(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<void> {
-    const { session, late, status, clock, failpoints } = this.#options;
+  /** A cut epoch stays the next one to read: `through` says what of it is applied. */
+  #positionAt(manifest: Manifest, ceiling: Ceiling, nextOffset: bigint): StreamPosition {
     const through = maxLsn(this.#through, ceiling ?? parseLsn(manifest.through));
     const commit = ceiling !== null || manifest.lastCommit === null ? null : parseLsn(manifest.lastCommit);
+    return { epoch: manifest.epoch, commit, through, nextOffset };
+  }
+
+  /** The position with the data it covers (invariant 2). */
+  async #commit(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<void> {
+    const { session, late, quarantine } = this.#options;
     if (ceiling !== null) this.#next = this.#epochOffset;
-    await session.position.moveTo({ epoch: manifest.epoch, commit, through, nextOffset: this.#next });
+    const position = this.#positionAt(manifest, ceiling, this.#next);
+    await session.position.moveTo(position);
     if (this.#isExchanging) {
       await late.finish();
-      await this.#options.quarantine.supersede(await this.#options.readLoads());
+      await quarantine.supersede(await this.#options.readLoads());
     }
+    await this.#seal(manifest, tally, ceiling, position.through);
+  }
+
+  /** The position is moved to `through` in the open transaction. */
+  async #seal(manifest: Manifest, tally: EpochTally, ceiling: Ceiling, through: Lsn): Promise<void> {
+    const { session, status, clock, failpoints } = this.#options;
     const step = this.#isExchanging ? 'exchange' : 'epoch';
     failpoints.hit(`sink.${step}.before`);
     await session.transaction.commit();
@@ -350,7 +383,7 @@ export class StreamPass {
   async #endExchange(manifest: Manifest, tally: EpochTally, ceiling: Ceiling): Promise<boolean> {
     if (this.#isBeforeEnd(ceiling ?? parseLsn(manifest.through))) return true;
     this.#epochOffset = this.#next;
-    await settleConstraints(this.#options.session.transaction);
+    await this.#settle();
     await this.#commit(manifest, tally, ceiling);
     return ceiling === null;
   }
@@ -363,38 +396,5 @@ export class StreamPass {
     this.#options.structures.forgetTables();
     this.#ranks = await this.#options.readRanks();
     this.#isLoadDone = true;
-  }
-
-  async #match(groups: readonly StructureChanges[]): Promise<TableChanges[]> {
-    const { session, structures } = this.#options;
-    const tables: TableChanges[] = [];
-    for (const { structure, version, changes } of groups)
-      tables.push({ table: await structures.table(session.catalog, structure, version), changes });
-    return tables;
-  }
-
-  /** What truncates or alters tables in this part of the epoch; an alteration's enum labels are added at once. */
-  async #cuts(manifest: Manifest, ceiling: Ceiling): Promise<Cut[]> {
-    const { session, structures } = this.#options;
-    const cuts: Cut[] = [];
-    for (const entry of manifest.control) {
-      if (entry.kind === 'barrier') continue;
-      const position = positionOf(entry);
-      if (ceiling !== null && position.commit >= ceiling) continue;
-      const isAfter = (topic: string): boolean => position.commit >= this.#floorOf(topic);
-      if (entry.kind === 'ddl') {
-        if (!isAfter(entry.topic)) continue;
-        const to = structures.structure(entry.topic, entry.to);
-        await this.#options.addLabels(to, entry.changes);
-        cuts.push({ kind: 'alter', position, to, changes: entry.changes, columnsOf: entry.columnsOf ?? null });
-        continue;
-      }
-      const topics = entry.topics.filter(isAfter);
-      const tables: TargetTable[] = [];
-      for (const topic of topics) tables.push(await structures.bareTable(session.catalog, topic));
-      const only = entry.only === undefined ? {} : { only: entry.only };
-      cuts.push({ kind: 'truncate', position, tables, isPartial: topics.length < entry.topics.length, ...only });
-    }
-    return cuts;
   }
 }

@@ -1,5 +1,6 @@
 import type { Checkpoint, TableLoad } from '#adapters/postgres/target/target-state.ts';
 import type { DeadLetterStore } from '#adapters/postgres/target/dead-letter-store.ts';
+import type { LaneProgress, LanePosition, Spread } from '#adapters/postgres/target/spread-state.ts';
 import type { LateProgress } from '#adapters/postgres/target/late-state.ts';
 import type { Reshaping } from '#adapters/postgres/target/reshape-table.ts';
 import type { TargetTable } from '#adapters/postgres/target/target-table.ts';
@@ -7,6 +8,7 @@ import type { ErrorCode } from '#core/errors.ts';
 import type { KeyLink } from '#core/key-slots.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { ColumnChange, ColumnsOf } from '#core/structure-change.ts';
+import type { RowValues } from '#core/row-image.ts';
 import type { TableStructure } from '#core/structure.ts';
 import type { TableName } from '#core/table-name.ts';
 import type { LateTable } from '#core/target-schema.ts';
@@ -32,10 +34,17 @@ export interface TargetSessions {
 /** One session, by what is done in it. Any method may fail with the target's own error; then the session is of no more use. */
 export interface TargetSession {
   readonly transaction: TargetTransaction;
+  /**
+   * The whole of a small epoch: begins with the position locked, applies changes between which nothing stands, settles what was put off and
+   * moves the position; the commit is left to the caller. False where it is to be done step by step instead. Then, and where it
+   * throws, nothing is begun.
+   */
+  readonly applyAtOnce: (tables: readonly TableChanges[], position: StreamPosition) => Promise<boolean>;
   readonly takeover: TakeoverTools;
   readonly position: PositionLedger;
   readonly loads: LoadLedger;
   readonly late: LateLedger;
+  readonly spread: SpreadLedger;
   readonly rows: RowStore;
   readonly shadows: ShadowTables;
   readonly catalog: TargetCatalog;
@@ -124,6 +133,21 @@ export interface LateLedger {
   finish(): Promise<void>;
 }
 
+/**
+ * Lanes that apply side by side (lane-target.ts), for whoever may move the position: each method in a transaction that holds it alone, which
+ * keeps every lane out, but for `progress`.
+ */
+export interface SpreadLedger {
+  /** What an earlier holder opened is this one's from here on; null for nothing. @throws RestageError state_damaged. */
+  adopt(): Promise<Spread | null>;
+  open(spread: Spread, from: LanePosition): Promise<void>;
+  /** In the order of the lanes, which only go on while their leader holds the target: whoever looks would wait for ever. @throws RestageError lease_lost. */
+  progress(): Promise<LaneProgress[]>;
+  /** Every lane stops at this offset; none of them is past it. */
+  converge(until: bigint): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** Where a load's rows go. */
 export interface RowPlace {
   readonly kind: 'table' | 'shadow';
@@ -132,7 +156,7 @@ export interface RowPlace {
 
 export interface RowStore {
   /** In bulk, in the order of `columns`; returns how many there were. */
-  copy(place: RowPlace, columns: readonly string[], rows: AsyncIterable<readonly CopiedRow[]>): Promise<number>;
+  copy(place: RowPlace, columns: readonly string[], rows: AsyncIterable<readonly RowValues[]>): Promise<number>;
   /** Removes every row, by the quickest means that the target allows. */
   empty(table: TableName): Promise<void>;
   /** Changes between which nothing stands. @throws as applySegment. */
@@ -148,14 +172,17 @@ export interface RowStore {
   ): Promise<void>;
 }
 
-export type CopiedRow = readonly (string | null)[];
-
 /** Tables beside the target's own, one a topic. */
 export interface ShadowTables {
   /** An empty one, in the place of what is there. */
   make(structure: TableStructure): Promise<void>;
-  /** The tables' rows for their shadows'. */
-  exchange(shapes: readonly Reshaping[]): Promise<void>;
+  /**
+   * The tables' rows for their shadows'. Returns those that are only emptied: their columns change with others', which the stream between
+   * here and their snapshots may alter; there they are to be filled.
+   */
+  exchange(shapes: readonly Reshaping[]): Promise<readonly Reshaping[]>;
+  /** With its shadow's rows. @throws RestageError ddl_unsupported. */
+  fill(shape: Reshaping): Promise<void>;
   drop(topic: string): Promise<void>;
 }
 
@@ -166,6 +193,8 @@ export interface TargetCatalog {
   require(structures: readonly TableStructure[]): Promise<void>;
   /** Foreign keys between these tables. */
   links(tables: readonly TableName[]): Promise<KeyLink[]>;
+  /** Topics of tables whose rows lanes may apply side by side. */
+  split(structures: readonly TableStructure[]): Promise<string[]>;
   /** Tables that came at the source after the load. @throws RestageError schema_missing, schema_differs or target_not_empty. */
   add(tables: readonly LateTable[], mayMake: boolean): Promise<void>;
 }

@@ -4,6 +4,7 @@ import type { DebeziumOptions } from '#core/debezium/options.ts';
 import type { DebeziumRecord } from '#core/debezium/table-events.ts';
 import type { Row } from '#core/envelope.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
+import { transactionFacts } from '#core/event-tail.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { compileTable } from '#core/rules/table-rules.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
@@ -44,7 +45,7 @@ const RULE = {
 };
 /** A database whose name looks like what the source block is searched for. */
 const DATABASE = String.raw`a","lsn":5,"txId":6,"op":"d","x`;
-const TRANSACTION = { commit: lsnOf(900n), xid: 77, commitTime: 1_700_000_000_123_456n };
+const TRANSACTION = transactionFacts(lsnOf(900n), 77, 1_700_000_000_123_456n);
 const EVENT = { lsn: lsnOf(850n), ordinal: 3, tableOrdinal: 1, processedMs: 1_700_000_000_500 };
 const encoder = new EventEncoder(STRUCTURE, STRUCTURE.columns, 'shop', DATABASE, '1');
 

@@ -1,7 +1,7 @@
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { LSN_ZERO, parseLsn, type Lsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
-import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
+import { readEventPlace, type KafkaRecord } from '#core/record.ts';
 import type { Truncation } from './careful-epoch.ts';
 import { readInOrder, type RangeRecord } from './ordered-records.ts';
 
@@ -27,8 +27,8 @@ export interface ContentOptions {
 
 /** Whether the table's snapshot has it already. */
 export function isBelow(record: KafkaRecord, floor: Lsn = LSN_ZERO): boolean {
-  const headers = readStreamHeaders(record);
-  return headers !== null && headers.position.commit < floor;
+  const place = readEventPlace(record);
+  return place !== null && place.position.commit < floor;
 }
 
 export async function readContent(

@@ -1,15 +1,13 @@
-import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import { joinHeaders } from '#core/debezium/record-headers.ts';
-import type { ControlEntry, Manifest, ManifestRange } from '#core/manifest.ts';
-import { encodeHeaders, readStreamHeaders, streamHeaders, type EventHeaders, type KafkaRecord } from '#core/record.ts';
+import type { ControlEntry, Manifest } from '#core/manifest.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
+import { readEventPlace, readStreamHeaders, type KafkaRecord } from '#core/record.ts';
+import { keyPartitioner, type Partitioner } from '#core/partitioner.ts';
 import type { ModuleDeclaration } from '#core/module/declaration.ts';
-import type { Lsn } from '#core/lsn.ts';
 import type { Branch } from '#core/rules/branch.ts';
-import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
 import type { TransactionChecks } from '#core/rules/transaction-checks.ts';
-import type { ValidationConfig } from '#core/rules/validation-config.ts';
 import { Validator } from '#core/rules/validator.ts';
 import { compileTable, type ShapedEvent, type TableRules } from '#core/rules/table-rules.ts';
 import {
@@ -22,66 +20,31 @@ import {
 import { structureVersion, type TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey } from '#core/table-name.ts';
 import type { RecordSink } from '#core/topic-batches.ts';
-import type { DebeziumShaper } from './debezium-shaper.ts';
 import { splitEnvelope, timeIn } from './envelope-text.ts';
+import type { EpochRecords, EventShaperOptions, RecordFacts, RecordPlace } from './event-shaper-options.ts';
 import type { KeptState } from './kept-state.ts';
-import type { ModuleQueue } from './module-queue.ts';
-import type { OutboxWriter } from './outbox-writer.ts';
 import { reachRows } from './reached-rows.ts';
 import { TableChecks, type ToBeJudged } from './table-checks.ts';
-import { appendEvent, changeBehind, chunkHeadersOf, parseKey, passOn, placeOf, tellApart } from './shaped-records.ts';
-
-export interface EventShaperOptions {
-  readonly reader: EpochReader;
-  readonly rules: readonly RuleConfig[];
-  /** Patterns of the tables that the output takes. Absent: all. */
-  readonly tables?: readonly string[] | undefined;
-  readonly rawSchemasTopic: string;
-  readonly shapedPrefix: string;
-  readonly shapedSchemasTopic: string;
-  /** Ids of the shaped structures that Kafka has. */
-  readonly written: Set<string>;
-  /** null: profile `lossless`. */
-  readonly debezium?: DebeziumShaper | null;
-  /** null: the output has no module. */
-  readonly module?: ModuleQueue | null;
-  readonly outbox?: OutboxWriter | null;
-  /** null: no rule needs one. */
-  readonly state?: KeptState | null;
-  /** What is to hold of rows before any rule. Absent: nothing. */
-  readonly validations?: readonly ValidationConfig[];
-}
-
-/** Where an epoch's records go: those that the manifest names, and those beside it. */
-export interface EpochRecords {
-  readonly data: RecordSink;
-  readonly side: RecordSink;
-  /** What committed before is in the load of a raw topic's table; readers leave it out. */
-  readonly floorOf: (topic: string) => Lsn;
-}
-
-export type RecordPlace = Pick<ManifestRange, 'topic' | 'partition'>;
+import {
+  appendEvent,
+  changeBehind,
+  copyOf,
+  headersOf,
+  isKeyChange,
+  parseKey,
+  passOn,
+  placeOf,
+  tellApart,
+} from './shaped-records.ts';
 
 /** A change of a table's columns, in its place in the stream. */
 export type Alteration = Extract<ControlEntry, { kind: 'ddl' }>;
 
 type Truncation = Extract<ControlEntry, { kind: 'truncate' }>;
 
-/** Of the record that an event is made from. */
-export interface RecordFacts {
-  /** The envelope's, from its source block on. */
-  readonly tail: string;
-  /** null for a row of the load. */
-  readonly headers: EventHeaders | null;
-  readonly headersFor: (branch: Branch) => Buffer;
-  readonly where: string;
-}
-
-const NO_HEADERS = encodeHeaders([]);
-
 /** Of the structure that a record has. */
-export function versionOf(record: KafkaRecord, headers = readStreamHeaders(record)): number {
-  return headers?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
+export function versionOf(record: KafkaRecord): number {
+  return readEventPlace(record)?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
 }
 
 /** Records in, shaped records out: knows every raw structure and the rules that its events go through. */
@@ -91,11 +54,21 @@ export class EventShaper {
   readonly #rules = new Map<string, TableRules>();
   readonly validator: Validator;
   readonly checks: TableChecks;
+  readonly #partitionOf: Partitioner;
+  /** Ids of the shaped structures that need not be written again. */
+  readonly #written: Set<string>;
   readonly #introduced = new Set<string>();
+  /** By topic: which structure its events had last, all of whose shaped ones are written. */
+  readonly #ready = new Map<string, { readonly version: number; readonly rules: TableRules }>();
   readonly #newest = new Map<string, { readonly raw: TableStructure; readonly rules: TableRules }>();
+  #isJoint = false;
 
   constructor(options: EventShaperOptions, structures: Iterable<Buffer>) {
     this.#options = options;
+    const { lane } = options;
+    this.#partitionOf = lane === undefined ? keyPartitioner(options.partitions ?? 1) : () => lane;
+    // What another lane wrote may be named later than what this one makes next.
+    this.#written = lane === undefined ? options.written : new Set();
     this.checks = new TableChecks(options.validations ?? []);
     this.validator = new Validator(this.checks.configs);
     this.#add(findStructures(structures));
@@ -157,15 +130,18 @@ export class EventShaper {
 
   /** The table's shaped structures go into the transaction that first uses them. */
   introduce(topic: string, version: number, out: RecordSink): TableRules {
+    const ready = this.#ready.get(topic);
+    if (ready?.version === version) return ready.rules;
     const rules = this.#rulesAt(topic, version);
     for (const { version: shapedVersion, shaped } of rules.branches) {
       const id = structureId({ version: shapedVersion, structure: shaped });
-      if (this.#options.written.has(id)) continue;
-      this.#options.written.add(id);
+      if (this.#written.has(id)) continue;
+      this.#written.add(id);
       this.#introduced.add(id);
       const record = structureRecord(shaped);
       out.append(this.#options.shapedSchemasTopic, record.key, record.value, NO_HEADERS);
     }
+    this.#ready.set(topic, { version, rules });
     return rules;
   }
 
@@ -240,9 +216,10 @@ export class EventShaper {
       this.introduceNewest(topic, out);
       return;
     }
+    this.#ready.clear();
     const rules = this.#rules.get(structureId({ version, structure: { topic } }));
     for (const { version: shapedVersion, shaped } of rules?.branches ?? [])
-      this.#options.written.delete(structureId({ version: shapedVersion, structure: shaped }));
+      this.#written.delete(structureId({ version: shapedVersion, structure: shaped }));
     this.introduce(topic, version, out);
   }
 
@@ -259,28 +236,35 @@ export class EventShaper {
    */
   shape(record: KafkaRecord, range: RecordPlace, records: EpochRecords): string | Promise<string> {
     const { data: out, side } = records;
-    if (record.value === null) return '';
-    const where = placeOf(range.topic, range.partition, record.offset);
-    const headers = readStreamHeaders(record);
-    const version = versionOf(record, headers);
+    const { value } = record;
+    if (value === null) return '';
+    const place = (): string => placeOf(range.topic, range.partition, record.offset);
+    const version = versionOf(record);
     const rules = this.introduce(range.topic, version, out);
     const validation = this.checks.of(range.topic, version);
-    if (validation !== null) this.validator.check(validation, this.read(record, range).event, rules, where);
+    if (validation !== null) this.validator.check(validation, this.read(record, range).event, rules, place());
     const [only] = rules.branches;
-    if (rules.outbox !== null && headers !== null)
-      this.#options.outbox?.write(rules.outbox, splitEnvelope(record.value, where).event, side, where);
+    if (rules.outbox !== null && readEventPlace(record) !== null)
+      this.#options.outbox?.write(rules.outbox, splitEnvelope(value, place()).event, side, place());
     const { state = null } = this.#options;
     const isRemembered = state?.memory.has(range.topic) === true;
     if (only === undefined && !isRemembered) return '';
-    const headersFor = (branch: Branch): Buffer =>
-      headers === null
-        ? chunkHeadersOf(record, branch, where)
-        : streamHeaders({ ...headers, structure: branch.version });
-    const key = record.key?.toString('utf8') ?? null;
     const isPlain = (this.#options.debezium ?? null) === null;
     const isPassed = rules.branches.length === 1 && only?.isUnchanged === true && isPlain;
-    if (isPassed && !isRemembered) return passOn(only, key, record.value, headersFor(only), out);
-    const { event, tail } = splitEnvelope(record.value, where);
+    const headersFor = (branch: Branch): Buffer => headersOf(record, branch, place);
+    const pass = (branch: Branch, bytes: Buffer): string => {
+      const partition = this.#partitionOf(record.key);
+      return passOn(branch, { key: record.key, bytes, headers: headersFor(branch), partition }, out);
+    };
+    if (isPassed && !isRemembered) return pass(only, value);
+    if (rules.branches.length === 1 && only !== undefined && isPlain && !isRemembered) {
+      const copy = copyOf(record, only);
+      if (copy !== null) return pass(only, copy);
+    }
+    const where = place();
+    const headers = readStreamHeaders(record);
+    const key = record.key?.toString('utf8') ?? null;
+    const { event, tail } = splitEnvelope(value, where);
     const row = { ...event, key: key === null ? null : parseKey(key, where) };
     const at = { place: where, time: timeIn(tail) };
     const take = (shaped: readonly ShapedEvent[]): string =>
@@ -289,14 +273,14 @@ export class EventShaper {
       const isKnown = headers === null && state.memory.isLookedUp(range.topic);
       const taken = state.memory.take(rules, row, at, isKnown);
       state.note(range.topic, taken.changes, side);
-      const ops = isPassed ? passOn(only, key, record.value, headersFor(only), out) : take(taken.own);
+      const ops = isPassed ? pass(only, value) : take(taken.own);
       if (taken.others !== null && headers !== null)
         return reachRows(this, taken.others, { tail, headers, where }, records).then((more) => ops + more);
       if (!rules.isForModule) return ops;
     } else if (!rules.isForModule) return take(rules.apply(row, at));
     const { module = null } = this.#options;
     if (module === null) throw new RestageError('bug', 'an output without its module', { where });
-    module.add({ source: rules.source, event: row, at }, take, record.value.length);
+    module.add({ source: rules.source, event: row, at }, take, value.length);
     return '';
   }
 
@@ -329,13 +313,15 @@ export class EventShaper {
 
   /** Structures that were introduced since, in an epoch that is given up, are to be introduced again. */
   forgetIntroduced(): void {
-    for (const id of this.#introduced) this.#options.written.delete(id);
+    this.#ready.clear();
+    for (const id of this.#introduced) this.#written.delete(id);
     this.#introduced.clear();
+    this.#isJoint = false;
     this.state?.rollback();
     this.validator.forget();
   }
 
-  /** The epoch is written. */
+  /** The epoch is being written: it is not given up any more. */
   keepIntroduced(): void {
     this.#introduced.clear();
     this.validator.keep();
@@ -355,16 +341,33 @@ export class EventShaper {
   append(shaped: readonly ShapedEvent[], { tail, headers, headersFor, where }: RecordFacts, out: RecordSink): string {
     const debezium = this.#options.debezium ?? null;
     for (const { branch, event } of shaped) {
-      if (debezium === null) appendEvent(branch, event, tail, headersFor(branch), out, where);
+      this.#isJoint ||= this.isPartitioned && isKeyChange(branch, event);
+      if (debezium === null)
+        appendEvent(branch, event, { tail, headers: headersFor(branch), partitionOf: this.#partitionOf, where }, out);
       else
-        for (const made of debezium.shape(branch, event, tail, headers?.position ?? null, where))
-          out.append(made.topic, made.key, made.value, joinHeaders(headersFor(branch), made.headers));
+        for (const made of debezium.shape(branch, event, tail, headers?.position ?? null, where)) {
+          const all = joinHeaders(headersFor(branch), made.headers);
+          out.append(made.topic, made.key, made.value, all, this.#partitionOf(made.key));
+        }
     }
     return shaped.map(({ event }) => event.op).join('');
   }
 
+  /** Shaped tables have several partitions. */
+  get isPartitioned(): boolean {
+    return (this.#options.partitions ?? 1) > 1;
+  }
+
+  /** Whether a row's key changed behind the rules since this was asked before: its events may be of two partitions. */
+  takeJoint(): boolean {
+    const isJoint = this.#isJoint;
+    this.#isJoint = false;
+    return isJoint;
+  }
+
   /** Rules of tables that look up one of these are compiled anew with it. */
   #add(records: readonly ParsedStructure[]): void {
+    this.#ready.clear();
     const added = new Map(records.map(({ structure }) => [tableKey(structure), structure]));
     const captured = new Map(this.structures.map((structure) => [tableKey(structure), structure]));
     for (const [key, structure] of added) captured.set(key, structure);

@@ -20,6 +20,8 @@ export interface JoinedEpoch {
   readonly stored: StoredManifest;
   readonly ops: OpCounts;
   readonly counts: readonly RecordCount[];
+  /** A row's key changed behind the rules. */
+  readonly isJoint: boolean;
 }
 
 export interface JoinedEpochs {
@@ -47,7 +49,7 @@ export async function shapeJoined(
     await shaper.learn(stored.manifest, signal);
     const ops = countedOps('');
     await shapeRanges({ reader, rawSchemasTopic, shaper, stored, floors: snapshots }, out, ops, signal);
-    epochs.push({ stored, ops, counts: out.data.takeCounts() });
+    epochs.push({ stored, ops, counts: out.data.takeCounts(), isJoint: shaper.takeJoint() });
   }
   return { epochs, data: out.data, side: out.side };
 }

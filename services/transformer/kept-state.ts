@@ -3,7 +3,8 @@ import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
-import { encodeHeaders, type KafkaRecord } from '#core/record.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
+import { type KafkaRecord } from '#core/record.ts';
 import type { ReadRow } from '#core/rules/event-place.ts';
 import type { RuleMemory } from '#core/rules/rule-memory.ts';
 import type { ServiceStatus } from '#core/status.ts';
@@ -54,7 +55,6 @@ const headSchema = z.object({
   previous: z.object({ generation: z.number(), since: z.number() }).nullable(),
   columns: z.array(z.string()),
 });
-const NO_HEADERS = encodeHeaders([]);
 /** Room for so many truncations in one manifest: generations grow with the manifests' offsets. */
 const A_MANIFEST = 2 ** 20;
 const FLUSH_ROWS = 10_000;

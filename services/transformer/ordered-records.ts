@@ -1,7 +1,7 @@
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { ManifestRange } from '#core/manifest.ts';
 import { comparePositions, type Position } from '#core/position.ts';
-import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
+import { readEventPlace, type KafkaRecord } from '#core/record.ts';
 
 export interface RangeRecord {
   readonly range: ManifestRange;
@@ -55,7 +55,7 @@ class Cursor {
     }
     this.record = this.#records[this.#at] ?? null;
     this.#at += 1;
-    const headers = this.record === null ? null : readStreamHeaders(this.record);
+    const headers = this.record === null ? null : readEventPlace(this.record);
     // A record without a position follows the one before it.
     this.#position = headers?.position ?? this.#position;
   }

@@ -5,7 +5,7 @@ import type { LetterAudit } from '#core/letter-audit.ts';
 import { formatLsn, LSN_ZERO, type Lsn } from '#core/lsn.ts';
 import type { Manifest, StoredManifest } from '#core/manifest.ts';
 import type { QuarantinePolicy } from '#core/quarantine.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
 import { ValidationFailure } from '#core/rules/validation.ts';
 import type { ValidationConfig } from '#core/rules/validation-config.ts';
 import type { TransactionChecks } from '#core/rules/transaction-checks.ts';
@@ -47,7 +47,6 @@ export interface QuarantineParts {
 
 /** More than so many that wait are no matter of single rows; they are held in memory (invariant 6). */
 const MOST_WAITING = 100_000;
-const NO_HEADERS = encodeHeaders([]);
 const NOTHING: RecordSink = { bytes: 0, append: () => undefined, appendRow: () => undefined };
 
 /** What becomes of events that an output's rules do not take: dead letters, in the Kafka transaction of their epoch (invariants 2 and 3). */
@@ -178,7 +177,6 @@ export class OutputQuarantine {
     this.#letters = [];
     this.#ended = [];
     if (kind === 'stream' && last) this.#seen = null;
-    this.#parts.shaper.keepIntroduced();
     this.#count();
     return made;
   }

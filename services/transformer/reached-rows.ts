@@ -7,7 +7,8 @@ import type { Branch } from '#core/rules/branch.ts';
 import type { ReachedRow } from '#core/rules/rule-memory.ts';
 import { makeTail } from './envelope-text.ts';
 import type { Truncation } from './careful-epoch.ts';
-import type { EpochRecords, EventShaper } from './event-shaper.ts';
+import type { EpochRecords } from './event-shaper-options.ts';
+import type { EventShaper } from './event-shaper.ts';
 
 /** What is known of what reached a row. */
 export interface ReachFacts {

@@ -7,7 +7,7 @@ import { changedParts, rulesChanged, writePrint, type RulesPrint } from '#core/r
 import { structureId } from '#core/structure-record.ts';
 import { epochsTopic } from '#core/topic-names.ts';
 import type { EventShaper } from './event-shaper.ts';
-import type { TransformerParts } from './transformer.ts';
+import type { TransformerParts } from './transformer-parts.ts';
 
 /** By which an output is made now, and whether a person says that they may be others than before. */
 export interface OutputRules {

@@ -2,10 +2,11 @@ import type { EpochReader } from '#core/epoch-reader.ts';
 import type { Lsn } from '#core/lsn.ts';
 import type { StoredManifest } from '#core/manifest.ts';
 import { comparePositions } from '#core/position.ts';
-import { readStreamHeaders } from '#core/record.ts';
+import { readEventPlace } from '#core/record.ts';
 import { isBelow, truncationsIn } from './epoch-content.ts';
 import { countOps, type OpCounts } from './epoch-figures.ts';
-import type { EpochRecords, EventShaper } from './event-shaper.ts';
+import type { EpochRecords } from './event-shaper-options.ts';
+import type { EventShaper } from './event-shaper.ts';
 import { readInOrder, type RangeRecord } from './ordered-records.ts';
 import { readTogether } from './ranges-together.ts';
 import { doJoin, truncateRemembered } from './reached-rows.ts';
@@ -30,7 +31,7 @@ export async function shapeRanges(
   const isStream = manifest.kind === 'stream';
   const truncations = isStream && shaper.state !== null ? truncationsIn(manifest, floors) : [];
   const truncate = async (record: RangeRecord['record'] | null): Promise<void> => {
-    const position = record === null ? null : (readStreamHeaders(record)?.position ?? null);
+    const position = record === null ? null : (readEventPlace(record)?.position ?? null);
     for (let [next] = truncations; next !== undefined; [next] = truncations) {
       if (record !== null && (position === null || comparePositions(next.position, position) > 0)) return;
       truncations.shift();

@@ -8,6 +8,8 @@ export interface DraftContext {
   readonly load: ShapedLoad;
   /** What is told of a late load. */
   readonly late: Pick<NonNullable<Manifest['raw']>, 'back' | 'floors'>;
+  /** A key changed behind the rules that did not before them. */
+  readonly isJoint: boolean;
 }
 
 /** The manifest of what was made from a raw one, which it names; `rows`: how many events that is. */
@@ -15,7 +17,7 @@ export function draftFrom(
   { manifest, offset }: StoredManifest,
   rows: number,
   control: ControlEntry[],
-  { last, plan, load, late }: DraftContext,
+  { last, plan, load, late, isJoint }: DraftContext,
 ): ManifestDraft {
   const {
     ranges: _ranges,
@@ -34,6 +36,7 @@ export function draftFrom(
     ...(manifest.kind === 'stream' || manifest.kind === 'empty' ? {} : reachedInLoad(last, manifest)),
     // What a late load did to rows that look up its own is no epoch of the source.
     ...(manifest.kind === 'empty' && rows > 0 ? { kind: 'stream' as const } : {}),
+    ...(isJoint ? { joint: true } : {}),
     control,
     plan,
     ...(tables === undefined ? {} : { tables: load.planned }),

@@ -1,7 +1,10 @@
 import type { Row } from '#core/envelope.ts';
 import { RestageError } from '#core/errors.ts';
+import { FixedHeaders } from '#core/fixed-headers.ts';
+import { readOp } from '#core/image-scanner.ts';
 import type { ControlEntry } from '#core/manifest.ts';
-import { chunkHeaders, type KafkaRecord } from '#core/record.ts';
+import type { Partitioner } from '#core/partitioner.ts';
+import { chunkHeaders, readStreamHeaders, streamHeaders, valueRangeOf, type KafkaRecord } from '#core/record.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import type { RowEvent } from '#core/rules/row-delta.ts';
 import { keyText } from '#core/rules/rows.ts';
@@ -20,29 +23,58 @@ export function placeOf(topic: string, partition: number, offset: bigint): strin
   return `topic ${topic}, partition ${partition}, offset ${offset}`;
 }
 
+interface PassedRecord {
+  readonly key: Buffer | null;
+  readonly bytes: Buffer;
+  readonly headers: Buffer;
+  readonly partition: number;
+}
+
 /** Key and value byte for byte. */
-export function passOn(branch: Branch, key: string | null, bytes: Buffer, headers: Buffer, out: RecordSink): string {
+export function passOn(branch: Branch, { key, bytes, headers, partition }: PassedRecord, out: RecordSink): string {
   const { topic } = branch.shaped;
-  out.appendRow(topic, key, bytes, headers);
-  const op = opIn(bytes.toString('utf8', Math.max(0, bytes.length - MOST_TAIL))) ?? '';
-  if (key !== null && op === 'd') out.append(topic, key, null, headers);
+  out.appendRow(topic, key, bytes, headers, partition);
+  const op =
+    readOp(bytes, 0, bytes.length) ?? opIn(bytes.toString('utf8', Math.max(0, bytes.length - MOST_TAIL))) ?? '';
+  if (key !== null && op === 'd') out.append(topic, key, null, headers, partition);
   return op;
+}
+
+/** An envelope behind a branch that only copies values; null where it must be taken apart. The key stays as it is. */
+export function copyOf(record: KafkaRecord, { copier, shaped }: Branch): Buffer | null {
+  if (copier === null || (record.key === null) !== (shaped.identity.columns.length === 0)) return null;
+  const envelope = valueRangeOf(record);
+  return envelope === null ? null : copier.copy(envelope);
+}
+
+interface EventFacts {
+  /** The envelope's, from its source block on. */
+  readonly tail: string;
+  readonly headers: Buffer;
+  readonly partitionOf: Partitioner;
+  readonly where: string;
 }
 
 /** An event of a branch, and a delete's tombstone. */
 export function appendEvent(
   { shaped }: Branch,
   event: RowEvent,
-  tail: string,
-  headers: Buffer,
+  { tail, headers, partitionOf, where }: EventFacts,
   out: RecordSink,
-  where: string,
 ): void {
   const key = event.key === null ? null : keyText(event.key, shaped.identity.columns);
   if (event.key !== null && key === null)
     throw new RestageError('record_invalid', "an event's key lacks a column of the identity", { where });
-  out.appendRow(shaped.topic, key, joinEnvelope(event, tail), headers);
-  if (event.op === 'd' && key !== null) out.append(shaped.topic, key, null, headers);
+  const partition = partitionOf(key);
+  out.appendRow(shaped.topic, key, joinEnvelope(event, tail), headers, partition);
+  if (event.op === 'd' && key !== null) out.append(shaped.topic, key, null, headers, partition);
+}
+
+/** Whether it gives a row another key than it had. */
+export function isKeyChange({ shaped }: Branch, { op, key, before }: RowEvent): boolean {
+  if (op !== 'u' || key === null || before === null) return false;
+  const { columns } = shaped.identity;
+  return keyText(before, columns) !== keyText(key, columns);
 }
 
 /** The constant that a merged table's rows have from one of its sources. */
@@ -68,11 +100,20 @@ export function changeBehind(change: ColumnChange, before: Branch, after: Branch
   return to === column ? [] : [{ ...change, column, to }];
 }
 
-export function chunkHeadersOf(record: KafkaRecord, branch: Branch, where: string): Buffer {
+/** A record's headers with the structure behind a branch. One buffer, reused: copy it out before the next call. */
+export function headersOf(record: KafkaRecord, branch: Branch, place: () => string): Buffer {
+  if (record.headers instanceof FixedHeaders) return record.headers.encode(branch.version);
+  const headers = readStreamHeaders(record);
+  return headers === null
+    ? chunkHeadersOf(record, branch, place)
+    : streamHeaders({ ...headers, structure: branch.version });
+}
+
+function chunkHeadersOf(record: KafkaRecord, branch: Branch, place: () => string): Buffer {
   const chunk = record.headers.get('chunk');
   const row = record.headers.get('row');
   if (chunk?.length !== 4 || row?.length !== 8)
-    throw new RestageError('record_invalid', 'a record lacks the headers of an event', { where });
+    throw new RestageError('record_invalid', 'a record lacks the headers of an event', { where: place() });
   return chunkHeaders(chunk.readUInt32BE(), Number(row.readBigUInt64BE()), 0, branch.version);
 }
 

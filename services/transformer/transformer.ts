@@ -1,69 +1,32 @@
-import type { OutputConfig } from '#core/config.ts';
-import type { PauseGate } from '#core/control.ts';
-import type { EpochReader } from '#core/epoch-reader.ts';
 import { isEventFault } from '#core/error-policy.ts';
-import type { EpochWriter, ManifestDraft, PartitionRecords, WrittenEntry } from '#core/epoch-writer.ts';
+import type { ManifestDraft } from '#core/epoch-writer.ts';
 import { LagMeter, watchLag } from '#core/lag-meter.ts';
-import type { LetterGate } from '#core/letter-command.ts';
-import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
-import type { ControlEntry, Manifest, StoredManifest } from '#core/manifest.ts';
-import type { ServiceStatus } from '#core/status.ts';
+import { planOf, type ControlEntry, type Manifest, type StoredManifest } from '#core/manifest.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { isOfStream, lastBefore, readContent, readEpochParts, type EpochContent } from './epoch-content.ts';
-import { countedOps, countOps, noteEvents, noteWritten, rowsOf, type OpCounts } from './epoch-figures.ts';
+import { countedOps, countOps, rowsOf } from './epoch-figures.ts';
+import { EpochPublisher } from './epoch-publisher.ts';
 import type { EventShaper } from './event-shaper.ts';
 import { shapeJoined, type JoinedEpochs } from './joined-epochs.ts';
+import { begunOtherwise } from './joiner.ts';
 import { LetterDesk } from './letter-desk.ts';
 import { LetterWork } from './letter-work.ts';
 import type { OutputQuarantine } from './output-quarantine.ts';
 import { findPlan, requireSameLife } from './raw-life.ts';
-import { requireSameRules, requireSameTables, requireSound, stamped, type OutputRules } from './same-rules.ts';
+import { requireSameRules, requireSameTables, requireSound } from './same-rules.ts';
 import { settleReload } from './reached-rows.ts';
 import { shapeRanges } from './shape-ranges.ts';
 import { TableFloors } from './table-floors.ts';
+import type { ShapedEpoch, TransformerParts } from './transformer-parts.ts';
 import { draftFrom } from './shaped-draft.ts';
 import { ShapedLoad } from './shaped-load.ts';
-
-export interface TransformerParts {
-  readonly output: OutputConfig;
-  readonly shapedPrefix: string;
-  readonly rawSchemasTopic: string;
-  readonly reader: EpochReader;
-  readonly writer: EpochWriter;
-  /** A second reader of the same stream, for a look at the later parts of an epoch. */
-  readonly ahead: EpochReader;
-  readonly rules: OutputRules;
-  readonly makeShaper: () => Promise<EventShaper>;
-  /** After `writer.last`: what waits is as the last epoch left it. */
-  readonly makeQuarantine: (shaper: EventShaper) => Promise<OutputQuarantine>;
-  readonly ensureTopics: (topics: readonly string[]) => Promise<void>;
-  /** Topics of others, which the pipeline does not stand on. */
-  readonly ensureSideTopics: (topics: readonly string[]) => Promise<void>;
-  readonly status: ServiceStatus;
-  readonly gate: PauseGate;
-  readonly letters: LetterGate;
-  readonly logger: Logger;
-  readonly clock: () => number;
-}
-
-/** What becomes of one raw manifest. */
-interface ShapedEpoch {
-  readonly data: TopicBatches;
-  readonly side: TopicBatches;
-  readonly ops: OpCounts;
-  readonly control: ControlEntry[];
-}
-
-/** A manifest to be written, and what of the transaction's records is its own. */
-interface ShapedEntry extends WrittenEntry {
-  readonly ops: OpCounts;
-}
 
 /** One attempt, by the holder of the lease: raw manifests in, one shaped manifest each, which says what it was made from. */
 export async function transform(parts: TransformerParts, signal: AbortSignal): Promise<void> {
   await parts.writer.open();
   const last = await parts.writer.last();
+  if (last?.manifest.raw?.shares !== undefined) throw begunOtherwise('key', 'transaction');
   const isChanged = requireSameRules(parts, last);
   const { reader, rawSchemasTopic } = parts;
   const ended = new AbortController();
@@ -93,11 +56,10 @@ class TransformerRun {
   /** Raw offset of the announcement whose load is passed on now. */
   #back: bigint | null = null;
   readonly #load: ShapedLoad;
-  readonly #topics = new Set<string>();
   readonly #desk: LetterDesk;
   /** The stream is passed on, not a load. */
   #isStreaming = false;
-  #last: StoredManifest | null;
+  readonly #publisher: EpochPublisher;
   #plan: string | null;
   /** Offset of the last epoch that was joined with one that the rules refuse: up to there they are shaped one by one. */
   #refused = -1n;
@@ -117,26 +79,40 @@ class TransformerRun {
     this.#desk = new LetterDesk({
       ...parts,
       work: new LetterWork({ quarantine, shaper, reader: parts.reader, floorOf: this.#floors.of }),
-      last: () => (this.#isStreaming ? this.#last : null),
+      last: () => (this.#isStreaming ? this.#publisher.last : null),
       snapshots: () => this.#floors.all.values(),
       publish: (draft, epoch) =>
-        this.#publish([{ draft, ops: countedOps(epoch.ops), counts: epoch.data.takeCounts() }], epoch),
+        this.#publisher.publish(
+          [{ draft: this.#jointly(draft), ops: countedOps(epoch.ops), counts: epoch.data.takeCounts() }],
+          epoch,
+        ),
     });
-    this.#last = last;
+    this.#publisher = new EpochPublisher({ ...parts, shaper, quarantine, last });
     this.#lag = lag;
-    this.#plan = last?.manifest.plan ?? (last?.manifest.kind === 'plan' ? String(last.offset) : null);
+    this.#plan = planOf(last);
   }
 
+  /** However it ends, nothing is still being written then. */
   async run(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#passAll(signal);
+    } catch (error) {
+      await this.#publisher.settled().catch(() => undefined);
+      throw error;
+    }
+    await this.#publisher.settled();
+  }
+
+  async #passAll(signal: AbortSignal): Promise<void> {
     const { status } = this.#parts;
     const plan = await findPlan(this.#parts.reader, signal);
     if (plan === null) return;
-    const consumed = this.#last?.manifest.raw;
-    await requireSameLife({ ...this.#parts, last: this.#last }, plan.manifest.incarnation);
-    const kind = this.#last?.manifest.kind;
+    const consumed = this.#publisher.last?.manifest.raw;
+    await requireSameLife({ ...this.#parts, last: this.#publisher.last }, plan.manifest.incarnation);
+    const kind = this.#publisher.last?.manifest.kind;
     const isStreaming = kind === 'stream' || kind === 'empty' || consumed?.back !== undefined;
     status.state = 'loading';
-    status.through = this.#last?.manifest.through ?? '';
+    status.through = this.#publisher.last?.manifest.through ?? '';
     this.#lag.begin('load');
     if (!isStreaming && kind !== 'end' && !(await this.#readLookedUp(plan.offset, false, signal))) return;
     // Chunks first, stepping over the stream; what was passed on by an earlier life only teaches the snapshots.
@@ -199,7 +175,7 @@ class TransformerRun {
 
   /** Feeds manifests until `take` says that its pass is over (true) or a drain is asked for (false). */
   async #pass(from: bigint, signal: AbortSignal, take: (stored: StoredManifest) => Promise<boolean>): Promise<boolean> {
-    const { reader, gate, letters } = this.#parts;
+    const { reader, letters } = this.#parts;
     for (let next = from; !signal.aborted;) {
       const turn = AbortSignal.any([signal, letters.changed]);
       await this.#desk.obey(signal);
@@ -207,17 +183,42 @@ class TransformerRun {
         for (let at = 0; at < manifests.length; next = (manifests[at - 1]?.offset ?? next) + 1n) {
           const stored = manifests[at]!; // below the length
           this.#lag.see(stored.manifest);
-          await gate.whenRunning(signal);
+          if (!this.#mayRunAhead(manifests, at)) await this.#standBetween(signal);
+          const joined =
+            !signal.aborted && this.#mayJoin(manifests, at)
+              ? await this.#forwardJoined(manifests.slice(at), signal)
+              : 0;
           if (signal.aborted) return false;
-          await this.#desk.obey(signal);
-          const joined = await this.#forwardJoined(manifests, at, signal);
-          if (signal.aborted) return false;
+          if (joined === 0) await this.#publisher.settled();
           if (joined === 0 && (await take(stored))) return true;
           at += Math.max(1, joined);
         }
+        await this.#publisher.settled();
       }
     }
     return false;
+  }
+
+  /** Nothing is being written: the place for whatever is asked between epochs. */
+  async #standBetween(signal: AbortSignal): Promise<void> {
+    await this.#publisher.settled();
+    await this.#parts.gate.whenRunning(signal);
+    if (!signal.aborted) await this.#desk.obey(signal);
+  }
+
+  /** What is shaped next depends on nothing that the write before it does, nor does anybody ask for a place between them. */
+  #mayRunAhead(manifests: readonly StoredManifest[], at: number): boolean {
+    const { gate, letters } = this.#parts;
+    const isAsked = gate.isPaused || letters.commands.length > 0;
+    return !isAsked && this.#publisher.hasRoom && this.#shaper.state === null && this.#mayJoin(manifests, at);
+  }
+
+  /** Where several whole epochs of the stream wait, which no state or rule wants one by one. */
+  #mayJoin(manifests: readonly StoredManifest[], at: number): boolean {
+    const [first, second] = [manifests[at], manifests[at + 1]];
+    if (first === undefined || second === undefined || !this.#isStreaming || first.offset <= this.#refused)
+      return false;
+    return this.#shaper.state?.isNeeded !== true && this.#shaper.declaration === null && !this.#quarantine.isCareful;
   }
 
   async #takeLoad(stored: StoredManifest, isPassedOn: boolean): Promise<boolean> {
@@ -257,28 +258,27 @@ class TransformerRun {
     const epoch = await this.#shapeEpoch(stored, signal);
     if (signal.aborted) return;
     if (isOfStream(stored.manifest)) await this.#shaper.state?.sweep(epoch.side);
-    const draft = this.#draft(stored, rowsOf(epoch.ops), epoch.control);
-    await this.#publish([{ draft, ops: epoch.ops, counts: epoch.data.takeCounts() }], epoch, startedAt);
-    if (this.#last?.manifest.kind === 'plan') this.#plan ??= String(this.#last.offset);
+    const draft = this.#draft(stored, rowsOf(epoch.ops), epoch.control, this.#shaper.takeJoint());
+    await this.#publisher.publish([{ draft, ops: epoch.ops, counts: epoch.data.takeCounts() }], epoch, startedAt);
+    if (this.#publisher.last?.manifest.kind === 'plan') this.#plan ??= String(this.#publisher.last.offset);
   }
 
-  /** Returns how many manifests from `at` on: 0 where that one is to be taken by itself, for it is no whole epoch, or its rules fail. */
-  async #forwardJoined(manifests: readonly StoredManifest[], at: number, signal: AbortSignal): Promise<number> {
-    const [first, second] = [manifests[at], manifests[at + 1]];
-    if (first === undefined || second === undefined || !this.#isStreaming || first.offset <= this.#refused) return 0;
-    const shaper = this.#shaper;
-    if (shaper.state?.isNeeded === true || shaper.declaration !== null || this.#quarantine.isCareful) return 0;
+  /**
+   * Begins to write what is shaped once the write before has ended. Returns how many manifests that is: 0 where the first is to be taken by
+   * itself, for it is no whole epoch, or its rules fail.
+   */
+  async #forwardJoined(manifests: readonly StoredManifest[], signal: AbortSignal): Promise<number> {
     const startedAt = this.#parts.clock();
-    const joined = await this.#shapeJoined(manifests.slice(at), signal);
+    const joined = await this.#shapeJoined(manifests, signal);
     const last = joined?.epochs.at(-1);
     if (joined === null || last === undefined || signal.aborted) return 0;
-    const entries = joined.epochs.map(({ stored, ops, counts }) => ({
-      draft: this.#draft(stored, rowsOf(ops), stored.manifest.control),
+    await this.#publisher.settled();
+    const entries = joined.epochs.map(({ stored, ops, counts, isJoint }) => ({
+      draft: this.#draft(stored, rowsOf(ops), stored.manifest.control, isJoint),
       counts,
       ops,
     }));
-    await this.#publish(entries, joined, startedAt);
-    this.#lag.reached(last.stored.manifest);
+    this.#publisher.begin(entries, joined, startedAt, () => this.#lag.reached(last.stored.manifest));
     return entries.length;
   }
 
@@ -295,31 +295,6 @@ class TransformerRun {
     }
   }
 
-  async #publish(
-    entries: readonly ShapedEntry[],
-    { data: out, side }: Pick<ShapedEpoch, 'data' | 'side'>,
-    startedAt = this.#parts.clock(),
-  ): Promise<void> {
-    const { writer, status, clock, ensureTopics, ensureSideTopics, logger, rules } = this.#parts;
-    this.#quarantine.append(side);
-    const [data, beside] = [out.finish(), side.finish()];
-    await this.#ensure(data, ensureTopics);
-    await this.#ensure(beside, ensureSideTopics);
-    const drafts = entries.map(({ draft, counts }) => ({ draft: stamped(draft, rules.print), counts }));
-    const written = await writer.writeAll(drafts, data, beside);
-    await this.#shaper.state?.committed();
-    const [bytes, seconds] = [out.bytes / entries.length, (clock() - startedAt) / 1000 / entries.length];
-    for (const [index, stored] of written.entries()) {
-      this.#last = stored;
-      const { manifest } = stored;
-      const { ops = countedOps('') } = entries[index] ?? {};
-      const letters = this.#quarantine.written(manifest);
-      if (letters > 0) logger.warn({ letters }, `${letters} events became dead letters: restage dlq list says why`);
-      noteWritten(status, manifest, rowsOf(ops), bytes, seconds, clock());
-      noteEvents(status.events, ops, manifest);
-    }
-  }
-
   /** First as ever; with care where something waits, and again where the policy leaves out what failed. */
   async #shapeEpoch(stored: StoredManifest, signal: AbortSignal): Promise<ShapedEpoch> {
     const { manifest } = stored;
@@ -328,7 +303,7 @@ class TransformerRun {
       await quarantine.seeAhead(
         manifest.epoch,
         this.#readAhead(stored, signal),
-        lastBefore(manifest, this.#last),
+        lastBefore(manifest, this.#publisher.last),
         signal,
       );
     quarantine.supersede(manifest);
@@ -370,12 +345,6 @@ class TransformerRun {
     return readContent({ reader, stored, rawSchemasTopic, floors: this.#floors.all }, signal);
   }
 
-  async #ensure(records: readonly PartitionRecords[], make: TransformerParts['ensureTopics']): Promise<void> {
-    const unseen = records.map(({ topic }) => topic).filter((topic) => !this.#topics.has(topic));
-    if (unseen.length > 0) await make(unseen);
-    for (const topic of unseen) this.#topics.add(topic);
-  }
-
   /** The structures that the raw manifest has of its tables, where it has them; the newest known else. */
   async #introducePlan(manifest: Manifest, out: TopicBatches, signal: AbortSignal): Promise<void> {
     requireSound(this.#parts, this.#shaper);
@@ -383,9 +352,20 @@ class TransformerRun {
     for (const { topic } of manifest.tables ?? []) this.#shaper.introducePlanned(topic, own, out);
   }
 
-  #draft(stored: StoredManifest, rows: number, control: ControlEntry[]): ManifestDraft {
+  /** What waited is of any rows, and their keys may change in it. */
+  #jointly(draft: ManifestDraft): ManifestDraft {
+    return this.#shaper.isPartitioned ? { ...draft, joint: true } : draft;
+  }
+
+  #draft(stored: StoredManifest, rows: number, control: ControlEntry[], isJoint: boolean): ManifestDraft {
     const late = this.#floors.tell(stored.manifest, this.#back);
-    return draftFrom(stored, rows, control, { last: this.#last, plan: this.#plan, load: this.#load, late });
+    return draftFrom(stored, rows, control, {
+      last: this.#publisher.last,
+      plan: this.#plan,
+      load: this.#load,
+      late,
+      isJoint,
+    });
   }
 
   #shapeControl(entry: ControlEntry, out: TopicBatches): ControlEntry[] {

@@ -8,6 +8,8 @@ export interface BenchOptions {
   readonly transactions: number;
   /** Of what is huge or long: 1 for as much as the cases' names say. */
   readonly size: number;
+  /** Of the sink, and partitions of the tables' topics (ordering: key); 0: one of each, and whole transactions. `drain` and `stages` alone. */
+  readonly lanes: number;
   /** Folder for profiles of the services; null: none. */
   readonly profiles: string | null;
   readonly say: (line: string) => void;

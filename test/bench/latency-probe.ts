@@ -1,22 +1,27 @@
 import { until } from '../harness/until.ts';
 import { connect, type DatabasePair } from './bench-servers.ts';
 
+export interface SeenProbes {
+  /** By the probe's number: when it was seen at the target, in milliseconds since 1970. */
+  readonly seenAt: readonly number[];
+}
+
 /** Milliseconds from the answer to a COMMIT at the source until another session of the target sees the row. */
-export interface Latency {
+export interface Latency extends SeenProbes {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly maxMs: number;
   readonly probes: number;
 }
 
-const TABLE = 'public.bench_probe';
+export const PROBE_TABLE = 'public.bench_probe';
 const PROBES_PER_SECOND = 50;
 const ARRIVAL_MS = 60_000;
 
 /** Before the pipeline begins: the probes' table, at the source. */
 export async function makeProbeTable(source: string): Promise<void> {
   const client = await connect(source);
-  await client.query(`CREATE TABLE ${TABLE} (id integer PRIMARY KEY)`);
+  await client.query(`CREATE TABLE ${PROBE_TABLE} (id integer PRIMARY KEY)`);
   await client.end();
 }
 
@@ -26,25 +31,29 @@ export async function probeLatency(pair: DatabasePair, seconds: number): Promise
   const count = seconds * PROBES_PER_SECOND;
   const committed: number[] = [];
   const waits: number[] = [];
+  const seenAt: number[] = [];
   const see = async (): Promise<boolean> => {
-    const { rows } = await target.query<{ id: number }>(`SELECT coalesce(max(id), -1) AS id FROM ${TABLE}`);
+    const { rows } = await target.query<{ id: number }>(`SELECT coalesce(max(id), -1) AS id FROM ${PROBE_TABLE}`);
     const now = performance.now();
     const seen = rows[0]?.id ?? -1;
     // A probe can be seen before its own COMMIT was answered: then it waited for nothing.
-    while (waits.length <= seen) waits.push(Math.max(0, now - (committed[waits.length] ?? now)));
+    while (waits.length <= seen) {
+      waits.push(Math.max(0, now - (committed[waits.length] ?? now)));
+      seenAt.push(performance.timeOrigin + now);
+    }
     return waits.length === count;
   };
   try {
     const watching = until(see, {
       what: 'every probe at the target',
       timeoutMs: seconds * 1000 + ARRIVAL_MS,
-      everyMs: 1,
+      everyMs: 4,
     });
     const startedAt = performance.now();
     for (let id = 0; id < count; id += 1) {
       const dueIn = startedAt + (id * 1000) / PROBES_PER_SECOND - performance.now();
       if (dueIn > 0) await new Promise((resolve) => setTimeout(resolve, dueIn));
-      await source.query(`INSERT INTO ${TABLE} VALUES ($1)`, [id]);
+      await source.query(`INSERT INTO ${PROBE_TABLE} VALUES ($1)`, [id]);
       committed[id] = performance.now();
     }
     await watching;
@@ -53,5 +62,5 @@ export async function probeLatency(pair: DatabasePair, seconds: number): Promise
   }
   const sorted = waits.toSorted((a, b) => a - b);
   const at = (share: number): number => sorted[Math.min(count - 1, Math.floor(count * share))] ?? NaN;
-  return { p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1), probes: count };
+  return { p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1), probes: count, seenAt };
 }

@@ -11,6 +11,7 @@ import { drain, stages } from './cases/drain.ts';
 import { HUGE_AND_LONG } from './cases/huge-and-long.ts';
 import { growth } from './cases/growth.ts';
 import { idle } from './cases/idle.ts';
+import { lanes } from './cases/lanes.ts';
 import { latency } from './cases/latency.ts';
 import { load } from './cases/load.ts';
 import { rules } from './cases/rules.ts';
@@ -18,7 +19,7 @@ import { wide } from './cases/wide.ts';
 import { drawResults } from './chart.ts';
 import { describe, type RunResult } from './result.ts';
 
-const CASES: readonly BenchCase[] = [load, drain, stages, rules, wide, growth, latency, idle, ...HUGE_AND_LONG];
+const CASES: readonly BenchCase[] = [load, drain, stages, lanes, rules, wide, growth, latency, idle, ...HUGE_AND_LONG];
 
 const { values } = parseArgs({
   options: {
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     scale: { type: 'string', default: '5' },
     transactions: { type: 'string', default: '25000' },
     size: { type: 'string', default: '0.01' },
+    lanes: { type: 'string', default: '0' },
     profiles: { type: 'string' },
     out: { type: 'string', default: path.join(dataFolder(projectRoot()), 'bench') },
   },
@@ -36,6 +38,7 @@ const options: BenchOptions = {
   scale: Number(values.scale),
   transactions: Number(values.transactions),
   size: Number(values.size),
+  lanes: Number(values.lanes),
   profiles: values.profiles ?? null,
   say,
 };

@@ -31,6 +31,21 @@ export async function measure(
   };
 }
 
+/** The same beside services that run already: what they took so far, their start and a load perhaps, does not count. */
+export async function measureOnwards(
+  servers: BenchServers,
+  services: () => ReadonlyMap<string, number>,
+): Promise<() => Promise<Figures>> {
+  const before = new Map<string, number>();
+  for (const [name, pid] of services()) before.set(name, await processorSeconds([pid]));
+  const finish = await measure(servers, services);
+  return async () => {
+    const figures = await finish();
+    const used = Object.entries(figures.processor).map(([name, all]) => [name, all - (before.get(name) ?? 0)] as const);
+    return { ...figures, processor: Object.fromEntries(used) };
+  };
+}
+
 async function readServers(groups: Readonly<Record<string, ProcessGroup>>): Promise<Record<string, number>> {
   const read: Record<string, number> = {};
   for (const [name, group] of Object.entries(groups)) read[name] = await processorSeconds(group);

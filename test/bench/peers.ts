@@ -7,6 +7,7 @@ import { projectRoot } from '#infra/project-root.ts';
 import { buildProgram } from '../harness/build-program.ts';
 import { startServers, type BenchServers } from './bench-servers.ts';
 import { pgbenchWork } from './cases/pgbench-work.ts';
+import { transactionWork } from './cases/transaction-work.ts';
 import { wideWork } from './cases/wide-work.ts';
 import { requireEqual } from './equality.ts';
 import type { Work } from './work.ts';
@@ -28,6 +29,8 @@ interface PeerRun {
   /** null: it has no stream. */
   readonly drainPerSecond: number | null;
 }
+
+const WORKS: readonly Work[] = [pgbenchWork, wideWork, transactionWork];
 
 const { values } = parseArgs({
   options: {
@@ -107,7 +110,7 @@ async function secondsOf(toDo: () => Promise<void>): Promise<number> {
 }
 
 function workOf(wanted: string): Work {
-  const found = [pgbenchWork, wideWork].find(({ name }) => name === wanted);
-  if (found === undefined) throw new Error(`no work ${wanted}; there are pgbench, wide`);
+  const found = WORKS.find(({ name }) => name === wanted);
+  if (found === undefined) throw new Error(`no work ${wanted}; there are ${WORKS.map(({ name }) => name).join(', ')}`);
   return found;
 }

@@ -18,6 +18,10 @@ export interface PipelineOptions {
   readonly rule: string | null;
   /** Where services write their profiles when they end; null: they write none. */
   readonly profiles: string | null;
+  /** Of the sink, and partitions of the topics; absent or 0: whole transactions, and one. */
+  readonly lanes?: number;
+  /** Processes that share the lanes. Default 1. */
+  readonly sinks?: number;
   /** Further lines of the configuration. */
   readonly more?: string;
 }
@@ -33,7 +37,8 @@ export class BenchPipeline implements AsyncDisposable {
   readonly #dir: string;
   readonly pair: DatabasePair;
   readonly #options: PipelineOptions;
-  readonly #running = new Map<Stage, CliProcess>();
+  /** By stage; further processes of one have its name and a number. */
+  readonly #running = new Map<string, CliProcess>();
   readonly #readers: Readonly<Record<'producer' | 'transformer', EpochReader>>;
   readonly #close: () => Promise<void>;
   #asking: Promise<pg.Client> | null = null;
@@ -47,10 +52,10 @@ export class BenchPipeline implements AsyncDisposable {
     const logger = pino({ level: 'silent' });
     const kafka = { brokers: [servers.brokers], ssl: false, sasl: null, replicationFactor: 1 };
     const pool = createConnectionPool(kafka, { clientId: 'bench', logger });
-    const name = nameOf(pair);
+    const { raw, shaped } = this.prefixes;
     this.#readers = {
-      producer: createKafkaEpochReader({ pool, prefix: name, logger }),
-      transformer: createKafkaEpochReader({ pool, prefix: `${name}.shaped.main.v1`, logger }),
+      producer: createKafkaEpochReader({ pool, prefix: raw, logger }),
+      transformer: createKafkaEpochReader({ pool, prefix: shaped, logger }),
     };
     this.#close = () => pool.close();
   }
@@ -59,13 +64,16 @@ export class BenchPipeline implements AsyncDisposable {
     const dir = await mkdtemp(path.join(tmpdir(), 'restage-bench-'));
     const pipeline = new BenchPipeline(dir, servers, pair, options);
     const transform = `transform: { outputs: [{ name: main, version: 1, rules: [${options.rule}] }] }`;
+    const { lanes = 0 } = options;
+    const topics = lanes === 0 ? '' : `, topics: { partitions: ${lanes} }`;
+    const ordering = lanes === 0 ? '' : ', ordering: key';
     await writeFile(
       pipeline.file,
       `name: ${nameOf(pair)}
-kafka: { brokers: ["${servers.brokers}"] }
+kafka: { brokers: ["${servers.brokers}"]${topics} }
 source: { postgres: { url: "${pair.source}" } }
 ${options.rule === null ? '' : transform}
-targets: [{ name: new, postgres: { url: "${pair.target}" }, schema: create }]
+targets: [{ name: new, postgres: { url: "${pair.target}" }, schema: create${ordering} }]
 ${options.more ?? ''}
 `,
     );
@@ -79,31 +87,43 @@ ${options.more ?? ''}
     await rm(this.#dir, { recursive: true, force: true });
   }
 
+  /** What the names of the producer's topics, and of the transformer's, begin with. */
+  get prefixes(): { readonly raw: string; readonly shaped: string } {
+    const raw = nameOf(this.pair);
+    return { raw, shaped: `${raw}.shaped.main.v1` };
+  }
+
   /** Process numbers of the services that run. */
-  get pids(): ReadonlyMap<Stage, number> {
+  get pids(): ReadonlyMap<string, number> {
     return new Map([...this.#running].map(([stage, { pid }]) => [stage, pid]));
   }
 
   start(...stages: readonly Stage[]): void {
-    const { profiles } = this.#options;
-    for (const stage of stages) {
-      const target = stage === 'sink' ? ['--target', 'new'] : [];
+    const { profiles, lanes = 0, sinks = 1 } = this.#options;
+    const share = lanes === 0 ? [] : ['--lanes', String(Math.ceil(lanes / sinks))];
+    for (const name of stages.flatMap((stage) => namesOf(stage, stage === 'sink' ? sinks : 1))) {
+      const [stage = name] = name.split(' ');
+      const target = stage === 'sink' ? ['--target', 'new', ...share] : [];
       const node =
         profiles === null
           ? []
-          : ['--cpu-prof', `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${stage}-${Date.now()}.cpuprofile`];
+          : [
+              '--cpu-prof',
+              `--cpu-prof-dir=${profiles}`,
+              `--cpu-prof-name=${name.replace(' ', '-')}-${Date.now()}.cpuprofile`,
+            ];
       const args = [stage, '-c', this.file, ...target];
-      this.#running.set(stage, startCli(args, { RESTAGE_LOG: 'warn' }, node));
+      this.#running.set(name, startCli(args, { RESTAGE_LOG: 'warn' }, node));
     }
   }
 
   /** A drain of each. */
   async stop(...stages: readonly Stage[]): Promise<void> {
-    for (const stage of stages) {
-      const ended = await this.#running.get(stage)?.drain(STEP_MS);
-      this.#running.delete(stage);
-      if (ended !== undefined && ended.code !== 0)
-        throw new Error(`${stage} ended with ${ended.code}: ${ended.stderr}`);
+    const names = [...this.#running.keys()].filter((name) => stages.some((stage) => name.split(' ')[0] === stage));
+    for (const name of names) {
+      const ended = await this.#running.get(name)?.drain(STEP_MS);
+      this.#running.delete(name);
+      if (ended !== undefined && ended.code !== 0) throw new Error(`${name} ended with ${ended.code}: ${ended.stderr}`);
     }
   }
 
@@ -162,6 +182,10 @@ export async function currentLsn(url: string): Promise<string> {
     `SELECT pg_logical_emit_message(true, 'restage', 'bench')::text AS lsn`,
   );
   return row?.lsn ?? '';
+}
+
+function namesOf(stage: Stage, count: number): string[] {
+  return Array.from({ length: count }, (_, index) => (index === 0 ? stage : `${stage} ${index + 1}`));
 }
 
 function nameOf(pair: DatabasePair): string {

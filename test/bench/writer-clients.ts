@@ -6,7 +6,7 @@ import { ensureTopics } from '#adapters/kafka/topics.ts';
 import { NO_FAILPOINTS } from '#core/failpoints.ts';
 import { LSN_ZERO, formatLsn } from '#core/lsn.ts';
 import type { ManifestDraft } from '#core/epoch-writer.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { Infrastructure } from '#infra/infrastructure.ts';
 

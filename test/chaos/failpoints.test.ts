@@ -9,7 +9,7 @@ import { runCli } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { testKafka } from '../harness/servers.ts';
 
-/** Only where session_replication_role is refused, or dead letters are: least-privilege.test.ts and dead-letters.test.ts (e2e) kill there; and replay.test.ts, and cutover.test.ts. */
+/** Only where session_replication_role is refused, or dead letters are: least-privilege.test.ts and dead-letters.test.ts (e2e) kill there; and replay.test.ts, and cutover.test.ts, and ordering-key.test.ts. */
 const ELSEWHERE = [
   'switch',
   'sink.takeAway',
@@ -17,6 +17,8 @@ const ELSEWHERE = [
   'sink.enable',
   'finish.end',
   'sink.relay',
+  'sink.spread',
+  'sink.lane',
   'dlq',
   'replay',
 ];
@@ -82,7 +84,7 @@ test(
       seed: 11,
       fillers: 50,
       // The long form takes minutes, in most of which the transformer waits for its group's session of 10 s to end.
-      writePauseMs: isLongRun() ? 300 : 40,
+      writePauseMs: isLongRun() ? 300 : 100,
     });
     const run = { config: pipeline.config };
     await storeStructures(await readConfig(pipeline.config, {}));

@@ -4,7 +4,7 @@ import { BankPipeline } from '../harness/chaos/bank-pipeline.ts';
 import { makeFault } from '../harness/chaos/faults.ts';
 import { chaosSeconds, chaosSeed, isLongRun } from '../harness/chaos/long-run.ts';
 import { StormServers } from '../harness/chaos/storm-servers.ts';
-import { startCli, type CliProcess } from '../harness/cli.ts';
+import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { SeededRandom } from '../harness/random.ts';
 import { servicesOf, signalProcess } from '../harness/service-processes.ts';
 
@@ -34,7 +34,7 @@ test(
       test: servers.direct,
       seed: SEED,
       fillers: 1_000,
-      writePauseMs: 30,
+      writePauseMs: isLongRun() ? 30 : 80,
     });
     const runs: CliProcess[] = [];
     const faults: string[] = [];
@@ -68,9 +68,12 @@ test(
       for (const run of runs) expect(await run.result(15_000)).toMatchObject({ code: 0, signal: null });
     } catch (error) {
       const said = runs.map((run) => run.stderr().slice(-6_000)).join('\n--- the other run ---\n');
-      throw new Error(`with RESTAGE_CHAOS_SEED=${SEED}, after\n${faults.join('\n')}\nthe services said:\n${said}`, {
-        cause: error,
-      });
+      const status = await runCli(['status', '-c', pipeline.config, '--json']);
+      throw new Error(
+        `with RESTAGE_CHAOS_SEED=${SEED}, after\n${faults.join('\n')}\nthe services said:\n${said}\n` +
+          `their status: ${status.stdout}${status.stderr}\nthe servers said:\n${servers.lastWords()}`,
+        { cause: error },
+      );
     } finally {
       for (const run of runs) {
         for (const { pid } of await servicesOf(run.pid, pipeline.config)) signalProcess(pid, 'SIGKILL');

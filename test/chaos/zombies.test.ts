@@ -40,7 +40,7 @@ test('a stand-by waits unseen, takes over from one that fell silent, and the sil
     test: addresses,
     seed: 12,
     fillers: 50,
-    writePauseMs: 40,
+    writePauseMs: 80,
   });
   await storeStructures(await readConfig(pipeline.config, {}));
   const started: CliProcess[] = [];
@@ -79,12 +79,10 @@ test('a stand-by waits unseen, takes over from one that fell silent, and the sil
     for (const life of first) life.kill('SIGTERM');
     for (const life of first) expect(await life.result(12_000)).toMatchObject({ code: 0 });
   } catch (error) {
-    throw new Error(
-      `the services said:\n${started.map((life) => life.stderr().slice(-3_000)).join('\n--- next ---\n')}`,
-      {
-        cause: error,
-      },
+    const said = await Promise.all(
+      started.map(async (life) => `${life.stderr().slice(-3_000)}${await statusOf(life)}`),
     );
+    throw new Error(`the services said:\n${said.join('\n--- next ---\n')}`, { cause: error });
   } finally {
     for (const life of started) await life[Symbol.asyncDispose]();
   }
@@ -97,8 +95,22 @@ async function pidsOf(config: string): Promise<number[]> {
 }
 
 async function awaitStandby(life: CliProcess): Promise<void> {
-  const [, address = ''] = await life.output(/"address":"([^"]+)"/);
+  const address = await addressOf(life);
   await until(async () => (await (await fetch(`${address}/status`)).text()).includes('"state":"standby"'), {
     what: `${address} to be stand-by`,
   });
+}
+
+async function addressOf(life: CliProcess): Promise<string> {
+  const [, address = ''] = await life.output(/"address":"([^"]+)"/);
+  return address;
+}
+
+/** What a service tells of itself at last; that it does not answer is told too. */
+async function statusOf(life: CliProcess): Promise<string> {
+  try {
+    return await (await fetch(`${await addressOf(life)}/status`, { signal: AbortSignal.timeout(5_000) })).text();
+  } catch (error) {
+    return String(error);
+  }
 }

@@ -140,19 +140,10 @@ async function sweep(command: Command, points: readonly string[]): Promise<void>
 /** Ctrl-C comes right before a step. */
 async function interrupt(command: Command, point: string): Promise<CliResult> {
   await using operator = startCli(argsOf(command, []), { RESTAGE_FAILPOINTS: `${point}=stop` });
-  await operator.output(/failpoint switch.*: stop/);
+  await operator.stopped(/switch/);
   operator.kill('SIGINT');
-  return await goOn(operator);
-}
-
-/** It says that it stops a moment before it does. */
-async function goOn(operator: CliProcess): Promise<CliResult> {
-  const nudge = setInterval(() => operator.kill('SIGCONT'), 300);
-  try {
-    return await operator.result(240_000);
-  } finally {
-    clearInterval(nudge);
-  }
+  operator.kill('SIGCONT');
+  return await operator.result(240_000);
 }
 
 /** In the order in which a switch meets them. */
@@ -186,7 +177,9 @@ test('what speaks against a switch is said before anything is closed, and nothin
   await expect(target.client.query('TRUNCATE public.purchases')).rejects.toMatchObject({ code: '25006' });
   const dry = await operate('cutover', {}, '--dry-run');
   expect(dry, dry.stderr).toMatchObject({ code: 0, stdout: 'nothing was done\n' });
-  expect(dry.stderr).toMatch(/objects: .*\n.*refresh: .*\n.*analyze: .*\n.*hold: .*\nfence: .*closed for writes/);
+  expect(dry.stderr).toMatch(
+    /objects: .*\n.*refresh: .*\n.*analyze: .*\n.*hold: .*\ndry run: fence: \d+ ms; so .*closed for writes/,
+  );
   expect(writers.eras()).toEqual(['source']);
 }, 300_000);
 
@@ -259,9 +252,10 @@ test.runIf(isLongRun())(
     ] as const) {
       const args = ['cutover', '-c', other, '--target', 'new', '--yes', '--time-box', '30s'];
       await using operator = startCli(args, { RESTAGE_FAILPOINTS: `switch.${step}.before=stop` });
-      await operator.output(/failpoint switch.*: stop/);
+      await operator.stopped(/switch/);
       link.spoil({ kind });
-      const ended = await goOn(operator);
+      operator.kill('SIGCONT');
+      const ended = await operator.result(240_000);
       expect([3, 4], `${kind}\n${ended.stderr}`).toContain(ended.code);
       expect(ended.stderr).toContain('the source is the live side');
       const before = writers.countOf('source');
@@ -342,6 +336,7 @@ test('complete ends it: the target stays live, the way back is gone, the old sou
   });
   const completed = await runCli(['complete', '-c', config, '--target', 'new', '--yes'], {}, 300_000);
   expect(completed, completed.stdout + completed.stderr).toMatchObject({ code: 0 });
+  expect(completed.stdout).toMatch(/a pipeline whose source is target new[^]*removed: slot \w+_back_new \(source\)/);
   await target.client.query(`INSERT INTO public.probe VALUES ('free')`);
   await expect(source.client.query(`INSERT INTO public.probe VALUES ('old')`)).rejects.toMatchObject({ code: '25006' });
   const { rows } = await target.client.query(

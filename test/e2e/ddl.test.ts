@@ -262,13 +262,18 @@ test.runIf(isLongRun()).each(UNTOLD)(
   },
 );
 
-test('with the event triggers that check prints, rows computed anew under the same columns are noticed', async () => {
+test.each([
+  ['with the event triggers that check prints, at once', true],
+  ['without event triggers, with the next change', false],
+])('rows computed anew under the same columns are noticed: %s', async (_when, isTold) => {
   await using pipeline = await openAltered([15, 15], 'copy', '', 'onRewrite: stop, ddlTrigger: off');
   const { source, target, config } = pipeline;
-  const checked = await runCli(['check', '-c', config, '--json']);
-  const { findings } = JSON.parse(checked.stdout) as { findings: { id: string; fix: string }[] };
-  await execute(source, findings.find(({ id }) => id === 'source.rewrite_trigger')?.fix ?? '');
-  expect((await runCli(['check', '-c', config])).stdout).not.toContain('rewrite_trigger');
+  if (isTold) {
+    const checked = await runCli(['check', '-c', config, '--json']);
+    const { findings } = JSON.parse(checked.stdout) as { findings: { id: string; fix: string }[] };
+    await execute(source, findings.find(({ id }) => id === 'source.rewrite_trigger')?.fix ?? '');
+    expect((await runCli(['check', '-c', config])).stdout).not.toContain('rewrite_trigger');
+  }
   await using run = startCli(['run', '-c', config]);
   await waitForTarget(config, run);
   await execute(source, 'VACUUM FULL public.item');
@@ -276,6 +281,7 @@ test('with the event triggers that check prints, rows computed anew under the sa
   await waitForTarget(config, run);
   const before = await rowsOf(target, 'item');
   await execute(source, 'ALTER TABLE public.item ALTER COLUMN id TYPE int USING id * 2');
+  if (!isTold) await execute(source, `UPDATE public.item SET secret = 'seen' WHERE id = 2`);
   const ended = await run.result();
   expect(ended.code).toBe(4);
   expect(ended.stderr).toMatch(/ddl_unsupported.*rewritten/);

@@ -1,16 +1,28 @@
 import pg from 'pg';
 import { expect, test } from 'vitest';
 import { DDL_TRIGGER_SQL } from '#adapters/postgres/source/ddl-trigger.ts';
+import { pause } from '#core/backoff.ts';
 import { SweptService } from '../harness/chaos/swept-service.ts';
 import { isLongRun, someOf } from '../harness/chaos/long-run.ts';
-import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
+import { runCli, startCli } from '../harness/cli.ts';
 import { findDifferences } from '../harness/compare-tables.ts';
-import { arrive, askSnapshot, loadedAfter, loadOf, openLatePipeline } from '../harness/late-pipeline.ts';
+import {
+  arrive,
+  askSnapshot,
+  leftovers,
+  loadedAfter,
+  loadOf,
+  openLatePipeline,
+  orEnd,
+  slotWaits,
+} from '../harness/late-pipeline.ts';
 import type { TestDatabase } from '../harness/database.ts';
 import type { PipelinePair } from '../harness/pipeline-pair.ts';
 import { until } from '../harness/until.ts';
 
 const TOTAL = 20_000;
+/** Between two transactions: who never rests takes the services' processor. */
+const REST_MS = 10;
 /** Rows that move between pages, values in TOAST that stay, keys that change; and a sum over two tables. */
 const SHOP_SQL = `
   CREATE TABLE public.cash (id int PRIMARY KEY, amount int NOT NULL);
@@ -29,7 +41,10 @@ const SHOP_SQL = `
 const AGAIN = ['public.bonds', 'public.wide', 'public.log', 'public.heap'];
 
 test('tables that are loaded again while they change are at the target what they are at the source, and no half of a transaction is ever seen', async () => {
-  await using pipeline = await openLatePipeline({ prepare: async ({ client }) => void (await client.query(SHOP_SQL)) });
+  await using pipeline = await openLatePipeline({
+    partitions: 3,
+    prepare: async ({ client }) => void (await client.query(SHOP_SQL)),
+  });
   const { source, target, config } = pipeline;
   await using run = startCli(['run', '-c', config]);
   await arrive(pipeline);
@@ -46,7 +61,11 @@ test('tables that are loaded again while they change are at the target what they
   );
   await askSnapshot(pipeline, ...AGAIN);
   await until(async () => (await slotWaits(pipeline)) > 0, { what: 'a slot that waits for the open transaction' });
-  await source.client.query('TRUNCATE public.log; INSERT INTO public.log (what) VALUES ($$after$$)');
+  await source.client.query(
+    // In the writers' order of locks: a deadlock of the two would end one of them.
+    `ALTER TABLE public.cash ADD COLUMN note text; UPDATE public.cash SET note = 'altered' WHERE id % 2 = 0;
+     TRUNCATE public.log; INSERT INTO public.log (what) VALUES ('after')`,
+  );
   await open.query('COMMIT');
   await open.end();
   await loadedAfter(pipeline, '.wide', before);
@@ -123,7 +142,7 @@ test.each<[string, [15 | 18, 15 | 18], 'copy' | 'create', string]>(
         CREATE TABLE public.event_1 PARTITION OF public.event FOR VALUES FROM (0) TO (100);
         INSERT INTO public.event SELECT n, 'e' || n FROM generate_series(0, 99) n`);
     };
-    await using pipeline = await openLatePipeline({ versions, schema, more, prepare });
+    await using pipeline = await openLatePipeline({ versions, schema, more, partitions: 2, prepare });
     const { source, target, config } = pipeline;
     await using run = startCli(['run', '-c', config]);
     await arrive(pipeline);
@@ -266,11 +285,14 @@ function startWriters(sourceUrl: string, targetUrl: string, sqlOf: (turn: number
           'SELECT ((SELECT sum(amount) FROM public.cash) + (SELECT sum(amount) FROM public.bonds))::text AS sum',
         );
         if (Number(rows[0]?.sum) !== TOTAL) torn.push(Number(rows[0]?.sum));
+        await pause(REST_MS);
       }
     } finally {
       await Promise.all([writer.end(), reader.end()]);
     }
-  })().catch((error: unknown) => void failed.push(String(error)));
+  })().catch(
+    (error: unknown) => void failed.push(error instanceof Error ? (error.stack ?? error.message) : String(error)),
+  );
   const end = async (): Promise<{ torn: number[]; failed: string[] }> => {
     stop.abort();
     await work;
@@ -305,25 +327,6 @@ function writes(turn: number): string {
     COMMIT`;
 }
 
-async function slotWaits({ source }: PipelinePair): Promise<number> {
-  const { rows } = await source.client.query<{ n: number }>(
-    `SELECT count(*)::int AS n FROM pg_replication_slots WHERE temporary AND slot_name LIKE '%load%' AND database = current_database()`,
-  );
-  return rows[0]?.n ?? 0;
-}
-
-/** Of a late load nothing stays: no slot at the source, no shadow and no note at the target. */
-async function leftovers({ source, target }: PipelinePair): Promise<unknown[]> {
-  const slots = await source.client.query(
-    'SELECT slot_name FROM pg_replication_slots WHERE temporary AND database = current_database()',
-  );
-  const shadows = await target.client.query(
-    `SELECT relname FROM pg_class WHERE relnamespace = 'restage'::regnamespace AND relkind = 'r' AND relname ~ '^late_[0-9a-f]{16}$'`,
-  );
-  const notes = await target.client.query('SELECT topic FROM restage.late_table');
-  return [...slots.rows, ...shadows.rows, ...notes.rows];
-}
-
 async function keysOf({ target }: PipelinePair, table: string): Promise<string[]> {
   const { rows } = await target.client.query<{ definition: string }>(
     `SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conrelid = $1::regclass AND contype IN ('p', 'u') ORDER BY 1`,
@@ -339,13 +342,4 @@ async function typesOf({ client }: TestDatabase, table: string): Promise<unknown
     [`public.${table}`],
   );
   return rows;
-}
-
-/** What is waited for; fails at once when the run ends before. */
-async function orEnd<T>(run: CliProcess, waited: Promise<T>): Promise<T> {
-  const ended = run.result(230_000).then(({ code, stderr }) => {
-    throw new Error(`the run ended with ${code}:\n${stderr}`);
-  });
-  ended.catch(() => undefined);
-  return Promise.race([waited, ended]);
 }

@@ -5,6 +5,7 @@ import pg from 'pg';
 import { afterEach, expect, test } from 'vitest';
 import { FAILPOINTS } from '#core/failpoints.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
+import { readAudit } from '../harness/audit.ts';
 import { isLongRun } from '../harness/chaos/long-run.ts';
 import { runCli, startCli, type CliProcess, type CliResult } from '../harness/cli.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
@@ -90,6 +91,8 @@ test('no superuser: a pipeline into copied tables, with and without session_repl
   const file = await makeConfig(source, [granted, refused, own]);
 
   await mendForeignKeys(file, own);
+  const copied = await runCli(['schema', 'copy', '-c', file, '--target', 'granted', '--section', 'pre-data']);
+  expect(copied, copied.stdout + copied.stderr).toMatchObject({ code: 0 });
   const hooksBefore = await hooksOf(own);
   const keysBefore = await keysOf(own);
   const run = start(['run', '-c', file], { RESTAGE_FAILPOINTS: TAKE_AWAY_FAILPOINTS });
@@ -97,6 +100,7 @@ test('no superuser: a pipeline into copied tables, with and without session_repl
   for (const sql of TRAFFIC) await source.client.query(`BEGIN; ${sql}; COMMIT`);
   await expectEqual(file, [granted, refused, own], run);
 
+  await expectSwitchGrants(file, granted);
   expect(await hooksOf(granted)).toEqual(await hooksOf({ database: source }));
   expect(await keysOf(granted)).toEqual(await keysOf({ database: source }));
   expect(await hooksOf(refused)).toEqual([]);
@@ -121,6 +125,14 @@ test('no superuser: a pipeline into copied tables, with and without session_repl
   expect(await hooksOf(refused)).toEqual(await hooksOf({ database: source }));
   expect(await keysOf(refused)).toEqual(await keysOf({ database: source }));
   await expectNothingMoreIsApplied(source, [granted, own, refused], file);
+  const pipeline = source.name.replaceAll('_', '-');
+  expect(await readAudit(granted.database, pipeline)).toEqual([
+    'schema copy section=pre-data',
+    'schema finish statements=0',
+  ]);
+  const audit = await readAudit(own.database, pipeline);
+  expect(audit[0]).toMatch(/^sequences /);
+  expect(audit.slice(1).filter((line) => !line.startsWith('schema finish '))).toEqual([]);
 
   expect(run.stderr()).toMatch(/failpoint sink\.takeAway\.before: kill[^]*failpoint sink\.takeAway\.after: say/);
   run.kill('SIGTERM');
@@ -276,6 +288,28 @@ async function expectEqual(file: string, targets: readonly Target[], run: CliPro
   });
   const status = await runCli(['status', '-c', file, '--json']);
   expect(status, status.stderr).toMatchObject({ code: 0 });
+}
+
+/** What a switch takes beyond a copy speaks against it, each with its statement. */
+async function expectSwitchGrants(file: string, { name }: Target): Promise<void> {
+  const args = ['cutover', '-c', file, '--target', name, '--no-way-back', '--terminate'];
+  const refused = await runCli([...args, '--yes']);
+  expect(refused, refused.stderr).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(
+      /source is the live side[^]*_role may not keep a migration's state[^]*GRANT CREATE ON DATABASE/,
+    ),
+  });
+  const dry = await runCli([...args, '--dry-run']);
+  expect(dry, dry.stderr).toMatchObject({ code: 0 });
+  expect(dry.stderr.match(/^speaks against it: .*$/gm)).toEqual([
+    expect.stringMatching(
+      /source's role may not keep the migration's state .*: GRANT CREATE ON DATABASE \w+ TO \w+_role;$/,
+    ),
+    expect.stringMatching(/source's role may not UPDATE 5 tables, to lock them .*: GRANT UPDATE ON .* TO \w+_role;$/),
+    expect.stringMatching(/source's role may not TRIGGER 5 tables, to guard them.*: GRANT TRIGGER ON .* TO \w+_role;$/),
+    expect.stringMatching(/source's role may not end sessions of others.*: GRANT pg_signal_backend TO \w+_role;/),
+  ]);
 }
 
 /** kill -9 there: what was done is done, and the next call goes on. Gives the failpoints that it came by. */

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { readAudit } from '../harness/audit.ts';
 import { isLongRun, someOf } from '../harness/chaos/long-run.ts';
 import { execute, openAltered, untilSame } from '../harness/altered-pipeline.ts';
 import { runCli, startCli } from '../harness/cli.ts';
@@ -66,6 +67,7 @@ test.each(
     const isIn = await source.client.query(`SELECT FROM pg_publication_rel WHERE prrelid = 'public.pile'::regclass`);
     if (isIn.rowCount === 0) await execute(source, `ALTER PUBLICATION "restage_${source.name}" ADD TABLE public.pile`);
     expect(await runCli(['accept', '-c', config])).toMatchObject({ code: 0 });
+    expect((await readAudit(target, source.name.replaceAll('_', '-'))).at(-1)).toMatch(/^accept publication=restage_/);
     await using second = startCli(['run', '-c', config]);
     await untilSame(pipeline, second, REMADE);
     await stopRun(second);

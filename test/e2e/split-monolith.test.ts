@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { readDecided } from '#adapters/kafka/keyed-topic.ts';
+import { readAudit } from '../harness/audit.ts';
 import { runCli, startCli, type CliProcess } from '../harness/cli.ts';
 import { createDatabase } from '../harness/database.ts';
 import { openAdmin } from '../harness/kafka-admin.ts';
@@ -150,6 +151,10 @@ test('a monolith is split as the example says while it works, replayed otherwise
     expect(dropped, dropped.stderr).toMatchObject({ code: 0 });
     const retried = await runCli(['dlq', 'retry', '-c', changed], env);
     expect(retried, retried.stdout + retried.stderr).toMatchObject({ code: 0 });
+    expect((await readAudit(shipping, name)).slice(-2)).toEqual([
+      expect.stringMatching(new RegExp(`^dlq drop letters=.*${ids[0]}`)),
+      expect.stringMatching(/^dlq retry letters=all/),
+    ]);
     await expectEqual('shipping', changed, again);
     again.kill('SIGTERM');
     expect(await again.result(20_000)).toMatchObject({ code: 0 });

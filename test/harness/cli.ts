@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
 
@@ -22,6 +23,8 @@ export interface CliProcess extends AsyncDisposable {
   hasEnded(): boolean;
   /** Waits until either stream matches. Fails at once when it exits before. */
   output(pattern: RegExp, timeoutMs?: number): Promise<RegExpExecArray>;
+  /** Waits until a failpoint has stopped it: it says so a moment before, and a SIGCONT in between would be lost. */
+  stopped(failpoint: RegExp): Promise<void>;
   kill(signal: NodeJS.Signals): void;
   /** SIGTERM, and the end: what `run` started has process groups of its own, which only `run` itself ends. */
   drain(timeoutMs?: number): Promise<CliResult>;
@@ -63,22 +66,24 @@ export function startCli(
     });
     return { code, signal, ...text };
   };
+  const output = async (pattern: RegExp, timeoutMs = 60_000): Promise<RegExpExecArray> => {
+    const found = await until(
+      () => pattern.exec(text.stdout) ?? pattern.exec(text.stderr) ?? (end === null ? null : 'ended'),
+      { what: `${command} printing ${pattern}`, timeoutMs },
+    );
+    if (typeof found === 'string')
+      throw new Error(`${command} ended without printing ${pattern}:\n${text.stdout}${text.stderr}`);
+    return found;
+  };
   return {
     pid: child.pid ?? 0,
     stdout: () => text.stdout,
     stderr: () => text.stderr,
     hasEnded: () => end !== null,
-    async output(pattern, timeoutMs = 60_000) {
-      const found = await until(
-        () => pattern.exec(text.stdout) ?? pattern.exec(text.stderr) ?? (end === null ? null : 'ended'),
-        {
-          what: `${command} printing ${pattern}`,
-          timeoutMs,
-        },
-      );
-      if (typeof found === 'string')
-        throw new Error(`${command} ended without printing ${pattern}:\n${text.stdout}${text.stderr}`);
-      return found;
+    output,
+    async stopped(failpoint) {
+      await output(new RegExp(`failpoint \\S*${failpoint.source}\\S*: stop`));
+      await until(() => isStopped(child.pid), { what: `${command} to be stopped`, everyMs: 5 });
     },
     kill: (signal) => void child.kill(signal),
     drain(timeoutMs) {
@@ -91,6 +96,12 @@ export function startCli(
       await until(() => end, { what: `${command} to end after SIGKILL` });
     },
   };
+}
+
+/** By what the kernel says of it (Linux: proc(5), /proc/PID/stat). */
+async function isStopped(pid: number | undefined): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  return stat.slice(stat.lastIndexOf(')')).startsWith(') T');
 }
 
 function killGroup(child: ChildProcess): void {

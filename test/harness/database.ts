@@ -70,7 +70,8 @@ async function runOnce(url: string, sql: string): Promise<void> {
   }
 }
 
-async function connect(url: string): Promise<pg.Client> {
+/** `await client.end()` is the caller's. */
+export async function connect(url: string): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: url, application_name: 'restage test' });
   // Ending a session under test is not the test's failure; its next query is.
   client.on('error', () => undefined);

@@ -16,18 +16,21 @@ export default async function setUp({
   if (SERVER_NAMES.every((name) => (process.env[name] ?? '') !== '')) return async () => undefined;
   exitOnSignals();
   const sets: Infrastructure[] = [];
-  for (let worker = 1; worker <= Number(config.maxWorkers); worker += 1) sets.push(await startFor(worker));
+  for (let worker = 1; worker <= Number(config.maxWorkers); worker += 1) sets.push(await open(worker));
+  await Promise.all(sets.map((servers, index) => startFor(servers, index + 1)));
   process.env[SETS] = sets.map((_, index) => `restage-test-${process.pid}-${index + 1}`).join(' ');
   return async () => {
     for (const servers of sets) await servers.stop();
   };
 }
 
-async function startFor(worker: number): Promise<Infrastructure> {
-  const infrastructure = await Infrastructure.open({
-    say: (line) => process.stderr.write(`${line}\n`),
-    durable: false,
-  });
+/** What serves the first one is said once. */
+function open(worker: number): Promise<Infrastructure> {
+  const say = (line: string): void => void (worker === 1 && process.stderr.write(`${line}\n`));
+  return Infrastructure.open({ say, durable: false });
+}
+
+async function startFor(infrastructure: Infrastructure, worker: number): Promise<void> {
   const [kafka, pg15, pg18] = await Promise.all([
     infrastructure.startKafka(),
     infrastructure.startPostgres({ name: 'pg15', from: 'machine', major: 15 }),
@@ -37,5 +40,4 @@ async function startFor(worker: number): Promise<Infrastructure> {
   process.env[nameOfWorkers('RESTAGE_TEST_PG15', worker)] = pg15.url;
   process.env[nameOfWorkers('RESTAGE_TEST_PG18', worker)] = pg18.url;
   process.env['RESTAGE_TEST_PG15_BIN'] = pg15.binDir ?? '';
-  return infrastructure;
 }

@@ -1,5 +1,6 @@
-import { addPartitionsToTxnV3, endTxnV3, initProducerIdV4, type Connection } from '@platformatic/kafka';
+import { endTxnV3, initProducerIdV4, type Connection } from '@platformatic/kafka';
 import { pino } from 'pino';
+import { addPartitions } from '#adapters/kafka/add-partitions.ts';
 import { createConnectionPool, TRANSACTION_COORDINATOR, type ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { protocolCode } from '#adapters/kafka/kafka-error.ts';
 import { endOffset } from '#adapters/kafka/offsets.ts';
@@ -10,7 +11,7 @@ import { ensureTopics } from '#adapters/kafka/topics.ts';
 import { pause } from '#core/backoff.ts';
 import { findGround, groundRecord } from '#core/ground.ts';
 import { RecordBatchBuilder, type RecordBatch } from '#core/record-batch.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 
 /** A record of a topic with one partition; bytes in base64. */
 export interface KeptRecord {
@@ -172,9 +173,10 @@ class RestoringWriter {
   }
 
   async begin(topics: readonly string[]): Promise<void> {
-    const list = topics.map((name) => ({ name, partitions: [0] }));
-    const transaction = { transactionalId: this.#id, ...this.#producer, verifyOnly: false, topics: list };
-    await this.#ask((connection) => addPartitionsToTxnV3.api.async(connection, [transaction]));
+    const places = topics.map((topic) => ({ topic, partition: 0 }));
+    await this.#ask((connection) =>
+      addPartitions(connection, { transactionalId: this.#id, ...this.#producer }, places),
+    );
   }
 
   async end(isCommit: boolean): Promise<void> {

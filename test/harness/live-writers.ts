@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { isLongRun } from './chaos/long-run.ts';
 
-/** Between two writes of one writer. */
-const REST_MS = 60;
+/** Between two writes of one writer: four of them are at it, and what they write goes there and back. */
+const REST_MS = isLongRun() ? 60 : 150;
 
 export type Side = 'source' | 'target';
 

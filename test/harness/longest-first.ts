@@ -1,23 +1,32 @@
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** What takes a minute or more, the longest first: begun last, one worker would wait for the other. By size alone they come last, as they are short. */
+/** What takes half a minute or more, the longest first: begun last, one worker would wait for the other. By size alone they come last, as they are short. */
 const LONGEST = [
-  'e2e/ddl',
-  'integration/debezium-source',
   'e2e/demo',
   'chaos/failpoints',
-  'chaos/storm',
-  'e2e/renames',
-  'e2e/late-loads',
+  'e2e/ddl',
   'integration/replay',
-  'chaos/zombies',
+  'integration/debezium-source',
+  'integration/sink',
   'e2e/cutover-together',
-  'e2e/cutover',
-  'e2e/partitions',
+  'e2e/late-loads',
+  'chaos/zombies',
+  'chaos/storm',
+  'e2e/shaped-letters',
   'integration/away',
   'integration/corpus',
+  'e2e/cutover',
   'integration/load-seams',
-  'e2e/shaped-letters',
+  'integration/silent-gaps',
+  'integration/teardown',
+  'e2e/renames',
+  'e2e/least-privilege',
+  'integration/rehearse',
+  'e2e/ordering-key',
+  'integration/kept-snapshot',
+  'integration/module-outbox',
+  'e2e/large-rows',
+  'e2e/partitions',
 ];
 
 /** Files of a fresh clone, of which nobody knows yet how long they take, in the order of their length. */

@@ -1,7 +1,9 @@
 import { pino } from 'pino';
+import type { PauseGate } from '#core/control.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { EpochWriter, PartitionRecords } from '#core/epoch-writer.ts';
 import { EventEncoder } from '#core/event-encoder.ts';
+import { transactionFacts } from '#core/event-tail.ts';
 import { writeLetterCommand, type LetterCommand, type LetterOutcome } from '#core/letter-command.ts';
 import { lsnOf } from '#core/lsn.ts';
 import type { Manifest, ManifestRange, StoredManifest } from '#core/manifest.ts';
@@ -61,6 +63,10 @@ export interface LifeOptions {
   /** Waiting on the control topic; what became of them comes to `onAnswer`. */
   readonly commands?: readonly LetterCommand[];
   readonly onAnswer?: (outcomes: readonly LetterOutcome[]) => void;
+  /** Each transaction waits for it before anything of it is there. */
+  readonly whenWriting?: () => Promise<void>;
+  readonly onRead?: (range: ManifestRange) => void;
+  readonly gate?: PauseGate;
 }
 
 export function newHistory(): MemoryHistory {
@@ -135,6 +141,9 @@ export async function transformHistory(
     validations = [],
     commands = [],
     onAnswer,
+    whenWriting,
+    onRead,
+    gate = { isPaused: false, whenRunning: () => Promise.resolve() },
   }: LifeOptions,
 ): Promise<ServiceStatus> {
   const status = newStatus('transformer', 'main');
@@ -143,11 +152,15 @@ export async function transformHistory(
   const letters = new LetterCommands((_, outcomes) => Promise.resolve(onAnswer?.(outcomes)));
   for (const command of commands) letters.take(command.id, Buffer.from(writeLetterCommand(command)));
   let left = writes;
-  const reader = readerOf(kafka, () => stop.abort());
-  const writer = writerOf(kafka, () => {
-    left -= 1;
-    if (left === 0) stop.abort();
-  });
+  const reader = readerOf(kafka, () => stop.abort(), onRead);
+  const writer = writerOf(
+    kafka,
+    () => {
+      left -= 1;
+      if (left === 0) stop.abort();
+    },
+    whenWriting,
+  );
   const options = {
     reader,
     rules,
@@ -186,7 +199,7 @@ export async function transformHistory(
       ensureTopics: () => Promise.resolve(),
       ensureSideTopics: () => Promise.resolve(),
       status,
-      gate: { isPaused: false, whenRunning: () => Promise.resolve() },
+      gate,
       letters,
       logger: pino({ level: 'silent' }),
       clock: () => 0,
@@ -229,7 +242,11 @@ function structureValues(kafka: MemoryHistory): Buffer[] {
   return (kafka.records.get(`${RAW}.schemas`) ?? []).flatMap(({ value }) => (value === null ? [] : [value]));
 }
 
-function readerOf(kafka: MemoryHistory, onEnd: () => void): EpochReader {
+function readerOf(
+  kafka: MemoryHistory,
+  onEnd: () => void,
+  onRead: (range: ManifestRange) => void = () => undefined,
+): EpochReader {
   return {
     async *manifests(from, signal) {
       const all = kafka.raw.filter(({ offset }) => offset >= from);
@@ -237,6 +254,7 @@ function readerOf(kafka: MemoryHistory, onEnd: () => void): EpochReader {
       onEnd();
     },
     async *read(range) {
+      onRead(range);
       yield (kafka.records.get(range.topic) ?? []).slice(Number(range.first), Number(range.last) + 1);
     },
     last: () => Promise.resolve(kafka.raw.at(-1) ?? null),
@@ -245,19 +263,23 @@ function readerOf(kafka: MemoryHistory, onEnd: () => void): EpochReader {
   };
 }
 
-function writerOf(kafka: MemoryHistory, onWrite: () => void): EpochWriter {
-  const writeAll: EpochWriter['writeAll'] = (entries, data, side = []) => {
+function writerOf(
+  kafka: MemoryHistory,
+  onWrite: () => void,
+  whenWriting: () => Promise<void> = () => Promise.resolve(),
+): EpochWriter {
+  const writeAll: EpochWriter['writeAll'] = async (entries, data, side = []) => {
+    await whenWriting();
     const cutter = new RangeCutter(new Map(appendAll(kafka, data).map((range) => [placeKey(range), range])));
     appendAll(kafka, side);
     kafka.transactions.push(entries.length);
-    const all = entries.map(({ draft, counts }) => {
+    return entries.map(({ draft, counts }) => {
       const manifest = { ...draft, format: 1, ranges: cutter.next(counts) };
       const stored = { offset: BigInt(kafka.out.length), manifest };
       kafka.out.push(stored);
       onWrite();
       return stored;
     });
-    return Promise.resolve(all);
   };
   return {
     open: () => Promise.resolve(),
@@ -310,7 +332,7 @@ export function changeEntry(
     op,
     old === null ? 'null' : encode.row([...old]),
     op === 'd' ? 'null' : encode.row([...values]),
-    { commit: position.commit, xid: 1, commitTime: 1_700_000_000_123_456_789n },
+    transactionFacts(position.commit, 1, 1_700_000_000_123_456_789n),
     { lsn: lsnOf(1n), ordinal: position.ordinal, tableOrdinal: 1, processedMs: 5 },
   );
   const headers = streamHeaders({ position, xid: 1n, epoch: 1, structure: structureRecord(structure).version });
@@ -321,12 +343,8 @@ export function changeEntry(
 export function rowEntry(structure: TableStructure, row: number, values: readonly (string | null)[]): Entry {
   const encode = new EventEncoder(structure, structure.columns, RAW, 'db', '0.1.0');
   const headers = Buffer.from(chunkHeaders(0, row, 0, structureRecord(structure).version));
-  return {
-    topic: structure.topic,
-    key: encode.key([...values]),
-    value: String(encode.snapshotRow(encode.row([...values]), lsnOf(10n), 5)),
-    headers,
-  };
+  const value = String(encode.snapshot([...values], lsnOf(10n), 5).value);
+  return { topic: structure.topic, key: encode.key([...values]), value, headers };
 }
 
 export function announceEntry(structure: TableStructure): Entry {

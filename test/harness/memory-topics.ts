@@ -10,6 +10,7 @@ import {
   type StoredManifest,
 } from '#core/manifest.ts';
 import { POSITION_BYTES, writePosition } from '#core/position.ts';
+import { placeKey } from '#core/record-counts.ts';
 import type { KafkaRecord } from '#core/record.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';
@@ -25,6 +26,8 @@ export interface TestChange {
   readonly op: 'c' | 'u' | 'd';
   readonly before?: Cells;
   readonly after?: Cells;
+  /** Where its record stands; 0 unless said. */
+  readonly partition?: number;
   /** In the place of what it would be: a damaged record. */
   readonly damage?: Partial<NewRecord>;
 }
@@ -35,6 +38,7 @@ export const SCHEMAS_TOPIC = 'test.schemas';
 export class MemoryTopics {
   readonly #incarnation: string;
   readonly #atOnce: number;
+  /** By placeKey. */
   readonly #records = new Map<string, KafkaRecord[]>();
   readonly #manifests: StoredManifest[] = [];
   readonly #written = new EventTarget();
@@ -60,7 +64,9 @@ export class MemoryTopics {
 
   /** Values of the topic of structures. */
   structures(): Buffer[] {
-    return (this.#records.get(SCHEMAS_TOPIC) ?? []).flatMap(({ value }) => (value === null ? [] : [value]));
+    return (this.#records.get(placeKey({ topic: SCHEMAS_TOPIC, partition: 0 })) ?? []).flatMap(({ value }) =>
+      value === null ? [] : [value],
+    );
   }
 
   plan(load: number, structures: readonly TableStructure[]): void {
@@ -97,24 +103,33 @@ export class MemoryTopics {
       last?: boolean;
       control?: ControlEntry[];
       announce?: TableStructure[];
+      /** A key changes in it, say. */
+      joint?: boolean;
       commitTime?: number;
       /** One more record on the topic of structures. */
       named?: NewRecord;
     } = {},
   ): void {
-    const byTopic = new Map<string, NewRecord[]>();
+    const byPlace = new Map<string, { topic: string; partition: number; records: NewRecord[] }>();
     for (const change of changes) {
       const { topic } = change.structure;
-      byTopic.set(topic, [...(byTopic.get(topic) ?? []), this.#toChange(change)]);
+      const { partition = 0 } = change;
+      const place = placeKey({ topic, partition });
+      const known = byPlace.get(place) ?? { topic, partition, records: [] };
+      known.records.push(this.#toChange(change));
+      byPlace.set(place, known);
     }
-    const ranges = [...byTopic].flatMap(([topic, records]) => this.#append(topic, records));
-    const { last = true, control = [], announce = [], commitTime } = part;
+    const ranges = [...byPlace.values()].flatMap(({ topic, partition, records }) =>
+      this.#append(topic, records, partition),
+    );
+    const { last = true, control = [], announce = [], joint, commitTime } = part;
     const commits = changes.map(({ commit }) => commit);
     if (last) this.#through = Math.max(this.#through, ...commits.map((commit) => commit + 1));
     this.#write({
       kind: 'stream',
       last,
       control,
+      ...(joint === undefined ? {} : { joint }),
       lastCommit: commits.length === 0 ? null : lsnText(Math.max(...commits)),
       commitTime: commitTime === undefined ? null : String(commitTime),
       ranges: [
@@ -169,13 +184,14 @@ export class MemoryTopics {
     return { ...record, ...damage };
   }
 
-  #append(topic: string, added: readonly NewRecord[]): ManifestRange[] {
-    const records = this.#records.get(topic) ?? [];
-    this.#records.set(topic, records);
+  #append(topic: string, added: readonly NewRecord[], partition = 0): ManifestRange[] {
+    const place = placeKey({ topic, partition });
+    const records = this.#records.get(place) ?? [];
+    this.#records.set(place, records);
     const first = records.length;
     for (const record of added) records.push({ ...record, offset: BigInt(records.length) });
     if (added.length === 0) return [];
-    return [{ topic, partition: 0, first: String(first), last: String(records.length - 1), count: added.length }];
+    return [{ topic, partition, first: String(first), last: String(records.length - 1), count: added.length }];
   }
 
   #write(draft: Partial<Manifest> & Pick<Manifest, 'kind'>): void {
@@ -226,11 +242,9 @@ export class MemoryTopics {
   }
 
   /** Two records at a time, so that a range comes in several arrays. */
-  async *#readRange(
-    { topic, first, last }: ManifestRange,
-    signal: AbortSignal,
-  ): AsyncGenerator<readonly KafkaRecord[]> {
-    const records = (this.#records.get(topic) ?? []).slice(Number(first), Number(last) + 1);
+  async *#readRange(range: ManifestRange, signal: AbortSignal): AsyncGenerator<readonly KafkaRecord[]> {
+    const { first, last } = range;
+    const records = (this.#records.get(placeKey(range)) ?? []).slice(Number(first), Number(last) + 1);
     for (let at = 0; at < records.length && !signal.aborted; at += 2) yield records.slice(at, at + 2);
   }
 }

@@ -5,7 +5,7 @@ import { nameOfWorkers, SERVER_NAMES, SETS } from './worker-servers.ts';
 const POLL_MS = 50;
 
 /**
- * Two files at a time share no server: roles, slots and open transactions are a whole cluster's. A set of servers is a process's as long as it
+ * Files at a time share no server: roles, slots and open transactions are a whole cluster's. A set of servers is a process's as long as it
  * holds the set's socket, so a file on its way out keeps its own to itself. Vitest's numbers of its workers do not do: two at a time had one.
  */
 async function takeSet(sets: readonly string[]): Promise<number> {

@@ -12,6 +12,10 @@ export interface PairOptions {
   readonly schema: string;
   /** YAML: further keys of `source`, with commas between. */
   readonly source: string;
+  /** Of each table's topic; absent is one. */
+  readonly partitions?: number;
+  /** YAML: further keys of the target, with commas before. */
+  readonly sink?: string;
   /** YAML: further lines of the top level. */
   readonly more?: string;
   readonly prepare: (source: TestDatabase, target: TestDatabase) => Promise<unknown>;
@@ -34,10 +38,10 @@ export async function openPair({ name, versions, prepare, ...options }: PairOpti
     config,
     `
 name: ${source.name.replaceAll('_', '-')}
-kafka: { brokers: ["${testKafka()}"] }
+kafka: { brokers: ["${testKafka()}"], topics: { partitions: ${options.partitions ?? 1} } }
 source: { postgres: { url: "${source.url}" }, ${options.source} }
 ${options.more ?? ''}
-targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${options.schema} }]
+targets: [{ name: new, postgres: { url: "${target.url}" }, schema: ${options.schema}${options.sink ?? ''} }]
 `,
   );
   return {

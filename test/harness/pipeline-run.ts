@@ -7,7 +7,9 @@ export async function waitForTarget(config: string, run: CliProcess): Promise<vo
     throw new Error(`the run ended with ${result.code}:\n${result.stdout}${result.stderr}`);
   });
   ended.catch(() => undefined);
-  const waited = await Promise.race([runCli(['wait', '-c', config, '--target', 'new', '--timeout', '90']), ended]);
+  const wait = runCli(['wait', '-c', config, '--target', 'new', '--timeout', '90'], {}, 110_000);
+  wait.catch(() => undefined);
+  const waited = await Promise.race([wait, ended]);
   expect(waited, run.stdout() + run.stderr()).toMatchObject({ code: 0 });
 }
 

@@ -70,6 +70,7 @@ export class TcpProxy implements AsyncDisposable {
       socket,
       connect({ port: targetPort, host: '127.0.0.1', allowHalfOpen: true }),
       this.#random,
+      // One end that closed in a black hole leaves the other, which is told when the hole is mended.
       () => this.#links.delete(link),
     );
     this.#links.add(link);
@@ -96,7 +97,7 @@ class Link {
       from.on('error', () => this.reset());
       from.on('close', () => {
         this.#sayGoodbye(to);
-        onEnd();
+        if (to.closed) onEnd();
       });
       void this.#pump(from, to);
     }

@@ -8,6 +8,8 @@ export interface ReadRecord {
   readonly key: Buffer | null;
   readonly value: Buffer | null;
   readonly headers: ReadonlyMap<string, Buffer>;
+  /** Milliseconds since 1970, as the topic keeps it. */
+  readonly timestamp: number;
 }
 
 /** The committed records of these topics, in order per topic: when `isEnough` says so, or what is there at the deadline. */
@@ -35,7 +37,8 @@ export async function readTopics(
           const headers = Object.entries(message.headers ?? {}).map(
             ([name, value]) => [name, Buffer.isBuffer(value) ? value : Buffer.from(String(value))] as const,
           );
-          const record = { topic, key: message.key, value: message.value, headers: new Map(headers) };
+          const { key, value, timestamp } = message;
+          const record = { topic, key, value, headers: new Map(headers), timestamp: Number(timestamp) };
           records.push(record);
           if (!isEnough(records, record)) return;
           clearTimeout(timer);

@@ -4,8 +4,11 @@ export interface UntilOptions {
   /** For the message when it never comes true. */
   readonly what: string;
   readonly timeoutMs?: number;
+  /** Between two looks. Absent: 50 and more, twice what a look takes, so that those who wait leave the processor to what they wait for. */
   readonly everyMs?: number;
 }
+
+const LEAST_REST_MS = 50;
 
 /**
  * Polls until `condition` gives something other than false, null or undefined, and gives that. What it throws counts as
@@ -13,11 +16,12 @@ export interface UntilOptions {
  */
 export async function until<T>(
   condition: () => T | Promise<T>,
-  { what, timeoutMs = 30_000, everyMs = 50 }: UntilOptions,
+  { what, timeoutMs = 30_000, everyMs }: UntilOptions,
 ): Promise<Exclude<T, false | null | undefined>> {
   const deadline = Date.now() + timeoutMs;
   let last: unknown;
   for (;;) {
+    const began = performance.now();
     try {
       const value = await condition();
       if (value !== false && value !== null && value !== undefined)
@@ -27,6 +31,6 @@ export async function until<T>(
       last = error;
     }
     if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause: last });
-    await sleep(everyMs);
+    await sleep(everyMs ?? Math.max(LEAST_REST_MS, 2 * (performance.now() - began)));
   }
 }

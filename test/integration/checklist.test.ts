@@ -37,7 +37,7 @@ const SOURCE_SQL = `
   CREATE TABLE public.orders (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, total numeric, twice numeric GENERATED ALWAYS AS (total * 2) STORED);
   CREATE TABLE public."Orders" (id int PRIMARY KEY);
   CREATE TABLE public.lines (id int PRIMARY KEY, order_id int REFERENCES public.orders);
-  CREATE TABLE public.notes (id int PRIMARY KEY, body text);
+  CREATE TABLE public.notes (id int PRIMARY KEY, body text) WITH (autovacuum_enabled = false);
   ALTER TABLE public.notes ADD CONSTRAINT short CHECK (length(body) < 9) NOT VALID;
   CREATE UNIQUE INDEX some_notes ON public.notes (lower(body));
   ALTER TABLE public.notes ENABLE ROW LEVEL SECURITY;

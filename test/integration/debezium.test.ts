@@ -61,6 +61,12 @@ const IS_WHOLE_MATRIX = isLongRun();
 const TABLE_TOPICS = DEBEZIUM_TABLE_NAMES.map((table) => `public.${table}`);
 const ALL_TOPICS = [...TABLE_TOPICS, 'transaction'];
 
+const PARTITIONS = 3;
+const SINKS = [
+  { name: 'jdbc_sink', from: 0, table: 'stock', tasks: 1 },
+  { name: 'jdbc_sink_of_partitions', from: 'parted', table: 'parted_stock', tasks: PARTITIONS },
+] as const;
+
 let source: TestDatabase;
 let built: TestDatabase;
 let worker: ConnectWorker;
@@ -97,11 +103,17 @@ beforeAll(async () => {
       startConnector(theirName(name), { ...options, ...AVRO_NAMES, ...avroConverter(registry) }),
     ),
     ...AVRO_RUNS.map(({ options, name }) =>
-      startProducer(ourName(name), 'profile: debezium', { ...options, format: 'avro' }, registry),
+      startProducer(
+        ourName(name),
+        'profile: debezium',
+        { ...options, format: 'avro' },
+        `registry: { url: "${registry}" }`,
+      ),
     ),
+    startProducer(ourName('parted'), 'profile: debezium', DEFAULTS, `topics: { partitions: ${PARTITIONS} }`),
     startShaped(),
   ]);
-  await addSinkConnector();
+  for (const sink of SINKS) await addSinkConnector(sink);
   await makeChanges();
 }, LIMIT_MS);
 
@@ -158,7 +170,7 @@ test('Avro through a registry says the same as JSON, to another decoder', async 
   }
 });
 
-test("Debezium's JDBC sink builds the same table from them", async () => {
+test.each(SINKS)("Debezium's JDBC sink builds the same table from them: $name", async ({ name: sink, table }) => {
   const columns = [
     'id',
     'name',
@@ -176,24 +188,22 @@ test("Debezium's JDBC sink builds the same table from them", async () => {
     'hour',
     'note',
   ];
-  const sql = `SELECT ${columns.map((name) => `${quoteIdentifier(name)}::text`).join(', ')} FROM stock ORDER BY id`;
-  const { rows } = await source.client.query(sql);
+  const sql = `SELECT ${columns.map((name) => `${quoteIdentifier(name)}::text`).join(', ')} FROM `;
+  const { rows } = await source.client.query(`${sql} stock ORDER BY id`);
   const same = await until(
     async () => {
-      const failure = await worker.failure(SINK);
+      const failure = await worker.failure(sink);
       if (failure !== null) return failure;
-      const { rows: there } = await built.client.query(sql);
+      const { rows: there } = await built.client.query(`${sql} ${table} ORDER BY id`);
       return JSON.stringify(there) === JSON.stringify(rows) ? 'same' : false;
     },
     { what: 'the table that the JDBC sink builds to be the same' },
   ).catch(async (error: unknown) => {
-    expect((await built.client.query(sql)).rows).toEqual(rows);
+    expect((await built.client.query(`${sql} ${table} ORDER BY id`)).rows).toEqual(rows);
     throw error;
   });
   expect(same).toBe('same');
 });
-
-const SINK = 'jdbc_sink';
 
 function theirName(at: number | string): string {
   return `dbz${at}_${source.name}`;
@@ -232,15 +242,14 @@ async function startConnector(name: string, options: Options): Promise<void> {
 
 /** Without heartbeats at rest: Debezium counts them as logical messages. */
 /** Without event triggers: what they write is in the WAL for Debezium too, which counts it among a transaction's events. */
-async function startProducer(name: string, profile: string, options: Options, registryUrl?: string): Promise<void> {
+async function startProducer(name: string, profile: string, options: Options, kafkaOption = ''): Promise<void> {
   const given = Object.entries(options).map(
     ([key, value]) => `  ${key}: ${/^(true|false)$/.test(value) ? value : `"${value}"`}\n`,
   );
-  const registryText = registryUrl === undefined ? '' : `, registry: { url: "${registryUrl}" }`;
   await writeFile(
     fileOf(name),
     `name: ${name}
-kafka: { brokers: ["${testKafka()}"]${registryText} }
+kafka: { brokers: ["${testKafka()}"], ${kafkaOption} }
 source:
   ${profile}
   postgres: { url: "${source.url}" }
@@ -314,11 +323,12 @@ async function makeChanges(): Promise<void> {
   await restartProducer(name);
 }
 
-async function addSinkConnector(): Promise<void> {
+async function addSinkConnector({ name, from, table, tasks }: (typeof SINKS)[number]): Promise<void> {
   const url = new URL(built.url);
-  await worker.add(SINK, {
+  await worker.add(name, {
     'connector.class': 'io.debezium.connector.jdbc.JdbcSinkConnector',
-    topics: `${ourName(0)}.public.stock`,
+    topics: `${ourName(from)}.public.stock`,
+    'tasks.max': String(tasks),
     'connection.url': `jdbc:postgresql://${url.host}${url.pathname}`,
     'connection.username': decodeURIComponent(url.username),
     'connection.password': decodeURIComponent(url.password),
@@ -326,7 +336,7 @@ async function addSinkConnector(): Promise<void> {
     'delete.enabled': 'true',
     'primary.key.mode': 'record_key',
     'schema.evolution': 'basic',
-    'collection.name.format': '${source.table}',
+    'collection.name.format': table,
     'consumer.override.isolation.level': 'read_committed',
     'consumer.override.auto.offset.reset': 'earliest',
   });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { quoteIdentifier } from '#core/table-name.ts';
+import { readAudit } from '../harness/audit.ts';
 import { runCli } from '../harness/cli.ts';
 import { createDatabase } from '../harness/database.ts';
 
@@ -57,6 +58,8 @@ targets: [{ name: new, postgres: { url: "${target.url}" } }]
     expect(await asked(role)).toEqual([{ login: true, kept: true }]);
     const may = `SELECT has_table_privilege($1, 'public.sales', 'SELECT') AS read, has_column_privilege($1, 'public.sales', 'customer', 'UPDATE') AS write,
                         has_table_privilege($1, 'public.sales', 'DELETE') AS remove`;
+    // What was only shown is no action.
+    expect(await readAudit(target, 'globals')).toEqual([expect.stringMatching(/^globals /)]);
     expect(await asked(may)).toEqual([{ read: true, write: true, remove: false }]);
     const settings = `SELECT array_to_string(setconfig, '|') AS set FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
                        WHERE r.rolname = $1 OR (setrole = 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())) ORDER BY 1`;

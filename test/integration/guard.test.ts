@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { expect, test } from 'vitest';
 import { closeSide, installGuards, openSide, sealSide } from '#adapters/postgres/migration/guard.ts';
 import { joinTerm, prepareSide } from '#adapters/postgres/migration/side-state.ts';
@@ -35,4 +36,44 @@ test('a table that one target keeps closed is closed by no other of its pipeline
   await expect(client.query('INSERT INTO public.t VALUES (1)')).rejects.toMatchObject({ code: '25006' });
   await openSide(one, 1);
   await closeSide(two, 1, 60_000, NEVER);
+});
+
+test('an operator who is no superuser names whom he may not look at, and ends what he may', async () => {
+  await using database = await createDatabase(15, 'holders');
+  const { client, name } = database;
+  const [operator, writer] = [`${name}_operator`, `${name}_writer`];
+  await client.query(`CREATE TABLE public.t (id int PRIMARY KEY);
+    CREATE ROLE ${operator} LOGIN PASSWORD 'operates'; CREATE ROLE ${writer} LOGIN PASSWORD 'writes';
+    GRANT CREATE ON DATABASE ${name} TO ${operator}; GRANT SELECT, UPDATE, TRIGGER ON public.t TO ${operator}; GRANT INSERT ON public.t TO ${writer}`);
+  const own = new pg.Client({ connectionString: database.urlFor(operator, 'operates') });
+  const busy = new pg.Client({ connectionString: database.urlFor(writer, 'writes'), application_name: 'billing' });
+  busy.on('error', () => undefined);
+  try {
+    await own.connect();
+    await busy.connect();
+    const place = { client: own, pipeline: 'held', tables: [{ schema: 'public', table: 't' }] };
+    await prepareSide(own);
+    await joinTerm(own, 'held', 1, true);
+    expect(await installGuards(place, 1)).toBe(1);
+    await busy.query('BEGIN; INSERT INTO public.t VALUES (1)');
+    const who = new RegExp(`public\\.t: session \\d+, ${writer} 'billing'`);
+    // He may not end it either, and says so by naming it once more.
+    for (const terminates of [false, true])
+      await expect(closeSide({ ...place, terminates }, 1, 60_000, AbortSignal.abort())).rejects.toMatchObject({
+        code: 'fence_blocked',
+        where: expect.stringMatching(new RegExp(`${who.source}, in a transaction$`)) as string,
+      });
+    await client.query(`GRANT pg_signal_backend, pg_read_all_stats TO ${operator}`);
+    await expect(closeSide({ ...place, terminates: false }, 1, 60_000, AbortSignal.abort())).rejects.toMatchObject({
+      where: expect.stringMatching(
+        new RegExp(`${who.source}.*, idle in transaction, in a transaction for [\\d.]+ s$`),
+      ) as string,
+    });
+    await closeSide({ ...place, terminates: true }, 1, 60_000, NEVER);
+    await expect(busy.query('COMMIT')).rejects.toThrow();
+  } finally {
+    for (const session of [own, busy]) await session.end().catch(() => undefined);
+    for (const role of [operator, writer])
+      await client.query(`REASSIGN OWNED BY ${role} TO CURRENT_USER; DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  }
 });

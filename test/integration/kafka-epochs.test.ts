@@ -11,6 +11,7 @@ import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { NO_FAILPOINTS, type Failpoints } from '#core/failpoints.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { streamHeaders } from '#core/record.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { testKafka } from '../harness/servers.ts';
 
@@ -56,6 +57,38 @@ describe('epochs in Kafka', () => {
   });
 });
 
+it('a manifest goes with its records once their places are known, and names them; where another wrote, nothing is committed', async () => {
+  const own = `${prefix}-foreseen`;
+  const topic = `${own}.s.a`;
+  await ensureTopics(pool, [`${own}.epochs`, topic], { replicationFactor: 1 });
+  const writer = await openWriter(NO_FAILPOINTS, own);
+  await writer.last();
+  const row = (value: string): ReturnType<TopicBatches['finish']> => {
+    const batches = new TopicBatches();
+    batches.append(topic, null, value, NO_HEADERS);
+    return batches.finish();
+  };
+  const first = await writer.write(draft(1), row('1'));
+  const second = await writer.write(draft(2), row('2'));
+  const third = await writer.write(draft(3), []);
+  const fourth = await writer.write(draft(4), row('4'));
+  const places = [first, second, third, fourth].map(({ manifest }) => manifest.ranges.map((range) => range.first));
+  // A marker stands behind each transaction's record.
+  expect(places).toEqual([['0'], ['2'], [], ['4']]);
+  expect(await readAll(own, topic)).toEqual(['1', '2', '4']);
+
+  const other = new Kafka({ brokers, logLevel: logLevel.NOTHING }).producer();
+  await other.connect();
+  await other.send({ topic, messages: [{ value: 'not ours' }] });
+  await other.disconnect();
+  await expect(writer.write(draft(5), row('5'))).rejects.toMatchObject({ code: 'kafka_fault', where: `${topic}/0` });
+  const next = await openWriter(NO_FAILPOINTS, own);
+  expect((await next.last())?.manifest.epoch).toBe(4);
+  const sixth = await next.write(draft(6), row('6'));
+  expect(await readAll(own, topic)).toEqual(['1', '2', '4', '6']);
+  expect(sixth.manifest.total).toEqual({ rows: 0, events: 4 });
+});
+
 it('after a sign that leaders moved asks anew where topics live', async () => {
   const topic = `${prefix}.moved`;
   await ensureTopics(pool, [topic], { replicationFactor: 1 });
@@ -80,11 +113,11 @@ async function leaveUndecided(): Promise<void> {
   await expect(writer.write(draft(4), records(4, 3))).rejects.toThrow('it died');
 }
 
-async function openWriter(failpoints: Failpoints = NO_FAILPOINTS): Promise<EpochWriter> {
+async function openWriter(failpoints: Failpoints = NO_FAILPOINTS, of = prefix): Promise<EpochWriter> {
   const writer = createKafkaEpochWriter({
     pool,
-    prefix,
-    transactionalId: prefix,
+    prefix: of,
+    transactionalId: of,
     failpoints,
     service: 'producer',
     transactionTimeoutMs: 60_000,
@@ -144,6 +177,23 @@ async function readBack(until: bigint): Promise<{ epochs: number[]; values: stri
     }
   }
   return { epochs, values };
+}
+
+/** What the manifests of a prefix name on a topic. */
+async function readAll(of: string, topic: string): Promise<string[]> {
+  const reader = createKafkaEpochReader({ pool, prefix: of, logger });
+  const stop = new AbortController();
+  const last = (await reader.last())?.offset;
+  const values: string[] = [];
+  for await (const manifests of reader.manifests(0n, stop.signal)) {
+    for (const { manifest, offset } of manifests) {
+      for (const range of manifest.ranges.filter((one) => one.topic === topic))
+        for await (const chunk of reader.read(range, stop.signal))
+          values.push(...chunk.map((record) => record.value?.toString() ?? ''));
+      if (offset === last) stop.abort();
+    }
+  }
+  return values;
 }
 
 async function readWithKafkajs(topics: string[], count: number): Promise<string[]> {

@@ -3,11 +3,12 @@ import pino from 'pino';
 import { expect, test } from 'vitest';
 import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { appendRecord, readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import { TopicGround } from '#adapters/kafka/topic-ground.ts';
 import { areLed } from '#adapters/kafka/offsets.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
 import { produceBatches } from '#adapters/kafka/produce.ts';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 import { testKafka } from '../harness/servers.ts';
 
 const brokers = testKafka().split(',');
@@ -37,6 +38,34 @@ test('history is kept without limit, and compacted topics are rolled and cleaned
     const large = 'x'.repeat(2_000_000);
     await appendRecord(pool, `${prefix}.control`, 'key', large);
     expect((await readCompacted(pool, `${prefix}.control`)).get('key')?.toString()).toBe(large);
+  } finally {
+    await pool.close();
+  }
+});
+
+test('topics that are remembered while Kafka is asked for the others are not said to be gone', async () => {
+  const logger = pino({ level: 'silent' });
+  const kafka = { brokers, ssl: false, sasl: null, replicationFactor: 1 };
+  const pool = createConnectionPool(kafka, { clientId: 'test', logger });
+  const ground = { prefix: `${prefix}.ground`, partitions: 1, logger, clock: Date.now };
+  const [early, late] = [`${ground.prefix}.early`, `${ground.prefix}.late`];
+  try {
+    await ensureTopics(pool, [`${ground.prefix}.epochs`, early, late], { replicationFactor: 1 });
+    await ensureTopics(pool, [`${ground.prefix}.schemas`], { replicationFactor: 1, compacted: true });
+    await (await TopicGround.open({ ...ground, pool })).remember([early], null);
+    let whenAnswered = (): Promise<void> => Promise.resolve();
+    const inner = pool.request.bind(pool);
+    pool.request = async (...asked) => {
+      const answer = await inner(...asked);
+      const wait = whenAnswered;
+      whenAnswered = () => Promise.resolve();
+      await wait();
+      return answer;
+    };
+    const held = await TopicGround.open({ ...ground, pool });
+    whenAnswered = () => held.remember([late], null);
+    await held.require();
+    expect(Object.keys(held.known?.topics ?? {})).toContain(late);
   } finally {
     await pool.close();
   }

@@ -62,6 +62,7 @@ beforeEach(async () => {
 });
 
 test('killed twice in the load, the producer goes on with what is missing, under the same snapshot', async () => {
+  config = await writeConfig('', 3);
   await killedAt('producer.chunk.after=kill:12');
   expect(await keepersOf(config)).toHaveLength(1);
   await moveRows();
@@ -98,7 +99,7 @@ test.runIf(isLongRun())(
 test('a stop in the middle of the load says how long the snapshot is kept, and it goes with the slot', async () => {
   {
     await using producer = startCli(['producer', '-c', config], { RESTAGE_FAILPOINTS: 'producer.chunk.after=stop:5' });
-    await producer.output(/chunk.after: stop/);
+    await producer.stopped(/chunk.after/);
     producer.kill('SIGTERM');
     producer.kill('SIGCONT');
     expect(await producer.result()).toMatchObject({ code: 0 });
@@ -146,10 +147,10 @@ test.runIf(isLongRun())(
 
 test.runIf(isLongRun())('one that hangs and the one that takes over keep out of each other’s way', async () => {
   await using zombie = startCli(['producer', '-c', config], { RESTAGE_FAILPOINTS: 'producer.chunk.after=stop:12' });
-  await zombie.output(/chunk.after: stop/);
+  await zombie.stopped(/chunk.after/);
   await using next = startCli(['producer', '-c', config], { RESTAGE_FAILPOINTS: 'producer.chunk.after=stop:12' });
   await next.output(/the load goes on under its snapshot/, 30_000);
-  await next.output(/chunk.after: stop/);
+  await next.stopped(/chunk.after/);
   zombie.kill('SIGCONT');
   await zombie.output(/an attempt failed and is made again/);
   expect(await keepersOf(config)).toHaveLength(1);
@@ -249,12 +250,12 @@ function expectOnce({ parts, keys }: LoadHistory): void {
   for (const list of keys.values()) expect(new Set(list).size).toBe(list.length);
 }
 
-async function writeConfig(more: string): Promise<string> {
+async function writeConfig(more: string, partitions = 1): Promise<string> {
   const file = path.join(folder, `${name}.yaml`);
   await writeFile(
     file,
     `name: ${name}
-kafka: { brokers: ["${testKafka()}"] }
+kafka: { brokers: ["${testKafka()}"], topics: { partitions: ${partitions} } }
 source: { postgres: { url: "${sourceUrl}" }${more} }
 targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
 epoch: { partBytes: 1000000 }

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { chunkSql, READER_SETTINGS } from '#adapters/postgres/source/snapshot-reader.ts';
@@ -9,10 +9,11 @@ import { Infrastructure } from '#infra/infrastructure.ts';
 import { someOf } from '../harness/chaos/long-run.ts';
 import { startCli } from '../harness/cli.ts';
 import { findDifferences } from '../harness/compare-tables.ts';
-import { createDatabase } from '../harness/database.ts';
+import { connect, createDatabase } from '../harness/database.ts';
 import { readLoad } from '../harness/load-history.ts';
 import { waitForTarget } from '../harness/pipeline-run.ts';
 import { testKafka } from '../harness/servers.ts';
+import { awaitStandby, untilUnseen, waitingCommit } from '../harness/synchronous-standby.ts';
 import { until } from '../harness/until.ts';
 
 let folder: string;
@@ -85,7 +86,7 @@ test.each(someOf([18, 15] as const, 1))(
     const armed = { RESTAGE_FAILPOINTS: 'producer.chunk.after=stop:1' };
     await using producer = startCli(['producer', '-c', config], armed);
     await using sink = startCli(['sink', '-c', config, '--target', 'new']);
-    await producer.output(/chunk.after: stop/);
+    await producer.stopped(/chunk.after/);
     for (const statement of BETWEEN) await source.client.query(statement);
     producer.kill('SIGCONT');
     await waitForTarget(config, sink);
@@ -95,7 +96,7 @@ test.each(someOf([18, 15] as const, 1))(
   },
 );
 
-test('a table that is dropped before the load comes to it is left out', async () => {
+test('a table that is dropped before the load comes to it ends without rows, whatever the stream has of it', async () => {
   await using source = await createDatabase(15, 'drop_source');
   await using target = await createDatabase(15, 'drop_target');
   await source.client.query(SEAMS_SQL);
@@ -103,11 +104,35 @@ test('a table that is dropped before the load comes to it is left out', async ()
   const armed = { RESTAGE_FAILPOINTS: 'producer.chunk.after=stop:1' };
   await using producer = startCli(['producer', '-c', config], armed);
   await using sink = startCli(['sink', '-c', config, '--target', 'new']);
-  await producer.output(/chunk.after: stop/);
+  await producer.stopped(/chunk.after/);
+  await source.client.query('UPDATE public.c_added SET n = 1 WHERE id < 100');
   await source.client.query('DROP TABLE public.c_added');
   producer.kill('SIGCONT');
   await waitForTarget(config, sink);
   expect(await findDifferences(source.url, target.url), producer.stderr()).toEqual([]);
+});
+
+test('tables that come, go and come again between the publication and the slot lose none of their changes', async () => {
+  await using source = await createDatabase(15, 'slot_source');
+  await using target = await createDatabase(15, 'slot_target');
+  await source.client.query(
+    'CREATE TABLE public.kept (id int PRIMARY KEY); CREATE TABLE public.again (id int PRIMARY KEY)',
+  );
+  const config = await writeConfig(source.name, source.url, target.url);
+  const armed = { RESTAGE_FAILPOINTS: 'producer.publication.after=stop' };
+  await using producer = startCli(['producer', '-c', config], armed);
+  await using sink = startCli(['sink', '-c', config, '--target', 'new']);
+  await producer.stopped(/publication.after/);
+  await source.client.query(`
+    CREATE TABLE public.later (id int PRIMARY KEY); INSERT INTO public.later VALUES (1);
+    DROP TABLE public.again; CREATE TABLE public.again (id int PRIMARY KEY); INSERT INTO public.again VALUES (1)`);
+  producer.kill('SIGCONT');
+  await waitForTarget(config, sink);
+  for (const table of ['kept', 'again', 'later']) await source.client.query(`INSERT INTO public.${table} VALUES (2)`);
+  await until(async () => (await findDifferences(source.url, target.url)).length === 0, {
+    what: 'the tables that came later',
+    timeoutMs: 60_000,
+  });
 });
 
 test('transactions that are open, prepared or not yet visible when the slot is made arrive once', async () => {
@@ -115,9 +140,7 @@ test('transactions that are open, prepared or not yet visible when the slot is m
   const infrastructure = await Infrastructure.open({ say: () => undefined, durable: false });
   const sessions: pg.Client[] = [];
   const open = async (url: string): Promise<pg.Client> => {
-    const client = new pg.Client(url);
-    client.on('error', () => undefined);
-    await client.connect();
+    const client = await connect(url);
     sessions.push(client);
     return client;
   };
@@ -157,7 +180,6 @@ test('transactions that are open, prepared or not yet visible when the slot is m
     await awaitStandby(admin, 'nobody');
     const later = waitingCommit(third, 'INSERT INTO public.item VALUES (2004, 0)');
     await untilUnseen(admin);
-    await waitForTarget(config, sink);
     await admin.query(`COMMIT PREPARED 'after'`);
     await awaitStandby(admin, '');
     await later;
@@ -196,24 +218,6 @@ test.each([15, 18] as const)('chunks are read by a scan of a range of TIDs: Post
     await client.end();
   }
 });
-
-/** A commit that is in the WAL, and invisible until the stand-by is no longer waited for. */
-async function waitingCommit(client: pg.Client, sql: string): Promise<void> {
-  await client.query('SET synchronous_commit = on');
-  await client.query(sql);
-}
-
-async function untilUnseen(admin: pg.Client): Promise<void> {
-  const sql = `SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'`;
-  await until(async () => (await admin.query(sql)).rowCount === 1, { what: 'a commit to wait for the stand-by' });
-}
-
-async function awaitStandby(admin: pg.Client, name: string): Promise<void> {
-  await admin.query(`ALTER SYSTEM SET synchronous_standby_names = '${name}'`);
-  await admin.query('SELECT pg_reload_conf()');
-  const sql = `SELECT current_setting('synchronous_standby_names') = $1 AS is_set`;
-  await until(async () => (await admin.query<{ is_set: boolean }>(sql, [name])).rows[0]?.is_set, { what: 'a reload' });
-}
 
 async function writeConfig(database: string, source: string, target: string): Promise<string> {
   const name = database.replaceAll('_', '-').slice(0, 40);

@@ -106,6 +106,20 @@ targets: [{ name: new, postgres: { url: "${target.url}" }, schema: create }]
     for (let times = 0; times < 2; times += 1)
       for (const one of config.targets) await takeWaitingNotes(config, one, pino({ level: 'silent' }));
     expect(await audit()).toEqual([...told, 'pause']);
+    // Somebody's hand in the audit is met by every command that goes by it, and hides nothing else.
+    for (const change of [`replace(record, '"pause"', '"resume"')`, `'deleted by hand'`]) {
+      await target.client.query(`UPDATE restage.migration_record SET record = ${change}`);
+      expect(await runCommand(['cutover', '-c', file, '--target', 'new', '--yes'])).toMatchObject({
+        code: 4,
+        text: expect.stringMatching(
+          /not believed; restage\.side there has the target as closed[^]*state_damaged[^]*record \d/,
+        ) as string,
+      });
+      expect(await runCommand(['status', '-c', file])).toMatchObject({
+        code: 4,
+        text: expect.stringMatching(/new .* done [^]*was altered/) as string,
+      });
+    }
   } finally {
     rmSync(folder, { recursive: true });
   }

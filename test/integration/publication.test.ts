@@ -10,6 +10,8 @@ const TABLES_SQL = `
   CREATE TABLE public.leaf PARTITION OF public.root FOR VALUES WITH (MODULUS 1, REMAINDER 0);
 `;
 
+const GIVEN = { name: 'given', pipeline: 'p', isFirst: true };
+
 test.each([
   ['whole', 'FOR TABLE ONLY public.plain, ONLY public.leaf', null],
   ['rows', 'FOR TABLE public.leaf, public.plain WHERE (id > 1)', 'leaves out rows or columns of 1'],
@@ -20,8 +22,9 @@ test.each([
   await using database = await createDatabase(15, 'publication');
   await database.client.query(TABLES_SQL);
   await database.client.query(`CREATE PUBLICATION given ${definition}`);
-  const ensured = ensurePublication(database.client, 'given', await readTables(database.client, 'p'), 'p');
-  if (problem === null) await expect(ensured).resolves.toBe(false);
+  const tables = await readTables(database.client, 'p');
+  const ensured = ensurePublication(database.client, tables, GIVEN);
+  if (problem === null) await expect(ensured).resolves.toEqual({ isMade: false, tables });
   else await expect(ensured).rejects.toThrow(problem);
 });
 
@@ -30,11 +33,9 @@ test('the source takes UPDATE and DELETE of generated columns in the old row, or
   await database.client.query(TABLES_SQL);
   const tables = await readTables(database.client, 'p');
   await database.client.query('CREATE PUBLICATION given FOR TABLE public.plain, public.leaf');
-  await expect(ensurePublication(database.client, 'given', tables, 'p')).rejects.toThrow(
-    'refuse UPDATE and DELETE of 1',
-  );
+  await expect(ensurePublication(database.client, tables, GIVEN)).rejects.toThrow('refuse UPDATE and DELETE of 1');
   await database.client.query('DROP PUBLICATION given; INSERT INTO public.plain VALUES (1), (2)');
-  await expect(ensurePublication(database.client, 'given', tables, 'p')).resolves.toBe(true);
+  await expect(ensurePublication(database.client, tables, GIVEN)).resolves.toEqual({ isMade: true, tables });
   const changed = await database.client.query('UPDATE public.plain SET t = $1', ['new']);
   expect(changed.rowCount).toBe(2);
 });

@@ -19,6 +19,7 @@ let target: TestDatabase;
 let baseline: TestDatabase;
 let running: CliProcess;
 let file: string;
+let pipeline: string;
 let clone: string;
 const folder = mkdtempSync(path.join(tmpdir(), 'restage-rehearse-'));
 
@@ -36,18 +37,15 @@ async function command(...args: string[]): Promise<{ code: number; text: string 
   return runCommand(args, AbortSignal.timeout(LIMIT_MS));
 }
 
-/** What a rehearsal could leave elsewhere: topics, consumer groups, slots. */
+/** What a rehearsal of this pipeline could leave elsewhere: topics, consumer groups, slots. Other files' come and go. */
 async function traces(): Promise<string[]> {
   await using admin = await openAdmin();
   const { groups } = await admin.listGroups();
   const slots = await source.client.query<{ name: string }>(
     'SELECT slot_name AS name FROM pg_replication_slots WHERE database = current_database()',
   );
-  return [
-    ...(await admin.listTopics()),
-    ...groups.map(({ groupId }) => groupId),
-    ...slots.rows.map(({ name }) => name),
-  ].toSorted();
+  const inKafka = [...(await admin.listTopics()), ...groups.map(({ groupId }) => groupId)];
+  return [...inKafka.filter((name) => name.startsWith(pipeline)), ...slots.rows.map(({ name }) => name)].toSorted();
 }
 
 async function databases(): Promise<string[]> {
@@ -78,12 +76,12 @@ beforeAll(async () => {
     CREATE TABLE public.ledger (id serial PRIMARY KEY, balance numeric(12,2) NOT NULL);
     CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing;
     CREATE USER MAPPING FOR PUBLIC SERVER elsewhere`);
-  const name = `rehearse-${source.name.slice(-10)}`;
-  clone = `restage_rehearsal_${name.replaceAll('-', '_')}_new`;
+  pipeline = `rehearse-${source.name.slice(-10)}`;
+  clone = `restage_rehearsal_${pipeline.replaceAll('-', '_')}_new`;
   file = path.join(folder, 'live.yaml');
   writeFileSync(
     file,
-    `name: ${name}
+    `name: ${pipeline}
 kafka: { brokers: ["${testKafka()}"] }
 source: { postgres: { url: "${source.url}" } }
 transform: { outputs: [{ name: main, rules: [{ table: public.accounts, rename: public.ledger }] }] }
@@ -216,6 +214,7 @@ test(
     });
     expect(killed).toMatchObject({ signal: 'SIGKILL' });
     expect(await databases()).toContain(`${clone}_source`);
+    expect(await traces()).not.toEqual(traced);
     expect((await command('reset', '-c', withTables, '--target', 'new', '--drop')).code).toBe(0);
     expect(await databases()).not.toContain(`${clone}_source`);
     expect(await traces()).toEqual(traced);

@@ -9,7 +9,7 @@ import { createTable } from '#adapters/postgres/target/schema-create.ts';
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
 import { loadConfig } from '#core/config-load.ts';
 import type { TargetConfig } from '#core/config.ts';
-import { NO_FAILPOINTS } from '#core/failpoints.ts';
+import { NO_FAILPOINTS, type Failpoints } from '#core/failpoints.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { shapeTables } from '#core/rules/shape-tables.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -67,9 +67,13 @@ function urlOf(database: string): string {
   return url.toString();
 }
 
-function schemaOf(schema: TargetConfig['schema'], rules: readonly RuleConfig[] = []): TargetSchema {
+function schemaOf(
+  schema: TargetConfig['schema'],
+  rules: readonly RuleConfig[] = [],
+  failpoints: Failpoints = NO_FAILPOINTS,
+): TargetSchema {
   return openTargetSchema({
-    failpoints: NO_FAILPOINTS,
+    failpoints,
     pipeline: 'shop',
     rules,
     target: { name: 'new', url: urlOf(TARGET), output: null, schema, loadWorkers: 3 },
@@ -296,6 +300,39 @@ test.skipIf(server === undefined)(
         `SELECT attcollation::regcollation::text AS name FROM pg_attribute WHERE attrelid = 'shop.days_2020'::regclass AND attname = 'word'`,
       ),
     ).toEqual(['shop."Od""d"']);
+  },
+);
+
+test.skipIf(server === undefined)(
+  'makes many tables in several transactions, and goes on after a death between',
+  async () => {
+    const [days] = tables.filter(({ table }) => table === 'days_2020');
+    if (days === undefined) throw new Error('no table to make more of');
+    const many = Array.from({ length: 501 }, (_, index) => ({ ...days, table: `many_${index}` }));
+    let left = 1;
+    const dying: Failpoints = {
+      hit(point) {
+        if (point === 'sink.preData.after' && (left -= 1) === 0) throw new Error('killed');
+      },
+    };
+    await expect(schemaOf('create', [], dying).preData(many)).rejects.toThrow('killed');
+    const made = "SELECT relname AS name FROM pg_class WHERE relname LIKE 'many%' AND relkind = 'r'";
+    expect(await names(made)).toHaveLength(500);
+    await schemaOf('create').preData(many);
+    await schemaOf('create').preData(many);
+    expect(await names(made)).toHaveLength(501);
+    expect(
+      await names("SELECT detail->'table'->>'table' AS name FROM restage.journal WHERE detail->>'phase' = 'key'"),
+    ).toHaveLength(501);
+    // What somebody else made in the meantime is not taken for it.
+    await target.query(
+      'UPDATE restage.journal SET finished_at = NULL; DROP TABLE shop.many_500; CREATE TABLE shop.many_501 (id int)',
+    );
+    const [last] = many.slice(-1);
+    if (last === undefined) throw new Error('none');
+    await expect(schemaOf('create').preData([...many, { ...last, table: 'many_501' }])).rejects.toMatchObject({
+      code: 'schema_differs',
+    });
   },
 );
 

@@ -1,4 +1,6 @@
+import type { Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
+import { readTable } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { createDatabase } from '../harness/database.ts';
 import { setHostileDefaults } from '../harness/hostile-defaults.ts';
@@ -56,4 +58,40 @@ describe.each([15, 18] as const)('a session of PostgreSQL %i', (version) => {
       }
     },
   );
+});
+
+test('a pipelined session sends queries before earlier ones are answered, a new name twice, and each fails alone', async () => {
+  await using database = await createDatabase(15, 'pipelined');
+  await database.client.query('CREATE TABLE public.paper (id int PRIMARY KEY)');
+  const [{ oid } = { oid: 0 }] = (await database.client.query<{ oid: number }>(`SELECT 'public.paper'::regclass::oid`))
+    .rows;
+  await database.client.query('SELECT pg_advisory_lock(7)');
+  const client = await connectPg({
+    url: database.url,
+    purpose: 'source',
+    application: 'restage test',
+    pipelined: true,
+  });
+  try {
+    const first = client.query('SELECT pg_advisory_lock(7)');
+    const sent = (client.connection.stream as Socket).bytesWritten;
+    const others = Promise.allSettled([
+      readTable(client, 'p', oid),
+      readTable(client, 'p', oid),
+      client.query('SELECT 1 / 0'),
+      client.query('SELECT 1 AS one'),
+    ]);
+    expect((client.connection.stream as Socket).bytesWritten).toBeGreaterThan(sent);
+    await database.client.query('SELECT pg_advisory_unlock(7)');
+    await first;
+    const table = expect.objectContaining({ table: 'paper', columns: [expect.objectContaining({ name: 'id' })] });
+    expect(await others).toMatchObject([
+      { value: [table] },
+      { value: [table] },
+      { reason: { code: '22012' } },
+      { value: { rows: [{ one: 1 }] } },
+    ]);
+  } finally {
+    await client.end();
+  }
 });

@@ -8,6 +8,7 @@ import type { PostgresServer } from '#infra/providers/provider.ts';
 import { loadConfig } from '#core/config-load.ts';
 import type { Config } from '#core/config.ts';
 import { requireReadySource } from '../../services/producer/preflight.ts';
+import { ask } from '../harness/ask-checks.ts';
 import { copyFiles, startClone, type Clone } from '../harness/cloned-postgres.ts';
 import { createDatabase } from '../harness/database.ts';
 import { startService } from '../harness/run-service.ts';
@@ -90,6 +91,11 @@ test('a promoted copy goes on where it left after all that Kafka has, and is ref
   if (rewound === undefined || promoted === undefined) throw new Error('two copies were started');
 
   await refuses(rewound.url, 'source_not_ready', 'stand-by');
+  const found = await ask(rewound.url, testPostgres(18), 'source.standby', 'source.other_slots');
+  expect(found).toEqual({
+    'source.standby': [expect.objectContaining({ what: 'a stand-by of this version cannot decode' })],
+    'source.other_slots': [expect.objectContaining({ evidence: expect.stringContaining('keeps') as unknown })],
+  });
   for (const clone of clones) await clone.promote();
   // Past what Kafka has, so that only the timeline tells.
   await query(
@@ -114,7 +120,7 @@ test('a disk put back without a recovery, which has written more than it lost, i
     rewound.url,
     `SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)) FROM generate_series(1, 20)`,
   );
-  const slot = `SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name LIKE '%_e'`;
+  const slot = `SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE right(slot_name, 2) = '_e'`;
   const [before] = await query(rewound.url, slot);
   {
     await using producer = startService('producer', configOf(rewound.url, name));

@@ -101,6 +101,11 @@ test('it asks, says what it would do, spares what is not ours, and goes on where
   await admin.createTopics({ topics: [{ topic: `${name}.orders`, numPartitions: 1, replicationFactor: 1 }] });
   await target.client.query('CREATE SCHEMA restage; CREATE TABLE restage.mine (id int)');
   await live(config);
+  // A teardown takes the audit away with its own note, which is kept here as it is written.
+  expect(await runCommand(['pause', '-c', file])).toMatchObject({ code: 0 });
+  await target.client.query(`CREATE TABLE public.kept (record text);
+    CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.kept VALUES (NEW.record); RETURN NULL; END';
+    CREATE TRIGGER keep AFTER INSERT ON restage.migration_record FOR EACH ROW EXECUTE FUNCTION public.keep()`);
   const before = await traces();
 
   expect(await runCommand(['teardown', '-c', file])).toMatchObject({ code: 2 });
@@ -117,6 +122,8 @@ test('it asks, says what it would do, spares what is not ours, and goes on where
   expect(await traces()).toEqual(before);
   expect(await readDdlTrigger(source.client)).toBe('there');
 
+  const kept = 'SELECT FROM public.kept';
+  expect((await target.client.query(kept)).rowCount).toBe(0);
   for (let time = 1; time <= 3; time += 1) {
     await using cli = startCli(['teardown', '-c', file, '--yes']);
     const isUnderWay = (): boolean => cli.stdout().includes('removed: ') || cli.hasEnded();
@@ -124,6 +131,8 @@ test('it asks, says what it would do, spares what is not ours, and goes on where
     cli.kill('SIGKILL');
     await cli.result();
   }
+  expect((await target.client.query(`${kept} WHERE record LIKE '%"action":"teardown"%'`)).rowCount).toBeGreaterThan(0);
+  await target.client.query('DROP TABLE public.kept; DROP FUNCTION public.keep CASCADE');
   expect(await runCommand(['teardown', '-c', file, '--yes'])).toMatchObject({ code: 0 });
   const last = await runCli(['teardown', '-c', file, '--yes', '--json']);
   expect(last.code).toBe(0);

@@ -8,7 +8,7 @@ import { MemoryWal, type Statement } from '../harness/simulation/memory-wal.ts';
 import { producerLife, type SimulatedSource } from '../harness/simulation/producer-life.ts';
 import { statement } from '../harness/simulation/statements.ts';
 import { RAW } from '../harness/simulation/tables.ts';
-import { transformerLife } from '../harness/simulation/transformer-life.ts';
+import { joinerLife, laneLife, transformerLife } from '../harness/simulation/transformer-life.ts';
 
 /** RESTAGE_SEED repeats a run, RESTAGE_SCHEDULES=100000 makes it longer. */
 const SEED = Number(process.env['RESTAGE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
@@ -21,18 +21,20 @@ const schedules = fc.record({
   before: fc.nat(3),
   fates: fc.array(fc.nat(9), { maxLength: 60 }),
   pace: fc.array(fc.nat(23), { maxLength: 400 }),
+  partitions: fc.constantFrom(1, 3),
+  hasLanes: fc.constantFrom(false, false, true),
 });
 
 describe('any schedule of deaths, time and traffic', () => {
   it('leaves every event in Kafka exactly once and in order, raw and shaped', { timeout: 3_600_000 }, async () => {
     let deaths = 0;
     await fc.assert(
-      fc.asyncProperty(schedules, async ({ transactions, before, fates, pace }) => {
+      fc.asyncProperty(schedules, async ({ transactions, before, fates, pace, partitions, hasLanes }) => {
         const wal = new MemoryWal(transactions);
-        const kafka = new MemoryKafka();
+        const kafka = new MemoryKafka(partitions);
         const committed = Math.min(before, transactions.length);
         const source: SimulatedSource = { wal, kafka, committed, slot: null, requests: [] };
-        deaths += await live(source, { fates: new Choices(fates), pace: new Choices(pace) });
+        deaths += await live(source, { fates: new Choices(fates), pace: new Choices(pace) }, hasLanes);
         expect(faultsOf(kafka, wal)).toEqual([]);
       }),
       { seed: SEED, numRuns: SCHEDULES },
@@ -79,14 +81,23 @@ function shorten(manifests: readonly StoredManifest[], at: number): void {
 }
 
 /** Lives of both services in turn, then one of each that ends well. Returns how many died. */
-async function live(source: SimulatedSource, schedule: Schedule): Promise<number> {
+async function live(source: SimulatedSource, schedule: Schedule, hasLanes = false): Promise<number> {
   let deaths = 0;
+  const { kafka } = source;
+  const shape = hasLanes ? lanesLife : transformerLife;
   for (let life = 0; life < LIVES; life += 1) {
     if (!(await producerLife(source, schedule))) deaths += 1;
-    if (!(await transformerLife(source.kafka, schedule))) deaths += 1;
+    if (!(await shape(kafka, schedule))) deaths += 1;
   }
   const calm = { fates: new Choices([]), pace: new Choices([]) };
   expect(await producerLife(source, calm)).toBe(true);
-  expect(await transformerLife(source.kafka, calm)).toBe(true);
+  expect(await shape(kafka, calm)).toBe(true);
   return deaths;
+}
+
+/** Lanes are at different places when they die, and what they left is put together as far as all of them have come. */
+async function lanesLife(kafka: MemoryKafka, schedule: Schedule): Promise<boolean> {
+  let isWell = true;
+  for (let lane = 0; lane < kafka.partitions; lane += 1) isWell = (await laneLife(kafka, schedule, lane)) && isWell;
+  return (await joinerLife(kafka, schedule)) && isWell;
 }

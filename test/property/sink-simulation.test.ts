@@ -39,8 +39,57 @@ const schedules = fc.record({
     size: 'max',
   }),
   pace: fc.array(fc.nat(23), { maxLength: 400 }),
+  partitions: fc.constantFrom(1, 3),
 });
 type Plan = typeof schedules extends fc.Arbitrary<infer T> ? T : never;
+
+const statementOf = (kind: Statement['kind'], table = 0): Statement => ({ kind, table, row: 0, isBig: false });
+
+/** Schedules that lost rows once: an epoch that waited in nobody's hand was taken to be written. */
+const FOUND: readonly Plan[] = [
+  {
+    transactions: [
+      [statementOf('insert', 1)],
+      [],
+      [statementOf('insert')],
+      [statementOf('barrier'), statementOf('insert')],
+    ],
+    before: 0,
+    isShaped: false,
+    late: [{ tables: 2, after: 0 }],
+    refused: 0,
+    holds: [],
+    fates: [0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+    faults: [],
+    pace: [15],
+    partitions: 1,
+  },
+  {
+    transactions: [
+      [],
+      [],
+      [],
+      [statementOf('truncate'), statementOf('truncate')],
+      [statementOf('barrier')],
+      [
+        statementOf('barrier'),
+        statementOf('insert'),
+        statementOf('truncate'),
+        statementOf('insert', 1),
+        statementOf('truncate'),
+      ],
+    ],
+    before: 2,
+    isShaped: false,
+    late: [{ tables: 1, after: 0 }],
+    refused: 0,
+    holds: [],
+    fates: [],
+    faults: [],
+    pace: [7],
+    partitions: 1,
+  },
+];
 
 describe('any schedule of deaths, lost answers, hangs and traffic', () => {
   it(
@@ -52,7 +101,7 @@ describe('any schedule of deaths, lost answers, hangs and traffic', () => {
         fc.asyncProperty(schedules, async (plan) => {
           expect(await faultsAfter(plan, tally)).toEqual([]);
         }),
-        { seed: SEED, numRuns: SCHEDULES },
+        { seed: SEED, numRuns: SCHEDULES, examples: FOUND.map((plan) => [plan]) },
       );
       const counts = Object.fromEntries(tally.counts);
       if (process.env['RESTAGE_SCHEDULES'] !== undefined) process.stdout.write(`${JSON.stringify(counts)}\n`);
@@ -136,7 +185,7 @@ async function faultsAfter(plan: Plan, tally: Tally): Promise<string[]> {
   const isShaped = plan.isShaped && plan.late.length === 0;
   const mayRefuse = plan.refused < 3 && plan.late.length === 0;
   const wal = new MemoryWal(plan.transactions);
-  const kafka = new MemoryKafka();
+  const kafka = new MemoryKafka(plan.partitions);
   const requests = plan.late.map(({ tables, after }, index) => ({
     id: `request ${index}`,
     tables: TABLES.filter((_, at) => (tables & (1 << at)) !== 0),

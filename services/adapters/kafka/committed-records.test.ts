@@ -1,11 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
 import { committedRecords } from './committed-records.ts';
 import { decodeBatches } from './record-batch-decoder.ts';
-
-const NO_HEADERS = encodeHeaders([]);
 
 /** A log as a broker would have it: what producers append, and their markers. */
 type Step = { readonly producer: bigint; readonly do: 'append' | 'commit' | 'abort' };

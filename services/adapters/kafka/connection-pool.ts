@@ -11,8 +11,8 @@ export type Channel = 'control' | 'write' | 'read' | 'poll' | 'group';
 
 export interface TopicPlace {
   readonly topic: string;
-  readonly leader: number;
-  readonly partitions: number;
+  /** By partition. */
+  readonly leaders: readonly number[];
 }
 
 export interface PoolOptions {
@@ -98,11 +98,13 @@ export class ConnectionPool {
   }
 
   /** @throws RestageError history_lost when the topic is not there, kafka_fault when it has no leader for long. */
-  async leaderOf(topic: string): Promise<number> {
+  async leaderOf(topic: string, partition = 0): Promise<number> {
     const place = (await this.isThere(topic)) ? this.#topics.get(topic) : undefined;
-    if (place !== undefined) return place.leader;
-    throw new RestageError('history_lost', 'a topic of this pipeline is not there', {
-      where: `topic ${topic}`,
+    const leader = place?.leaders[partition];
+    if (leader !== undefined) return leader;
+    const what = place === undefined ? 'a topic of this pipeline is not there' : 'a topic lacks a partition';
+    throw new RestageError('history_lost', what, {
+      where: place === undefined ? `topic ${topic}` : `topic ${topic}, partition ${partition}`,
       fix: 'if it was deleted, start the pipeline anew under another name',
     });
   }
@@ -128,6 +130,11 @@ export class ConnectionPool {
         await pause(COORDINATOR_PAUSE_MS);
       }
     }
+  }
+
+  /** Ends what is under way on a channel, which fails at once; what is asked next gets a new connection. */
+  cut(channel: Channel): void {
+    for (const [key, opening] of this.#connections) if (key.endsWith(`/${channel}`)) this.#forget(key, opening);
   }
 
   async close(): Promise<void> {
@@ -171,11 +178,12 @@ export class ConnectionPool {
     }
     if (mayAsk && (errorCode !== 0 || partitions.some((partition) => partition.errorCode !== 0)))
       return this.#refresh([name]);
-    const leader = partitions.find((partition) => partition.partitionIndex === 0)?.leaderId ?? -1;
-    if (leader < 0) this.#leaderless.add(name);
+    const leaders = Array.from({ length: Math.max(1, partitions.length) }, () => -1);
+    for (const { partitionIndex, leaderId } of partitions) leaders[partitionIndex] = leaderId;
+    if (leaders.some((leader) => leader < 0)) this.#leaderless.add(name);
     else {
       this.#leaderless.delete(name);
-      this.#topics.set(name, { topic: name, leader, partitions: partitions.length });
+      this.#topics.set(name, { topic: name, leaders });
     }
   }
 

@@ -1,5 +1,5 @@
 import { deadLetterHeaders, type DeadLetter } from '#core/dead-letter.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { deadLetterTopic } from '#core/topic-names.ts';
 import type { ConnectionPool } from './connection-pool.ts';
@@ -23,8 +23,8 @@ export async function sendDeadLetters(
   await ensureTopics(pool, [topic], { replicationFactor });
   const out = new TopicBatches();
   appendDeadLetters(out, name, letters);
-  const leader = await pool.leaderOf(topic);
   for (const { partition, batches } of out.finish()) {
+    const leader = await pool.leaderOf(topic, partition);
     for (const one of batches) {
       const stamp = { producerId: -1n, producerEpoch: -1, baseSequence: -1, timestampMs: Date.now() };
       const batch = one.seal({ ...stamp, compress: true, transactional: false });

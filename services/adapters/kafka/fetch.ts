@@ -1,5 +1,6 @@
 import { Writer, type Connection, type Reader } from '@platformatic/kafka';
 import { placeKey } from '#core/record-counts.ts';
+import { groupByTopic, sendRequest } from './send-request.ts';
 
 const API_KEY = 1;
 /** The last version that names topics by name (Kafka: "Protocol Guide", Fetch). */
@@ -53,16 +54,11 @@ export function fetchPartitions(
   queries: readonly FetchQuery[],
   maxBytes: number,
 ): Promise<readonly Fetched[]> {
-  return new Promise((resolve, reject) => {
-    connection.send(
-      API_KEY,
-      API_VERSION,
-      () => encode(queries, maxBytes),
-      (_correlation, _key, _version, reader) => decode(reader, queries),
-      true,
-      true,
-      (error, fetched) => (error ? reject(error) : resolve(fetched as readonly Fetched[])),
-    );
+  return sendRequest(connection, {
+    apiKey: API_KEY,
+    apiVersion: API_VERSION,
+    encode: () => encode(queries, maxBytes),
+    decode: (reader) => decode(reader, queries),
   });
 }
 
@@ -76,10 +72,10 @@ function encode(queries: readonly FetchQuery[], maxBytes: number): Writer {
     .appendInt8(first?.isolation === 'read_committed' ? 1 : 0)
     .appendInt32(0)
     .appendInt32(NO_EPOCH)
-    .appendArray([...queries], (writer, { topic, partition, offset, maxBytes: most }) => {
-      writer.appendString(topic).appendArray([partition], (inner, index) => {
+    .appendArray(groupByTopic(queries), (writer, [topic, asked]) => {
+      writer.appendString(topic).appendArray(asked, (inner, { partition, offset, maxBytes: most }) => {
         inner
-          .appendInt32(index)
+          .appendInt32(partition)
           .appendInt32(NO_EPOCH)
           .appendInt64(offset)
           .appendInt32(NO_EPOCH)

@@ -30,6 +30,8 @@ class GroupLease implements Lease {
   readonly #options: GroupLeaseOptions;
   #lost = new AbortController();
   #ended = new AbortController();
+  #keeping: Promise<void> = Promise.resolve();
+  /** As the broker knows this member from its first answer on: a join under way can be left too. */
   #member = '';
   #generation = -1;
   #isHolding = false;
@@ -46,26 +48,35 @@ class GroupLease implements Lease {
 
   async acquire(signal: AbortSignal, onWait: () => void): Promise<void> {
     if (this.#isHolding && !this.#lost.signal.aborted) return;
-    this.#ended.abort();
+    await this.release();
     this.#ended = new AbortController();
+    const cut = (): void => this.#options.pool.cut('group');
+    signal.addEventListener('abort', cut);
     let hasWaited = false;
-    for (;;) {
-      signal.throwIfAborted();
-      await this.#join();
-      if (this.#isHolding) break;
-      if (!hasWaited) onWait();
-      hasWaited = true;
-      while (!signal.aborted && (await this.#beat())) await pause(HEARTBEAT_MS, signal);
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        await this.#join();
+        if (this.#isHolding) break;
+        if (!hasWaited) onWait();
+        hasWaited = true;
+        while (!signal.aborted && (await this.#beat())) await pause(HEARTBEAT_MS, signal);
+      }
+    } finally {
+      signal.removeEventListener('abort', cut);
     }
     this.#lost = new AbortController();
-    void this.#keep(this.#lost, this.#ended.signal);
+    this.#keeping = this.#keep(this.#lost, this.#ended.signal);
   }
 
+  /** What is under way ends first: a second join beside it would be a second member, and each would keep the other from getting in. */
   async release(): Promise<void> {
+    const { pool, group } = this.#options;
     this.#ended.abort();
+    pool.cut('group');
+    await this.#keeping;
     this.#isHolding = false;
     if (this.#member === '') return;
-    const { pool, group } = this.#options;
     const memberId = this.#member;
     this.#member = '';
     try {
@@ -87,6 +98,7 @@ class GroupLease implements Lease {
         if (!(await this.#beat())) await this.#join();
         if (this.#isHolding) continue;
       } catch (error) {
+        if (ended.aborted) return;
         // Silent for less than a session: the group still counts us in.
         if (protocolCode(error) === null && Date.now() - this.#answeredAt < SESSION_MS - HEARTBEAT_MS) continue;
         this.#options.logger.warn({ reason: String(error) }, 'the lease is lost');
@@ -150,6 +162,7 @@ class GroupLease implements Lease {
     const joined = await send(this.#member).catch((error: unknown) => {
       const given = memberIdOf(error);
       if (given === null) throw error;
+      this.#member = given;
       return send(given);
     });
     this.#member = joined.memberId ?? '';

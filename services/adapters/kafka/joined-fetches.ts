@@ -1,3 +1,4 @@
+import { placeKey } from '#core/record-counts.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { fetchPartitions, type Fetched, type FetchQuery } from './fetch.ts';
 
@@ -57,15 +58,15 @@ export class JoinedFetches {
   }
 }
 
-/** A request names a topic once. */
+/** A request names a partition once. */
 function apart(asked: readonly Asked[]): Asked[][] {
-  const requests: { topics: Set<string>; asked: Asked[] }[] = [];
+  const requests: { places: Set<string>; asked: Asked[] }[] = [];
   for (const one of asked) {
-    const { topic } = one.query;
-    const room = requests.find(({ topics }) => topics.size < MOST_PARTITIONS && !topics.has(topic));
-    if (room === undefined) requests.push({ topics: new Set([topic]), asked: [one] });
+    const place = placeKey(one.query);
+    const room = requests.find(({ places }) => places.size < MOST_PARTITIONS && !places.has(place));
+    if (room === undefined) requests.push({ places: new Set([place]), asked: [one] });
     else {
-      room.topics.add(topic);
+      room.places.add(place);
       room.asked.push(one);
     }
   }

@@ -1,12 +1,12 @@
 import { RecordBatchBuilder } from '#core/record-batch.ts';
-import { encodeHeaders, type KafkaRecord } from '#core/record.ts';
+import { NO_HEADERS } from '#core/fixed-headers.ts';
+import { type KafkaRecord } from '#core/record.ts';
 import { committedRecords } from './committed-records.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { endOffset, startOffset, untilDecided } from './offsets.ts';
 import { fetchBatches } from './partition-reader.ts';
 import { produceBatches } from './produce.ts';
 
-const NO_HEADERS = encodeHeaders([]);
 const LONG_POLL_MS = 500;
 
 /** The latest value of each key in the order in which they were written, up to the end as it is now; a tombstone removes its key. */

@@ -32,7 +32,7 @@ export async function fetchBatches(
 ): Promise<FetchedBatches> {
   const { topic, partition } = query;
   const where = `topic ${topic}, partition ${partition}, offset ${offset}`;
-  const leader = await pool.leaderOf(topic);
+  const leader = await pool.leaderOf(topic, partition);
   let maxBytes = FETCH_BYTES;
   for (;;) {
     const asked = { ...query, offset, maxBytes };

@@ -1,6 +1,8 @@
 import { Writer, type Connection, type Reader } from '@platformatic/kafka';
 import { placeKey } from '#core/record-counts.ts';
 import { KafkaCodeError } from './kafka-error.ts';
+import type { Place } from './offsets.ts';
+import { groupByTopic, sendRequest } from './send-request.ts';
 
 const API_KEY = 0;
 /** Flexible encoding, all error details; every broker from Kafka 2.4 on has it (Kafka: "Protocol Guide", Produce). */
@@ -8,9 +10,7 @@ const API_VERSION = 9;
 const ALL_REPLICAS = -1;
 const TIMEOUT_MS = 30_000;
 
-export interface SealedBatch {
-  readonly topic: string;
-  readonly partition: number;
+export interface SealedBatch extends Place {
   readonly batch: Buffer;
 }
 
@@ -20,31 +20,20 @@ export function produceBatches(
   transactionalId: string | null,
   batches: readonly SealedBatch[],
 ): Promise<Map<string, bigint>> {
-  return new Promise((resolve, reject) => {
-    connection.send(
-      API_KEY,
-      API_VERSION,
-      () => encode(transactionalId, batches),
-      (_correlation, _key, _version, reader) => decode(reader),
-      true,
-      true,
-      (error, offsets) => (error ? reject(error) : resolve(offsets as Map<string, bigint>)),
-    );
+  return sendRequest(connection, {
+    apiKey: API_KEY,
+    apiVersion: API_VERSION,
+    encode: () => encode(transactionalId, batches),
+    decode,
   });
 }
 
 function encode(transactionalId: string | null, batches: readonly SealedBatch[]): Writer {
-  const byTopic = new Map<string, SealedBatch[]>();
-  for (const batch of batches) {
-    const known = byTopic.get(batch.topic);
-    if (known === undefined) byTopic.set(batch.topic, [batch]);
-    else known.push(batch);
-  }
   return Writer.create()
     .appendString(transactionalId)
     .appendInt16(ALL_REPLICAS)
     .appendInt32(TIMEOUT_MS)
-    .appendArray([...byTopic], (writer, [topic, partitions]) => {
+    .appendArray(groupByTopic(batches), (writer, [topic, partitions]) => {
       writer.appendString(topic).appendArray(partitions, (inner, { partition, batch }) => {
         inner
           .appendInt32(partition)

@@ -2,7 +2,7 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 import { decodeBatches, firstBatchBytes } from './record-batch-decoder.ts';
 
 const MIB = 1024 * 1024;

@@ -1,6 +1,6 @@
 import { gunzipSync } from 'node:zlib';
 import { RestageError } from '#core/errors.ts';
-import { StreamHeaders, type KafkaRecord } from '#core/record.ts';
+import { ChunkHeaders, StreamHeaders, type ByteRange, type KafkaRecord } from '#core/record.ts';
 
 /** A batch's header (Kafka: "Message Format", Record Batch); records are decoded on demand. */
 export interface DecodedBatch {
@@ -105,8 +105,10 @@ function decodeRecord(cursor: Cursor, batch: BatchBody): KafkaRecord {
   const keyEnd = cursor.at;
   const valueBytes = cursor.skipSized();
   const valueEnd = cursor.at;
-  const headers = StreamHeaders.find(cursor.bytes, cursor.at, end) ?? decodeHeaders(cursor);
-  if (headers instanceof StreamHeaders) cursor.at = end;
+  const { bytes, at } = cursor;
+  const fixed = StreamHeaders.find(bytes, at, end) ?? ChunkHeaders.find(bytes, at, end);
+  const headers = fixed ?? decodeHeaders(cursor);
+  if (fixed !== null) cursor.at = end;
   // Else a length that points back would decode the same bytes for ever.
   if (cursor.at !== end) throw new RangeError('a record is not as long as it says');
   return new FetchedRecord(batch, delta, keyBytes, keyEnd, valueBytes, valueEnd, headers);
@@ -118,19 +120,22 @@ interface BatchBody {
 }
 
 /** Views are made when they are asked for: a reader of values does not pay for keys and offsets. */
-class FetchedRecord implements KafkaRecord {
+class FetchedRecord implements KafkaRecord, ByteRange {
+  /** The whole batch's. */
+  readonly bytes: Buffer;
+  /** Of the value. */
+  readonly from: number;
+  readonly end: number;
   readonly headers: ReadonlyMap<string, Buffer>;
-  readonly #batch: BatchBody;
+  readonly #baseOffset: bigint;
   readonly #delta: number;
   readonly #keyBytes: number;
   readonly #keyEnd: number;
-  readonly #valueEnd: number;
-  readonly #valueBytes: number;
-  #value: Buffer | null | undefined = undefined;
+  readonly #hasValue: boolean;
 
   /** Lengths are −1 for null. */
   constructor(
-    batch: BatchBody,
+    { bytes, baseOffset }: BatchBody,
     delta: number,
     keyBytes: number,
     keyEnd: number,
@@ -138,28 +143,31 @@ class FetchedRecord implements KafkaRecord {
     valueEnd: number,
     headers: ReadonlyMap<string, Buffer>,
   ) {
-    this.#batch = batch;
+    this.bytes = bytes;
+    this.from = valueEnd - Math.max(valueBytes, 0);
+    this.end = valueEnd;
+    this.headers = headers;
+    this.#baseOffset = baseOffset;
     this.#delta = delta;
     this.#keyBytes = keyBytes;
     this.#keyEnd = keyEnd;
-    this.#valueBytes = valueBytes;
-    this.#valueEnd = valueEnd;
-    this.headers = headers;
+    this.#hasValue = valueBytes >= 0;
   }
 
   get offset(): bigint {
-    return this.#batch.baseOffset + BigInt(this.#delta);
+    return this.#baseOffset + BigInt(this.#delta);
   }
 
   get key(): Buffer | null {
-    return this.#keyBytes < 0 ? null : this.#batch.bytes.subarray(this.#keyEnd - this.#keyBytes, this.#keyEnd);
+    return this.#keyBytes < 0 ? null : this.bytes.subarray(this.#keyEnd - this.#keyBytes, this.#keyEnd);
   }
 
   get value(): Buffer | null {
-    if (this.#value === undefined)
-      this.#value =
-        this.#valueBytes < 0 ? null : this.#batch.bytes.subarray(this.#valueEnd - this.#valueBytes, this.#valueEnd);
-    return this.#value;
+    return this.#hasValue ? this.bytes.subarray(this.from, this.end) : null;
+  }
+
+  get valueRange(): ByteRange | null {
+    return this.#hasValue ? this : null;
   }
 }
 

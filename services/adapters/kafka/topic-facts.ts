@@ -43,10 +43,14 @@ export async function readTopicFacts(pool: ConnectionPool, topics: readonly stri
   return { cluster, ids, partitions };
 }
 
-/** @throws RestageError topic_altered: topics are made with one partition. */
-export function requireOnePartition(facts: TopicFacts): void {
-  for (const [topic, count] of facts.partitions)
-    if (count !== 1) throw topicAltered(topic, `has ${count} partitions, and order is kept in one only`, null);
+/** `wanted`: of a table's topic; `single` have one. @throws RestageError topic_altered: keys stay in their partitions. */
+export function requirePartitions(facts: TopicFacts, wanted: number, single: readonly string[]): void {
+  for (const [topic, count] of facts.partitions) {
+    const made = single.includes(topic) ? 1 : wanted;
+    if (count === made) continue;
+    const what = made === 1 ? 'order is kept in one only' : `a key stays in its place among ${made} only`;
+    throw topicAltered(topic, `has ${count} partitions, and ${what}`, null);
+  }
 }
 
 /**

@@ -1,12 +1,19 @@
 import { pause } from '#core/backoff.ts';
 import { RestageError } from '#core/errors.ts';
-import { findGround, groundRecord, requireSameKafka, type Ground } from '#core/ground.ts';
+import {
+  findGround,
+  groundRecord,
+  requireSameKafka,
+  requireSamePartitions,
+  withPartitions,
+  type Ground,
+} from '#core/ground.ts';
 import type { Logger } from '#core/log.ts';
 import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { appendRecord, readCompacted } from './keyed-topic.ts';
 import { readLastManifest } from './last-manifest.ts';
-import { readTopicFacts, requireOnePartition, requireSettings, type TopicFacts } from './topic-facts.ts';
+import { readTopicFacts, requirePartitions, requireSettings, type TopicFacts } from './topic-facts.ts';
 
 const FACTS_INTERVAL_MS = 10_000;
 /** Of the tables' topics, which may be thousands. */
@@ -17,6 +24,8 @@ const MISSING_PAUSE_MS = 200;
 export interface TopicGroundOptions {
   readonly pool: ConnectionPool;
   readonly prefix: string;
+  /** Of each table's topic, as it is configured. */
+  readonly partitions: number;
   readonly logger: Logger;
   readonly clock: () => number;
 }
@@ -48,7 +57,9 @@ export class TopicGround {
         fix: 'start the pipeline anew under another name, with empty targets',
       });
     }
-    const ground = new TopicGround(options, findGround(records));
+    const known = findGround(records);
+    if (known !== null) requireSamePartitions(known, options.partitions);
+    const ground = new TopicGround(options, known);
     await ground.require();
     return ground;
   }
@@ -61,12 +72,14 @@ export class TopicGround {
   /** Asks Kafka. @throws RestageError history_lost, kafka_replaced, topic_altered. */
   async require(): Promise<void> {
     const { pool, prefix, clock } = this.#options;
-    if (this.#known === null) return;
-    const facts = await this.#readFacts(Object.keys(this.#known.topics));
-    requireSameKafka(this.#known, { cluster: facts.cluster, topics: facts.ids });
-    requireOnePartition(facts);
-    this.#askedAt = clock();
+    // More may be remembered while Kafka is asked: the answer is about what was known then.
+    const known = this.#known;
+    if (known === null) return;
+    const facts = await this.#readFacts(Object.keys(known.topics));
+    requireSameKafka(known, { cluster: facts.cluster, topics: facts.ids });
     const kinds = { epochs: epochsTopic(prefix), schemas: schemasTopic(prefix) };
+    requirePartitions(facts, known.partitions ?? 1, Object.values(kinds));
+    this.#askedAt = clock();
     const isTimeForAll = clock() - this.#settingsAt >= SETTINGS_INTERVAL_MS;
     await requireSettings(pool, isTimeForAll ? Object.keys(facts.ids) : Object.values(kinds), kinds);
     if (isTimeForAll) this.#settingsAt = clock();
@@ -103,7 +116,7 @@ export class TopicGround {
 
   /** Writes down what is new; call it only while no transaction of this stream is open. */
   async remember(topics: readonly string[], publication: Ground['publication']): Promise<void> {
-    const { pool, prefix } = this.#options;
+    const { pool, prefix, partitions } = this.#options;
     const names = [epochsTopic(prefix), schemasTopic(prefix), ...topics];
     const known = this.#known;
     const unknown = names.filter((topic) => known?.topics[topic] === undefined);
@@ -115,6 +128,7 @@ export class TopicGround {
     const ground: Ground = {
       cluster: known?.cluster ?? facts.cluster,
       topics: { ...facts.ids, ...known?.topics },
+      ...withPartitions(known === null ? partitions : (known.partitions ?? 1)),
       publication:
         publication === null
           ? null
@@ -128,8 +142,9 @@ export class TopicGround {
   /** For readers, which write nothing: topics as they are seen first, where nobody has remembered them. */
   async adopt(topics: readonly string[]): Promise<void> {
     if (this.#known !== null) return;
-    const { pool, prefix } = this.#options;
+    const { pool, prefix, partitions } = this.#options;
     const facts = await readTopicFacts(pool, [epochsTopic(prefix), schemasTopic(prefix), ...topics]);
-    this.#known = { cluster: facts.cluster, topics: { ...facts.ids }, publication: null };
+    const own = withPartitions(partitions);
+    this.#known = { cluster: facts.cluster, topics: { ...facts.ids }, ...own, publication: null };
   }
 }

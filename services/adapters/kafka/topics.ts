@@ -8,6 +8,8 @@ import { listTopics } from './topic-list.ts';
 
 export interface TopicOptions {
   readonly replicationFactor: number;
+  /** One by default. */
+  readonly partitions?: number;
   /** Keeps the latest record of each key instead of all records. */
   readonly compacted?: boolean;
   /** Of a compacted topic; by default few, so that it is compacted soon. No batch may be larger. */
@@ -34,7 +36,7 @@ const COMPACTED: Readonly<Record<string, string>> = {
 };
 const HISTORY: Readonly<Record<string, string>> = { 'cleanup.policy': 'delete' };
 
-/** Makes the topics that are missing, with one partition and, but for compacted ones, unlimited retention: they are the history. */
+/** Makes the topics that are missing, and, but for compacted ones, with unlimited retention: they are the history. */
 export async function ensureTopics(
   pool: ConnectionPool,
   names: readonly string[],
@@ -73,7 +75,7 @@ async function createTopics(pool: ConnectionPool, names: readonly string[], opti
   const configs = Object.entries(settings).map(([name, value]) => ({ name, value }));
   const topics = names.map((name) => ({
     name,
-    numPartitions: 1,
+    numPartitions: options.partitions ?? 1,
     replicationFactor: options.replicationFactor,
     assignments: [],
     configs,

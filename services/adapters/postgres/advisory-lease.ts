@@ -10,6 +10,12 @@ export interface AdvisoryLeaseOptions {
   readonly logger: Logger;
 }
 
+export interface LeaseChoice extends Omit<AdvisoryLeaseOptions, 'name'> {
+  readonly names: readonly string[];
+  /** Takes only what nobody has had for so long, so that others may come for it first. Milliseconds. */
+  readonly patienceMs: number;
+}
+
 const POLL_MS = 500;
 const TOUCH_MS = 3_000;
 /** The server ends a session that is silent this long, which frees the lock of a holder that hangs. */
@@ -22,24 +28,40 @@ export interface DatabaseLease extends Lease {
   readonly isHeld: boolean;
 }
 
+/** Whichever of several is free. */
+export interface ChosenLease extends Lease {
+  /** The one that it has, or last had; '' before the first. */
+  readonly chosen: string;
+}
+
 /** A lease as a session advisory lock (PostgreSQL: "Advisory Locks"). May be acquired again after it was lost. */
-export function createAdvisoryLease(options: AdvisoryLeaseOptions): DatabaseLease {
+export function createAdvisoryLease({ name, ...rest }: AdvisoryLeaseOptions): DatabaseLease {
+  return new AdvisoryLease({ ...rest, names: [name], patienceMs: 0 });
+}
+
+/** One of these leases, of which each has one holder. */
+export function createChosenLease(options: LeaseChoice): ChosenLease {
   return new AdvisoryLease(options);
 }
 
-class AdvisoryLease implements DatabaseLease {
-  readonly #options: AdvisoryLeaseOptions;
+class AdvisoryLease implements DatabaseLease, ChosenLease {
+  readonly #options: LeaseChoice;
+  #chosen = '';
   #lost = new AbortController();
   #client: pg.Client | null = null;
   #timer: NodeJS.Timeout | null = null;
   #backend = 0;
 
-  constructor(options: AdvisoryLeaseOptions) {
+  constructor(options: LeaseChoice) {
     this.#options = options;
   }
 
   get lost(): AbortSignal {
     return this.#lost.signal;
+  }
+
+  get chosen(): string {
+    return this.#chosen;
   }
 
   get backend(): number {
@@ -58,7 +80,8 @@ class AdvisoryLease implements DatabaseLease {
     try {
       await client.query(`SET idle_session_timeout = '${IDLE_LIMIT}'`);
       this.#backend = await backendOf(client);
-      while (!(await tryLock(client, this.#options.name))) {
+      const freeSince = new Map<string, number>();
+      while (!(await this.#tryAny(client, freeSince))) {
         if (!hasWaited) onWait();
         hasWaited = true;
         await pause(POLL_MS, signal);
@@ -69,6 +92,19 @@ class AdvisoryLease implements DatabaseLease {
       throw error;
     }
     this.#hold(client);
+  }
+
+  async #tryAny(client: pg.Client, freeSince: Map<string, number>): Promise<boolean> {
+    const { names, patienceMs } = this.#options;
+    for (const name of names) {
+      const isFree = patienceMs === 0 || !(await isLocked(client, name));
+      if (!isFree) freeSince.delete(name);
+      else if (!freeSince.has(name)) freeSince.set(name, Date.now());
+      if (!isFree || Date.now() - (freeSince.get(name) ?? 0) < patienceMs || !(await tryLock(client, name))) continue;
+      this.#chosen = name;
+      return true;
+    }
+    return false;
   }
 
   async release(): Promise<void> {
@@ -118,6 +154,11 @@ export async function endLeaseHolder(client: pg.ClientBase, name: string): Promi
   await client.query(`SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE ${leaseKeySql('l', '$1::text')}`, [
     name,
   ]);
+}
+
+async function isLocked(client: pg.Client, name: string): Promise<boolean> {
+  const found = await client.query(`SELECT FROM pg_locks l WHERE ${leaseKeySql('l', '$1::text')}`, [name]);
+  return (found.rowCount ?? 0) > 0;
 }
 
 async function tryLock(client: pg.Client, name: string): Promise<boolean> {

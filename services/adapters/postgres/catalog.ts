@@ -31,20 +31,15 @@ interface IndexRow {
   readonly columns: string[];
 }
 
-/** Which relations a reader of the catalog takes for tables. */
-export interface TableView {
-  /** `all`: partitioned tables beside their partitions, as at a target. */
-  readonly partitions?: PartitionView | 'all';
-  /** The only one, where it is still there. */
-  readonly oid?: number;
-}
+/** Which relations a reader of the catalog takes for tables. `all`: partitioned tables beside their partitions, as at a target. */
+export type TableView = PartitionView | 'all';
 
-/** By `$2`, a TableView's partitions. */
-const IS_TABLE = `CASE $2 WHEN 'leaves' THEN c.relkind = 'r' WHEN 'roots' THEN c.relkind IN ('r', 'p') AND NOT c.relispartition
+/** By `$1`, a TableView. */
+const IS_TABLE = `CASE $1 WHEN 'leaves' THEN c.relkind = 'r' WHEN 'roots' THEN c.relkind IN ('r', 'p') AND NOT c.relispartition
                           ELSE c.relkind IN ('r', 'p') END`;
 
-/** Every ordinary table of users; views, foreign and unlogged tables have no WAL. */
-const COLUMNS_SQL = `
+/** Every ordinary table of users, or one of them; views, foreign and unlogged tables have no WAL. */
+const columnsSql = (which: string): string => `
   SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, c.relreplident::text AS replident,
          a.attname AS name, ${TYPE_COLUMNS},
          a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint nn WHERE nn.conrelid = c.oid AND nn.contype = 'n'
@@ -60,12 +55,12 @@ const COLUMNS_SQL = `
     LEFT JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace
    WHERE ${IS_TABLE} AND c.relpersistence = 'p'
      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'restage') AND n.nspname !~ '^pg_(toast|temp)'
-     AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)
+     AND ${which}
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                       WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
    ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C", a.attnum`;
 
-const INDEXES_SQL = `
+const indexesSql = (which: string): string => `
   SELECT i.indrelid::text AS oid, i.indisprimary AS is_primary, i.indisreplident AS is_identity, i.indimmediate AS is_immediate,
          (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n)
             FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k(attnum, n)
@@ -73,20 +68,43 @@ const INDEXES_SQL = `
            WHERE k.n <= i.indnkeyatts) AS columns
     FROM pg_catalog.pg_index i
     JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
-   WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND ${IS_TABLE}
-     AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)`;
+   WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND ${IS_TABLE} AND ${which}`;
+
+const OF_ALL = { columns: { text: columnsSql('true') }, indexes: { text: indexesSql('true') } };
+/** Named, so that a session plans them once: that takes longer than to run them, and a start may ask for thousands of tables. */
+const OF_ONE = {
+  columns: { name: 'restage_table_columns', text: columnsSql('c.oid = $2') },
+  indexes: { name: 'restage_table_indexes', text: indexesSql('c.oid = $2') },
+};
 
 /** The structure of every user table, by name; `prefix` makes their topics. */
 export async function readTables(
   client: pg.ClientBase,
   prefix: string,
-  { partitions = 'leaves', oid }: TableView = {},
+  { partitions = 'leaves' }: { readonly partitions?: TableView } = {},
 ): Promise<TableStructure[]> {
-  const view = [oid ?? null, partitions];
-  const columns = (await client.query<ColumnRow>(COLUMNS_SQL, view)).rows;
-  const indexes = groupByOid((await client.query<IndexRow>(INDEXES_SQL, view)).rows);
-  const byTable = groupByOid(columns);
-  return [...byTable.values()].flatMap((rows) => {
+  const columns = await client.query<ColumnRow>({ ...OF_ALL.columns, values: [partitions] });
+  const indexes = await client.query<IndexRow>({ ...OF_ALL.indexes, values: [partitions] });
+  return makeStructures(columns.rows, indexes.rows, prefix);
+}
+
+/** The same of the one with this OID, in a list of its own; an empty one where it is gone. For a pipelined session. */
+export async function readTable(client: pg.ClientBase, prefix: string, oid: number): Promise<TableStructure[]> {
+  const values = ['all' satisfies TableView, oid];
+  const [columns, indexes] = await Promise.all([
+    client.query<ColumnRow>({ ...OF_ONE.columns, values }),
+    client.query<IndexRow>({ ...OF_ONE.indexes, values }),
+  ]);
+  return makeStructures(columns.rows, indexes.rows, prefix);
+}
+
+function makeStructures(
+  columns: readonly ColumnRow[],
+  indexRows: readonly IndexRow[],
+  prefix: string,
+): TableStructure[] {
+  const indexes = groupByOid(indexRows);
+  return [...groupByOid(columns).values()].flatMap((rows) => {
     const [first] = rows;
     return first === undefined ? [] : [makeStructure(first, rows, indexes.get(first.oid) ?? [], prefix)];
   });

@@ -37,16 +37,22 @@ export const TYPE_JOINS = `LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_catalog.pg_type et ON et.oid = t.typelem AND et.typarray = t.oid
     LEFT JOIN pg_catalog.pg_namespace en ON en.oid = et.typnamespace`;
 
+/** Named, so that a session plans it once: it is asked for each table. */
+const TYPES = {
+  name: 'restage_types',
+  text: `SELECT t.oid IS NOT NULL AS known, ${TYPE_COLUMNS}
+           FROM unnest($1::pg_catalog.oid[], $2::int[]) WITH ORDINALITY AS a(atttypid, atttypmod, n) ${TYPE_JOINS} ORDER BY a.n`,
+};
+
 /** Types by number and modifier, in their order; null for one that is gone. */
 export async function readTypes(
   client: pg.ClientBase,
   columns: readonly { readonly typeOid: number; readonly typeModifier: number }[],
 ): Promise<(ColumnType | null)[]> {
-  const { rows } = await client.query<TypeRow & { known: boolean }>(
-    `SELECT t.oid IS NOT NULL AS known, ${TYPE_COLUMNS}
-       FROM unnest($1::pg_catalog.oid[], $2::int[]) WITH ORDINALITY AS a(atttypid, atttypmod, n) ${TYPE_JOINS} ORDER BY a.n`,
-    [columns.map(({ typeOid }) => typeOid), columns.map(({ typeModifier }) => typeModifier)],
-  );
+  const { rows } = await client.query<TypeRow & { known: boolean }>({
+    ...TYPES,
+    values: [columns.map(({ typeOid }) => typeOid), columns.map(({ typeModifier }) => typeModifier)],
+  });
   return rows.map((row) => (row.known ? typeOf(row) : null));
 }
 

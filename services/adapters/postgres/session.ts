@@ -9,6 +9,8 @@ export interface SessionOptions {
   readonly application: string;
   /** A walsender session: replication commands and simple queries only. */
   readonly replication?: boolean;
+  /** Queries go out before earlier ones are answered, so that loops may share it, and ask several things at once; for statements alone, no COPY. */
+  readonly pipelined?: boolean;
   /** Further settings, by their PostgreSQL names. */
   readonly settings?: Readonly<Record<string, string>>;
   /** The lease's: who loses it stops at once, so the session is cut when it aborts, also in the middle of a statement. */
@@ -52,6 +54,8 @@ const NO_TIMEOUTS: Readonly<Record<string, string>> = {
 
 const TOO_MANY_CONNECTIONS = '53300';
 const NO_FILE_DESCRIPTOR = 'EMFILE';
+/** PgBouncer's word for `options` and `replication`. */
+const UNSUPPORTED_PARAMETER = /unsupported (options )?startup parameter/i;
 /** A time-out that older servers do not know, and would refuse at start-up: PostgreSQL 17 and newer. */
 const NO_TRANSACTION_TIMEOUT = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout' AND setting <> '0'`;
 
@@ -157,6 +161,7 @@ function makeClient(options: SessionOptions): pg.Client {
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
       keepAliveInitialDelayMillis: KEEP_ALIVE_AFTER_MS,
+      pipeline: options.pipelined === true,
       ...(options.replication === true ? { replication: 'database' } : {}),
     });
   } catch (cause) {
@@ -199,11 +204,13 @@ function connectError(options: SessionOptions, cause: unknown): RestageError {
   return new RestageError(`${options.purpose}_unreachable`, `cannot reach the ${options.purpose}: ${what}`, {
     where,
     cause,
-    fix: fixOf(code, purpose),
+    fix: fixOf(code, what, purpose),
   });
 }
 
-function fixOf(code: string, purpose: SessionOptions['purpose']): string {
+function fixOf(code: string, what: string, purpose: SessionOptions['purpose']): string {
+  if (UNSUPPORTED_PARAMETER.test(what))
+    return `a pooler answers there, which does not take the settings of a session: name the server itself in the ${purpose}'s url`;
   if (code === TOO_MANY_CONNECTIONS)
     return `raise max_connections and max_wal_senders, or lower ${purpose === 'source' ? 'source.snapshotWorkers' : 'targets[].loadWorkers'}`;
   if (code === NO_FILE_DESCRIPTOR) return "raise the process's limit of open files (ulimit -n)";

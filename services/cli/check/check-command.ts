@@ -13,8 +13,10 @@ import { EXTENSION_CHECKS } from './extension-checks.ts';
 import type { Check } from './finding.ts';
 import { KAFKA_CHECKS } from './kafka-checks.ts';
 import { KEY_CHECKS } from './key-checks.ts';
+import { LOCK_CHECKS } from './lock-checks.ts';
 import { MASK_CHECKS } from './mask-checks.ts';
 import { PROFILE_CHECKS } from './profile-checks.ts';
+import { ORDERING_CHECKS } from './ordering-checks.ts';
 import { QUARANTINE_CHECKS } from './quarantine-checks.ts';
 import { ROLLBACK_CHECKS } from './rollback-checks.ts';
 import { RULE_CHECKS } from './rule-checks.ts';
@@ -39,10 +41,12 @@ export const CHECKS: readonly Check[] = [
   ...MASK_CHECKS,
   ...PROFILE_CHECKS,
   ...TARGET_CHECKS,
+  ...LOCK_CHECKS,
   ...EXTENSION_CHECKS,
   ...APPLY_CHECKS,
   ...TARGET_FITNESS_CHECKS,
   ...QUARANTINE_CHECKS,
+  ...ORDERING_CHECKS,
   ...ENVIRONMENT_CHECKS,
   ...ROLLBACK_CHECKS,
 ];

@@ -9,12 +9,20 @@ export interface ChecklistItem {
 /** What `restage check` is to know, whole: nothing of it is left to memory. */
 export const CHECKLIST: readonly ChecklistItem[] = [
   item(1, 'does the source write a WAL that can be decoded', 'source.wal_level'),
-  item(2, 'are slots, walsenders and connections free', 'source.free_slots', 'target.connections'),
+  item(
+    2,
+    'are slots, walsenders, connections and locks free',
+    'source.free_slots',
+    'target.connections',
+    'source.locks',
+    'target.locks',
+  ),
   item(
     3,
     'may the role replicate, through what stands between',
     'source.replication_role',
     'source.replication_connection',
+    'servers.pooler',
   ),
   item(4, 'can a slot be made now', 'source.replication_connection'),
   item(5, 'is there one server behind the url', 'source.one_server'),
@@ -36,7 +44,7 @@ export const CHECKLIST: readonly ChecklistItem[] = [
     'source.decoding_memory',
     'source.wal_rate',
   ),
-  item(12, 'which transactions are long', 'source.long_transactions'),
+  item(12, 'which transactions are long', 'source.long_transactions', 'servers.sessions'),
   item(13, 'which transactions are prepared', 'source.prepared_transactions'),
   item(14, 'when is a connection given up', 'source.sender_timeout'),
   item(

@@ -1,19 +1,19 @@
 import type pg from 'pg';
+import { connectPg } from '#adapters/postgres/session.ts';
 import { formatTable, quoteTable, type TableName } from '#core/table-name.ts';
 import type { CheckContext } from './check-context.ts';
 import { CHOSEN, namesOf } from './chosen-tables.ts';
 import { listSome, statementsText, type Check, type Finding } from './finding.ts';
+import { judgeAge, judgeClock, judgePooler, judgeRoundTrip, judgeSight, type Probed } from './judge-servers.ts';
 
-const LARGEST_SKEW_MS = 500;
-const LONGEST_ROUND_TRIP_MS = 20;
 const PROBES = 5;
-/** Of the two thousand million that there are (PostgreSQL: "Preventing Transaction ID Wraparound Failures"). */
-const OLDEST_AGE = 1_000_000_000;
 
 /** Clocks and distances, how much there is to move, and who works with the source today. */
 export const ENVIRONMENT_CHECKS: readonly Check[] = [
-  { id: 'servers.clock', severity: 'warn', run: checkClocks },
-  { id: 'servers.round_trip', severity: 'warn', run: checkRoundTrips },
+  { id: 'servers.clock', severity: 'warn', run: eachProbe(judgeClock) },
+  { id: 'servers.round_trip', severity: 'warn', run: eachProbe(judgeRoundTrip) },
+  { id: 'servers.pooler', severity: 'block', run: checkPoolers },
+  { id: 'servers.sessions', severity: 'warn', run: checkSight },
   { id: 'servers.collation_versions', severity: 'warn', run: checkCollationVersions },
   { id: 'scope.size', severity: 'info', run: checkSize },
   { id: 'scope.statistics', severity: 'info', run: checkStatistics },
@@ -25,26 +25,28 @@ export const ENVIRONMENT_CHECKS: readonly Check[] = [
 
 interface ProbedServer {
   readonly name: string;
+  readonly purpose: 'source' | 'target';
+  readonly url: string;
   readonly client: pg.Client;
   readonly major: number;
 }
 
-function serversOf({ source, sourceMajor, targets }: CheckContext): ProbedServer[] {
+function serversOf({ source, sourceMajor, targets, config }: CheckContext): ProbedServer[] {
   return [
-    { name: 'source', client: source, major: sourceMajor },
-    ...targets.map(({ config, client, major }) => ({ name: `target ${config.name}`, client, major })),
+    { name: 'source', purpose: 'source', url: config.source.url, client: source, major: sourceMajor },
+    ...targets.map(({ config: target, client, major }) => ({
+      name: `target ${target.name}`,
+      purpose: 'target' as const,
+      url: target.url,
+      client,
+      major,
+    })),
   ];
 }
 
-interface Probe {
-  readonly roundTripMs: number;
-  /** The server's clock less ours, at the middle of the round trip. */
-  readonly skewMs: number;
-}
-
 /** The shortest of a few: the others waited for something else too. */
-async function probe({ client }: ProbedServer): Promise<Probe> {
-  const probes: Probe[] = [];
+async function probe({ name, client }: ProbedServer): Promise<Probed> {
+  const probes: Probed[] = [];
   for (let turn = 0; turn < PROBES; turn += 1) {
     const sent = performance.now();
     const at = Date.now();
@@ -52,35 +54,54 @@ async function probe({ client }: ProbedServer): Promise<Probe> {
       await client.query<{ ms: string }>('SELECT (extract(epoch FROM clock_timestamp()) * 1000)::text AS ms')
     ).rows;
     const roundTripMs = performance.now() - sent;
-    probes.push({ roundTripMs, skewMs: Number(row?.ms ?? at) - (at + roundTripMs / 2) });
+    probes.push({ name, roundTripMs, skewMs: Number(row?.ms ?? at) - (at + roundTripMs / 2) });
   }
   return probes.reduce((best, one) => (one.roundTripMs < best.roundTripMs ? one : best));
 }
 
-async function checkClocks(context: CheckContext): Promise<Finding[]> {
+function eachProbe(judge: (probed: Probed) => Finding[]): Check['run'] {
+  return async (context) => {
+    const findings: Finding[] = [];
+    for (const server of serversOf(context)) findings.push(...judge(await probe(server)));
+    return findings;
+  };
+}
+
+async function pidOf(client: pg.Client): Promise<number> {
+  const [row] = (await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows;
+  return row?.pid ?? 0;
+}
+
+/** One session stays open beside another: only a pooler gives both the same process. */
+async function checkPoolers(context: CheckContext): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (const server of serversOf(context)) {
-    const { skewMs, roundTripMs } = await probe(server);
-    if (Math.abs(skewMs) <= LARGEST_SKEW_MS + roundTripMs) continue;
-    findings.push({
-      what: 'clocks differ: lag in seconds is wrong by as much, and a point in time means another one on each side',
-      evidence: `${server.name}: ${(skewMs / 1000).toFixed(1)} s from the clock here`,
-      fix: 'let NTP set the clocks of all machines',
-    });
+  for (const { name, purpose, url, client } of serversOf(context)) {
+    const other = await connectPg({ url, purpose, application: `restage ${context.config.name} check` });
+    try {
+      const told = toldPid(client);
+      const [first, second] = [await pidOf(client), await pidOf(other)];
+      findings.push(...judgePooler({ name, told: told ?? first, first, second }));
+    } finally {
+      await other.end();
+    }
   }
   return findings;
 }
 
-async function checkRoundTrips(context: CheckContext): Promise<Finding[]> {
+/** The process number that came with the session's start (PostgreSQL: "BackendKeyData"). The driver keeps it, and its types do not tell. */
+function toldPid(client: pg.Client): number | null {
+  return 'processID' in client && typeof client.processID === 'number' ? client.processID : null;
+}
+
+async function checkSight(context: CheckContext): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (const server of serversOf(context)) {
-    const { roundTripMs } = await probe(server);
-    if (roundTripMs <= LONGEST_ROUND_TRIP_MS) continue;
-    findings.push({
-      what: 'a long way to a server: each epoch takes several round trips',
-      evidence: `${server.name}: ${roundTripMs.toFixed(0)} ms`,
-      fix: server.name === 'source' ? 'run the producer near the source' : 'run this sink near its target',
-    });
+  for (const { name, client } of serversOf(context)) {
+    const [row] = (
+      await client.query<{ role: string; sees: boolean }>(
+        `SELECT quote_ident(current_user) AS role, pg_has_role(current_user, 'pg_read_all_stats', 'usage') AS sees`,
+      )
+    ).rows;
+    if (row !== undefined) findings.push(...judgeSight({ name, ...row }));
   }
   return findings;
 }
@@ -160,22 +181,14 @@ async function checkWraparound({ source }: CheckContext): Promise<Finding[]> {
       'SELECT age(datfrozenxid) AS age FROM pg_database WHERE datname = current_database()',
     )
   ).rows;
-  return row === undefined || row.age < OLDEST_AGE
-    ? []
-    : [
-        {
-          what: 'the source will vacuum against wraparound, and the load holds back vacuum',
-          evidence: `the oldest transaction is ${row.age} transactions old`,
-          fix: 'VACUUM (FREEZE); -- of the oldest tables, before the load',
-        },
-      ];
+  return row === undefined ? [] : judgeAge(row.age);
 }
 
 /** Who must be told, and stopped, at the switch. What they do is not looked at. */
 async function checkClients({ source }: CheckContext): Promise<Finding[]> {
   const { rows } = await source.query<{ who: string; n: number }>(
     `SELECT concat_ws(' ', usename, 'from', coalesce(host(client_addr), 'the server itself'), nullif('(' || application_name || ')', '()')) AS who, count(*)::int AS n
-       FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+       FROM pg_stat_activity WHERE datname = current_database() AND coalesce(backend_type = 'client backend', usesysid IS NOT NULL) AND pid <> pg_backend_pid()
         AND application_name !~ '^restage ' GROUP BY 1 ORDER BY 2 DESC, 1`,
   );
   return rows.length === 0

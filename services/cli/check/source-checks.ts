@@ -5,6 +5,7 @@ import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, type TableName } from '#core/table-name.ts';
 import { readSetting, type CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
+import { judgeTransactions, type OpenTransaction } from './judge-servers.ts';
 import { probeReplication } from './replication-probe.ts';
 import { checkSlot } from './slot-check.ts';
 
@@ -39,7 +40,7 @@ async function checkDdlTrigger({ source, config, sourceRole }: CheckContext): Pr
     ];
   return [
     {
-      what: 'a statement that rewrites a table and leaves its columns as they are would not be noticed, and others with the next change of their table alone',
+      what: 'a statement that alters a table or computes its rows anew is noticed with the next change of the table alone',
       evidence: `no event trigger tells of DDL${mayMake ? '' : `, and ${sourceRole} is no superuser, who may make one`}; ALTER TABLE … ALTER COLUMN … TYPE … USING leaves nothing in the stream`,
       fix: DDL_TRIGGER_SQL,
     },
@@ -86,15 +87,18 @@ async function checkFreeSlots({ source, config }: CheckContext): Promise<Finding
 
 async function checkReplicationRole({ source, sourceRole }: CheckContext): Promise<Finding[]> {
   const may = await source.query(`SELECT WHERE ${MAY_REPLICATE}`);
-  return may.rowCount === 1
-    ? []
-    : [
-        {
-          what: 'the role may not replicate',
-          evidence: `role ${sourceRole} has no REPLICATION attribute`,
-          fix: `ALTER ROLE ${quoteIdentifier(sourceRole)} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO ${quoteIdentifier(sourceRole)};`,
-        },
-      ];
+  if (may.rowCount === 1) return [];
+  const role = quoteIdentifier(sourceRole);
+  const isAmazon = (await source.query(`SELECT FROM pg_roles WHERE rolname = 'rds_replication'`)).rowCount === 1;
+  return [
+    {
+      what: 'the role may not replicate',
+      evidence: `role ${sourceRole} has no REPLICATION attribute${isAmazon ? ', and is no member of rds_replication' : ''}`,
+      fix: isAmazon
+        ? `GRANT rds_replication TO ${role}; -- as a member of rds_superuser`
+        : `ALTER ROLE ${role} REPLICATION; -- as a superuser, or the administrator of a managed service`,
+    },
+  ];
 }
 
 async function checkPublication({ source, sourceMajor, config, tables }: CheckContext): Promise<Finding[]> {
@@ -183,21 +187,14 @@ async function checkSlotLimit({ source }: CheckContext): Promise<Finding[]> {
   ];
 }
 
+/** What a role without pg_read_all_stats may not see is not among them: `servers.sessions` says so. */
 async function checkLongTransactions({ source }: CheckContext): Promise<Finding[]> {
-  const { rows } = await source.query<{ pid: string; seconds: string; state: string | null }>(
-    `SELECT pid::text AS pid, floor(extract(epoch FROM clock_timestamp() - xact_start))::text AS seconds, state FROM pg_stat_activity
-      WHERE xact_start < clock_timestamp() - interval '60 s' AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+  const { rows } = await source.query<OpenTransaction>(
+    `SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds, state FROM pg_stat_activity
+      WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid() AND backend_type = 'client backend'
         AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL) ORDER BY xact_start`,
   );
-  return rows.length === 0
-    ? []
-    : [
-        {
-          what: 'long transactions hold up the making of a slot',
-          evidence: listSome(rows.map((row) => `process ${row.pid}, ${row.seconds} s, ${row.state ?? 'unknown'}`)),
-          fix: `wait for them, or: ${rows.map((row) => `SELECT pg_terminate_backend(${row.pid});`).join(' ')}`,
-        },
-      ];
+  return judgeTransactions(rows);
 }
 
 async function checkPrepared({ source }: CheckContext): Promise<Finding[]> {

@@ -3,6 +3,7 @@ import { connectPg } from '#adapters/postgres/session.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { readSetting, type CheckContext } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
+import { judgeStandby } from './judge-servers.ts';
 import { judgeWalRate } from './wal-rate.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -52,31 +53,14 @@ async function checkOneServer({ config, source }: CheckContext): Promise<Finding
 async function checkStandby({ source, sourceMajor }: CheckContext): Promise<Finding[]> {
   const [row] = (await source.query<{ standby: boolean }>('SELECT pg_is_in_recovery() AS standby')).rows;
   if (row?.standby !== true) return [];
-  const feedback = await readSetting(source, 'hot_standby_feedback');
-  if (sourceMajor < 16)
-    return [
-      {
-        what: 'a stand-by of this version cannot decode',
-        evidence: `PostgreSQL ${sourceMajor}, pg_is_in_recovery() is true`,
-        fix: "name the primary in the source's url",
-      },
-    ];
-  if (feedback === 'on') return [];
-  return [
-    {
-      severity: 'warn',
-      what: 'the primary may remove rows that decoding needs, which ends the slot of a stand-by',
-      evidence: `hot_standby_feedback = ${feedback}`,
-      fix: 'ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf(); -- on the stand-by, with primary_slot_name set',
-    },
-  ];
+  return judgeStandby(sourceMajor, await readSetting(source, 'hot_standby_feedback'));
 }
 
 async function checkFailover({ source, sourceMajor, config }: CheckContext): Promise<Finding[]> {
-  // A logical reader's walsender has a slot of a plugin; a stand-by's has none, or a physical one.
+  // A logical reader's walsender has a slot of a plugin; a stand-by's has none, or a physical one. Others only begin, or copy files once.
   const standbys = await source.query<{ name: string }>(
     `SELECT DISTINCT r.application_name AS name FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid
-      WHERE s.slot_type IS DISTINCT FROM 'logical' ORDER BY 1`,
+      WHERE s.slot_type IS DISTINCT FROM 'logical' AND coalesce(r.state NOT IN ('startup', 'backup'), true) ORDER BY 1`,
   );
   const names = standbys.rows.map((row) => row.name).filter((name) => !name.startsWith('restage '));
   if (names.length === 0) return [];
@@ -181,7 +165,8 @@ async function checkOtherSlots({ source, config }: CheckContext): Promise<Findin
 
 async function checkSubscriptions({ source }: CheckContext): Promise<Finding[]> {
   const { rows } = await source.query<{ name: string }>(
-    'SELECT subname AS name FROM pg_stat_subscription WHERE pid IS NOT NULL ORDER BY 1',
+    // Not by its worker, which is not there for a moment after each failure.
+    `SELECT subname AS name FROM pg_subscription WHERE subenabled AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1`,
   );
   return rows.length === 0
     ? []

@@ -134,13 +134,12 @@ async function checkState({ client }: CheckedTarget, { config }: CheckContext): 
 /** What pre-data will ask for, before it does; a pipeline that has begun is past it. */
 async function checkTables({ client, config, tables }: CheckedTarget, context: CheckContext): Promise<Finding[]> {
   try {
-    const hasJournal =
-      (await client.query("SELECT FROM pg_class WHERE oid = to_regclass('restage.journal')")).rowCount === 1;
-    const isBegun = hasJournal && (await new SchemaJournal(client, context.config.name).isPreDataDone());
+    const journal = new SchemaJournal(client, context.config.name);
+    const isBegun = await journal.isPreDataDone();
     if (isBegun || config.schema === 'require') await requireFitting(client, tables);
     if (!isBegun && config.schema === 'require') await requireFilled(client, tables);
     if (!isBegun && config.schema === 'require') await requireEmpty(client, tables);
-    if (!isBegun && config.schema !== 'require') await requireAbsent(client, tables);
+    if (!isBegun && config.schema !== 'require') await requireAbsent(client, await journal.withoutMade(tables));
     return [];
   } catch (error) {
     return [findingOf(error)];

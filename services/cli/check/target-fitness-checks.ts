@@ -2,11 +2,10 @@ import { REWRITE_PREFIX } from '#adapters/postgres/source/ddl-trigger.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { readSetting, type CheckContext, type CheckedTarget } from './check-context.ts';
 import { listSome, type Check, type Finding } from './finding.ts';
+import { judgeCollation, judgeConnections, type Collation } from './judge-servers.ts';
 import { eachTarget } from './target-checks.ts';
 
 const SMALLEST_WAL_MIB = 2_048;
-/** A sink's lease, its apply session, status and one to spare, beside the load's workers. */
-const OTHER_SESSIONS = 4;
 
 /** Every target: does it sort as the source, keep up with the load, and belong to nobody else. */
 export const TARGET_FITNESS_CHECKS: readonly Check[] = [
@@ -19,40 +18,15 @@ export const TARGET_FITNESS_CHECKS: readonly Check[] = [
   { id: 'target.database_settings', severity: 'info', run: eachTarget(checkDatabaseSettings) },
 ];
 
-interface Collation {
-  readonly collate: string;
-  readonly ctype: string;
-  readonly provider: string;
-  readonly locale: string;
-  readonly version: string;
-}
-
 /** By way of JSON: the columns came with versions 15 to 17. `actual` is what the server's library is now. */
 const COLLATION = `SELECT d.datcollate AS collate, d.datctype AS ctype, coalesce(to_jsonb(d)->>'datlocprovider', 'c') AS provider,
     coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale', '') AS locale, coalesce(to_jsonb(d)->>'datcollversion', '') AS version
   FROM pg_database d WHERE d.datname = current_database()`;
 
-/** Another order of text: indexes and queries answer otherwise, and ranges of text hold other rows. */
 async function checkCollation({ client }: CheckedTarget, { source }: CheckContext): Promise<Finding[]> {
   const [ours] = (await source.query<Collation>(COLLATION)).rows;
   const [theirs] = (await client.query<Collation>(COLLATION)).rows;
-  if (ours === undefined || theirs === undefined) return [];
-  const says = ({ collate, ctype, provider, locale, version }: Collation): string =>
-    `${collate}/${ctype}, provider ${provider}${locale === '' ? '' : ` ${locale}`}${version === '' ? '' : `, version ${version}`}`;
-  if (says(ours) === says(theirs)) return [];
-  const isVersionOnly = says({ ...ours, version: '' }) === says({ ...theirs, version: '' });
-  return [
-    {
-      severity: isVersionOnly ? 'info' : 'warn',
-      what: isVersionOnly
-        ? 'the two servers sort text by different versions of a library: the order of a few characters may differ'
-        : 'the two databases sort text, or tell letters from others, by different rules',
-      evidence: `${says(theirs)}; the source: ${says(ours)}`,
-      fix: isVersionOnly
-        ? 'nothing for the rows, whose indexes are built at the target; compare reports that are sorted by text'
-        : `make the target database anew with the source's LC_COLLATE, LC_CTYPE and locale provider, TEMPLATE template0`,
-    },
-  ];
+  return ours === undefined || theirs === undefined ? [] : judgeCollation(theirs, ours);
 }
 
 /** But for those of extensions, and what a pipeline that reads the target made there. */
@@ -78,7 +52,8 @@ async function checkEventTriggers({ client }: CheckedTarget): Promise<Finding[]>
 async function checkClients({ client }: CheckedTarget): Promise<Finding[]> {
   const { rows } = await client.query<{ who: string }>(
     `SELECT DISTINCT concat_ws(' ', usename, nullif('(' || application_name || ')', '()')) AS who FROM pg_stat_activity
-      WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name !~ '^restage ' ORDER BY 1`,
+      WHERE datname = current_database() AND coalesce(backend_type = 'client backend', usesysid IS NOT NULL) AND pid <> pg_backend_pid()
+        AND application_name !~ '^restage ' ORDER BY 1`,
   );
   return rows.length === 0
     ? []
@@ -91,23 +66,15 @@ async function checkClients({ client }: CheckedTarget): Promise<Finding[]> {
       ];
 }
 
+/** Whose kind a role without pg_read_all_stats may not see is a client's where it has a user: a walsender may be among them. */
 async function checkConnections({ client, config }: CheckedTarget): Promise<Finding[]> {
   const [row] = (
     await client.query<{ free: number; most: number }>(
       `SELECT current_setting('max_connections')::int AS most, current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-              - (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend') AS free`,
+              - coalesce(current_setting('reserved_connections', true)::int, 0) - (SELECT count(*)::int FROM pg_stat_activity WHERE coalesce(backend_type = 'client backend', usesysid IS NOT NULL)) AS free`,
     )
   ).rows;
-  const needed = config.loadWorkers + OTHER_SESSIONS;
-  return row === undefined || row.free >= needed
-    ? []
-    : [
-        {
-          what: `too few free connections: ${needed} are needed`,
-          evidence: `${row.free} of ${row.most} are free`,
-          fix: `ALTER SYSTEM SET max_connections = ${row.most - row.free + needed + 10}; -- then restart the server; or lower targets[].loadWorkers`,
-        },
-      ];
+  return row === undefined ? [] : judgeConnections(row, config.loadWorkers);
 }
 
 async function checkSettings({ client }: CheckedTarget): Promise<Finding[]> {

@@ -27,7 +27,7 @@ const FOR_THE_SWITCH = [
 
 /** Starts the servers, makes least-privilege roles, fills the source and writes the pipeline's configuration. */
 export async function startDemoServers(size: ShopSize, say: (line: string) => void): Promise<DemoServers> {
-  const infrastructure = await Infrastructure.open({ say });
+  const infrastructure = await Infrastructure.open({ say, isBrief: true });
   try {
     const [kafka, source, target] = await Promise.all([
       infrastructure.startKafka(),
@@ -94,7 +94,7 @@ async function prepareSource(url: string, size: ShopSize): Promise<number> {
 async function prepareTarget(url: string): Promise<void> {
   await run(url, [
     `CREATE ROLE keeper LOGIN REPLICATION PASSWORD '${PASSWORD}'`,
-    `CREATE ROLE rehearser LOGIN CREATEDB PASSWORD '${PASSWORD}'`,
+    `CREATE ROLE rehearser LOGIN CREATEDB REPLICATION PASSWORD '${PASSWORD}'`,
     `CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8' OWNER keeper`,
   ]);
   await run(withDatabase(url, 'shop'), [

@@ -45,8 +45,7 @@ export async function showSwitch(parts: SwitchParts): Promise<readonly DemoSwitc
   say('the whole migration once on a clone, from the same history: restage rehearse');
   await timeline.note(
     async () => rehearsed.parse(JSON.parse(await processes.ask('rehearse', ...TARGET, '--json'))),
-    ({ verdict, steps }) =>
-      `rehearsed on a clone: ${verdict}; ${steps.find(({ name }) => name === 'replay')?.says ?? ''}`,
+    ({ verdict, steps }) => `rehearsed on a clone: ${verdict}; ${describeSteps(steps)}`,
   );
   const back = processes.start(['reverse', ...TARGET]);
   await waitForSlot(parts.targetUrl, back, signal);
@@ -62,6 +61,14 @@ export async function showSwitch(parts: SwitchParts): Promise<readonly DemoSwitc
   await switchTo('rollback', parts);
   await processes.stop(back);
   return readSwitches(parts.targetUrl);
+}
+
+/** What was replayed, and for how long the clones' writers would have waited there and back. */
+function describeSteps(steps: z.infer<typeof rehearsed>['steps']): string {
+  return ['replay', 'cutover', 'rollback']
+    .flatMap((wanted) => steps.filter(({ name }) => name === wanted))
+    .map(({ name, says }) => (name === 'replay' ? says : `${name}: ${says.split(':')[0] ?? ''}`))
+    .join('; ');
 }
 
 async function verify({ processes, timeline, say }: SwitchParts): Promise<void> {

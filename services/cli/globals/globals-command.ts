@@ -49,8 +49,10 @@ export async function globalsCommand(
     if (
       !options.isConfirmed &&
       !(await confirm('run these statements at the target? (y/n) ', { command: 'restage globals' }, cli))
-    )
+    ) {
+      cli.err('nothing was changed\n');
       return 1;
+    }
     const given = { statements: left.length, withPasswords: options.withPasswords };
     await noteAction(config, [target], { action: 'globals', with: given }, makeLogger(cli.env, cli.isTerminal));
     return answer(left, await apply(client, left), true, options, cli);

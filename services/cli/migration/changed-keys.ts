@@ -9,6 +9,7 @@ import type { Lsn } from '#core/lsn.ts';
 import type { Manifest } from '#core/manifest.ts';
 import { prefixOf } from '#core/output-ref.ts';
 import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
+import { placeKey } from '#core/record-counts.ts';
 import { findStructures, structureId } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { schemasTopic } from '#core/topic-names.ts';
@@ -22,6 +23,8 @@ import type { Line } from './ends.ts';
 export type TableKeys = ReadonlyMap<string, readonly string[]>;
 
 interface Span {
+  readonly topic: string;
+  readonly partition: number;
   readonly first: bigint;
   readonly last: bigint;
 }
@@ -84,9 +87,9 @@ export class ChangedKeys implements AsyncDisposable {
     const records = findStructures((await readCompacted(this.#pool, schemasTopic(this.#prefix))).values());
     const structures = new Map(records.map((record) => [structureId(record), record.structure]));
     const spans = await this.#spansUpTo(newest.offset, structures, signal);
-    for (const [topic, span] of spans)
-      for await (const batch of readCommittedSpan(this.#pool, topic, span, signal)) {
-        for (const record of batch) this.#note(record, topic, structures);
+    for (const span of spans.values())
+      for await (const batch of readCommittedSpan(this.#pool, span, span, signal)) {
+        for (const record of batch) this.#note(record, span.topic, structures);
         if (this.isTooMany) return;
       }
   }
@@ -96,7 +99,7 @@ export class ChangedKeys implements AsyncDisposable {
     await this.#pool.close();
   }
 
-  /** Of each table's topic, from the first to the last offset that manifests name; notes what they say of whole tables. */
+  /** Of each partition of a table's topic, by placeKey: from the first to the last offset that manifests name; notes what they say of whole tables. */
   async #spansUpTo(
     end: bigint,
     structures: ReadonlyMap<string, TableStructure>,
@@ -111,7 +114,9 @@ export class ChangedKeys implements AsyncDisposable {
         for (const range of manifest.ranges) {
           if (!tables.has(range.topic)) continue;
           const [first, last] = [BigInt(range.first), BigInt(range.last)];
-          spans.set(range.topic, { first: spans.get(range.topic)?.first ?? first, last });
+          const { topic, partition } = range;
+          const place = placeKey(range);
+          spans.set(place, { topic, partition, first: spans.get(place)?.first ?? first, last });
         }
         this.#next = offset + 1n;
       }

@@ -36,13 +36,15 @@ export async function completeMigration(
   } finally {
     await group.close();
   }
-  for (const { migration } of group.members)
+  for (const { name, migration } of group.members) {
+    cli.out(`the way back goes, a pipeline whose source is target ${name}, and whose target is the source:\n`);
     await tearDown(
       migration.back.config,
       { dryRun: false, yes: true, json: false, force: true, registry: false },
       logger,
       cli,
     );
+  }
   cli.out(
     'the migration is completed: the target is live, the source stays closed for writes; restage teardown removes the pipeline\n',
   );

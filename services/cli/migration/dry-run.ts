@@ -40,6 +40,6 @@ export class DryJournal implements OperatorJournal {
 
 /** Hands that only say. */
 export const DRY_HANDS: SwitchHands = {
-  run: (step) => Promise.resolve({ would: STEPS.find(({ name }) => name === step)?.does ?? step }),
-  undo: (step) => Promise.resolve({ would: `undo ${step}` }),
+  run: (step) => Promise.resolve({ so: STEPS.find(({ name }) => name === step)?.does ?? step }),
+  undo: (step) => Promise.resolve({ so: `${step} is undone` }),
 };

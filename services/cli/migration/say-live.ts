@@ -1,4 +1,7 @@
+import type pg from 'pg';
+import { readSide } from '#adapters/postgres/migration/side-state.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
+import { RestageError } from '#core/errors.ts';
 import { otherSide, type JournalRecord } from '#core/migration/journal.ts';
 import { foldJournal } from '#core/migration/state.ts';
 import { connectTarget } from '../target-checkpoint.ts';
@@ -13,12 +16,23 @@ export async function sayLive(config: Config, target: TargetConfig): Promise<str
   try {
     const client = await connectTarget(config, target, until);
     try {
-      return describeLive(await readStory(client, config, target));
+      return await liveOf(client, config, target);
     } finally {
       await client.end();
     }
   } catch {
     return `the journal in target ${target.name} cannot be asked now, which alone says which side is live; restage status says it once the target answers`;
+  }
+}
+
+/** Where nobody can believe the journal, the target's own row still says what its guards do. */
+async function liveOf(client: pg.ClientBase, config: Config, target: TargetConfig): Promise<string> {
+  try {
+    return describeLive(await readStory(client, config, target));
+  } catch (error) {
+    if (!(error instanceof RestageError && error.code === 'state_damaged')) throw error;
+    const side = await readSide(client, config.name);
+    return `the journal in target ${target.name} was altered and is not believed; restage.side there has the target as ${side?.isWritable === true ? 'open' : 'closed'} for writers`;
   }
 }
 

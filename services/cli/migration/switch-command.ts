@@ -202,6 +202,7 @@ async function rehearseSteps(
   const leading = await DryJournal.open(migrations[0]?.there);
   return runSwitch({
     ...common(request, cli),
+    say: (line) => cli.err(`dry run: ${line}\n`),
     wayBack,
     journal: leading,
     hands: DRY_HANDS,
@@ -252,8 +253,11 @@ async function copyAfterwards({ there }: Migration, logger: Logger): Promise<voi
 
 function confirmSwitch(to: Side, targets: readonly TargetConfig[], cli: CliEnvironment): Promise<boolean> {
   const names = targets.map(({ name }) => name).join(' and ');
-  const command = to === 'target' ? 'restage cutover' : 'restage rollback';
-  return confirm(`make the ${to} of ${names} the live side? (y/n) `, { command }, cli);
+  const [command, question] =
+    to === 'target'
+      ? ['restage cutover', `make target ${names} the live side? (y/n) `]
+      : ['restage rollback', `make the source the live side again, of what target ${names} has? (y/n) `];
+  return confirm(question, { command }, cli);
 }
 
 function sayResult(

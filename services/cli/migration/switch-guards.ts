@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { readChosenTables } from '#adapters/postgres/catalog.ts';
 import { findElsewhere, readHolders } from '#adapters/postgres/migration/guard.ts';
+import { findMissingRight } from '#adapters/postgres/migration/side-state.ts';
 import { findUnrefreshable } from '#adapters/postgres/migration/target-care.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { readSlot } from '#adapters/postgres/source/slot.ts';
@@ -17,6 +18,7 @@ import { findOutput } from '#core/output-ref.ts';
 import { shapeTables } from '#core/rules/shape-tables.ts';
 import { formatTable, quoteTable, type TableName } from '#core/table-name.ts';
 import { pause } from '#core/backoff.ts';
+import { setSequences } from '../sequence-plan.ts';
 import { markCurrentLsn } from '../source-figures.ts';
 import { waitForLsn } from '../wait.ts';
 import { endsOf, type Ends, type Line, type Migration } from './ends.ts';
@@ -71,6 +73,7 @@ export async function findObjections(options: GuardOptions): Promise<Objection[]
       () => deadLetters(ends, to),
       () => replays(ends, to),
       () => rights(options, ends, from, to),
+      () => sequences(options, ends, from, to),
       () => elsewhere(options, ends, from),
       () => objects(options, ends, from),
       () => views(options, ends, to),
@@ -152,6 +155,9 @@ async function rights(
     [from, x],
     [to, y],
   ] as const) {
+    const missing = await findMissingRight(client);
+    if (missing !== null)
+      found.push({ what: `the ${side}'s role may not keep the migration's state in schema restage`, fix: missing.fix });
     for (const [privilege, why] of [
       ['UPDATE', 'to lock them in the fence'],
       ['TRIGGER', 'to guard them'],
@@ -163,6 +169,29 @@ async function rights(
           fix: `GRANT ${privilege} ON ${tables.map(quoteTable).join(', ')} TO ${role};`,
         });
     }
+  }
+  return found;
+}
+
+/** Those that the switch would set, and a rollback after it. */
+async function sequences(
+  { wayBack }: GuardOptions,
+  { from, to }: Ends,
+  x: pg.Client,
+  y: pg.Client,
+): Promise<Objection[]> {
+  const found: Objection[] = [];
+  const there = { side: to, theirs: x, ours: y };
+  const back = { side: from, theirs: y, ours: x };
+  for (const { side, theirs, ours } of wayBack && to === 'target' ? [there, back] : [there]) {
+    const steps = await setSequences(theirs, ours, { margin: 1n, isDryRun: true });
+    const moved = steps.filter(({ change }) => change === 'set');
+    const { tables, role } = await without(ours, moved, 'UPDATE');
+    if (tables.length > 0)
+      found.push({
+        what: `the ${side}'s role may not set ${tables.length} sequences${side === to ? '' : ', as a rollback would'}: ${tables.slice(0, 5).map(formatTable).join(', ')}`,
+        fix: `GRANT UPDATE ON SEQUENCE ${tables.map(quoteTable).join(', ')} TO ${role};`,
+      });
   }
   return found;
 }
@@ -232,14 +261,30 @@ async function transactions(
     what: `a prepared transaction holds the ${from}: ${JSON.stringify(gid)}`,
     fix: 'COMMIT PREPARED or ROLLBACK PREPARED it',
   }));
-  if (terminates) return found;
+  if (terminates) return [...found, ...(await mayNotEnd(client, from))];
   for (const { pid, who, seconds, table } of await readHolders(client, migration.tables[from]))
-    if (pid !== null && seconds > LONG_S)
+    if (pid !== null && seconds !== null && seconds > LONG_S)
       found.push({
         what: `session ${pid} (${who}) has written to ${table} in a transaction that is open for ${seconds.toFixed(0)} s`,
         fix: 'wait for it, end it, or give --terminate',
       });
   return found;
+}
+
+/** `--terminate` would find out in the fence. */
+async function mayNotEnd(client: pg.Client, side: Ends['from']): Promise<Objection[]> {
+  const [row] = (
+    await client.query<{ role: string; may: boolean }>(
+      `SELECT quote_ident(current_user) AS role, pg_has_role(current_user, 'pg_signal_backend', 'usage') AS may`,
+    )
+  ).rows;
+  if (row === undefined || row.may) return [];
+  return [
+    {
+      what: `the ${side}'s role may not end sessions of others, as --terminate would`,
+      fix: `GRANT pg_signal_backend TO ${row.role}; or go without --terminate`,
+    },
+  ];
 }
 
 /** What is moved still fits the tables there. */
@@ -301,11 +346,13 @@ async function noWayBack(
           what: `${formatTable(table)} could not be kept current at the source after the switch: ${why}`,
           fix: 'change its rule, or switch without a way back: --no-way-back',
         }));
-  if (!(await mayActAsReplica(x)))
+  if (!(await mayActAsReplica(x))) {
+    const { rows } = await x.query<{ role: string }>('SELECT quote_ident(current_user) AS role');
     found.push({
       what: `the ${from}'s role may not set session_replication_role, and its triggers would act on what comes back`,
-      fix: 'PostgreSQL 15 and newer: GRANT SET ON PARAMETER session_replication_role TO the role; or --no-way-back',
+      fix: `PostgreSQL 15 and newer: GRANT SET ON PARAMETER session_replication_role TO ${rows[0]?.role ?? ''}; or --no-way-back`,
     });
+  }
   const lsn = await markCurrentLsn(returning.config);
   const start = migration.there.target.name;
   for (const deadline = Date.now() + LAG_MS; ; await pause(POLL_MS, signal)) {

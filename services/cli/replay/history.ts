@@ -1,7 +1,7 @@
 import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { findManifest } from '#adapters/kafka/find-manifest.ts';
-import { startOffset } from '#adapters/kafka/offsets.ts';
+import { startOffset, startOffsets } from '#adapters/kafka/offsets.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { Logger } from '#core/log.ts';
@@ -84,10 +84,11 @@ export class History {
   }
 
   async #requireStart(topic: string, offset: bigint): Promise<void> {
-    const start = await startOffset(this.#pool, topic);
-    if (start <= offset) return;
+    const starts = await startOffsets(this.#pool, topic);
+    const partition = starts.findIndex((start) => start > offset);
+    if (partition < 0) return;
     throw new RestageError('history_lost', 'the history in Kafka no longer reaches back to where the replay begins', {
-      where: `topic ${topic} begins at offset ${start}, offset ${offset} is needed`,
+      where: `topic ${topic}, partition ${partition} begins at offset ${starts[partition]}, offset ${offset} is needed`,
       fix: 'retention or DeleteRecords took its beginning: restore a baseline (a clone or backup of a target with its schema restage) and replay from its checkpoint, or load anew under another pipeline name',
     });
   }

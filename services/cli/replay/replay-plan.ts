@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { readGate } from '#adapters/postgres/migration/side-state.ts';
 import { readLoadedTopics, findCheckpoint, type Checkpoint } from '#adapters/postgres/target/target-state.ts';
+import { findSpread } from '#adapters/postgres/target/spread-state.ts';
 import { findReplay, type Replay } from '#adapters/postgres/target/replay-state.ts';
 import { isFinishStarted } from '#adapters/postgres/target/schema-finish.ts';
 import type { Config, TargetConfig } from '#core/config.ts';
@@ -62,6 +63,11 @@ export async function planReplay(tools: PlanTools, request: ReplayRequest): Prom
       fix: 'correct kafka.brokers or name; or start the producer: a target that is there from the start needs no replay',
     });
   const checkpoint = isEmptying ? null : known;
+  if (checkpoint !== null && (await findSpread(client, config.name)) !== null)
+    throw refused(
+      'lanes apply side by side here (ordering: key), so the target has no one position',
+      `restage pause --target ${target.name}, with its sinks running, lets them meet; or start a sink with ordering: transaction first`,
+    );
   if (checkpoint !== null) {
     requireSameOutput(await readLoadedTopics(client, config.name), own.prefix, target.name);
     await requireSameLife({ reader: own.reader }, checkpoint, new AbortController().signal);

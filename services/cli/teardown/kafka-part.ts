@@ -76,7 +76,9 @@ export function isReserved(name: string, topic: string): boolean {
 }
 
 function isOwnGroup(name: string, group: string): boolean {
-  return group.startsWith(`${name}.transformer.`) && /^[a-z0-9_-]+\.v\d+$/.test(group.slice(name.length + 13));
+  return (
+    group.startsWith(`${name}.transformer.`) && /^[a-z0-9_-]+\.v\d+(\.lane\.\d+)?$/.test(group.slice(name.length + 13))
+  );
 }
 
 /** A topic of structures may be damaged: what of it can be read is enough here. */

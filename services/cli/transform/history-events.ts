@@ -2,14 +2,17 @@ import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { findManifest } from '#adapters/kafka/find-manifest.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
+import type { EpochReader } from '#core/epoch-reader.ts';
 import { RestageError } from '#core/errors.ts';
 import type { HistoryPoint } from '#core/history-point.ts';
 import type { Logger } from '#core/log.ts';
 import { parseLsn } from '#core/lsn.ts';
+import type { ManifestRange } from '#core/manifest.ts';
 import { readStreamHeaders, type KafkaRecord } from '#core/record.ts';
 import { findStructures, structureId } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { schemasTopic } from '#core/topic-names.ts';
+import { readInOrder, type RangeRecord } from '../../transformer/ordered-records.ts';
 
 /** Where to begin: a place in the source's history, or an offset of `.epochs`. */
 export type StartPoint = HistoryPoint | { readonly kind: 'offset'; readonly offset: bigint };
@@ -47,19 +50,15 @@ export async function* readHistory(
     if (from >= end) return;
     for await (const manifests of reader.manifests(from, until)) {
       for (const { manifest, offset } of manifests) {
-        for (const range of manifest.ranges) {
-          if (!topics.has(range.topic)) continue;
-          for await (const batch of reader.read(range, until))
-            for (const record of batch) {
-              if (record.value === null) continue;
-              const place = `topic ${range.topic}, partition ${range.partition}, offset ${record.offset}`;
-              const version =
-                readStreamHeaders(record)?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
-              const structure = structures.get(structureId({ version, structure: { topic: range.topic } }));
-              if (structure === undefined)
-                throw new RestageError('record_invalid', `structure ${version} was never announced`, { where: place });
-              yield { record, structure, version, place, offset };
-            }
+        const ranges = manifest.ranges.filter(({ topic }) => topics.has(topic));
+        for await (const { range, record } of readRanges(reader, ranges, until)) {
+          if (record.value === null) continue;
+          const place = `topic ${range.topic}, partition ${range.partition}, offset ${record.offset}`;
+          const version = readStreamHeaders(record)?.structure ?? record.headers.get('structure')?.readUInt32BE() ?? -1;
+          const structure = structures.get(structureId({ version, structure: { topic: range.topic } }));
+          if (structure === undefined)
+            throw new RestageError('record_invalid', `structure ${version} was never announced`, { where: place });
+          yield { record, structure, version, place, offset };
         }
         if (offset + 1n >= end) return;
       }
@@ -68,6 +67,17 @@ export async function* readHistory(
     done.abort();
     await reader.close();
   }
+}
+
+/** One range after another; where a topic has several, in the source's order. */
+async function* readRanges(
+  reader: EpochReader,
+  ranges: readonly ManifestRange[],
+  signal: AbortSignal,
+): AsyncGenerator<RangeRecord> {
+  if (new Set(ranges.map(({ topic }) => topic)).size < ranges.length) return yield* readInOrder(reader, ranges, signal);
+  for (const range of ranges)
+    for await (const records of reader.read(range, signal)) for (const record of records) yield { range, record };
 }
 
 /** The newest structure of every table that was captured. */

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { to } from 'pg-copy-streams';
-import { CopyTextSplitter } from '#core/copy-text.ts';
+import { CopyTextSplitter, readTexts } from '#core/copy-text.ts';
 import type { Row } from '#core/envelope.ts';
 import { cellOf, rowFrom } from '#core/rules/rows.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
@@ -14,7 +14,7 @@ export async function* readSourceRows(
 ): AsyncGenerator<Row[]> {
   const columns = structure.columns.filter(({ generated }) => !generated);
   const names = columns.map(({ name }) => quoteIdentifier(name)).join(', ');
-  const splitter = new CopyTextSplitter();
+  const splitter = new CopyTextSplitter(readTexts);
   for await (const bytes of client.query(to(`COPY (SELECT ${names} FROM ${found.sql}) TO STDOUT`))) {
     signal.throwIfAborted();
     yield splitter

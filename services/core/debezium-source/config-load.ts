@@ -85,6 +85,13 @@ export function checkDebeziumSource(
         [at],
         'without source.debezium.transaction.topic nobody knows which events are one transaction: say row or stop, or give the topic',
       );
+  for (const [at, { ordering }] of targets.entries())
+    if (ordering === 'key')
+      reader.report(
+        'targets[].ordering',
+        [at],
+        "lanes share a stream of Restage's own: with source.debezium say transaction",
+      );
   for (const [at, { schema }] of targets.entries())
     if (schema !== 'require' && reader.isGiven(`targets[${at}].schema`))
       reader.report(

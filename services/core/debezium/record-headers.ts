@@ -1,4 +1,4 @@
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 
 /** Restage's own headers with others behind them: both as encodeHeaders makes them, fewer than 64 together. */
 export function joinHeaders(own: Buffer, more: readonly (readonly [string, Buffer])[]): Buffer {

@@ -164,7 +164,9 @@ function sorted(value: unknown): unknown {
 export function parseJournal(texts: readonly string[], where: string): JournalRecord[] {
   const records: JournalRecord[] = [];
   for (const text of texts) {
-    const parsed = recordSchema.safeParse(JSON.parse(text));
+    const value = jsonOf(text);
+    if (value === undefined) throw altered(where, records.length + 1);
+    const parsed = recordSchema.safeParse(value);
     if (!parsed.success)
       throw new RestageError(
         'state_newer',
@@ -180,11 +182,23 @@ export function parseJournal(texts: readonly string[], where: string): JournalRe
   return records;
 }
 
+/** undefined: it is no JSON, and no Restage wrote it. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 function requireNext(last: JournalRecord | null, record: JournalRecord, where: string): void {
   const isNext = record.seq === (last?.seq ?? 0) + 1 && record.previous === (last?.hash ?? '');
-  if (isNext && hashOf(record) === record.hash) return;
-  throw new RestageError('state_damaged', 'the migration journal was altered: its chain of hashes does not fit', {
-    where: `${where}, record ${record.seq}`,
+  if (!isNext || hashOf(record) !== record.hash) throw altered(where, record.seq);
+}
+
+function altered(where: string, seq: number): RestageError {
+  return new RestageError('state_damaged', 'the migration journal was altered: its chain of hashes does not fit', {
+    where: `${where}, record ${seq}`,
     fix: 'compare it with its copy in Kafka; nothing is switched by a journal that somebody changed',
   });
 }

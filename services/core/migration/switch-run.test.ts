@@ -325,7 +325,7 @@ test('a journal that somebody changed is refused', () => {
     records.push(nextRecord(records.at(-1) ?? null, entry, { at: '2026-11-28T00:00:00Z', by: 'me', term: 1 }));
   const texts = records.map((record) => JSON.stringify(record));
   expect(parseJournal(texts, 'here')).toEqual(records);
-  for (const wrong of [texts.slice(1), [texts[0], texts[2]], texts.map((text) => text.replace('0/1', '0/2'))])
+  for (const wrong of [texts.slice(1), [texts[0], texts[2]], texts.map((text) => text.replace('0/1', '0/2')), ['x']])
     expect(() => parseJournal(wrong as string[], 'here')).toThrow(/altered/);
   expect(() => parseJournal([JSON.stringify({ ...records[0], entry: { kind: 'teleported' } })], 'here')).toThrow(
     /does not know/,

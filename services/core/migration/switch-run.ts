@@ -109,6 +109,8 @@ class SwitchRun {
     } catch (error) {
       const open = await this.#openAfter(error, hasAskedForCommit);
       if (open.isCommitted) return this.forward(open);
+      // An undo that fails too has words of its own, in which these would be lost.
+      say(`the switch failed, and is undone: ${describeError(error).split('\n')[0] ?? ''}`);
       await this.undo(open, describeError(error));
       throw withLive(error, otherSide(to));
     }

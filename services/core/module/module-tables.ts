@@ -36,6 +36,7 @@ export function declaredBranch(table: DeclaredTable, shapedPrefix: string): Bran
     remembers: null,
     keysOf: () => new Map(),
     isUnchanged: false,
+    copier: null,
     deciding: [],
     joint: [],
     constants: new Map(),

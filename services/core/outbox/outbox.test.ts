@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parsePlacements, type OutboxConfig } from '#core/outbox/outbox-config.ts';
 import { OutboxTopics } from '#core/outbox/outbox-topics.ts';
 import { compileOutbox } from '#core/outbox/outbox.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 import { makeColumn, makeTable } from '../../../test/harness/structures.ts';
 
 const CONFIG: OutboxConfig = {

@@ -3,7 +3,7 @@ import { RestageError } from '#core/errors.ts';
 import { nearest } from '#core/nearest.ts';
 import type { OutboxConfig } from '#core/outbox/outbox-config.ts';
 import type { OutboxTopics } from '#core/outbox/outbox-topics.ts';
-import { encodeHeaders } from '#core/record.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
 import { atPlace } from '#core/rules/rule-place.ts';
 import { bytesOf } from '#core/rules/values/text-input.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';

@@ -4,6 +4,7 @@ import type { EventPlace } from '#core/rules/event-place.ts';
 import { findRow, type CompiledLookUp, type UsedLookUp } from '#core/rules/look-up.ts';
 import type { OutputColumn } from '#core/rules/output-column.ts';
 import { imageOfColumns, keyText, setCell } from '#core/rules/rows.ts';
+import type { RowCopier } from '#core/rules/row-copier.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { RowSource } from '#core/rules/row-source.ts';
 import type { Where } from '#core/rules/where.ts';
@@ -28,6 +29,8 @@ export interface Branch {
   readonly name: string;
   /** Key and value pass byte for byte. */
   readonly isUnchanged: boolean;
+  /** Where values are only copied: most events need not be taken apart then. Else null. */
+  readonly copier: RowCopier | null;
   /** Columns of the source on which it depends how many rows there are, and which keys they have. */
   readonly deciding: readonly string[];
   /** The other columns of the source that are read together with more, so that one alone cannot be left out. */
@@ -55,6 +58,7 @@ export interface Branch {
 export interface BranchParts {
   readonly shaped: TableStructure;
   readonly isUnchanged: boolean;
+  readonly copier: RowCopier | null;
   readonly source: RowSource;
   readonly lookUps?: readonly CompiledLookUp[];
   /** Columns of the source that name its row. */
@@ -117,6 +121,7 @@ export function makeBranch(parts: BranchParts): Branch {
     rule,
     name,
     isUnchanged,
+    copier: parts.copier,
     deciding: own,
     joint: source.ownColumns(joint).filter((column) => !own.includes(column)),
     constants: constantsOf(stored),

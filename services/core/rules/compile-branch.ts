@@ -5,6 +5,7 @@ import { castColumn, computedColumn } from '#core/rules/computed-column.ts';
 import { compileLookUps, type CompiledLookUp } from '#core/rules/look-up.ts';
 import { copyColumn, maskedColumn, type OutputColumn } from '#core/rules/output-column.ts';
 import { atPlace } from '#core/rules/rule-place.ts';
+import { RowCopier } from '#core/rules/row-copier.ts';
 import { makeRowSource, type RowSource } from '#core/rules/row-source.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { Mask } from '#core/rules/values/mask-types.ts';
@@ -42,6 +43,7 @@ export function compileBranch(
     return makeBranch({
       shaped,
       isUnchanged: true,
+      copier: null,
       source,
       identity,
       where: null,
@@ -62,18 +64,24 @@ export function compileBranch(
   const rows = new Map(lookUps.map(({ as, columns }) => [as, columns]));
   const where =
     rule.where === null ? null : compileWhere(rule.where, { ...structure, columns: source.columns }, rows, rule.place);
+  const isCopied =
+    !isStateful && where === null && masks.size === 0 && isRowForRow(rule) && outputs.every(({ isCopy }) => isCopy);
+  const isSame = ({ structure: { name: to }, reads: [from] }: OutputColumn): boolean => to === from;
   const isUnchanged =
-    !isStateful &&
-    where === null &&
-    masks.size === 0 &&
-    rule.unnest == null &&
-    rule.key == null &&
-    rule.orderColumns === undefined &&
-    outputs.length === structure.columns.length &&
-    outputs.every(({ isCopy, structure: { name: to }, reads: [from] }) => isCopy && to === from);
+    isCopied && rule.orderColumns === undefined && outputs.length === structure.columns.length && outputs.every(isSame);
+  const keepsKey = identity.every((key) => outputs.some((one) => isSame(one) && one.structure.name === key));
+  const copier = isCopied && keepsKey && !shaped.identity.isFull ? copierOf(structure, outputs) : null;
   const remembersAll = rule.state === true || (lookUps.length > 0 && isWhole);
-  const parts = { shaped, isUnchanged, source, lookUps, identity, remembersAll, where, outputs, masks, rule };
+  const parts = { shaped, isUnchanged, copier, source, lookUps, identity, remembersAll, where, outputs, masks, rule };
   return makeBranch({ ...parts, name: ruleName });
+}
+
+function copierOf(source: TableStructure, outputs: readonly OutputColumn[]): RowCopier {
+  const stored = outputs.filter(({ structure }) => !structure.generated);
+  return new RowCopier(
+    source,
+    stored.map(({ structure: { name: to }, reads: [from = to] }) => ({ from, to })),
+  );
 }
 
 /** The rules' state goes by the rows' keys. */

@@ -6,6 +6,7 @@ import { nearest } from '#core/nearest.ts';
 import type { Branch } from '#core/rules/branch.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import { atPlace } from '#core/rules/rule-place.ts';
+import { findLaneProblems, type LaneOutput } from '#core/rules/row-by-row.ts';
 import { compileTable, isShaping, type TableContext, type TableRules } from '#core/rules/table-rules.ts';
 import { findValidationProblems } from '#core/rules/validation.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
@@ -13,7 +14,7 @@ import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { findUnmatched, globOf, isChosen, plainName } from '#core/table-patterns.ts';
 
 /** What an output is told to make of its tables. */
-type OutputShape = Pick<OutputConfig, 'rules' | 'tables' | 'validations'>;
+type OutputShape = Pick<OutputConfig, 'rules' | 'tables'> & LaneOutput;
 
 /** @throws RestageError rule_invalid, the first of findOutputProblems. */
 export function requireSoundOutput(
@@ -28,11 +29,12 @@ export function requireSoundOutput(
 
 /** What is wrong with an output's rules and checks over all captured tables. */
 export function findOutputProblems(
-  { rules, tables, validations = [] }: OutputShape,
+  output: OutputShape,
   structures: readonly TableStructure[],
   shapedPrefix: string,
   declaration: ModuleDeclaration | null,
 ): RestageError[] {
+  const { rules, tables, validations = [] } = output;
   const named = [
     ...rules.map(({ table, place }) => ({ table, place, what: 'a rule' })),
     ...validations.map(({ table, name, place }) => ({ table, place, what: `check ${name}` })),
@@ -44,6 +46,12 @@ export function findOutputProblems(
     ...(tables === undefined ? [] : findRoutingProblems(tables, structures, named)),
     ...findRuleProblems(rules, structures, shapedPrefix, declaration, tables),
     ...findValidationProblems(validations, structures),
+    ...findLaneProblems(output, () =>
+      structures.flatMap((structure) => {
+        const one = tryCompile(structure, rules, shapedPrefix, { captured: structures, tables });
+        return one instanceof RestageError ? [] : [one];
+      }),
+    ),
   ];
 }
 

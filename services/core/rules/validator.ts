@@ -97,7 +97,7 @@ export class Validator {
     for (const one of failed) if (one instanceof ValidationFailure) this.#count(one.config, one.example);
   }
 
-  /** The epoch is written. */
+  /** The epoch is being written. */
   keep(): void {
     for (const count of this.#staged) count();
     this.forget();

@@ -69,15 +69,17 @@ export async function drainOnce(
 }
 
 /** A pipeline whose target has everything, its services stopped. */
-async function loaded(
+export async function loaded(
   servers: BenchServers,
   options: BenchOptions,
   work: Work,
   rule: string | null,
+  sinks = 1,
 ): Promise<BenchPipeline> {
   const pair = await servers.pair('bench_drain');
   await work.fill(pair.source, options);
-  const pipeline = await BenchPipeline.open(servers, pair, { rule, profiles: options.profiles });
+  const { profiles, lanes } = options;
+  const pipeline = await BenchPipeline.open(servers, pair, { rule, profiles, lanes, sinks });
   pipeline.start(...pipeline.stages);
   await pipeline.reach('sink', await currentLsn(pair.source));
   await pipeline.stop(...pipeline.stages);

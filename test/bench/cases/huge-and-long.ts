@@ -5,12 +5,11 @@ import { requireEqual } from '../equality.ts';
 import { measure, type Figures } from '../measure.ts';
 import { BenchPipeline, currentLsn } from '../pipeline.ts';
 import type { Report, RunResult } from '../result.ts';
+import { BIG_RULE, BIG_TABLE } from './big-table.ts';
 
 const MIB = 1024 * 1024;
 /** No service may take more, whatever its source does. */
 const MOST_MEMORY = 512 * MIB;
-const RULE = '{ table: public.big, columns: { rename: { n: number } } }';
-const TABLE = 'CREATE TABLE public.big (id bigint PRIMARY KEY, n int, body text)';
 
 /** What a case writes at the source; `full` of it is what it is about, `size` scales that. */
 interface Work {
@@ -31,8 +30,8 @@ function streamCase({ name, about, full, unit, before, write }: Work): BenchCase
     async run(servers, options, report) {
       const count = Math.max(1, Math.round(full * options.size));
       const pair = await servers.pair(`bench_${name}`);
-      await query(pair.source, `${TABLE}; ${before?.(count) ?? ''}`);
-      await using pipeline = await BenchPipeline.open(servers, pair, { rule: RULE, profiles: options.profiles });
+      await query(pair.source, `${BIG_TABLE}; ${before?.(count) ?? ''}`);
+      await using pipeline = await BenchPipeline.open(servers, pair, { rule: BIG_RULE, profiles: options.profiles });
       pipeline.start(...pipeline.stages);
       await pipeline.reach('sink', await currentLsn(pair.source));
       await write(pair.source, count);
@@ -168,8 +167,8 @@ const open: BenchCase = {
   async run(servers, options, report) {
     const count = Math.max(4, Math.round(3_600 * options.size));
     const pair = await servers.pair('bench_open');
-    await query(pair.source, TABLE);
-    await using pipeline = await BenchPipeline.open(servers, pair, { rule: RULE, profiles: options.profiles });
+    await query(pair.source, BIG_TABLE);
+    await using pipeline = await BenchPipeline.open(servers, pair, { rule: BIG_RULE, profiles: options.profiles });
     pipeline.start(...pipeline.stages);
     await pipeline.reach('sink', await currentLsn(pair.source));
     await withClient(pair.source, async (client) => {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BenchCase } from '../bench-case.ts';
 import { requireEqual } from '../equality.ts';
-import { measure } from '../measure.ts';
+import { measureOnwards } from '../measure.ts';
 import { BenchPipeline, currentLsn } from '../pipeline.ts';
 import { pgbenchWork } from './pgbench-work.ts';
 
@@ -20,18 +20,13 @@ export const idle: BenchCase = {
     });
     pipeline.start(...pipeline.stages);
     await pipeline.reach('sink', await currentLsn(pair.source));
-    const services = (): Map<string, number> => new Map(pipeline.pids);
-    const before = await (await measure(servers, services))();
-    const finish = await measure(servers, services);
+    const finish = await measureOnwards(servers, () => pipeline.pids);
     await sleep(SECONDS * 1000);
-    const after = await finish();
+    const figures = await finish();
     await pipeline.stop(...pipeline.stages);
     await requireEqual(pair.source, pair.target);
-    // A service counts from its start, servers from when measuring began.
-    const used = (stage: string): number => (after.processor[stage] ?? 0) - (before.processor[stage] ?? 0);
-    const processor = { ...after.processor, ...Object.fromEntries(pipeline.stages.map((it) => [it, used(it)])) };
-    const share = (pipeline.stages.reduce((sum, it) => sum + used(it), 0) / after.seconds) * 100;
-    const figures = { ...after, processor };
+    const used = pipeline.stages.reduce((sum, stage) => sum + (figures.processor[stage] ?? 0), 0);
+    const share = (used / figures.seconds) * 100;
     report({
       case: 'idle',
       variant: 'with a rule',

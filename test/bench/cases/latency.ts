@@ -2,7 +2,8 @@ import { pgbench } from '../../harness/pgbench.ts';
 import type { BenchCase } from '../bench-case.ts';
 import { requireEqual } from '../equality.ts';
 import { makeProbeTable, probeLatency } from '../latency-probe.ts';
-import { measure } from '../measure.ts';
+import { readStageLatencies } from '../latency-stages.ts';
+import { measureOnwards } from '../measure.ts';
 import { BenchPipeline, currentLsn } from '../pipeline.ts';
 import { pgbenchWork } from './pgbench-work.ts';
 
@@ -24,17 +25,18 @@ export const latency: BenchCase = {
     });
     pipeline.start(...pipeline.stages);
     await pipeline.reach('sink', await currentLsn(pair.source));
-    const finish = await measure(servers, () => pipeline.pids);
+    const finish = await measureOnwards(servers, () => pipeline.pids);
     const rate = String(TRANSACTIONS_PER_SECOND);
     await using load = pgbench(pair.source, ['-n', '-c', '4', '-j', '1', '-R', rate, '-T', String(SECONDS)]);
-    const { p50Ms, p99Ms, maxMs, probes } = await probeLatency(pair, SECONDS);
+    const { p50Ms, p99Ms, maxMs, probes, seenAt } = await probeLatency(pair, SECONDS);
     await load.ended;
     const figures = await finish();
     await pipeline.reach('sink', await currentLsn(pair.source));
     await pipeline.stop(...pipeline.stages);
     await requireEqual(pair.source, pair.target);
     const count = TRANSACTIONS_PER_SECOND * SECONDS * CHANGES_PER_TRANSACTION + probes;
-    const more = { 'p50 ms': p50Ms, 'p99 ms': p99Ms, 'max ms': maxMs };
+    const stages = await readStageLatencies(pipeline.prefixes, { seenAt });
+    const more = { 'p50 ms': p50Ms, 'p99 ms': p99Ms, 'max ms': maxMs, ...stages };
     report({ case: 'latency', variant: 'with a rule', unit: 'changes', count, figures, more });
     await pipeline.teardown();
   },

@@ -1,6 +1,9 @@
+import { pino } from 'pino';
+import { createConnectionPool, TRANSACTION_COORDINATOR } from '#adapters/kafka/connection-pool.ts';
 import { freePort } from '#infra/free-port.ts';
 import { Infrastructure } from '#infra/infrastructure.ts';
 import { askVersion } from '#infra/providers/postgres-process.ts';
+import { readTail } from '#infra/processes.ts';
 import type { KafkaServer, PostgresServer } from '#infra/providers/provider.ts';
 import { SeededRandom } from '../random.ts';
 import { TcpProxy } from '../tcp-proxy.ts';
@@ -8,6 +11,8 @@ import { until } from '../until.ts';
 
 export type ServerName = 'kafka' | 'source' | 'target';
 export const SERVER_NAMES: readonly ServerName[] = ['kafka', 'source', 'target'];
+
+const READY_LIMIT_MS = 120_000;
 
 interface Addresses {
   readonly brokers: string;
@@ -70,10 +75,28 @@ export class StormServers implements AsyncDisposable {
     await this.#servers[name].restart?.(how);
   }
 
-  /** Both PostgreSQL servers answer again. */
+  /** All of them answer again: on a busy machine a broker takes most of a minute to start, which the services are not to be judged by. */
   async awaitReady(): Promise<void> {
     for (const url of [this.direct.source, this.direct.target])
-      await until(async () => (await askVersion(url)) !== null, { what: 'PostgreSQL to answer', timeoutMs: 60_000 });
+      await until(async () => (await askVersion(url)) !== null, {
+        what: 'PostgreSQL to answer',
+        timeoutMs: READY_LIMIT_MS,
+      });
+    const kafka = { brokers: [this.direct.brokers], ssl: false, sasl: null, replicationFactor: 1 };
+    const pool = createConnectionPool(kafka, { clientId: 'storm', logger: pino({ level: 'silent' }) });
+    try {
+      await until(async () => (await pool.coordinator(TRANSACTION_COORDINATOR, 'storm')) >= 0, {
+        what: 'Kafka to coordinate transactions',
+        timeoutMs: READY_LIMIT_MS,
+      });
+    } finally {
+      await pool.close();
+    }
+  }
+
+  /** The ends of the servers' logs. */
+  lastWords(): string {
+    return SERVER_NAMES.map((name) => `${name}: ${readTail(this.#servers[name].logFile ?? '')}`).join('\n');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

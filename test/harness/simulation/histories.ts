@@ -75,7 +75,8 @@ function loadedRows(kafka: MemoryKafka, prefix: string, relation: number): strin
   const last = Math.max(0, ...chunks.map(({ manifest }) => manifest.load));
   return chunks
     .filter(({ manifest }) => manifest.load === last)
-    .flatMap(({ manifest }) => manifest.ranges.flatMap((range) => kafka.records(range)))
+    .flatMap(({ manifest }) => manifest.ranges.filter(({ topic }) => topic !== schemasTopic(prefix)))
+    .flatMap((range) => kafka.records(range))
     .map(({ value }) => {
       const { after } = JSON.parse(String(value)) as { after: { id: number; v?: string; value?: string } };
       return `${after.id} ${after.v ?? after.value}`;

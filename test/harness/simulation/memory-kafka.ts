@@ -3,7 +3,7 @@ import type { EpochWriter, PartitionRecords, WrittenEntry } from '#core/epoch-wr
 import { addToTotal, MANIFEST_FORMAT, totalOf, type ManifestRange, type StoredManifest } from '#core/manifest.ts';
 import type { KafkaRecord } from '#core/record.ts';
 import { countRecords, placeKey, RangeCutter } from '#core/record-counts.ts';
-import { epochsTopic, schemasTopic } from '#core/topic-names.ts';
+import { epochsTopic, schemasTopic, sharesTopic } from '#core/topic-names.ts';
 import { STAMP, unseal } from '../batch-records.ts';
 import type { Choices } from './choices.ts';
 
@@ -12,35 +12,54 @@ export class Death extends Error {
   override readonly name = 'Death';
 }
 
+/** Where manifests are: `<prefix>.epochs`, or a lane's partition of shares. */
+export type Manifests = string | { readonly prefix: string; readonly lane: number };
+
+function prefixOf(of: Manifests): string {
+  return typeof of === 'string' ? of : of.prefix;
+}
+
+function topicOf(of: Manifests): string {
+  return typeof of === 'string' ? epochsTopic(of) : placeKey({ topic: sharesTopic(of.prefix), partition: of.lane });
+}
+
 /** Topics of any number of pipelines in memory; aborted transactions leave holes in the offsets, as their markers do. */
 export class MemoryKafka {
+  /** Of each table's topic. */
+  readonly partitions: number;
+  /** By placeKey. */
   readonly #topics = new Map<string, (KafkaRecord | null)[]>();
   readonly #manifests = new Map<string, StoredManifest[]>();
   readonly #ends = new Map<string, bigint>();
 
-  manifests(prefix: string): readonly StoredManifest[] {
-    return this.#manifests.get(epochsTopic(prefix)) ?? [];
+  constructor(partitions = 1) {
+    this.partitions = partitions;
   }
 
-  records({ topic, first, last }: ManifestRange): KafkaRecord[] {
-    const slice = (this.#topics.get(topic) ?? []).slice(Number(first), Number(last) + 1);
+  manifests(of: Manifests): readonly StoredManifest[] {
+    return this.#manifests.get(topicOf(of)) ?? [];
+  }
+
+  records(range: ManifestRange): KafkaRecord[] {
+    const { first, last } = range;
+    const slice = (this.#topics.get(placeKey(range)) ?? []).slice(Number(first), Number(last) + 1);
     return slice.flatMap((record) => record ?? []);
   }
 
-  /** Values of a topic, holes left out. */
+  /** Values of a topic of one partition, holes left out. */
   values(topic: string): Buffer[] {
-    return (this.#topics.get(topic) ?? []).flatMap((record) => record?.value ?? []);
+    return (this.#topics.get(placeKey({ topic, partition: 0 })) ?? []).flatMap((record) => record?.value ?? []);
   }
 
   /** `fates` decide which write is the last of this life: before its commit, or after it with the answer lost. */
-  writer(prefix: string, fates: Choices, onWritten: (stored: StoredManifest) => void): EpochWriter {
+  writer(of: Manifests, fates: Choices, onWritten: (stored: StoredManifest) => void): EpochWriter {
     const writeAll: EpochWriter['writeAll'] = async (entries, data) => {
       const fate = fates.of(10);
       if (fate === 1) {
-        this.#abort(prefix, data);
+        this.#abort(of, data);
         throw new Death('before the commit');
       }
-      const all = this.#commit(prefix, entries, data);
+      const all = this.#commit(of, entries, data);
       for (const stored of all) onWritten(stored);
       await Promise.resolve();
       if (fate === 2) throw new Death('after the commit');
@@ -49,7 +68,7 @@ export class MemoryKafka {
     return {
       open: () => Promise.resolve(),
       close: () => Promise.resolve(),
-      last: () => Promise.resolve(this.manifests(prefix).at(-1) ?? null),
+      last: () => Promise.resolve(this.manifests(of).at(-1) ?? null),
       writeAll,
       write: async (draft, data) => {
         const [stored] = await writeAll([{ draft, counts: countRecords(data) }], data);
@@ -60,8 +79,8 @@ export class MemoryKafka {
   }
 
   /** `onEnd` is called when everything was handed over. */
-  reader(prefix: string, onEnd: () => void): EpochReader {
-    const manifests = (): readonly StoredManifest[] => this.manifests(prefix);
+  reader(of: Manifests, onEnd: () => void): EpochReader {
+    const manifests = (): readonly StoredManifest[] => this.manifests(of);
     const records = (range: ManifestRange): KafkaRecord[] => this.records(range);
     return {
       async *manifests(from, signal) {
@@ -78,14 +97,14 @@ export class MemoryKafka {
         for (let at = 0; at < all.length; at += 3) yield all.slice(at, at + 3);
       },
       last: () => Promise.resolve(manifests().at(-1) ?? null),
-      end: () => Promise.resolve(this.#ends.get(epochsTopic(prefix)) ?? 0n),
+      end: () => Promise.resolve(this.#ends.get(topicOf(of)) ?? 0n),
       close: () => Promise.resolve(),
     };
   }
 
   /** In one transaction: the marker comes behind the last. */
-  #commit(prefix: string, entries: readonly WrittenEntry[], data: readonly PartitionRecords[]): StoredManifest[] {
-    const topic = epochsTopic(prefix);
+  #commit(of: Manifests, entries: readonly WrittenEntry[], data: readonly PartitionRecords[]): StoredManifest[] {
+    const topic = topicOf(of);
     const list = this.#manifests.get(topic) ?? [];
     this.#manifests.set(topic, list);
     const first = this.#ends.get(topic) ?? 0n;
@@ -94,9 +113,9 @@ export class MemoryKafka {
     const cutter = new RangeCutter(
       new Map([...places].map((place) => [place, this.#append(data.filter((one) => placeKey(one) === place))])),
     );
-    return entries.map(({ draft, counts }, index) => {
-      const written = { ...draft, ranges: cutter.next(counts) };
-      const total = addToTotal(totalOf(list.at(-1)?.manifest ?? null), written, schemasTopic(prefix));
+    return entries.map(({ draft, counts, ranges = [] }, index) => {
+      const written = { ...draft, ranges: [...ranges, ...cutter.next(counts)] };
+      const total = addToTotal(totalOf(list.at(-1)?.manifest ?? null), written, schemasTopic(prefixOf(of)));
       const stored = { offset: first + BigInt(index), manifest: { ...written, format: MANIFEST_FORMAT, total } };
       list.push(stored);
       return stored;
@@ -106,8 +125,9 @@ export class MemoryKafka {
   /** Records of one partition. */
   #append(data: readonly PartitionRecords[]): ManifestRange {
     const { topic, partition } = data[0] ?? { topic: '', partition: 0 };
-    const list = this.#topics.get(topic) ?? [];
-    this.#topics.set(topic, list);
+    const place = placeKey({ topic, partition });
+    const list = this.#topics.get(place) ?? [];
+    this.#topics.set(place, list);
     const first = list.length;
     for (const batch of data.flatMap(({ batches }) => batches))
       for (const record of unseal(batch.seal(STAMP))) list.push({ ...record, offset: BigInt(list.length) });
@@ -116,14 +136,15 @@ export class MemoryKafka {
     return { topic, partition, first: String(first), last: String(last), count: last - first + 1 };
   }
 
-  #abort(prefix: string, data: readonly PartitionRecords[]): void {
-    for (const { topic, batches } of data) {
-      const list = this.#topics.get(topic) ?? [];
-      this.#topics.set(topic, list);
-      const count = batches.reduce((sum, batch) => sum + batch.count, 0);
+  #abort(of: Manifests, data: readonly PartitionRecords[]): void {
+    for (const one of data) {
+      const place = placeKey(one);
+      const list = this.#topics.get(place) ?? [];
+      this.#topics.set(place, list);
+      const count = one.batches.reduce((sum, batch) => sum + batch.count, 0);
       for (let hole = 0; hole <= count; hole += 1) list.push(null);
     }
-    const topic = epochsTopic(prefix);
+    const topic = topicOf(of);
     this.#ends.set(topic, (this.#ends.get(topic) ?? 0n) + 2n);
   }
 }

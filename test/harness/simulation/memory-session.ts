@@ -3,6 +3,7 @@ import type { TargetColumn, TargetTable } from '#adapters/postgres/target/target
 import { imageKey, type Image, type RowChange } from '#core/change.ts';
 import { RestageError, type ErrorCode } from '#core/errors.ts';
 import { LSN_ZERO } from '#core/lsn.ts';
+import { textsOf } from '#core/row-image.ts';
 import { comparePositions } from '#core/position.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { describeChange, refusalError } from '../../../services/sink/refusal.ts';
@@ -16,6 +17,7 @@ import type {
   RowStore,
   TargetSession,
 } from '../../../services/sink/target.ts';
+import { spreadOf } from './memory-spread.ts';
 import { ServerError, type Connection } from './memory-target.ts';
 import { rowsOf, type KeptLetter, type StoredRow, type TargetStore } from './target-store.ts';
 
@@ -26,17 +28,32 @@ const REFUSED = '23514';
 
 /** A sink's session with a target in memory (services/sink/target.ts). */
 export function memorySession(connection: Connection, token: string, refuses: Refuses): TargetSession {
+  const position = positionOf(connection, token);
+  const rows = storeOf(connection, refuses);
+  const begin = async (lock: 'UPDATE' | 'SHARE'): Promise<void> => {
+    await connection.begin(lock);
+    if (!(await connection.read('guard', (store) => store.checkpoint !== null && store.token === token)))
+      throw new RestageError('lease_lost', 'another sink took this target over');
+  };
   return {
     transaction: {
-      begin: async (lock) => {
-        await connection.begin(lock);
-        if (!(await connection.read('guard', (store) => store.checkpoint !== null && store.token === token)))
-          throw new RestageError('lease_lost', 'another sink took this target over');
-      },
+      begin,
       commit: () => connection.commit(),
       rollback: () => connection.rollback(),
       attempt: (work) => connection.attempt(work),
       settle: () => connection.read('settle', () => undefined),
+    },
+    applyAtOnce: async (tables, to) => {
+      await begin('UPDATE');
+      try {
+        await rows.apply(tables, 'target_drift', null);
+        await position.moveTo(to);
+        return true;
+      } catch (error) {
+        await connection.rollback();
+        if (error instanceof RestageError) return false;
+        throw error;
+      }
     },
     takeover: {
       actAsReplica: () => connection.read('replica', () => true),
@@ -44,27 +61,31 @@ export function memorySession(connection: Connection, token: string, refuses: Re
       prepareState: () => connection.read('state', () => undefined),
       prepareLetters: () => connection.read('letters', () => undefined),
     },
-    position: positionOf(connection, token),
+    position,
     loads: loadsOf(connection),
     late: lateOf(connection),
-    rows: storeOf(connection, refuses),
+    spread: spreadOf(connection, token),
+    rows,
     shadows: {
       make: ({ topic }) => connection.change('shadow', (store) => void store.shadows.set(topic, [])),
-      exchange: (shapes) =>
-        connection.change('exchange', (store) => {
-          for (const { to } of shapes) {
-            const rows = (store.shadows.get(to.topic) ?? []).map(
-              (row) => [imageKey(row, to.identity.columns), row] as const,
-            );
-            store.tables.set(to.topic, new Map(rows));
-          }
-        }),
+      // The first is as a partition whose kin are not among them.
+      exchange: async (shapes) => {
+        const waiting = shapes.slice(0, 1);
+        await connection.change('exchange', (store) => {
+          for (const { to } of waiting) store.tables.set(to.topic, new Map());
+          for (const { to } of shapes.slice(1)) takeShadow(store, to);
+        });
+        return waiting;
+      },
+      fill: ({ to }) => connection.change('fill', (store) => takeShadow(store, to)),
       drop: (topic) => connection.change('drop', (store) => void store.shadows.delete(topic)),
     },
     catalog: {
       table: (structure) => Promise.resolve(tableOf(structure)),
       require: () => Promise.resolve(),
       links: () => Promise.resolve([]),
+      split: (structures) =>
+        Promise.resolve(structures.filter(({ table }) => table !== 'whole').map(({ topic }) => topic)),
       add: () => Promise.resolve(),
     },
     origin: {
@@ -78,6 +99,11 @@ export function memorySession(connection: Connection, token: string, refuses: Re
       return Promise.resolve();
     },
   };
+}
+
+function takeShadow(store: TargetStore, { topic, identity }: TableStructure): void {
+  const rows = (store.shadows.get(topic) ?? []).map((row) => [imageKey(row, identity.columns), row] as const);
+  store.tables.set(topic, new Map(rows));
 }
 
 function positionOf(connection: Connection, token: string): PositionLedger {
@@ -175,12 +201,15 @@ function lateOf(connection: Connection): LateLedger {
   };
 }
 
-function storeOf(connection: Connection, refuses: Refuses): RowStore {
+export function storeOf(connection: Connection, refuses: Refuses): RowStore {
   return {
     async copy({ kind, structure }, columns, batches) {
       const rows: StoredRow[] = [];
       for await (const batch of batches)
-        for (const cells of batch) rows.push(new Map(columns.map((name, index) => [name, cells[index] ?? null])));
+        for (const values of batch) {
+          const cells = textsOf(values);
+          rows.push(new Map(columns.map((name, index) => [name, cells[index] ?? null])));
+        }
       return connection.change('copy', (store) => {
         const shadow = store.shadows.get(structure.topic) ?? [];
         if (kind === 'shadow') store.shadows.set(structure.topic, [...shadow, ...rows]);
@@ -239,7 +268,7 @@ function applyChange(
   if (change.kind === 'update') insert(store, structure, new Map([...old, ...change.after]));
 }
 
-function tableOf(structure: TableStructure): TargetTable {
+export function tableOf(structure: TableStructure): TargetTable {
   const columns = structure.columns.map(({ name, type }): readonly [string, TargetColumn] => [
     name,
     { name, cast: type, isCastOtherwise: false, equals: '=', isAlwaysIdentity: false },

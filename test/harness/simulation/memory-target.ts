@@ -120,8 +120,9 @@ export class MemoryTarget {
     return this.#store;
   }
 
-  connect(life: TargetLife): Connection {
-    const connection = new Connection(this, life);
+  /** `name`: a successor of its session ends those of the same name. */
+  connect(life: TargetLife, name = ''): Connection {
+    const connection = new Connection(this, life, name);
     this.#connections.add(connection);
     return connection;
   }
@@ -172,12 +173,14 @@ export class MemoryTarget {
 export class Connection {
   readonly #target: MemoryTarget;
   readonly life: TargetLife;
+  readonly name: string;
   #open: OpenTransaction | null = null;
   #isTerminated = false;
 
-  constructor(target: MemoryTarget, life: TargetLife) {
+  constructor(target: MemoryTarget, life: TargetLife, name: string) {
     this.#target = target;
     this.life = life;
+    this.name = name;
   }
 
   get lock(): 'UPDATE' | 'SHARE' | null {
@@ -195,7 +198,7 @@ export class Connection {
   }
 
   endOthers(): number {
-    return this.#target.end((connection) => connection !== this);
+    return this.#target.end((connection) => connection !== this && connection.name === this.name);
   }
 
   close(): void {

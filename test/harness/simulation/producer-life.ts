@@ -10,6 +10,7 @@ import { newStatus } from '#core/status.ts';
 import { structureRecord } from '#core/structure-record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { tableKey } from '#core/table-name.ts';
+import { keyPartitioner } from '#core/partitioner.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { requireOwnSlot } from '../../../services/producer/birth.ts';
 import { capture } from '../../../services/producer/capture.ts';
@@ -94,15 +95,18 @@ class ProducerLife {
   async run(): Promise<void> {
     const { kafka } = this.#source;
     const writer = kafka.writer(RAW, this.#fates, ({ manifest }) => this.#requireSlotBehind(manifest.through));
-    const book = new ManifestBook({ incarnation: 'life', systemId: '1', timeline: 1 }, await writer.last());
+    const book = new ManifestBook(
+      { incarnation: 'life', systemId: '1', timeline: 1, partitions: kafka.partitions },
+      await writer.last(),
+    );
     requireOwnSlot('sim', this.#slotState(), book.last);
     const isBorn = await this.#bear(book, writer);
     const written = new WrittenStructures(kafka.values(schemasTopic(RAW)));
     const reader = kafka.reader(RAW, () => undefined);
     const announced = await findAnnounced(reader, book);
     const chosen = announced === null ? TABLES : TABLES.filter((table) => announced.tables.has(tableKey(table)));
-    const unfinished = await findUnfinished(reader, book, chosen);
-    const epochs = new StreamEpochs(book.resume());
+    const unfinished = await findUnfinished(reader, book, chosen, (topic) => written.newestOf(topic));
+    const epochs = new StreamEpochs(book.resume(), keyPartitioner(kafka.partitions));
     const notifier = new Notifier();
     const parts = new BoundedQueue<StreamPart | RewriteMark>(2, () => notifier.notify());
     const load = new BoundedQueue<LoadItem>(4, () => notifier.notify());
@@ -162,6 +166,7 @@ class ProducerLife {
             requireFollowed: () => Promise.resolve(),
             requireTold: () => Promise.resolve(),
           },
+          commits: { wait: () => Promise.resolve(true) },
           assembler,
           epochs,
           parts,
@@ -244,6 +249,7 @@ class ProducerLife {
     const tableOf = (structure: TableStructure): CapturedTable => captured(TABLES.indexOf(structure));
     const options = {
       wal,
+      partitionOf: keyPartitioner(this.#source.kafka.partitions),
       written,
       queue,
       pace: this.#pace,
@@ -344,6 +350,7 @@ function captured(index: number): CapturedTable {
     source: {
       oid: RELATIONS[index] ?? 0,
       fileNode: '1',
+      attributes: '1',
       numbers: new Map([
         ['id', 1],
         ['v', 2],

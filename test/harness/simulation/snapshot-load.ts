@@ -1,7 +1,9 @@
 import type { BoundedQueue } from '#core/bounded-queue.ts';
 import type { PartitionRecords } from '#core/epoch-writer.ts';
 import type { Lsn } from '#core/lsn.ts';
-import { chunkHeaders, encodeHeaders } from '#core/record.ts';
+import type { Partitioner } from '#core/partitioner.ts';
+import { encodeHeaders } from '#core/fixed-headers.ts';
+import { chunkHeaders } from '#core/record.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import type { CapturedTable } from '../../../services/producer/captured-table.ts';
@@ -17,6 +19,7 @@ export interface SnapshotLoad {
   readonly written: WrittenStructures;
   readonly queue: BoundedQueue<LoadItem>;
   readonly pace: Choices;
+  readonly partitionOf: Partitioner;
   readonly schemasTopic: string;
   readonly capture: (structure: TableStructure) => CapturedTable;
   /** The LSN of a new slot's snapshot. */
@@ -113,7 +116,7 @@ async function putChunks(
     for (let at = skip, last = false; !last; part += 1) {
       const some = own.slice(at, at + 1 + pace.of(2));
       last = at + some.length >= own.length && pace.of(3) !== 1;
-      const data = encode(table, some, { chunk, row: at, snapshot });
+      const data = encode(table, some, { chunk, row: at, snapshot }, options.partitionOf);
       await queue.put({ kind: 'chunk', load, table: table.structure, chunk, part, last, rows: some.length, data });
       at += some.length;
       if (isCutShort && pace.of(2) === 1) return;
@@ -126,12 +129,13 @@ function encode(
   { structure, encoder, record }: CapturedTable,
   rows: readonly (readonly [number, string])[],
   { chunk, row, snapshot }: { readonly chunk: number; readonly row: number; readonly snapshot: Lsn },
+  partitionOf: Partitioner,
 ): readonly PartitionRecords[] {
   const batches = new TopicBatches();
   for (const [index, [id, value]] of rows.entries()) {
-    const values = [String(id), value];
-    const bytes = String(encoder.snapshotRow(encoder.row(values), snapshot, 1_000));
-    batches.append(structure.topic, encoder.key(values), bytes, chunkHeaders(chunk, row + index, 0, record.version));
+    const { key, value: bytes } = encoder.snapshot([String(id), value], snapshot, 1_000);
+    const headers = chunkHeaders(chunk, row + index, 0, record.version);
+    batches.appendRow(structure.topic, key, bytes, headers, partitionOf(key));
   }
   return batches.finish();
 }

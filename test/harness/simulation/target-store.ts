@@ -1,3 +1,4 @@
+import type { LaneProgress, Spread } from '#adapters/postgres/target/spread-state.ts';
 import type { Checkpoint, TableLoad } from '#adapters/postgres/target/target-state.ts';
 import type { LateTable } from '#adapters/postgres/target/late-state.ts';
 import type { StoredDeadLetter } from '#adapters/postgres/target/dead-letter-store.ts';
@@ -24,6 +25,10 @@ export interface TargetStore {
   late: { readonly begun: bigint; readonly loading: bigint; readonly loaded: bigint | null } | null;
   readonly lateTables: Map<string, LateTable>;
   readonly letters: Map<string, KeptLetter>;
+  /** Under the token of whoever leads it. */
+  spread: { readonly spread: Spread; readonly token: string } | null;
+  /** By their numbers, each under the token of whoever serves it. */
+  readonly lanes: Map<number, LaneProgress & { readonly token: string }>;
 }
 
 export function emptyStore(): TargetStore {
@@ -37,6 +42,8 @@ export function emptyStore(): TargetStore {
     late: null,
     lateTables: new Map(),
     letters: new Map(),
+    spread: null,
+    lanes: new Map(),
   };
 }
 
@@ -50,6 +57,7 @@ export function copyStore(store: TargetStore): TargetStore {
     ledger: new Map(store.ledger),
     lateTables: new Map(store.lateTables),
     letters: new Map(store.letters),
+    lanes: new Map(store.lanes),
   };
 }
 

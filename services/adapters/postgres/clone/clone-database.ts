@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { pause } from '#core/backoff.ts';
+import { sqlStateOf } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 
@@ -7,6 +8,7 @@ import { quoteIdentifier } from '#core/table-name.ts';
 const MARK = 'restage rehearsal clone';
 const SLOT_ATTEMPTS = 50;
 const SLOT_POLL_MS = 100;
+const SESSION_END_MS = 5_000;
 
 export async function isThere(client: pg.ClientBase, name: string): Promise<boolean> {
   return (await client.query('SELECT FROM pg_database WHERE datname = $1', [name])).rowCount === 1;
@@ -38,7 +40,17 @@ export async function dropClone(client: pg.ClientBase, name: string): Promise<vo
       fix: `rename it, or, if it is the rest of a clone that was cut short: DROP DATABASE ${quoteIdentifier(name)};`,
     });
   await dropSlots(client, name);
-  await client.query(`DROP DATABASE ${quoteIdentifier(name)} WITH (FORCE)`);
+  try {
+    await client.query(`DROP DATABASE ${quoteIdentifier(name)} WITH (FORCE)`);
+  } catch (error) {
+    // A worker of autovacuum is nobody's, and only a superuser's to force away; without FORCE the server asks it to end.
+    if (sqlStateOf(error) !== '42501') throw error;
+    await client.query(
+      `SELECT pg_terminate_backend(pid, ${SESSION_END_MS}) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user`,
+      [name],
+    );
+    await client.query(`DROP DATABASE ${quoteIdentifier(name)}`);
+  }
 }
 
 /** Of a rehearsed switch that was killed: FORCE ends sessions, and leaves slots, which keep a database (PostgreSQL: "DROP DATABASE"). */

@@ -27,7 +27,7 @@ export class TemplateClone implements CloneDriver {
     if (this.#baseline === null) return { can: true, bytes: 0, seconds: SHARED_SECONDS };
     const { rows } = await this.#client.query<{ bytes: string; sessions: string[]; mine: boolean }>(
       `SELECT pg_database_size(d.oid)::text AS bytes, d.datistemplate OR pg_has_role(d.datdba, 'usage') AS mine,
-              ARRAY(SELECT DISTINCT concat_ws(' ', usename, nullif('(' || application_name || ')', '()')) FROM pg_stat_activity a WHERE a.datid = d.oid) AS sessions
+              ARRAY(SELECT DISTINCT concat_ws(' ', usename, nullif('(' || application_name || ')', '()')) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL) AS sessions
          FROM pg_database d WHERE d.datname = $1`,
       [this.#baseline],
     );

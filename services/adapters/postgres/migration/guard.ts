@@ -155,9 +155,7 @@ export async function closeSide(
       if (!isLockFailure(error)) throw error;
       const tables = await readGuarded(place);
       if (signal.aborted) throw await blockedBy(client, tables, error);
-      if (place.terminates)
-        for (const { pid } of await readHolders(client, tables))
-          if (pid !== null) await client.query('SELECT pg_terminate_backend($1)', [pid]);
+      if (place.terminates) await endHolders(client, tables);
     }
   }
 }
@@ -305,7 +303,8 @@ export interface TableHolder {
   /** null: a prepared transaction. */
   readonly pid: number | null;
   readonly who: string;
-  readonly seconds: number;
+  /** null: a role without pg_read_all_stats may not see it. */
+  readonly seconds: number | null;
   readonly table: string;
 }
 
@@ -314,14 +313,14 @@ export async function readHolders(client: pg.ClientBase, tables: readonly TableN
   const { rows } = await client.query<{
     pid: number | null;
     who: string;
-    seconds: number;
+    seconds: number | null;
     schema: string;
     table: string;
   }>(
     `SELECT DISTINCT ON (l.virtualtransaction) l.pid, n.nspname AS schema, c.relname AS table,
-            coalesce(a.usename || ' ' || quote_literal(a.application_name) || coalesce(' from ' || host(a.client_addr), '') || ', ' || a.state,
-                     'a prepared transaction') AS who,
-            coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::float8 AS seconds
+            CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
+                 ELSE concat(a.usename, ' ' || quote_literal(a.application_name), ' from ' || host(a.client_addr), ', ' || a.state) END AS who,
+            CASE WHEN l.pid IS NULL THEN 0 ELSE extract(epoch FROM clock_timestamp() - a.xact_start) END::float8 AS seconds
        FROM unnest($1::text[], $2::text[]) AS t(schema, name)
        JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
        JOIN pg_locks l ON l.locktype = 'relation' AND l.relation = c.oid AND l.granted
@@ -338,13 +337,25 @@ export async function readHolders(client: pg.ClientBase, tables: readonly TableN
   }));
 }
 
+/** A superuser's session is no other role's to end: that one is named when the attempt is over. */
+async function endHolders(client: pg.ClientBase, tables: readonly TableName[]): Promise<void> {
+  for (const { pid } of await readHolders(client, tables)) {
+    if (pid === null) continue;
+    try {
+      await client.query('SELECT pg_terminate_backend($1)', [pid]);
+    } catch (error) {
+      if (sqlStateOf(error) !== '42501') throw error;
+    }
+  }
+}
+
 async function blockedBy(client: pg.ClientBase, tables: readonly TableName[], cause: unknown): Promise<RestageError> {
   const holders = await readHolders(client, tables).catch(() => []);
   const named = holders
     .slice(0, 5)
     .map(
       ({ pid, who, seconds, table }) =>
-        `${table}: ${pid === null ? who : `session ${pid}, ${who}, in a transaction for ${seconds.toFixed(1)} s`}`,
+        `${table}: ${pid === null ? who : `session ${pid}, ${who}, in a transaction${seconds === null ? '' : ` for ${seconds.toFixed(1)} s`}`}`,
     );
   return new RestageError(
     'fence_blocked',

@@ -62,7 +62,7 @@ export async function readJournalAs(client: pg.ClientBase, pipeline: string, ter
   return underTerm(client, pipeline, term, () => readJournal(client, pipeline));
 }
 
-/** A record of somebody who is no operator: under the term that there is, which stays. False where no operator ever was. */
+/** A record of somebody who is no operator: under the term that there is, which stays. */
 export async function noteInJournal(
   client: pg.ClientBase,
   pipeline: string,

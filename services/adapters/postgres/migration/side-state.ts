@@ -25,11 +25,36 @@ async function isThere(client: pg.ClientBase, table: 'side' | 'sink_gate' | 'mig
   return (await client.query('SELECT FROM pg_class WHERE oid = to_regclass($1)', [`restage.${table}`])).rowCount === 1;
 }
 
-/** Makes the tables where they are missing. @throws the server's refusal where the role may not make schema restage. */
+/** Makes the tables where they are missing. @throws RestageError switch_refused where the role may not. */
 export async function prepareSide(client: pg.ClientBase): Promise<void> {
   if ((await isThere(client, 'side')) && (await isThere(client, 'sink_gate'))) return;
+  const missing = await findMissingRight(client);
+  if (missing !== null)
+    throw new RestageError('switch_refused', `${missing.role} may not keep a migration's state in its database`, {
+      where: `database ${missing.database}, schema restage`,
+      fix: missing.fix,
+    });
   const hasSchema = (await client.query(`SELECT FROM pg_namespace WHERE nspname = 'restage'`)).rowCount === 1;
   for (const statement of hasSchema ? STATEMENTS.slice(1) : STATEMENTS) await client.query(statement);
+}
+
+/** What the role would need to make the tables; null where it may. The schema may be there by a statement of `restage check`, as another's. */
+export async function findMissingRight(
+  client: pg.ClientBase,
+): Promise<{ readonly role: string; readonly database: string; readonly fix: string } | null> {
+  const { rows } = await client.query<{ role: string; database: string; there: boolean; may: boolean }>(
+    `SELECT quote_ident(current_user) AS role, quote_ident(current_database()) AS database, n.oid IS NOT NULL AS there,
+            CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'create')
+                 ELSE has_schema_privilege(n.oid, 'create') AND has_schema_privilege(n.oid, 'usage') END AS may
+       FROM (SELECT) AS one LEFT JOIN pg_namespace n ON n.nspname = 'restage'`,
+  );
+  const [row] = rows;
+  if (row === undefined || row.may) return null;
+  const { role, database, there } = row;
+  const fix = there
+    ? `GRANT USAGE, CREATE ON SCHEMA restage TO ${role};`
+    : `GRANT CREATE ON DATABASE ${database} TO ${role};`;
+  return { role, database, fix };
 }
 
 /** null before the first operator. */

@@ -1,7 +1,15 @@
 import { RestageError } from '#core/errors.ts';
 import { lsnOf, type Lsn } from '#core/lsn.ts';
 import type { OldTuple, PgoutputMessage, RelationColumn } from '#adapters/postgres/source/pgoutput-message.ts';
-import { UNCHANGED, type Tuple, type TupleValue } from '#core/tuple.ts';
+import {
+  LARGE_TUPLE_BYTES,
+  NULL_KIND,
+  TEXT_KIND,
+  textsOf,
+  UNCHANGED_KIND,
+  WireTuple,
+  type SentTuple,
+} from '#core/tuple.ts';
 
 /** Microseconds from 1970-01-01 to 2000-01-01, PostgreSQL's epoch. */
 const POSTGRES_EPOCH_US = 946_684_800_000_000n;
@@ -164,16 +172,22 @@ class FrameReader {
     return { kind: kind === 'K' ? 'key' : 'full', values: this.tuple() };
   }
 
-  tuple(): Tuple {
+  /** Of a large frame as text: nothing points at its bytes afterwards, so that a large row is not there twice while it is written (invariant 6). */
+  tuple(): SentTuple {
+    const tuple = this.#wireTuple();
+    return this.#frame.length > LARGE_TUPLE_BYTES ? textsOf(tuple) : tuple;
+  }
+
+  #wireTuple(): WireTuple {
+    const frame = this.#frame;
     const count = this.uint16();
-    const values = Array.from<TupleValue>({ length: count });
-    for (let index = 0; index < count; index += 1) {
+    const start = this.#at;
+    for (let left = count; left > 0; left -= 1) {
       const kind = this.uint8();
-      if (kind === 0x74) values[index] = this.sized();
-      else if (kind === 0x6e) values[index] = null;
-      else if (kind === 0x75) values[index] = UNCHANGED;
-      else throw new RangeError(`tuple value of kind ${kind}`);
+      if (kind === TEXT_KIND) this.skip(this.uint32());
+      else if (kind !== NULL_KIND && kind !== UNCHANGED_KIND) throw new RangeError(`tuple value of kind ${kind}`);
     }
-    return values;
+    if (this.#at > frame.length) throw new RangeError('value past the end');
+    return new WireTuple(frame, start, this.#at, count);
   }
 }

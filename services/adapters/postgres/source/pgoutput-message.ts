@@ -1,5 +1,5 @@
 import type { Lsn } from '#core/lsn.ts';
-import type { Tuple } from '#core/tuple.ts';
+import type { SentTuple } from '#core/tuple.ts';
 
 export interface RelationColumn {
   readonly name: string;
@@ -22,8 +22,8 @@ export type PgoutputMessage =
   | { readonly tag: 'begin'; readonly commit: Lsn; readonly commitTime: bigint; readonly xid: number }
   | { readonly tag: 'commit'; readonly commit: Lsn; readonly end: Lsn }
   | { readonly tag: 'relation'; readonly relation: Relation }
-  | { readonly tag: 'insert'; readonly relation: number; readonly after: Tuple }
-  | { readonly tag: 'update'; readonly relation: number; readonly before: OldTuple | null; readonly after: Tuple }
+  | { readonly tag: 'insert'; readonly relation: number; readonly after: SentTuple }
+  | { readonly tag: 'update'; readonly relation: number; readonly before: OldTuple | null; readonly after: SentTuple }
   | { readonly tag: 'delete'; readonly relation: number; readonly before: OldTuple }
   | {
       readonly tag: 'truncate';
@@ -38,5 +38,5 @@ export type PgoutputMessage =
 /** `key`: only the identity's columns have values, the others are null. `full`: the whole row (REPLICA IDENTITY FULL). */
 export interface OldTuple {
   readonly kind: 'key' | 'full';
-  readonly values: Tuple;
+  readonly values: SentTuple;
 }

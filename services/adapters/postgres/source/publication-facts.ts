@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import type { Ground } from '#core/ground.ts';
+import { readCatalogMark } from './partition-bounds.ts';
 import { tableKey, type TableName } from '#core/table-name.ts';
 
 /**
@@ -25,6 +26,25 @@ const TABLES_SQL = `
 const SCHEMAS_SQL = `
   SELECT s.pnnspid::text AS namespace, s.oid || ':' || s.xmin AS row FROM pg_catalog.pg_publication_namespace s
     JOIN pg_catalog.pg_publication p ON p.oid = s.pnpubid WHERE p.pubname = $1`;
+
+const MARK_SQL = `
+  SELECT pg_catalog.concat_ws(' ', p.oid, p.xmin,
+           (SELECT pg_catalog.sum(pg_catalog.hashtextextended(r.xmin::text, r.oid::int8 * 4294967296 + r.prrelid::int8))
+              FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid),
+           (SELECT pg_catalog.sum(pg_catalog.hashtextextended(i.inhseqno::text, i.inhrelid::int8 * 4294967296 + i.inhparent::int8))
+              FROM pg_catalog.pg_inherits i)) AS mark,
+         pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL AS has_schemas
+    FROM pg_catalog.pg_publication p WHERE p.pubname = $1`;
+
+/** As long as it is the same, so is what readPublicationFacts says of the same tables, which may be thousands; null where that is null. */
+export async function readPublicationMark(client: pg.ClientBase, name: string): Promise<string | null> {
+  const [row] = (await client.query<{ mark: string; has_schemas: boolean }>(MARK_SQL, [name])).rows;
+  if (row === undefined) return null;
+  const schemas = row.has_schemas
+    ? (await client.query<{ namespace: string; row: string }>(SCHEMAS_SQL, [name])).rows
+    : [];
+  return [row.mark, ...schemas.map((schema) => schema.row).toSorted(), await readCatalogMark(client)].join(' ');
+}
 
 /** What can be told of a publication's history; null when there is none of this name. By topic, for the tables given. */
 export async function readPublicationFacts(
@@ -56,4 +76,17 @@ export async function readPublicationFacts(
     return [topics.get(tableKey(row)) ?? '', `${row.row}${schema === undefined ? '' : ` ${schema}`}`];
   });
   return { name, self: self.row, tables: Object.fromEntries(entries) };
+}
+
+/** Those of the tables that are published as they were before, and are the tables that they were. */
+export async function keepPublished<T extends TableName & { readonly topic: string }>(
+  client: pg.ClientBase,
+  name: string,
+  tables: readonly T[],
+  before: Ground['publication'],
+): Promise<T[]> {
+  const now = await readPublicationFacts(client, name, tables);
+  return tables.filter(
+    ({ topic }) => before?.tables[topic] !== undefined && before.tables[topic] === now?.tables[topic],
+  );
 }

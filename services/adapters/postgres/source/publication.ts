@@ -1,9 +1,12 @@
 import type pg from 'pg';
-import { sqlStateOf } from '#core/error-policy.ts';
+import { namesWhatIsGone, sqlStateOf } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 import { readPartitions } from './partitions.ts';
+import { readTableOids } from './table-oids.ts';
+
+const NOT_COVERED = 'does not cover';
 
 /** The statement an owner runs where Restage's role may not. */
 export function publicationSql(name: string, tables: readonly TableStructure[], major: number): string {
@@ -12,33 +15,73 @@ export function publicationSql(name: string, tables: readonly TableStructure[], 
   return `CREATE PUBLICATION ${quoteIdentifier(name)} FOR TABLE ${list}${options}`;
 }
 
+export interface WantedPublication {
+  readonly name: string;
+  readonly pipeline: string;
+  /** Nothing is captured yet: tables that ours does not cover are left to come as new ones. */
+  readonly isFirst: boolean;
+}
+
+export interface EnsuredPublication {
+  readonly isMade: boolean;
+  /** Of the tables asked for: those that it covers. */
+  readonly tables: readonly TableStructure[];
+}
+
 /**
- * Sees to it that a publication covers the tables: an owner-made one is used as it is, else ours is made.
- * Returns whether it was made now. @throws RestageError publication_missing with the SQL for the owner.
+ * Sees to it that a publication covers the tables: an owner-made one is used as it is, else ours is made, without the tables that go
+ * meanwhile. @throws RestageError publication_missing with the SQL for the owner.
  */
 export async function ensurePublication(
+  client: pg.ClientBase,
+  tables: readonly TableStructure[],
+  { name, pipeline, isFirst }: WantedPublication,
+): Promise<EnsuredPublication> {
+  const isOwn = await isOwnPublication(client, name, pipeline);
+  if (isOwn !== null) {
+    const missing = isOwn && isFirst ? await findMissing(client, name, tables) : [];
+    const covered = tables.filter((table) => !missing.includes(table));
+    await requireCovered(client, name, covered);
+    return { isMade: false, tables: covered };
+  }
+  for (let there = tables; ;) {
+    try {
+      await makePublication(client, name, there, pipeline);
+      return { isMade: true, tables: there };
+    } catch (error) {
+      if (!namesWhatIsGone(error)) throw error;
+      const oids = await readTableOids(client, there);
+      const left = there.filter((table) => oids.has(tableKey(table)));
+      if (left.length === there.length) throw error;
+      there = left;
+    }
+  }
+}
+
+/** One transaction: what is made says by whom. */
+async function makePublication(
   client: pg.ClientBase,
   name: string,
   tables: readonly TableStructure[],
   pipeline: string,
-): Promise<boolean> {
-  const exists = (await client.query('SELECT FROM pg_publication WHERE pubname = $1', [name])).rowCount === 1;
-  if (exists) {
-    await requireCovered(client, name, tables);
-    return false;
-  }
+): Promise<void> {
   const sql = await publicationSqlFor(client, name, tables);
+  const note = `COMMENT ON PUBLICATION ${quoteIdentifier(name)} IS ${quoteLiteral(makersNote(pipeline))}`;
   try {
-    // One transaction: what is made says by whom.
-    await client.query(
-      `${sql}; COMMENT ON PUBLICATION ${quoteIdentifier(name)} IS ${quoteLiteral(makersNote(pipeline))}`,
-    );
-    return true;
+    await client.query(`${sql}; ${note}`);
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? cause.code : '';
-    if (code !== '42501') throw cause;
-    throw notMade(name, sql, cause);
+    if (sqlStateOf(cause) === '42501') throw notMade(name, sql, cause);
+    throw cause;
   }
+}
+
+/** The tables whose changes it does not send at all. */
+async function findMissing(
+  client: pg.ClientBase,
+  name: string,
+  tables: readonly TableStructure[],
+): Promise<readonly TableStructure[]> {
+  return (await findPublicationGaps(client, name, tables)).find(({ what }) => what === NOT_COVERED)?.tables ?? [];
 }
 
 /** Whether Restage made it for this pipeline; null where there is none of this name. */
@@ -62,11 +105,12 @@ function makersNote(pipeline: string): string {
  */
 export async function requirePublishable(
   client: pg.ClientBase,
-  name: string,
   tables: readonly TableStructure[],
+  { name, pipeline, isFirst }: WantedPublication,
 ): Promise<void> {
-  const exists = (await client.query('SELECT FROM pg_publication WHERE pubname = $1', [name])).rowCount === 1;
-  if (exists) return requireCovered(client, name, tables);
+  const isOwn = await isOwnPublication(client, name, pipeline);
+  if (isOwn === true && isFirst) return;
+  if (isOwn !== null) return requireCovered(client, name, tables);
   const { rowCount } = await client.query(
     `SELECT FROM unnest($1::text[], $2::text[]) AS t(schema, name)
        JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
@@ -102,6 +146,30 @@ export interface PublicationGap {
   readonly what: string;
   readonly tables: readonly TableStructure[];
   readonly fix: string;
+}
+
+/**
+ * Adds to the publication what it lacks of the tables, and returns those.
+ * @throws RestageError publication_missing where the role may not, transient where one goes meanwhile.
+ */
+export async function addMissing(
+  client: pg.ClientBase,
+  name: string,
+  tables: readonly TableStructure[],
+): Promise<readonly TableStructure[]> {
+  const missing = await findMissing(client, name, tables);
+  if (missing.length === 0) return [];
+  try {
+    const gap = await coverTables(client, name, missing);
+    if (gap !== null) throw notCovered(name, gap);
+    return missing;
+  } catch (cause) {
+    if (!namesWhatIsGone(cause)) throw cause;
+    throw new RestageError('transient', 'a table was dropped before it was copied', {
+      where: missing.map(formatTable).join(', '),
+      cause,
+    });
+  }
 }
 
 /**
@@ -162,7 +230,7 @@ export async function findPublicationGaps(
   const list = missing.map((table) => `ONLY ${quoteTable(table)}`).join(', ');
   const gaps: PublicationGap[] = [
     {
-      what: 'does not cover',
+      what: NOT_COVERED,
       tables: missing,
       fix:
         options?.by_root === true
@@ -229,10 +297,16 @@ function needsGenerated({ identity, columns }: TableStructure): boolean {
 
 async function requireCovered(client: pg.ClientBase, name: string, tables: readonly TableStructure[]): Promise<void> {
   const [gap] = await findPublicationGaps(client, name, tables);
-  if (gap === undefined) return;
-  throw new RestageError(
+  if (gap !== undefined) throw notCovered(name, gap);
+}
+
+function notCovered(name: string, { what, tables, fix }: PublicationGap): RestageError {
+  return new RestageError(
     'publication_missing',
-    `the publication ${name} ${gap.what} ${gap.tables.length} of the chosen tables`,
-    { where: gap.tables.slice(0, 8).map(formatTable).join(', '), fix: `as its owner: ${gap.fix}` },
+    `the publication ${name} ${what} ${tables.length} of the chosen tables`,
+    {
+      where: tables.slice(0, 8).map(formatTable).join(', '),
+      fix: `as its owner: ${fix}`,
+    },
   );
 }

@@ -1,15 +1,8 @@
-import type { Duplex, DuplexOptions } from 'node:stream';
 import type pg from 'pg';
-import { both } from 'pg-copy-streams';
 import { RestageError } from '#core/errors.ts';
 import { lsnOf, formatLsn, type Lsn } from '#core/lsn.ts';
 import { quoteIdentifier, quoteLiteral } from '#core/table-name.ts';
-
-declare module 'pg-copy-streams' {
-  /** The published types leave it out. */
-  // oxlint-disable-next-line no-shadow -- the declaration adds to the module's own names
-  function both(command: string, options: DuplexOptions & { alignOnCopyDataFrame: boolean }): Duplex & pg.Submittable;
-}
+import { CopyBoth, type TakeMessage } from './copy-both.ts';
 
 /** A frame of the streaming replication protocol (PostgreSQL: "Streaming Replication Protocol"). */
 export type ReplicationFrame =
@@ -19,9 +12,6 @@ export type ReplicationFrame =
 
 /** The server ends a walsender that is silent for wal_sender_timeout, 60 s unless set; 10 s is the least in use. */
 const STATUS_INTERVAL_MS = 3_000;
-const FRAMES_PER_CHUNK = 256;
-const READ_AHEAD_FRAMES = 64;
-const WAKING_EVENTS = ['readable', 'end', 'close', 'error'] as const;
 const POSTGRES_EPOCH_US = 946_684_800_000_000n;
 
 /**
@@ -30,10 +20,13 @@ const POSTGRES_EPOCH_US = 946_684_800_000_000n;
  */
 export class ReplicationStream {
   readonly #client: pg.Client;
-  readonly #duplex: Duplex;
+  readonly #copy: CopyBoth;
   readonly #timer: NodeJS.Timeout;
   #confirmed: Lsn;
+  #frames: ReplicationFrame[] = [];
   #failure: unknown = null;
+  /** Of whoever waits for frames. */
+  #wake: (() => void) | null = null;
   #isFrozen = false;
 
   /** `confirmed`: what the server is told until `confirm` says more. */
@@ -47,18 +40,21 @@ export class ReplicationStream {
       `streaming 'off'`,
     ];
     const command = `START_REPLICATION SLOT ${quoteIdentifier(slot)} LOGICAL ${formatLsn(from)} (${options.join(', ')})`;
-    const stream = both(command, {
-      alignOnCopyDataFrame: true,
-      readableObjectMode: true,
-      readableHighWaterMark: READ_AHEAD_FRAMES,
+    const take: TakeMessage = (bytes, at, end) => {
+      const frame = this.#decode(bytes, at, end);
+      if (frame !== null) this.#frames.push(frame);
+    };
+    this.#copy = new CopyBoth(command, take, () => {
+      const { failure } = this.#copy;
+      if (failure !== null) this.#failure ??= streamError(failure, slot, publication);
+      this.#wake?.();
     });
-    this.#duplex = client.query(stream);
-    this.#duplex.on('error', (error) => (this.#failure ??= streamError(error, slot, publication)));
+    client.query(this.#copy);
     client.on('end', () => {
       this.#failure ??= Object.assign(new Error('Connection terminated: the source closed the replication stream'), {
         code: '08006',
       });
-      this.#duplex.destroy();
+      this.#copy.end();
     });
     this.#timer = setInterval(() => this.#sendStatus(), STATUS_INTERVAL_MS);
   }
@@ -75,9 +71,11 @@ export class ReplicationStream {
   /** Frames in arrays as they arrive, which are the reader's to empty; ends when aborted. Rejects when the connection or the server fails. */
   async *frames(signal: AbortSignal): AsyncGenerator<ReplicationFrame[]> {
     while (!signal.aborted) {
-      const chunk = this.#readChunk();
-      if (chunk.length > 0) yield chunk;
-      else await this.#waitReadable(signal);
+      const frames = this.#frames;
+      this.#frames = [];
+      this.#copy.more();
+      if (frames.length > 0) yield frames;
+      else await this.#waitMore(signal);
     }
   }
 
@@ -99,36 +97,25 @@ export class ReplicationStream {
     await this.#client.end().catch(() => undefined);
   }
 
-  #readChunk(): ReplicationFrame[] {
-    const frames: ReplicationFrame[] = [];
-    while (frames.length < FRAMES_PER_CHUNK) {
-      const bytes: unknown = this.#duplex.read();
-      if (!Buffer.isBuffer(bytes)) break;
-      const frame = this.#decode(bytes);
-      if (frame !== null) frames.push(frame);
-    }
-    return frames;
-  }
-
-  #decode(bytes: Buffer): ReplicationFrame | null {
-    const kind = bytes[0];
-    if (kind === 0x77) return { kind: 'data', lsn: lsnOf(bytes.readBigUInt64BE(1)), payload: bytes.subarray(25) };
+  #decode(bytes: Buffer, at: number, end: number): ReplicationFrame | null {
+    const kind = bytes[at];
+    if (kind === 0x77)
+      return { kind: 'data', lsn: lsnOf(bytes.readBigUInt64BE(at + 1)), payload: bytes.subarray(at + 25, end) };
     if (kind !== 0x6b) return null;
-    if (bytes[17] === 1) this.#sendStatus();
-    return { kind: 'keepalive', walEnd: lsnOf(bytes.readBigUInt64BE(1)) };
+    if (bytes[at + 17] === 1) this.#sendStatus();
+    return { kind: 'keepalive', walEnd: lsnOf(bytes.readBigUInt64BE(at + 1)) };
   }
 
-  async #waitReadable(signal: AbortSignal): Promise<void> {
+  async #waitMore(signal: AbortSignal): Promise<void> {
     if (this.#failure !== null) throw this.#failure;
-    if (this.#duplex.readableEnded || this.#duplex.destroyed)
-      throw new Error('Connection terminated: the replication stream ended');
+    if (this.#copy.hasEnded) throw new Error('Connection terminated: the replication stream ended');
     await new Promise<void>((resolve) => {
       const wake = (): void => {
-        for (const event of WAKING_EVENTS) this.#duplex.off(event, wake);
+        this.#wake = null;
         signal.removeEventListener('abort', wake);
         resolve();
       };
-      for (const event of WAKING_EVENTS) this.#duplex.on(event, wake);
+      this.#wake = wake;
       signal.addEventListener('abort', wake);
     });
     if (this.#failure !== null && !signal.aborted) throw this.#failure;
@@ -136,12 +123,12 @@ export class ReplicationStream {
 
   /** Standby status update: written, flushed and applied are the same here. */
   #sendStatus(): void {
-    if (this.#duplex.destroyed || this.#failure !== null) return;
+    if (this.#failure !== null) return;
     const update = Buffer.alloc(34);
     update[0] = 0x72;
     for (const offset of [1, 9, 17]) update.writeBigUInt64BE(this.#confirmed, offset);
     update.writeBigInt64BE(BigInt(Date.now()) * 1000n - POSTGRES_EPOCH_US, 25);
-    this.#duplex.write(update);
+    this.#copy.send(update);
   }
 }
 

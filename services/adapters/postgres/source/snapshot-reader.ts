@@ -2,9 +2,11 @@ import type pg from 'pg';
 import { to } from 'pg-copy-streams';
 import { pause } from '#core/backoff.ts';
 import { CopyTextSplitter } from '#core/copy-text.ts';
+import { CopyTuples } from '#core/copy-tuples.ts';
 import { RestageError } from '#core/errors.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
+import type { SentTuple } from '#core/tuple.ts';
 import { SEES_SQL, takeSnapshot } from './kept-snapshot.ts';
 
 /** One run of chunks of a table: the table itself, or a partition of it. */
@@ -109,17 +111,18 @@ export async function* readChunk(
   range: ChunkRange,
   snapshot: ExportedSnapshot,
   signal: AbortSignal,
-): AsyncGenerator<(string | null)[][]> {
+): AsyncGenerator<SentTuple[]> {
   const holder = range.partition ?? table;
   await lockTable(client, holder, signal);
   try {
     await takeSnapshot(client, snapshot.name);
     await requireSameFile(client, holder, snapshot);
     const rows = client.query(to(`COPY (${chunkSql(holder, columns, range)}) TO STDOUT`));
-    const splitter = new CopyTextSplitter();
+    const tuples = new CopyTuples(columns.length);
+    const splitter = new CopyTextSplitter((data, from, end) => tuples.read(data, from, end));
     for await (const bytes of rows) {
       const split = splitter.split(bytes as Buffer);
-      if (split.length > 0) yield columns.length === 0 ? split.map(() => []) : split;
+      if (split.length > 0) yield split;
     }
     await client.query('COMMIT');
   } catch (error) {

@@ -26,8 +26,10 @@ export interface ComputedFacts {
   readonly writtenBy: readonly number[];
 }
 
-const FACTS_SQL = `
+const factsSql = (which: string): string => `
   SELECT n.nspname AS schema, c.relname AS table, c.oid::text AS oid, coalesce(leaves.files, c.relfilenode::text) AS file_node,
+         (SELECT pg_catalog.md5(pg_catalog.string_agg(w.attnum || ':' || w.xmin, ',' ORDER BY w.attnum)) FROM pg_catalog.pg_attribute w
+           WHERE w.attrelid = c.oid AND w.attnum > 0) AS attributes,
          CASE WHEN c.relispartition THEN 'partitioned' WHEN c.reloftype <> 0 THEN 'type'
               WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) THEN 'inherited' END AS columns_of, a.attname AS name, a.attnum AS number,
          coalesce(held.has_missing, a.atthasmissing) AS has_missing,
@@ -50,12 +52,17 @@ const FACTS_SQL = `
     LEFT JOIN LATERAL (
       SELECT true AS has_missing, l.attmissingval AS missing FROM pg_catalog.pg_attribute l
        WHERE l.attrelid = ANY (leaves.oids) AND l.attname = a.attname AND l.atthasmissing LIMIT 1) AS held ON true
-   WHERE c.relkind IN ('r', 'p') AND ($1::pg_catalog.oid IS NULL OR c.oid = $1)
+   WHERE c.relkind IN ('r', 'p') AND ${which}
    ORDER BY a.attnum`;
+
+const OF_ALL = { text: factsSql('true') };
+/** Named, so that a session plans it once. */
+const OF_ONE = { name: 'restage_table_facts', text: factsSql('c.oid = $1') };
 
 interface FactsRow extends TableName {
   readonly oid: string;
   readonly file_node: string;
+  readonly attributes: string | null;
   readonly columns_of: ColumnsOf | null;
   readonly name: string | null;
   readonly number: number;
@@ -68,12 +75,13 @@ interface FactsRow extends TableName {
 
 /** By tableKey: of every table, or of the one with this OID where it is still there. */
 export async function readTableFacts(client: pg.ClientBase, oid: number | null): Promise<Map<string, TableFacts>> {
-  const { rows } = await client.query<FactsRow>(FACTS_SQL, [oid]);
+  const { rows } = await client.query<FactsRow>(oid === null ? OF_ALL : { ...OF_ONE, values: [oid] });
   const found = new Map<string, TableFacts & { numbers: Map<string, number>; columns: Map<string, ColumnFacts> }>();
   for (const row of rows) {
     const facts = found.get(tableKey(row)) ?? {
       oid: Number(row.oid),
       fileNode: row.file_node,
+      attributes: row.attributes,
       numbers: new Map(),
       columns: new Map(),
       columnsOf: row.columns_of,

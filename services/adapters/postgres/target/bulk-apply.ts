@@ -2,8 +2,18 @@ import type pg from 'pg';
 import type { Image } from '#core/change.ts';
 import { RestageError, type ErrorCode } from '#core/errors.ts';
 import type { FoldedTable, RowUpdate } from '#core/fold.ts';
-import { columnsKey, textsOf } from '#core/row-image.ts';
-import { formatTable, quoteIdentifier } from '#core/table-name.ts';
+import { valuesIn } from '#core/row-image.ts';
+import { formatTable } from '#core/table-name.ts';
+import {
+  deleteStatement,
+  groupImages,
+  groupUpdates,
+  insertStatement,
+  namedColumns,
+  settableColumns,
+  updateStatement,
+  type BulkStatement,
+} from './bulk-statements.ts';
 import { copyRows } from './copy-rows.ts';
 import { replaceIdentityValues } from './identity-columns.ts';
 import { runStatement } from './long-query.ts';
@@ -23,7 +33,7 @@ export async function deleteRows(
   { deletes }: FoldedTable,
   mismatch: ErrorCode,
 ): Promise<void> {
-  if (deletes.length > 0) await bulkDelete(client, table, deletes, mismatch);
+  if (deletes.length > 0) await run(client, deleteStatement(table, deletes), mismatch);
 }
 
 /** Renames, updates, inserts: in this order. */
@@ -33,30 +43,14 @@ export async function changeRows(
   folded: FoldedTable,
   mismatch: ErrorCode,
 ): Promise<void> {
-  for (const group of groupByColumns(folded.renames)) await bulkUpdate(client, table, group, true, mismatch);
-  for (const group of groupByColumns(folded.updates)) await bulkUpdate(client, table, group, false, mismatch);
+  for (const group of groupUpdates(folded.renames)) await bulkUpdate(client, table, group, true, mismatch);
+  for (const group of groupUpdates(folded.updates)) await bulkUpdate(client, table, group, false, mismatch);
   await insertRows(client, table, folded.inserts);
 }
 
 /** Rows that nothing stands between. Their order among each other is kept where they name the same columns. */
 export async function insertRows(client: pg.ClientBase, table: TargetTable, rows: readonly Image[]): Promise<void> {
   for (const group of groupImages(rows)) await bulkInsert(client, table, group);
-}
-
-async function bulkDelete(
-  client: pg.ClientBase,
-  table: TargetTable,
-  keys: readonly Image[],
-  mismatch: ErrorCode,
-): Promise<void> {
-  const { identity } = table;
-  const text = `DELETE FROM ${table.only} AS t USING ${unnest(identity.length)} WHERE ${matchKeys(table)}`;
-  const { rowCount: done } = await runStatement(
-    client,
-    text,
-    identity.map((column) => valuesOf(keys, column)),
-  );
-  requireCount(done, keys, table, mismatch);
 }
 
 async function bulkUpdate(
@@ -66,59 +60,39 @@ async function bulkUpdate(
   isRename: boolean,
   mismatch: ErrorCode,
 ): Promise<void> {
-  const { identity } = table;
-  const sent = [...(updates[0]?.set.keys() ?? [])].filter((name) => isSettable(table, name, isRename));
-  const always = sent.filter((name) => table.columns.get(name)?.isAlwaysIdentity === true);
+  const always = settableColumns(table, updates, isRename).filter(
+    (name) => table.columns.get(name)?.isAlwaysIdentity === true,
+  );
   if (always.length > 0) {
     const moved = await moveIdentityValues(client, table, updates, always);
     return bulkUpdate(client, table, moved, isRename, mismatch);
   }
-  const names = sent;
-  // Nothing but the key was sent: a row that stays as it is.
-  if (names.length === 0) return;
-  const set = names
-    .map(
-      (name, index) => `${quoteIdentifier(name)} = ${castText(columnOf(table, name), `s.c${identity.length + index}`)}`,
-    )
-    .join(', ');
-  const text = `UPDATE ${table.only} AS t SET ${set} FROM ${unnest(identity.length + names.length)} WHERE ${matchKeys(table)}`;
-  const keys = updates.map((update) => update.key);
-  const sets = updates.map((update) => update.set);
-  const { rowCount: done } = await runStatement(client, text, [
-    ...identity.map((column) => valuesOf(keys, column)),
-    ...names.map((name) => valuesOf(sets, name)),
-  ]);
-  requireCount(done, keys, table, mismatch);
+  const statement = updateStatement(table, updates, isRename);
+  if (statement !== null) await run(client, statement, mismatch);
 }
 
 async function bulkInsert(client: pg.ClientBase, table: TargetTable, rows: readonly Image[]): Promise<void> {
-  const names = [...(rows[0]?.keys() ?? [])].filter((name) => table.columns.has(name));
+  const names = rows.length < COPY_FROM_ROWS ? [] : namedColumns(table, rows);
   if (names.length === 0) {
-    await client.query(`INSERT INTO ${table.sql} SELECT FROM generate_series(1, $1)`, [rows.length]);
+    const { text, values } = insertStatement(table, rows);
+    await runStatement(client, text, values);
     return;
   }
-  if (rows.length >= COPY_FROM_ROWS) {
-    await copyRows(
-      client,
-      table.sql,
-      names,
-      rows.map((row) => textsOf(row, names)),
-    );
-    return;
-  }
-  const values = names.map((name, index) => castText(columnOf(table, name), `s.c${index}`)).join(', ');
-  const list = names.map(quoteIdentifier).join(', ');
-  await runStatement(
+  await copyRows(
     client,
-    `INSERT INTO ${table.sql} (${list}) OVERRIDING SYSTEM VALUE SELECT ${values} FROM ${unnest(names.length)}`,
-    names.map((name) => valuesOf(rows, name)),
+    table.sql,
+    names,
+    rows.map((row) => valuesIn(row, names)),
   );
 }
 
-function isSettable(table: TargetTable, name: string, isRename: boolean): boolean {
-  const column = table.columns.get(name);
-  if (column === undefined) return false;
-  return isRename || !table.identity.includes(name);
+async function run(
+  client: pg.ClientBase,
+  { table, text, values, keys }: BulkStatement,
+  mismatch: ErrorCode,
+): Promise<void> {
+  const { rowCount } = await runStatement(client, text, values);
+  if (keys !== null) requireCount(rowCount, keys, table, mismatch);
 }
 
 /** A value that only INSERT may give: the updates without it, their keys as they are then. */
@@ -166,24 +140,4 @@ export function mismatchError(code: ErrorCode, table: TargetTable, key: Image | 
         ? 'somebody else wrote to the target: restage verify names the rows'
         : 'this is a fault of Restage: keep the topics and report it',
   });
-}
-
-/** Updates that set the same columns go together. */
-function groupByColumns(updates: readonly RowUpdate[]): RowUpdate[][] {
-  return groupBy(updates, (update) => columnsKey(update.set));
-}
-
-function groupImages(images: readonly Image[]): Image[][] {
-  return groupBy(images, columnsKey);
-}
-
-function groupBy<T>(items: readonly T[], keyOf: (item: T) => unknown): T[][] {
-  const groups = new Map<unknown, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [item]);
-    else group.push(item);
-  }
-  return [...groups.values()];
 }

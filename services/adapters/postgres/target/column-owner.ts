@@ -54,17 +54,18 @@ export interface SharedOwner {
   readonly columnsOf: ColumnsOf;
   /** The same for all whose columns it owns. */
   readonly owner: string;
+  /** Every table that it owns columns of is among those that were asked for. */
+  readonly isWhole: boolean;
 }
 
-/**
- * Of tables that are altered at once, while none of them has rows: what owns their columns, by tableKey, where every table that it owns
- * columns of is among them. Others keep theirs, and the server refuses.
- */
+/** Of tables whose columns are shared with others, or a type's: what owns them, by tableKey. */
 export async function readSharedOwners(
   client: pg.ClientBase,
   tables: readonly TableName[],
 ): Promise<ReadonlyMap<string, SharedOwner>> {
-  const { rows } = await client.query<TableName & { readonly columns_of: ColumnsOf; readonly owner: string }>(
+  const { rows } = await client.query<
+    TableName & { readonly columns_of: ColumnsOf; readonly owner: string; readonly whole: boolean }
+  >(
     `WITH RECURSIVE own AS (
        SELECT t.schema, t.name, c.oid, CASE WHEN c.relispartition THEN 'partitioned' WHEN c.reloftype <> 0 THEN 'type' ELSE 'inherited' END AS columns_of,
               CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid WHEN c.reloftype <> 0 THEN c.reloftype END AS owner
@@ -74,15 +75,20 @@ export async function readSharedOwners(
        SELECT oid, oid FROM own WHERE columns_of = 'inherited'
        UNION SELECT f.first, CASE WHEN i.inhrelid = f.oid THEN i.inhparent ELSE i.inhrelid END
                FROM family f JOIN pg_inherits i ON f.oid IN (i.inhrelid, i.inhparent))
-     SELECT schema, name AS table, columns_of, coalesce(owner, (SELECT min(f.oid) FROM family f WHERE f.first = own.oid))::text AS owner FROM own
-      WHERE NOT EXISTS (SELECT FROM pg_partition_tree(own.owner) tree
+     SELECT schema, name AS table, columns_of, coalesce(owner, (SELECT min(f.oid) FROM family f WHERE f.first = own.oid))::text AS owner,
+            NOT EXISTS (SELECT FROM pg_partition_tree(own.owner) tree
                          WHERE own.columns_of = 'partitioned' AND tree.isleaf AND tree.relid NOT IN (SELECT oid FROM own))
-        AND NOT EXISTS (SELECT FROM pg_class o WHERE own.columns_of = 'type' AND o.reloftype = own.owner AND o.oid NOT IN (SELECT oid FROM own))
-        AND NOT EXISTS (SELECT FROM family f WHERE f.first = own.oid AND f.oid NOT IN (SELECT oid FROM own))
-        AND (own.owner IS NOT NULL OR (SELECT count(*) > 1 FROM family f WHERE f.first = own.oid))`,
+            AND NOT EXISTS (SELECT FROM pg_class o WHERE own.columns_of = 'type' AND o.reloftype = own.owner AND o.oid NOT IN (SELECT oid FROM own))
+            AND NOT EXISTS (SELECT FROM family f WHERE f.first = own.oid AND f.oid NOT IN (SELECT oid FROM own)) AS whole
+       FROM own WHERE own.owner IS NOT NULL OR (SELECT count(*) > 1 FROM family f WHERE f.first = own.oid)`,
     [tables.map(({ schema }) => schema), tables.map(({ table }) => table)],
   );
-  return new Map(rows.map(({ columns_of: columnsOf, owner, ...table }) => [tableKey(table), { columnsOf, owner }]));
+  return new Map(
+    rows.map(({ columns_of: columnsOf, owner, whole: isWhole, ...table }) => [
+      tableKey(table),
+      { columnsOf, owner, isWhole },
+    ]),
+  );
 }
 
 /** Of a column of this owner. */

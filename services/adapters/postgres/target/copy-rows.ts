@@ -2,43 +2,43 @@ import { once } from 'node:events';
 import type pg from 'pg';
 import { from } from 'pg-copy-streams';
 import { LONG_CHARACTERS, LongText } from '#core/long-text.ts';
+import { ScannedImage } from '#core/image-scanner.ts';
+import { textsOf, type RowValues } from '#core/row-image.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
-
-const NEEDS_ESCAPE = /[\\\t\n\r]/;
-const BUFFER_CHARACTERS = 65_536;
+import { CopyBuffer, escapeText } from './copy-buffer.ts';
 
 /** Rows by COPY, in the order of `columns`; returns how many the server took. */
 export async function copyRows(
   client: pg.ClientBase,
   table: string,
   columns: readonly string[],
-  rows: Iterable<readonly (string | null)[]> | AsyncIterable<readonly (readonly (string | null)[])[]>,
+  rows: Iterable<RowValues> | AsyncIterable<readonly RowValues[]>,
 ): Promise<number> {
   if (columns.length === 0) return insertDefaults(client, table, rows);
   const stream = client.query(from(`COPY ${table} (${columns.map(quoteIdentifier).join(', ')}) FROM STDIN`));
   const finished = new Promise<void>((resolve, reject) => stream.once('finish', resolve).once('error', reject));
   finished.catch(() => undefined);
   try {
-    let pending = '';
-    const send = async (text: string): Promise<void> => {
-      if (!stream.write(text)) await Promise.race([once(stream, 'drain'), finished]);
+    const pending = new CopyBuffer();
+    const send = async (data: string | Buffer): Promise<void> => {
+      if (!stream.write(data)) await Promise.race([once(stream, 'drain'), finished]);
     };
     const chunks = Symbol.asyncIterator in rows ? rows : [rows];
     for await (const chunk of chunks) {
       for (const row of chunk) {
-        if (row.some(isLong)) {
-          if (pending !== '') await send(pending);
-          pending = '';
-          for (const text of encodeLongRow(row)) await send(text);
+        if (row instanceof ScannedImage && row.bytes <= LONG_CHARACTERS && pending.addImage(row)) {
+          if (pending.isFull) await send(pending.take());
           continue;
         }
-        pending += encodeRow(row);
-        if (pending.length < BUFFER_CHARACTERS) continue;
-        await send(pending);
-        pending = '';
+        const texts = textsOf(row);
+        if (texts.some(isLong)) {
+          if (!pending.isEmpty) await send(pending.take());
+          for (const text of encodeLongRow(texts)) await send(text);
+        } else pending.add(texts);
+        if (pending.isFull) await send(pending.take());
       }
     }
-    stream.end(pending);
+    stream.end(pending.take());
   } catch (error) {
     stream.destroy(error instanceof Error ? error : new Error(String(error)));
     await finished.catch(() => undefined);
@@ -61,17 +61,6 @@ async function insertDefaults(
   return count;
 }
 
-/** COPY's text format (PostgreSQL: "COPY", Text Format). */
-function encodeRow(row: readonly (string | null)[]): string {
-  let line = '';
-  for (let index = 0; index < row.length; index += 1) {
-    if (index > 0) line += '\t';
-    const value = row[index];
-    line += value === null || value === undefined ? '\\N' : NEEDS_ESCAPE.test(value) ? escapeText(value) : value;
-  }
-  return `${line}\n`;
-}
-
 function isLong(value: string | null): boolean {
   return value !== null && value.length > LONG_CHARACTERS;
 }
@@ -81,13 +70,7 @@ function* encodeLongRow(row: readonly (string | null)[]): Generator<string> {
   for (const [index, value] of row.entries()) {
     if (index > 0) yield '\t';
     if (value === null) yield '\\N';
-    else
-      for (const piece of new LongText([value]).pieces(LONG_CHARACTERS))
-        yield NEEDS_ESCAPE.test(piece) ? escapeText(piece) : piece;
+    else for (const piece of new LongText([value]).pieces(LONG_CHARACTERS)) yield escapeText(piece);
   }
   yield '\n';
-}
-
-function escapeText(value: string): string {
-  return value.replaceAll('\\', '\\\\').replaceAll('\t', '\\t').replaceAll('\n', '\\n').replaceAll('\r', '\\r');
 }

@@ -2,15 +2,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import pg from 'pg';
 import { LONG_CHARACTERS, LongText, type Text } from '#core/long-text.ts';
-
-/** What pg.Query does with its connection; the published types leave it out. */
-interface WireConnection {
-  readonly stream: Socket;
-  parse(statement: { text: string; name: string; types: readonly number[] }): void;
-  describe(portal: { type: 'P'; name: string }): void;
-  execute(portal: { portal: string; rows: number }): void;
-  sync(): void;
-}
+import type { WireConnection } from './wire-connection.ts';
 
 /** One statement, its parameters as text; large ones are written piece by piece, as the server takes them. */
 export async function runStatement<T extends pg.QueryResultRow>(

@@ -8,7 +8,7 @@ import { dropShadow } from './shadow-table.ts';
 /** The role may not truncate, or tables that are none of these refer to them. */
 const NOT_BY_TRUNCATE: ReadonlySet<string> = new Set(['42501', '0A000']);
 /** What a position is made of; the journal and the archive of structures stay, for the tables do. */
-const POSITION_TABLES = ['chunk_ledger', 'table_load', 'held_key', 'dead_letter', 'checkpoint'];
+const POSITION_TABLES = ['chunk_ledger', 'table_load', 'held_key', 'dead_letter', 'lane', 'spread', 'checkpoint'];
 
 /**
  * Takes a target back to where its tables were made and nothing was applied: all rows and all of the position, in the caller's

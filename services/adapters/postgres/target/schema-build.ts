@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import type { Failpoints } from '#core/failpoints.ts';
+import { inGroups } from '#core/in-groups.ts';
 import { quoteTable } from '#core/table-name.ts';
 import { actAsReplica } from './apply-session.ts';
 import { runSteps, SchemaJournal, type BuildPhase, type BuildStep, type JournalledStep } from './schema-journal.ts';
@@ -75,10 +76,7 @@ export class SchemaBuild {
 
   async #analyze(): Promise<void> {
     const tables = await this.#with((client) => new SchemaJournal(client, this.#options.pipeline).tables());
-    const groups = Array.from({ length: Math.ceil(tables.length / ANALYZED_AT_ONCE) }, (_, index) =>
-      tables.slice(index * ANALYZED_AT_ONCE, (index + 1) * ANALYZED_AT_ONCE),
-    );
-    await this.#spread(groups, this.#options.workers, async (client, group) => {
+    await this.#spread(inGroups(tables, ANALYZED_AT_ONCE), this.#options.workers, async (client, group) => {
       for (const _ of group) this.#options.failpoints.hit('sink.analyze.before');
       // Each table is a transaction of its own (PostgreSQL: "ANALYZE", Notes).
       await client.query(`ANALYZE ${group.map(quoteTable).join(', ')}`);

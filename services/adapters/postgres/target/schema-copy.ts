@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { sqlStateOf } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import type { RuleConfig } from '#core/rules/rule-config.ts';
 import type { TableStructure } from '#core/structure.ts';
@@ -33,7 +34,7 @@ export function copiedTables(pipeline: string, rules: readonly RuleConfig[]): Ta
       if (archive === null) throw noArchive();
       const tools = await findPgTools(archive.sourceMajor);
       const sql = await archiveSql(tools, archive.archive, await withoutSchemas(client, archive));
-      return () => restore(client, sql, tables, rules);
+      return [{ tables, run: () => restore(client, sql, tables, rules) }];
     },
   };
 }
@@ -99,7 +100,10 @@ function restoreError(cause: unknown): unknown {
       'detail' in cause && typeof cause.detail === 'string'
         ? cause.detail
         : 'restoring the structure, all of it undone',
-    fix: 'mend what the message names at the target (drop what is in the way, install the extension, grant the right), then start again',
+    fix:
+      sqlStateOf(cause) === '53200'
+        ? 'raise max_locks_per_transaction at the target: one transaction makes everything, and takes some five locks a table'
+        : 'mend what the message names at the target (drop what is in the way, install the extension, grant the right), then start again',
     cause,
   });
 }

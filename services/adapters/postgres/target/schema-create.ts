@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
+import { sqlStateOf } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
+import { inGroups } from '#core/in-groups.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { formatTable, quoteIdentifier, quoteLiteral, quoteTable } from '#core/table-name.ts';
 import { runSingle } from '../single-statement.ts';
@@ -11,6 +13,8 @@ import { requireAbsent } from './target-tables.ts';
 
 /** PostgreSQL: "Identifiers and Key Words". */
 const LONGEST_NAME = 63;
+/** A transaction's: each takes a few locks, of which a server has 6,400 by default (PostgreSQL: max_locks_per_transaction). */
+const TABLES_AT_ONCE = 500;
 
 /**
  * `schema: create`: tables made from the captured structure alone, where no fitting pg_dump is at hand. Columns with their
@@ -22,14 +26,18 @@ export const createdTables: TableMaker = {
   makesTables: true,
   async prepare(client, tables) {
     await requireAbsent(client, tables);
-    return async () => {
-      for (const schema of new Set(tables.map((table) => table.schema))) await ensureSchema(client, schema);
-      await createEnums(client, tables);
-      for (const table of tables) await createTable(client, table);
-      return tables.flatMap(keySteps);
-    };
+    // Where nothing is left to make, that is still to be journalled.
+    const parts = tables.length === 0 ? [[]] : inGroups(tables, TABLES_AT_ONCE);
+    return parts.map((part) => ({ tables: part, run: () => createTables(client, part) }));
   },
 };
+
+async function createTables(client: pg.Client, tables: readonly TableStructure[]): Promise<BuildStep[]> {
+  for (const schema of new Set(tables.map((table) => table.schema))) await ensureSchema(client, schema);
+  await createEnums(client, tables);
+  for (const table of tables) await createTable(client, table);
+  return tables.flatMap(keySteps);
+}
 
 /** A column's type for SQL, and its collation: quoted names from the structure, modifiers only when they are plain numbers. */
 export function typeSql(column: ColumnStructure): string {
@@ -97,6 +105,8 @@ export async function createTable(client: pg.ClientBase, table: TableStructure):
   try {
     await runSingle(client, `CREATE TABLE ${quoteTable(table)} (${columns.join(', ')})`);
   } catch (cause) {
+    // Class 53: the server lacks memory, disk or locks, and the statement nothing.
+    if (sqlStateOf(cause).startsWith('53')) throw cause;
     throw new RestageError(
       'schema_missing',
       `cannot create ${formatTable(table)}: ${cause instanceof Error ? cause.message : String(cause)}`,

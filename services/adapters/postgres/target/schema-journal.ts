@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import type { Failpoints } from '#core/failpoints.ts';
-import { formatTable, quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
+import { formatTable, quoteIdentifier, quoteTable, tableKey, type TableName } from '#core/table-name.ts';
 
 /** When a statement runs, in this order. `enable` gives triggers and rules of the target back their state. */
 export type BuildPhase = 'index' | 'key' | 'foreignKey' | 'validate' | 'trigger' | 'enable' | 'refresh';
@@ -48,8 +48,7 @@ export class SchemaJournal {
 
   /** False also where there is no journal yet. */
   async isPreDataDone(): Promise<boolean> {
-    const exists = await this.#client.query("SELECT FROM pg_class WHERE oid = to_regclass('restage.journal')");
-    if (exists.rowCount === 0) return false;
+    if (!(await this.#exists())) return false;
     const done = await this.#client.query(
       'SELECT FROM restage.journal WHERE pipeline = $1 AND step = $2 AND finished_at IS NOT NULL',
       [this.#pipeline, PRE_DATA],
@@ -57,18 +56,33 @@ export class SchemaJournal {
     return done.rowCount === 1;
   }
 
-  /** Pre-data is done, and these steps are what is left to do; in the caller's transaction. */
-  async finishPreData(steps: readonly BuildStep[], detail: object): Promise<void> {
+  /** These tables are made, and these steps are what they leave to do; in the transaction that made them. */
+  async addMade(steps: readonly BuildStep[], tables: readonly TableName[]): Promise<void> {
+    const made = [...(await this.tables()), ...tables.map(({ schema, table }) => ({ schema, table }))];
     await this.#client.query(
-      `INSERT INTO restage.journal (pipeline, step, started_at, finished_at, detail)
-       VALUES ($1, $2, transaction_timestamp(), clock_timestamp(), $3::text::jsonb)`,
-      [this.#pipeline, PRE_DATA, JSON.stringify(detail)],
+      `INSERT INTO restage.journal (pipeline, step, started_at, detail) VALUES ($1, $2, transaction_timestamp(), $3::text::jsonb)
+       ON CONFLICT (pipeline, step) DO UPDATE SET detail = excluded.detail`,
+      [this.#pipeline, PRE_DATA, JSON.stringify({ tables: made })],
     );
-    const names = steps.map((step, index) => `schema:${step.phase}:${String(index).padStart(6, '0')}`);
+    const { rows } = await this.#client.query<{ count: number }>(
+      `SELECT count(*)::int AS count FROM restage.journal WHERE pipeline = $1 AND step LIKE 'schema:%'`,
+      [this.#pipeline],
+    );
+    const first = rows[0]?.count ?? 0;
+    const names = steps.map((step, index) => `schema:${step.phase}:${String(first + index).padStart(6, '0')}`);
     await this.#client.query(
       `INSERT INTO restage.journal (pipeline, step, detail)
        SELECT $1, s.step, s.detail::jsonb FROM unnest($2::text[], $3::text[]) AS s(step, detail)`,
       [this.#pipeline, names, steps.map((step) => JSON.stringify(step))],
+    );
+  }
+
+  /** Pre-data is done with what was added last; in the same transaction. */
+  async finishPreData(how: string): Promise<void> {
+    await this.#client.query(
+      `UPDATE restage.journal SET finished_at = clock_timestamp(), detail = detail || jsonb_build_object('how', $3::text)
+        WHERE pipeline = $1 AND step = $2`,
+      [this.#pipeline, PRE_DATA, how],
     );
   }
 
@@ -121,7 +135,17 @@ export class SchemaJournal {
     return rows.map((row) => ({ ...(JSON.parse(row.detail) as BuildStep), step: row.step, isSmall: row.is_small }));
   }
 
-  /** Tables that postLoad analyses: all that pre-data brought. */
+  /** Those of the tables that nobody has made yet: pre-data may have made some and been cut short. */
+  async withoutMade<T extends TableName>(tables: readonly T[]): Promise<T[]> {
+    const made = new Set((await this.#exists()) ? (await this.tables()).map(tableKey) : []);
+    return tables.filter((table) => !made.has(tableKey(table)));
+  }
+
+  async #exists(): Promise<boolean> {
+    return (await this.#client.query("SELECT FROM pg_class WHERE oid = to_regclass('restage.journal')")).rowCount === 1;
+  }
+
+  /** Tables that pre-data brought; postLoad analyses them. */
   async tables(): Promise<TableName[]> {
     const { rows } = await this.#client.query<{ detail: string }>(
       'SELECT detail::text AS detail FROM restage.journal WHERE pipeline = $1 AND step = $2',

@@ -11,6 +11,6 @@ export const requiredTables: TableMaker = {
   async prepare(client, tables) {
     await requireFitting(client, tables);
     await requireEmpty(client, tables);
-    return () => Promise.resolve([]);
+    return [{ tables, run: () => Promise.resolve([]) }];
   },
 };

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
+import type { ColumnsOf } from '#core/structure-change.ts';
 import type { TableStructure } from '#core/structure.ts';
 import { quoteIdentifier, quoteTable, tableKey } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
@@ -46,13 +47,14 @@ async function moveShadow(client: pg.ClientBase, pipeline: string, structure: Ta
 
 /**
  * The target's rows for the shadows', whatever columns either has; in the caller's transaction. All are emptied before any is altered:
- * the columns of one may be those of others.
+ * the columns of one may be those of others. Returns those whose columns are altered with others' that have rows: where the stream has
+ * done that, fillTable brings their rows.
  */
 export async function exchangeShadows(
   client: pg.ClientBase,
   pipeline: string,
   shapes: readonly Reshaping[],
-): Promise<void> {
+): Promise<readonly Reshaping[]> {
   for (const { to } of shapes) {
     const { only } = await readTargetTable(client, { ...to, columns: [], identity: { ...to.identity, columns: [] } });
     await client.query(`DELETE FROM ${only}`);
@@ -61,14 +63,29 @@ export async function exchangeShadows(
     client,
     shapes.map(({ to }) => to),
   );
-  for (const shape of shapes) {
+  const waiting = shapes.filter(({ to }) => owners.get(tableKey(to))?.isWhole === false);
+  for (const shape of shapes.filter((one) => !waiting.includes(one))) {
     const shared = owners.get(tableKey(shape.to)) ?? null;
     // A partition that is new has the columns that the others had.
     const kin = shapes.filter(({ to }) => shared !== null && owners.get(tableKey(to))?.owner === shared.owner);
     const earlier = shared === null ? shape.earlier : kin.flatMap((one) => one.earlier);
-    await reshapeTable(client, { ...shape, earlier }, shared?.columnsOf ?? null);
-    await moveShadow(client, pipeline, shape.to);
+    await fillTable(client, pipeline, { ...shape, earlier }, shared?.columnsOf ?? null);
   }
+  return waiting;
+}
+
+/**
+ * An emptied table gets its shadow's columns and rows; `columnsOf` as reshapeTable has it. @throws RestageError ddl_unsupported, of one that
+ * waited where the stream does not tell what became of its columns.
+ */
+export async function fillTable(
+  client: pg.ClientBase,
+  pipeline: string,
+  shape: Reshaping,
+  columnsOf: ColumnsOf | null = null,
+): Promise<void> {
+  await reshapeTable(client, shape, columnsOf);
+  await moveShadow(client, pipeline, shape.to);
 }
 
 export async function dropShadow(client: pg.ClientBase, pipeline: string, topic: string): Promise<void> {

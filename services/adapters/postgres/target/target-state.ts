@@ -3,8 +3,10 @@ import { RestageError } from '#core/errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '#core/lsn.ts';
 import { readGate } from '../migration/side-state.ts';
 
-/** Version of the state's form in a target. */
-const STATE_FORMAT = 1;
+/** Version of the state's form in a target … */
+export const STATE_FORMAT = 1;
+/** … and while lanes apply: versions without lanes would take the lower bound that the checkpoint has for the position. */
+export const SPREAD_FORMAT = 2;
 
 /** A pipeline's position in a target. */
 export interface Checkpoint {
@@ -58,6 +60,18 @@ interface CheckpointRow {
 
 const CHECKPOINT = 'incarnation, pass, plan_offset::text, next_offset::text, through::text, load_done';
 
+interface NewPosition {
+  readonly epoch: number;
+  readonly commit: Lsn | null;
+  readonly through: Lsn;
+  readonly nextOffset: bigint;
+}
+
+interface StateStatement {
+  readonly text: string;
+  readonly values: (string | null)[];
+}
+
 /** The pipeline's row, only read; null where there is none. @throws RestageError state_newer. */
 export async function findCheckpoint(client: pg.ClientBase, pipeline: string): Promise<Checkpoint | null> {
   if (!(await hasKnownRow(client, pipeline))) return null;
@@ -89,7 +103,7 @@ function toCheckpoint(row: CheckpointRow): Checkpoint {
 
 /** @throws RestageError state_newer. */
 export function requireKnownFormat(format: number, pipeline: string): void {
-  if (format <= STATE_FORMAT) return;
+  if (format <= SPREAD_FORMAT) return;
   throw new RestageError('state_newer', `the target's state has form ${format}, newer than this Restage reads`, {
     where: `restage.checkpoint, pipeline ${pipeline}`,
     fix: 'use the newer version of Restage that wrote it',
@@ -186,8 +200,9 @@ export class TargetState {
       'UPDATE restage.checkpoint SET through = greatest(through, $3::pg_lsn), lease_token = $4 WHERE pipeline = $1 AND incarnation = $2',
       position,
     );
-    if (moved.rowCount === 1) return;
-    for (const table of ['checkpoint', 'chunk_ledger', 'table_load'])
+    if (moved.rowCount === 1) return this.#adoptLanes(client, through);
+    const spread = (await this.#hasLanes(client)) ? ['spread', 'lane'] : [];
+    for (const table of ['checkpoint', 'chunk_ledger', 'table_load', ...spread])
       await client.query(`DELETE FROM restage.${table} WHERE pipeline = $1`, [this.#pipeline]);
     await client.query(
       `INSERT INTO restage.checkpoint (pipeline, format, incarnation, pass, plan_offset, next_offset, epoch, through, load_done, lease_token)
@@ -200,30 +215,57 @@ export class TargetState {
     );
   }
 
+  /** Lanes that a stop of all sinks left open leave out what committed before it, too. */
+  async #adoptLanes(client: pg.ClientBase, through: Lsn): Promise<void> {
+    if (!(await this.#hasLanes(client))) return;
+    const sql = 'UPDATE restage.lane SET through = greatest(through, $2::pg_lsn) WHERE pipeline = $1';
+    await client.query(sql, [this.#pipeline, formatLsn(through)]);
+  }
+
+  async #hasLanes(client: pg.ClientBase): Promise<boolean> {
+    return (await client.query(`SELECT FROM pg_class WHERE oid = to_regclass('restage.lane')`)).rowCount === 1;
+  }
+
   /** First in every apply's transaction: whoever lost the lease changes nothing. @throws RestageError lease_lost. */
   async guard(client: pg.ClientBase, lock: 'UPDATE' | 'SHARE'): Promise<void> {
+    const { rows } = await client.query<{ ours: boolean }>(this.guardStatement(lock));
+    if (rows[0]?.ours !== true) throw takenOver();
+  }
+
+  /** The statement of `guard`: one row whose `ours` is true. */
+  guardStatement(lock: 'UPDATE' | 'SHARE'): StateStatement {
+    return {
+      text: `SELECT lease_token = $2 AS ours FROM restage.checkpoint WHERE pipeline = $1 FOR ${lock}`,
+      values: [this.#pipeline, this.#token],
+    };
+  }
+
+  /** The same without a lock: for who looks, and changes nothing. @throws RestageError lease_lost. */
+  async requireHeld(client: pg.ClientBase): Promise<void> {
     const { rows } = await client.query<{ ours: boolean }>(
-      `SELECT lease_token = $2 AS ours FROM restage.checkpoint WHERE pipeline = $1 FOR ${lock}`,
+      'SELECT lease_token = $2 AS ours FROM restage.checkpoint WHERE pipeline = $1',
       [this.#pipeline, this.#token],
     );
     if (rows[0]?.ours !== true) throw takenOver();
   }
 
-  async moveTo(
-    client: pg.ClientBase,
-    position: { epoch: number; commit: Lsn | null; through: Lsn; nextOffset: bigint },
-  ): Promise<void> {
-    await client.query(
-      `UPDATE restage.checkpoint SET epoch = $2, commit_lsn = coalesce($3, commit_lsn), through = $4, next_offset = $5, updated_at = clock_timestamp()
-        WHERE pipeline = $1`,
-      [
+  async moveTo(client: pg.ClientBase, position: NewPosition): Promise<void> {
+    await client.query(this.moveStatement(position));
+  }
+
+  /** The statement of `moveTo`. */
+  moveStatement({ epoch, commit, through, nextOffset }: NewPosition): StateStatement {
+    return {
+      text: `UPDATE restage.checkpoint SET epoch = $2, commit_lsn = coalesce($3, commit_lsn), through = $4, next_offset = $5, updated_at = clock_timestamp()
+              WHERE pipeline = $1`,
+      values: [
         this.#pipeline,
-        position.epoch,
-        position.commit === null ? null : formatLsn(position.commit),
-        formatLsn(position.through),
-        String(position.nextOffset),
+        String(epoch),
+        commit === null ? null : formatLsn(commit),
+        formatLsn(through),
+        String(nextOffset),
       ],
-    );
+    };
   }
 
   /** @throws RestageError lease_lost. */
@@ -301,7 +343,7 @@ function takenOver(): RestageError {
   return new RestageError('lease_lost', 'another sink took this target over', { where: 'restage.checkpoint' });
 }
 
-function damaged(where: string): RestageError {
+export function damaged(where: string): RestageError {
   return new RestageError('state_damaged', "the target's state is not whole, and nothing is applied over it", {
     where,
     fix: 'put schema restage back as it was, together with the data of that time; else an empty target and another pipeline name',

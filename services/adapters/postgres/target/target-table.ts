@@ -31,7 +31,7 @@ export interface TargetTable {
   readonly isWatched: boolean;
 }
 
-const SQL = `
+const TEXT = `
   SELECT wanted.at::int - 1 AS at, a.attname AS name, a.attidentity = 'a' AS always, a.attgenerated <> '' AS generated,
          c.relkind = 'p' AS partitioned,
          ${TYPE_COLUMNS},
@@ -44,6 +44,9 @@ const SQL = `
     ${TYPE_JOINS}
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
    WHERE c.relkind IN ('r', 'p')`;
+
+/** Named, so that a session plans it once: it is asked for each table. */
+const OF_ONE = { name: 'restage_target_table', text: TEXT };
 
 const READ_AT_ONCE = 500;
 
@@ -66,7 +69,7 @@ interface CatalogRow {
 
 /** Matches a captured structure with the target. @throws RestageError target_altered. */
 export async function readTargetTable(client: pg.ClientBase, structure: TableStructure): Promise<TargetTable> {
-  const { rows } = await client.query<CatalogRow>(SQL, [[structure.schema], [structure.table]]);
+  const { rows } = await client.query<CatalogRow>({ ...OF_ONE, values: [[structure.schema], [structure.table]] });
   return match(structure, rows);
 }
 
@@ -76,7 +79,7 @@ export async function requireTargetTables(client: pg.ClientBase, structures: rea
     const some = structures.slice(from, from + READ_AT_ONCE);
     const names = [some.map(({ schema }) => schema), some.map(({ table }) => table)];
     const byTable = some.map((): CatalogRow[] => []);
-    for (const row of (await client.query<CatalogRow>(SQL, names)).rows) byTable[row.at]?.push(row);
+    for (const row of (await client.query<CatalogRow>(TEXT, names)).rows) byTable[row.at]?.push(row);
     for (const [index, structure] of some.entries()) match(structure, byTable[index] ?? []);
   }
 }
