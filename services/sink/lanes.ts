@@ -1,5 +1,6 @@
 import type { Spread } from '#adapters/postgres/target/spread-state.ts';
 import { pause } from '#core/backoff.ts';
+import { reactTo } from '#core/error-policy.ts';
 import { RestageError } from '#core/errors.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import type { Failpoints } from '#core/failpoints.ts';
@@ -139,12 +140,27 @@ async function isDone(parts: LaneParts, tools: LaneTools, signal: AbortSignal): 
     from,
   );
   const ends: string[] = [];
-  await whileGuarded(
-    signal,
-    (until) => feed.watch(until),
-    async (until) => void ends.push(await pass.run(until)),
-  );
+  try {
+    await whileGuarded(
+      signal,
+      (until) => feed.watch(until),
+      async (until) => void ends.push(await pass.run(until)),
+    );
+  } catch (error) {
+    if (reactTo(error).do === 'stop') await requireOpen(tools);
+    throw error;
+  }
   return ends[0] === 'done';
+}
+
+/**
+ * A lane of a spread that ended while it looked, as by a forced replay, saw half of what it knew: nothing that it says of that stops it.
+ * @throws RestageError lease_lost.
+ */
+async function requireOpen({ lane, session, spread }: LaneTools): Promise<void> {
+  await session.transaction.rollback().catch(() => undefined);
+  if ((await session.lane.spread())?.id === spread.id) return;
+  throw new RestageError('lease_lost', `the spread of lane ${lane} is over`, { where: 'restage.spread' });
 }
 
 /** A spread that somebody leads, other than the one that is done; null when aborted before. */

@@ -38,9 +38,12 @@ import type {
 } from './target.ts';
 import { truncateTables } from './truncate-tables.ts';
 
-/** A target in PostgreSQL, for one holder of its lease. `connect`: one more connection of the apply's role. */
-export function postgresTarget(pipeline: string, connect: () => Promise<pg.Client>): TargetSessions {
-  const state = new TargetState(pipeline, randomUUID());
+/** A target in PostgreSQL, for one holder of its lease, whose position `state` is. `connect`: one more connection of the apply's role. */
+export function postgresTarget(
+  pipeline: string,
+  connect: () => Promise<pg.Client>,
+  state = new TargetState(pipeline, randomUUID()),
+): TargetSessions {
   return {
     open: async () => sessionOf(await connect(), pipeline, state),
     async addLabels(table, changes) {

@@ -73,9 +73,15 @@ async function isAtWork(client: pg.ClientBase, { isFinished }: Replay, lease: st
  * @throws RestageError lease_lost where one began, or stopped at its bound, since it looked.
  */
 export async function takeOverReplay(client: pg.ClientBase, pipeline: string, target: string): Promise<void> {
+  const replay = await requireNoReplay(client, pipeline, target);
+  if (replay?.isFinished === false) await finishReplay(client, pipeline);
+}
+
+/** The newest replay, which leaves the target to a sink; null where there never was one. @throws RestageError lease_lost. */
+export async function requireNoReplay(client: pg.ClientBase, pipeline: string, target: string): Promise<Replay | null> {
   const replay = await findReplay(client, pipeline);
-  if (replay === null) return;
+  if (replay === null) return null;
   if (replay.bound !== null || (await isAtWork(client, replay, replayLease(pipeline, target))))
     throw new RestageError('lease_lost', 'a replay has this target', { where: 'restage.replay' });
-  if (!replay.isFinished) await finishReplay(client, pipeline);
+  return replay;
 }

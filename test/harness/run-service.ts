@@ -17,6 +17,8 @@ export interface RunningService extends AsyncDisposable {
   readonly end: Promise<unknown>;
   /** Waits until it streams. Fails with the error that it stopped by. */
   streaming(): Promise<void>;
+  /** What that gives, unless the service stops before: then it fails with the error that it stopped by. */
+  orStops<T>(work: Promise<T>): Promise<T>;
   drain(): Promise<void>;
 }
 
@@ -71,6 +73,13 @@ export function startService(
       await until(() => status.state === 'streaming' || hasEnded, { what: `${service} streaming; ${status.detail}` });
       if (status.state !== 'streaming') throw await end;
     },
+    orStops: (work) =>
+      Promise.race([
+        work,
+        end.then((error) => {
+          throw error ?? new Error(`the ${service} was drained`);
+        }),
+      ]),
     drain,
     [Symbol.asyncDispose]: drain,
   };

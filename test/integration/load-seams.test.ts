@@ -153,7 +153,7 @@ test('transactions that are open, prepared or not yet visible when the slot is m
     await first.query('BEGIN; INSERT INTO public.item VALUES (2001, 0); UPDATE public.item SET n = 1 WHERE id = 1');
     await second.query('BEGIN; INSERT INTO public.item VALUES (2002, 0); UPDATE public.item SET n = 2 WHERE id = 2');
     await second.query(`PREPARE TRANSACTION 'before'`);
-    await awaitStandby(admin, 'nobody');
+    await awaitStandby(url, 'nobody');
     const unseen = waitingCommit(third, 'INSERT INTO public.item VALUES (2003, 0)');
     await untilUnseen(admin);
 
@@ -166,7 +166,7 @@ test('transactions that are open, prepared or not yet visible when the slot is m
       () => first.query('COMMIT'),
       () => admin.query(`COMMIT PREPARED 'before'`),
       async () => {
-        await awaitStandby(admin, '');
+        await awaitStandby(url, '');
         await unseen;
       },
     ]) {
@@ -177,11 +177,11 @@ test('transactions that are open, prepared or not yet visible when the slot is m
     await until(async () => (await admin.query(isMade)).rowCount === 1, { what: 'the slot to be made' });
 
     await first.query(`BEGIN; UPDATE public.item SET n = 3 WHERE id = 3; PREPARE TRANSACTION 'after'`);
-    await awaitStandby(admin, 'nobody');
+    await awaitStandby(url, 'nobody');
     const later = waitingCommit(third, 'INSERT INTO public.item VALUES (2004, 0)');
     await untilUnseen(admin);
     await admin.query(`COMMIT PREPARED 'after'`);
-    await awaitStandby(admin, '');
+    await awaitStandby(url, '');
     await later;
     await waitForTarget(config, sink);
     expect(await findDifferences(url, target.url), producer.stderr()).toEqual([]);

@@ -202,7 +202,7 @@ test('a forced replay empties the target with its position, beside a sink at wor
     expect(killed, killed.stderr).toMatchObject({ signal: 'SIGKILL' });
   }
   await restage(0, ...forced, '--yes');
-  await arrive(first);
+  await sink.orStops(arrive(first));
   const { rows } = await first.client.query(
     `SELECT FROM restage.journal WHERE step LIKE 'replay:%' AND finished_at IS NULL`,
   );

@@ -75,7 +75,7 @@ async function untilSent(): Promise<void> {
 
 /** Commits that, and returns once the producer has it and nobody else sees it; `seen` ends that. */
 async function commitUnseen(sql: string): Promise<{ readonly seen: () => Promise<void> }> {
-  await awaitStandby(admin, 'nobody');
+  await awaitStandby(url, 'nobody');
   const commit = waitingCommit(altering, sql);
   commit.catch(() => undefined);
   await untilUnseen(admin);
@@ -84,7 +84,7 @@ async function commitUnseen(sql: string): Promise<{ readonly seen: () => Promise
   await untilSent();
   return {
     seen: async () => {
-      await awaitStandby(admin, '');
+      await awaitStandby(url, '');
       await commit;
     },
   };

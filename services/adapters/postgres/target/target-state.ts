@@ -122,6 +122,7 @@ export async function readLoadedTopics(client: pg.ClientBase, pipeline: string):
 export class TargetState {
   readonly #pipeline: string;
   readonly #token: string;
+  #hasHeld = false;
 
   /** `token` names this holder of the lease; every apply compares it. */
   constructor(pipeline: string, token: string) {
@@ -143,6 +144,7 @@ export class TargetState {
     // One statement: a holder that has not noticed its loss may still be committing, and its position counts.
     const sql = `UPDATE restage.checkpoint SET lease_token = $2 WHERE pipeline = $1 RETURNING ${CHECKPOINT}`;
     const [row] = (await client.query<CheckpointRow>(sql, [this.#pipeline, this.#token])).rows;
+    this.#hasHeld = row !== undefined;
     return row === undefined ? null : toCheckpoint(row);
   }
 
@@ -188,6 +190,7 @@ export class TargetState {
        VALUES ($1, $2, $3, 1, $4, $4, 0, $5, false, $6)`,
       [this.#pipeline, STATE_FORMAT, incarnation, String(planOffset), formatLsn(through), this.#token],
     );
+    this.#hasHeld = true;
   }
 
   /**
@@ -247,6 +250,11 @@ export class TargetState {
       [this.#pipeline, this.#token],
     );
     if (rows[0]?.ours !== true) throw takenOver();
+  }
+
+  /** Whoever had the position has it still; for one that never had it there is nothing to lose. @throws RestageError lease_lost. */
+  async requireUntaken(client: pg.ClientBase): Promise<void> {
+    if (this.#hasHeld) await this.requireHeld(client);
   }
 
   async moveTo(client: pg.ClientBase, position: NewPosition): Promise<void> {
