@@ -16,6 +16,11 @@ export class ByteWriter {
     return this.#at;
   }
 
+  /** How many it holds without growing. */
+  get capacity(): number {
+    return this.#bytes.length;
+  }
+
   /** What was written; a view, which the next `clear` gives up. */
   view(from = 0, end = this.#at): Buffer {
     return this.#bytes.subarray(from, end);

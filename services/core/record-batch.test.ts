@@ -1,5 +1,6 @@
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { ByteWriters } from '#core/byte-writers.ts';
 import { crc32c } from '#core/crc32c.ts';
 import { RecordBatchBuilder, type BatchStamp } from '#core/record-batch.ts';
 import { encodeHeaders, NO_HEADERS } from '#core/fixed-headers.ts';
@@ -50,7 +51,7 @@ describe('a sealed record batch', () => {
 
   it('is compressed where that pays, and says so', () => {
     const [plain, packed] = [false, true].map((compress) => {
-      const builder = new RecordBatchBuilder(64);
+      const builder = new RecordBatchBuilder();
       for (let index = 0; index < 100; index += 1) builder.append(null, 'the same again', NO_HEADERS);
       return builder.seal({ ...STAMP, compress });
     });
@@ -66,10 +67,33 @@ describe('a sealed record batch', () => {
   });
 
   it('counts bytes as they are encoded: characters are not bytes, and the buffer grows', () => {
-    const builder = new RecordBatchBuilder(61);
+    const builder = new RecordBatchBuilder();
     builder.append('ключ', '😀'.repeat(10_000), NO_HEADERS);
     expect(builder.count).toBe(1);
     expect(builder.bytes).toBe(builder.seal(STAMP).length);
     expect(builder.bytes).toBeGreaterThan(61 + 8 + 40_000);
+  });
+
+  it('gives back what it was written with once it is packed, and not while another thread reads that', async () => {
+    const writers = new ByteWriters();
+    const value = 'the same again'.repeat(10_000);
+    const written = (): RecordBatchBuilder => {
+      const builder = new RecordBatchBuilder(writers);
+      builder.append(null, value, NO_HEADERS);
+      return builder;
+    };
+    const valueOf = (batch: Buffer): string => String(gunzipSync(batch.subarray(61))).slice(-value.length - 1, -1);
+    const [here, beside] = [written(), written()];
+    const packing = beside.packed();
+    const early = beside.seal({ ...STAMP, compress: true });
+    beside.pack();
+    here.pack();
+    const [first, second] = [writers.take(), writers.take()];
+    expect([first.capacity >= value.length, second.capacity >= value.length]).toEqual([true, false]);
+    await packing;
+    const third = writers.take();
+    expect(third.capacity).toBeGreaterThanOrEqual(value.length);
+    for (const writer of [first, third]) writer.put(Buffer.alloc(value.length, 'x'));
+    for (const batch of [early, here.seal({ ...STAMP, compress: true })]) expect(valueOf(batch)).toBe(value);
   });
 });

@@ -1,6 +1,7 @@
 import { promisify } from 'node:util';
 import { gzip, gzipSync } from 'node:zlib';
-import { ByteWriter, varintBytes } from '#core/byte-writer.ts';
+import { type ByteWriter, varintBytes } from '#core/byte-writer.ts';
+import { ByteWriters } from '#core/byte-writers.ts';
 import { crc32c } from '#core/crc32c.ts';
 
 /** Kafka's record batch, format 2 (Kafka: "Message Format"). Offsets and the producer's numbers are stamped by `seal`. */
@@ -41,6 +42,7 @@ const OVERHEAD_BYTES = 32;
 
 /** Encodes records straight into one growing buffer: no object per record. */
 export class RecordBatchBuilder implements RecordBatch {
+  readonly #writers: ByteWriters;
   /** Room for the batch's header, then its records; null once these are packed. */
   #written: ByteWriter | null;
   /** Its records, packed before it is sent. */
@@ -49,8 +51,10 @@ export class RecordBatchBuilder implements RecordBatch {
   #bytes = HEADER_BYTES;
   #count = 0;
 
-  constructor(initialBytes = 65_536) {
-    this.#written = new ByteWriter(initialBytes);
+  /** `writers`: what it is written with comes from there, and goes back once it is packed. */
+  constructor(writers = new ByteWriters()) {
+    this.#writers = writers;
+    this.#written = writers.take();
     this.#written.clear(HEADER_BYTES);
   }
 
@@ -91,18 +95,24 @@ export class RecordBatchBuilder implements RecordBatch {
 
   /** Nothing is appended any more, and it will be sent compressed: what waits is packed already (invariant 6). */
   pack(): void {
-    if (this.#isSmall) return;
+    if (this.#isSmall || this.#packing !== null) return;
     this.#packed ??= this.#pack();
-    this.#written = null;
+    this.#release();
   }
 
   packed(): Promise<void> {
     if (this.#bytes < PACK_BESIDE_FROM || this.#packed !== null) return Promise.resolve();
     this.#packing ??= packBeside(this.#records(), PACKING).then((packed) => {
       this.#packed = packed;
-      this.#written = null;
+      this.#release();
     });
     return this.#packing;
+  }
+
+  /** Not while another thread reads it. */
+  #release(): void {
+    if (this.#written !== null) this.#writers.give(this.#written);
+    this.#written = null;
   }
 
   get #isSmall(): boolean {
@@ -125,6 +135,7 @@ export class RecordBatchBuilder implements RecordBatch {
   seal(stamp: BatchStamp): Buffer {
     const isCompressed = this.#packed !== null || (stamp.compress && !this.#isSmall);
     const batch = isCompressed ? withHeader(this.#packed ?? this.#pack()) : this.#whole();
+    if (isCompressed && this.#packing === null) this.#release();
     const timestamp = BigInt(stamp.timestampMs);
     batch.writeBigInt64BE(0n, 0);
     batch.writeInt32BE(batch.length - 12, 8);

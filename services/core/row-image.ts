@@ -36,7 +36,7 @@ export abstract class RowImage implements Image {
   }
 
   keys(): MapIterator<string> {
-    return this.#map().keys();
+    return this.columns.names.values();
   }
 
   values(): MapIterator<string | null> {

@@ -1,10 +1,10 @@
+import { ByteWriters } from '#core/byte-writers.ts';
 import type { PartitionRecords, RecordCount } from '#core/epoch-writer.ts';
 import { RestageError } from '#core/errors.ts';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
 import { countRecords, placeKey } from '#core/record-counts.ts';
 import { isForPieces, LARGEST_ROW_BYTES, plainValue, splitValue, type RowValue } from '#core/record-pieces.ts';
 
-const FIRST_BYTES = 4096;
 /** Batches that other threads pack at a time, a MB each. */
 const MOST_PACKING = 4;
 /** A batch is decoded whole by its readers, and below a broker's default of 1 MiB; one record may be larger. */
@@ -49,11 +49,17 @@ export class PendingRecords implements RecordSink {
 export class TopicBatches implements RecordSink {
   /** By topic, then by partition; those without records are missing. */
   readonly #topics = new Map<string, (RecordBatchBuilder[] | undefined)[]>();
+  readonly #writers: ByteWriters;
   #bytes = 0;
   #count = 0;
   #packing = 0;
   /** By placeKey, when `takeCounts` was asked last. */
   #counted: ReadonlyMap<string, number> = new Map();
+
+  /** `writers`: those of the transactions before it, where many follow. */
+  constructor(writers = new ByteWriters()) {
+    this.#writers = writers;
+  }
 
   get bytes(): number {
     return this.#bytes;
@@ -101,7 +107,7 @@ export class TopicBatches implements RecordSink {
     const newest = known?.at(-1);
     if (newest !== undefined && newest.bytes + bytes < BATCH_BYTES) return newest;
     if (newest !== undefined) this.#pack(newest);
-    const builder = new RecordBatchBuilder(FIRST_BYTES);
+    const builder = new RecordBatchBuilder(this.#writers);
     if (known !== undefined) known.push(builder);
     else if (partitions !== undefined) partitions[partition] = [builder];
     else {

@@ -7,6 +7,7 @@ import {
   type TablePiece,
 } from '#adapters/postgres/source/snapshot-reader.ts';
 import type { BoundedQueue } from '#core/bounded-queue.ts';
+import { ByteWriters } from '#core/byte-writers.ts';
 import { RestageError } from '#core/errors.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import type { Partitioner } from '#core/partitioner.ts';
@@ -259,6 +260,7 @@ class LoadRun {
   readonly #tables: readonly BegunTable[];
   readonly #tasks: readonly ChunkTask[];
   readonly #left = new Map<string, number>();
+  readonly #writers = new ByteWriters();
   readonly #readMs: number;
   #next = 0;
 
@@ -316,7 +318,7 @@ class LoadRun {
     const { structure, debezium, record, mask } = task.captured;
     const { chunk, range } = task;
     const key = tableKey(structure);
-    let batches = new TopicBatches();
+    let batches = new TopicBatches(this.#writers);
     let part = task.parts + 1;
     let row = range.skip;
     let partRows = 0;
@@ -324,7 +326,7 @@ class LoadRun {
       const data = batches.finish();
       this.#options.loaded.noteRows(structure.topic, this.#load, partRows);
       const item = { load: this.#load, table: structure, chunk, part, last, rows: partRows, data };
-      batches = new TopicBatches();
+      batches = new TopicBatches(this.#writers);
       part += 1;
       partRows = 0;
       return { kind: 'chunk', ...item };

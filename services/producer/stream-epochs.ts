@@ -1,3 +1,4 @@
+import { ByteWriters } from '#core/byte-writers.ts';
 import type { EpochConfig } from '#core/config.ts';
 import type { PartitionRecords } from '#core/epoch-writer.ts';
 import { maxLsn, type Lsn } from '#core/lsn.ts';
@@ -46,7 +47,8 @@ const NO_STRUCTURE = 0;
 export class StreamEpochs {
   readonly #headers = new StreamHeaderWriter();
   readonly #partitionOf: Partitioner;
-  #batches = new TopicBatches();
+  readonly #writers = new ByteWriters();
+  #batches = new TopicBatches(this.#writers);
   #control: ControlEntry[] = [];
   #epoch: number;
   #part: number;
@@ -220,7 +222,7 @@ export class StreamEpochs {
     if (!last) this.#torn = this.#commit;
     this.#epoch += last ? 1 : 0;
     this.#part = last ? 1 : this.#part + 1;
-    this.#batches = new TopicBatches();
+    this.#batches = new TopicBatches(this.#writers);
     this.#control = [];
     this.#isJoint = false;
     this.#events = 0;

@@ -2,6 +2,7 @@ import type { RecordCount } from '#core/epoch-writer.ts';
 import type { Lsn } from '#core/lsn.ts';
 import { isUncutEpoch, type StoredManifest } from '#core/manifest.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
+import type { ByteWriters } from '#core/byte-writers.ts';
 import type { EpochReader } from '#core/epoch-reader.ts';
 import { countedOps, type OpCounts } from './epoch-figures.ts';
 import type { EventShaper } from './event-shaper.ts';
@@ -13,6 +14,7 @@ export interface JoinedOptions {
   readonly shaper: EventShaper;
   readonly snapshots: ReadonlyMap<string, Lsn>;
   readonly floorOf: (topic: string) => Lsn;
+  readonly writers: ByteWriters;
 }
 
 /** An epoch among those that are written together. */
@@ -38,11 +40,11 @@ const JOINED_BYTES = 2 * 1024 * 1024;
  * pays for a transaction once for many. Incomplete when aborted: not to be written then. @throws whatever the rules say of any of them.
  */
 export async function shapeJoined(
-  { reader, rawSchemasTopic, shaper, snapshots, floorOf }: JoinedOptions,
+  { reader, rawSchemasTopic, shaper, snapshots, floorOf, writers }: JoinedOptions,
   manifests: readonly StoredManifest[],
   signal: AbortSignal,
 ): Promise<JoinedEpochs> {
-  const out = { data: new TopicBatches(), side: new TopicBatches(), floorOf };
+  const out = { data: new TopicBatches(writers), side: new TopicBatches(), floorOf };
   const epochs: JoinedEpoch[] = [];
   for (const stored of manifests) {
     if (!isUncutEpoch(stored.manifest) || out.data.bytes >= JOINED_BYTES || signal.aborted) break;

@@ -1,3 +1,4 @@
+import { ByteWriters } from '#core/byte-writers.ts';
 import { isEventFault } from '#core/error-policy.ts';
 import type { ManifestDraft } from '#core/epoch-writer.ts';
 import { LagMeter, watchLag } from '#core/lag-meter.ts';
@@ -53,6 +54,7 @@ class TransformerRun {
   readonly #quarantine: OutputQuarantine;
   readonly #lag: LagMeter;
   readonly #floors: TableFloors;
+  readonly #writers = new ByteWriters();
   /** Raw offset of the announcement whose load is passed on now. */
   #back: bigint | null = null;
   readonly #load: ShapedLoad;
@@ -284,7 +286,8 @@ class TransformerRun {
 
   /** null where the rules refuse something: which epoch it is, and what becomes of it, is found one by one. */
   async #shapeJoined(manifests: readonly StoredManifest[], signal: AbortSignal): Promise<JoinedEpochs | null> {
-    const options = { ...this.#parts, shaper: this.#shaper, snapshots: this.#floors.all, floorOf: this.#floors.of };
+    const floors = { snapshots: this.#floors.all, floorOf: this.#floors.of };
+    const options = { ...this.#parts, ...floors, shaper: this.#shaper, writers: this.#writers };
     try {
       return await shapeJoined(options, manifests, signal);
     } catch (error) {
@@ -319,7 +322,7 @@ class TransformerRun {
 
   async #shapeOnce(stored: StoredManifest, isCareful: boolean, signal: AbortSignal): Promise<ShapedEpoch> {
     const { manifest } = stored;
-    const out = { data: new TopicBatches(), side: new TopicBatches(), floorOf: this.#floors.of };
+    const out = { data: new TopicBatches(this.#writers), side: new TopicBatches(), floorOf: this.#floors.of };
     if (manifest.kind === 'plan' || manifest.kind === 'announce') await this.#introducePlan(manifest, out.data, signal);
     const control = manifest.control.flatMap((entry) => this.#shapeControl(entry, out.data));
     const ops = countedOps('');

@@ -145,7 +145,7 @@ export async function restoreTopics({ topics, writes }: KeptTopics, pool: Connec
   for (const write of writes) {
     if (write.end !== null) await writer.begin(write.topics);
     for (const run of runs(write.records)) {
-      const batch = new RecordBatchBuilder(4096);
+      const batch = new RecordBatchBuilder();
       for (const record of run) append(batch, record, facts);
       const topic = run[0]?.topic ?? '';
       const offset = await writer.send(topic, batch, write.end !== null);

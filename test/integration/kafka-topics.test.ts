@@ -96,7 +96,7 @@ test('a clock that is a year ahead is no reason to refuse a record', async () =>
   const kafka = { brokers, ssl: false, sasl: null, replicationFactor: 1 };
   const pool = createConnectionPool(kafka, { clientId: 'test', logger });
   const write = async (topic: string): Promise<void> => {
-    const builder = new RecordBatchBuilder(1024);
+    const builder = new RecordBatchBuilder();
     builder.append('key', 'value', encodeHeaders([]));
     const timestampMs = Date.now() + 365 * 24 * 3_600_000;
     const stamp = { producerId: -1n, producerEpoch: -1, baseSequence: -1, timestampMs };

@@ -168,7 +168,7 @@ class KafkaEpochWriter implements EpochWriter {
   }
 
   #recordsOf({ manifests }: { readonly manifests: readonly Manifest[] }): PartitionRecords {
-    const builder = new RecordBatchBuilder(4096);
+    const builder = new RecordBatchBuilder();
     for (const manifest of manifests) builder.append(manifest.kind, JSON.stringify(manifest), NO_HEADERS);
     return { ...this.#manifests, batches: [builder] };
   }

@@ -54,7 +54,7 @@ export async function appendRecord(
   key: string,
   value: string | null,
 ): Promise<void> {
-  const builder = new RecordBatchBuilder(1024);
+  const builder = new RecordBatchBuilder();
   builder.append(key, value, NO_HEADERS);
   const batch = builder.seal({
     producerId: -1n,

@@ -115,7 +115,7 @@ function plain(value: string): Written {
 }
 
 function seal(written: readonly Written[], compress: boolean, baseOffset: bigint): Buffer {
-  const builder = new RecordBatchBuilder(64);
+  const builder = new RecordBatchBuilder();
   for (const { key, value, headers } of written) builder.append(key, value, encodeHeaders(headers));
   const batch = Buffer.from(
     builder.seal({ producerId: 7n, producerEpoch: 0, baseSequence: 0, timestampMs: 1, compress }),

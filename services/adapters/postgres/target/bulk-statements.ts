@@ -1,17 +1,17 @@
 import type { Image } from '#core/change.ts';
 import type { FoldedTable, RowUpdate } from '#core/fold.ts';
-import type { Text } from '#core/long-text.ts';
 import { columnsKey } from '#core/row-image.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
-import { columnOf, matchKeys, unnest, valuesOf } from './row-arrays.ts';
+import type { Parameter } from './bind-message.ts';
+import { arraysOf, columnOf, matchKeys, unnest } from './row-arrays.ts';
 import type { TargetTable } from './target-table.ts';
 
 /** A statement for many rows of one table, each column's values one parameter. */
 export interface BulkStatement {
   readonly table: TargetTable;
   readonly text: string;
-  readonly values: readonly (Text | null)[];
+  readonly values: readonly Parameter[];
   /** Keys of the rows that it must find, every one; null where it brings rows. */
   readonly keys: readonly Image[] | null;
 }
@@ -21,7 +21,7 @@ export function deleteStatement(table: TargetTable, keys: readonly Image[]): Bul
   return {
     table,
     text: `DELETE FROM ${table.only} AS t USING ${unnest(identity.length)} WHERE ${matchKeys(table)}`,
-    values: identity.map((column) => valuesOf(keys, column)),
+    values: arraysOf(keys, identity),
     keys,
   };
 }
@@ -43,7 +43,7 @@ export function updateStatement(
   return {
     table,
     text: `UPDATE ${table.only} AS t SET ${set.join(', ')} FROM ${unnest(identity.length + names.length)} WHERE ${matchKeys(table)}`,
-    values: [...identity.map((column) => valuesOf(keys, column)), ...names.map((name) => valuesOf(sets, name))],
+    values: [...arraysOf(keys, identity), ...arraysOf(sets, names)],
     keys,
   };
 }
@@ -63,7 +63,7 @@ export function insertStatement(table: TargetTable, rows: readonly Image[]): Bul
   return {
     table,
     text: `INSERT INTO ${table.sql} (${list}) OVERRIDING SYSTEM VALUE SELECT ${values} FROM ${unnest(names.length)}`,
-    values: names.map((name) => valuesOf(rows, name)),
+    values: arraysOf(rows, names),
     keys: null,
   };
 }

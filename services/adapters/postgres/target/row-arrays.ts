@@ -1,9 +1,12 @@
 import type { Image } from '#core/change.ts';
 import { RestageError } from '#core/errors.ts';
+import { ScannedImage } from '#core/image-scanner.ts';
 import { LONG_CHARACTERS, LongText, type Text } from '#core/long-text.ts';
-import { columnTexts } from '#core/row-image.ts';
+import { columnTexts, type ColumnList } from '#core/row-image.ts';
 import { formatTable, quoteIdentifier } from '#core/table-name.ts';
 import { castText } from '../value-type.ts';
+import { ArrayBytes, escapeElement } from './array-bytes.ts';
+import type { Parameter } from './bind-message.ts';
 import type { TargetColumn, TargetTable } from './target-table.ts';
 
 /** An array constant that the server's array_in reads back (PostgreSQL: "Array Input and Output Syntax"). */
@@ -22,10 +25,6 @@ export function arrayLiteral(values: readonly (string | null)[]): Text {
     } else literal += `"${escapeElement(value)}"`;
   }
   return parts === null ? `${literal}}` : new LongText([...parts, `${literal}}`]);
-}
-
-function escapeElement(value: string): string {
-  return /["\\]/.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"') : value;
 }
 
 /** @throws RestageError target_altered. */
@@ -59,4 +58,39 @@ export function unnest(columns: number, isNumbered = false): string {
 /** One column's values, for a parameter of `unnest`. */
 export function valuesOf(images: readonly Image[], name: string): Text {
   return arrayLiteral(columnTexts(images, name));
+}
+
+/** Several columns' values, each a parameter of `unnest`: of values that still stand in their batch no texts are made. */
+export function arraysOf(images: readonly Image[], names: readonly string[]): Parameter[] {
+  // Of a large row only pieces are there twice (invariant 6).
+  if (images.some((image) => isLarge(image, names))) return names.map((name) => valuesOf(images, name));
+  const arrays = names.map(() => new ArrayBytes(images.length));
+  let columns: ColumnList | null = null;
+  let places: readonly number[] = [];
+  for (const image of images) {
+    const found = image instanceof ScannedImage ? image.find() : null;
+    if (found === null || !(image instanceof ScannedImage)) {
+      for (const [index, name] of names.entries()) arrays[index]?.addText(image.get(name) ?? null);
+      continue;
+    }
+    if (columns !== image.columns) {
+      ({ columns } = image);
+      places = placesOf(image.columns, names);
+    }
+    for (const [index, array] of arrays.entries()) {
+      const place = places[index] ?? -1;
+      if (place < 0) array.addText(null);
+      else array.addCell(found.marks, place, found.bytes);
+    }
+  }
+  return arrays.map((array) => array.end());
+}
+
+function placesOf(columns: ColumnList, names: readonly string[]): readonly number[] {
+  return names.map((name) => columns.indexOf(name));
+}
+
+function isLarge(image: Image, names: readonly string[]): boolean {
+  if (image instanceof ScannedImage) return image.bytes > LONG_CHARACTERS;
+  return names.some((name) => (image.get(name)?.length ?? 0) > LONG_CHARACTERS);
 }

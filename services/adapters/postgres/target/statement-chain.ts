@@ -1,10 +1,10 @@
 import pg from 'pg';
-import type { Text } from '#core/long-text.ts';
+import { bindMessage, type Parameter } from './bind-message.ts';
 import type { WireConnection } from './wire-connection.ts';
 
 export interface ChainedStatement {
   readonly text: string;
-  readonly values?: readonly (Text | null)[];
+  readonly values?: readonly Parameter[];
 }
 
 /**
@@ -35,12 +35,11 @@ class Chain extends pg.Query {
     return true;
   }
 
-  /** Called by pg.Query once the connection is this query's. */
+  /** Called by pg.Query once the connection is this query's; what is written here goes out together. */
   prepare(connection: WireConnection): void {
     for (const { text, values = [] } of this.#statements) {
       connection.parse({ text, name: '', types: [] });
-      const texts = values.map((value) => (value === null ? null : String(value)));
-      connection.bind({ portal: '', statement: '', values: texts, binary: false });
+      for (const piece of bindMessage(values)) connection.stream.write(piece);
       connection.describe({ type: 'P', name: '' });
       connection.execute({ portal: '', rows: 0 });
     }

@@ -4,7 +4,6 @@ import type { Socket } from 'node:net';
 export interface WireConnection {
   readonly stream: Socket;
   parse(statement: { text: string; name: string; types: readonly number[] }): void;
-  bind(portal: { portal: string; statement: string; values: readonly (string | null)[]; binary: boolean }): void;
   describe(portal: { type: 'P'; name: string }): void;
   execute(portal: { portal: string; rows: number }): void;
   sync(): void;
