@@ -1,9 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { tableKey, quoteTable, type TableName } from '#core/table-name.ts';
 import { emptyTable } from './empty-table.ts';
 import { readTableRanks } from './foreign-keys.ts';
 import { LateState } from './late-state.ts';
 import { dropShadow } from './shadow-table.ts';
+import { STATE_FORMAT } from './target-state.ts';
 
 /** The role may not truncate, or tables that are none of these refer to them. */
 const NOT_BY_TRUNCATE: ReadonlySet<string> = new Set(['42501', '0A000']);
@@ -19,8 +21,7 @@ export async function resetTarget(
   pipeline: string,
   tables: readonly TableName[],
 ): Promise<void> {
-  if (await isThere(client, 'checkpoint'))
-    await client.query('SELECT FROM restage.checkpoint WHERE pipeline = $1 FOR UPDATE', [pipeline]);
+  if (await isThere(client, 'checkpoint')) await lockPosition(client, pipeline);
   await emptyTables(client, tables);
   if (await isThere(client, 'late_table')) {
     const late = await new LateState(pipeline).tables(client);
@@ -31,6 +32,16 @@ export async function resetTarget(
   for (const table of POSITION_TABLES)
     if (await isThere(client, table))
       await client.query(`DELETE FROM restage.${table} WHERE pipeline = $1`, [pipeline]);
+}
+
+/** Also where there is none: a sink that begins meanwhile would leave half of its state to be deleted, so its row waits for this one's end. */
+async function lockPosition(client: pg.ClientBase, pipeline: string): Promise<void> {
+  await client.query(
+    `INSERT INTO restage.checkpoint (pipeline, format, incarnation, pass, plan_offset, next_offset, epoch, through, load_done, lease_token)
+     VALUES ($1, ${STATE_FORMAT}, '', 1, 0, 0, 0, '0/0', false, $2) ON CONFLICT DO NOTHING`,
+    [pipeline, randomUUID()],
+  );
+  await client.query('SELECT FROM restage.checkpoint WHERE pipeline = $1 FOR UPDATE', [pipeline]);
 }
 
 /** Tables that refer to each other are truncated by one statement; where that is refused, one by one, what refers first. */
