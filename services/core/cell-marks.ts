@@ -6,7 +6,6 @@ const NINE = 0x39;
 /** An image up to here is made one text of, and its values are parts of that. */
 const SHORT_IMAGE_BYTES = 4096;
 const MOST_BY_HAND = 64;
-const NULL_ELEMENT = Buffer.from('NULL');
 const WORDS = { null: Buffer.from('null'), true: Buffer.from('true'), false: Buffer.from('false') };
 /** What a string of JSON may have behind a backslash, besides `u` and four digits (RFC 8259, 7). */
 const ESCAPES: ReadonlySet<number> = new Set(Buffer.from('"\\/bfnrt'));
@@ -100,36 +99,22 @@ export class CellMarks {
 
   /** Copies the value's text, where it stands as it is; returns where it ends, −1 where a text has to be made (`text`). */
   copyText(index: number, bytes: Buffer, target: Buffer, at: number): number {
-    const kind = this.#kinds[index] ?? IS_NULL;
-    if (kind < IS_DIGITS || kind === IS_ESCAPED) return -1;
+    if (!this.#isText(index)) return -1;
     return copyBytes(bytes, this.#starts[index] ?? 0, this.#ends[index] ?? 0, target, at);
   }
 
-  /** How many bytes `copyElement` writes at most. */
-  elementBytes(index: number): number {
-    return Math.max(this.bytesOf(index), NULL_ELEMENT.length);
-  }
-
   /**
-   * Copies the value as an element of an array constant; returns where it ends, −1 where a text has to be made (`text`). What JSON need not
-   * escape in a string needs no escape there either (PostgreSQL: "Array Input and Output Syntax").
+   * Copies the value as an element of an array constant, where it stands as one; else as `copyText`. What JSON need not escape in a string
+   * needs no escape there either (PostgreSQL: "Array Input and Output Syntax").
    */
   copyElement(index: number, bytes: Buffer, target: Buffer, at: number): number {
-    switch (this.#kinds[index]) {
-      case IS_ESCAPED:
-        return -1;
-      case IS_TRUE:
-      case IS_FALSE:
-        // The word's first letter, as PostgreSQL prints it.
-        target[at] = bytes[this.#starts[index] ?? 0] ?? 0;
-        return at + 1;
-      case IS_DIGITS:
-      case IS_PLAIN:
-      case IS_WIDE:
-        return this.copy(index, bytes, target, at);
-      default:
-        return copyBytes(NULL_ELEMENT, 0, NULL_ELEMENT.length, target, at);
-    }
+    return this.#isText(index) ? this.copy(index, bytes, target, at) : -1;
+  }
+
+  /** Its bytes are those of its text. */
+  #isText(index: number): boolean {
+    const kind = this.#kinds[index] ?? IS_NULL;
+    return kind >= IS_DIGITS && kind !== IS_ESCAPED;
   }
 
   #quoteBytes(index: number): number {

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { addTables } from '#adapters/postgres/target/add-tables.ts';
 import { addEnumLabels, alterTable } from '#adapters/postgres/target/alter-table.ts';
@@ -20,7 +19,7 @@ import {
 import { readSplitTopics } from '#adapters/postgres/target/split-tables.ts';
 import { readProgress, SpreadState } from '#adapters/postgres/target/spread-state.ts';
 import { takeAway } from '#adapters/postgres/target/take-away.ts';
-import { TargetState } from '#adapters/postgres/target/target-state.ts';
+import type { TargetState } from '#adapters/postgres/target/target-state.ts';
 import { readTargetTable, requireTargetTables } from '#adapters/postgres/target/target-table.ts';
 import { quoteTable } from '#core/table-name.ts';
 import { applyAtOnce } from './at-once.ts';
@@ -42,7 +41,7 @@ import { truncateTables } from './truncate-tables.ts';
 export function postgresTarget(
   pipeline: string,
   connect: () => Promise<pg.Client>,
-  state = new TargetState(pipeline, randomUUID()),
+  state: TargetState,
 ): TargetSessions {
   return {
     open: async () => sessionOf(await connect(), pipeline, state),

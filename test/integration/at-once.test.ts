@@ -1,12 +1,14 @@
+import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { readTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
+import { TargetState } from '#adapters/postgres/target/target-state.ts';
 import { readTargetTable, type TargetTable } from '#adapters/postgres/target/target-table.ts';
 import type { RowChange } from '#core/change.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { postgresTarget } from '../../services/sink/postgres-target.ts';
-import type { TargetSession } from '../../services/sink/target.ts';
+import type { TargetSession, TargetSessions } from '../../services/sink/target.ts';
 import { insert, remove, update, updateWhole } from '../harness/changes.ts';
 import { createDatabase, type TestDatabase } from '../harness/database.ts';
 import { until } from '../harness/until.ts';
@@ -23,6 +25,8 @@ let tables: Map<string, TargetTable>;
 const connect = (): Promise<pg.Client> =>
   connectPg({ url: database.url, purpose: 'target', application: 'restage test at once' });
 
+const openTarget = (): TargetSessions => postgresTarget(PIPELINE, connect, new TargetState(PIPELINE, randomUUID()));
+
 beforeAll(async () => {
   database = await createDatabase(18, 'at_once');
   watcher = await connect();
@@ -34,7 +38,7 @@ beforeAll(async () => {
     CREATE TABLE public.numbered (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text);
     CREATE TABLE public.bare ();
     ALTER TABLE public.log REPLICA IDENTITY FULL`);
-  session = await postgresTarget(PIPELINE, connect).open();
+  session = await openTarget().open();
   await session.takeover.actAsReplica();
   await session.takeover.prepareState();
   tables = new Map();
@@ -126,7 +130,7 @@ it.each([
 );
 
 it('is for the one who has the target: whoever lost it is told so step by step', async () => {
-  const other = await postgresTarget(PIPELINE, connect).open();
+  const other = await openTarget().open();
   try {
     await other.position.open();
     expect(await applyAtOnce([['item', [insert({ id: '1', name: 'a', big: null })]]])).toBe(false);
@@ -139,7 +143,7 @@ it('is for the one who has the target: whoever lost it is told so step by step',
 });
 
 it('fails with its connection, and nothing is committed', async () => {
-  const own = postgresTarget(PIPELINE, connect);
+  const own = openTarget();
   const lost = await own.open();
   await lost.position.open();
   const blocker = await connect();

@@ -1,4 +1,4 @@
-import type { CellMarks } from '#core/cell-marks.ts';
+import { copyBytes, type CellMarks } from '#core/cell-marks.ts';
 
 const NULL = Buffer.from('NULL');
 const QUOTE = 0x22;
@@ -24,7 +24,7 @@ export class ArrayBytes {
 
   /** A value where it stands in an image. */
   addCell(marks: CellMarks, index: number, bytes: Buffer): void {
-    const target = this.#begin(marks.elementBytes(index));
+    const target = this.#begin(marks.bytesOf(index));
     const end = marks.copyElement(index, bytes, target, this.#at);
     if (end < 0) this.#putText(marks.text(index, bytes));
     else this.#at = end;
@@ -52,7 +52,7 @@ export class ArrayBytes {
 
   #putText(value: string | null): void {
     if (value === null) {
-      this.#at += NULL.copy(this.#reserve(NULL.length + AROUND), this.#at);
+      this.#at = copyBytes(NULL, 0, NULL.length, this.#reserve(NULL.length + AROUND), this.#at);
       return;
     }
     const text = escapeElement(value);

@@ -18,7 +18,7 @@ import { copyRows } from './copy-rows.ts';
 import { replaceIdentityValues } from './identity-columns.ts';
 import { runStatement } from './long-query.ts';
 import { castText } from '../value-type.ts';
-import { columnOf, matchKeys, unnest, valuesOf } from './row-arrays.ts';
+import { arraysOf, columnOf, matchKeys, unnest } from './row-arrays.ts';
 import type { TargetTable } from './target-table.ts';
 
 const COPY_FROM_ROWS = 100;
@@ -111,7 +111,7 @@ async function moveIdentityValues(
     values: new Map(
       always.map((name, index) => [name, castText(columnOf(table, name), `s.c${identity.length + index}`)]),
     ),
-    parameters: [...identity.map((name) => valuesOf(keys, name)), ...always.map((name) => valuesOf(sets, name))],
+    parameters: [...arraysOf(keys, identity), ...arraysOf(sets, always)],
   });
   return updates.map(({ key, set }) => ({
     key: new Map([...key].map(([name, value]) => [name, always.includes(name) ? (set.get(name) ?? null) : value])),

@@ -1,6 +1,6 @@
 import type pg from 'pg';
-import type { Text } from '#core/long-text.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
+import type { Parameter } from './bind-message.ts';
 import { runStatement } from './long-query.ts';
 import type { TargetTable } from './target-table.ts';
 
@@ -11,7 +11,7 @@ export interface IdentityReplacement {
   readonly where: string;
   /** New values of GENERATED ALWAYS columns, as SQL over `using`. */
   readonly values: ReadonlyMap<string, string>;
-  readonly parameters: readonly (Text | null)[];
+  readonly parameters: readonly Parameter[];
 }
 
 /**

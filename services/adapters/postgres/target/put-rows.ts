@@ -8,7 +8,7 @@ import { castText } from '../value-type.ts';
 import { insertRows } from './bulk-apply.ts';
 import { runStatement } from './long-query.ts';
 import { applyRow } from './row-apply.ts';
-import { columnOf, matchKeys, unnest, valuesOf } from './row-arrays.ts';
+import { arraysOf, columnOf, matchKeys, unnest } from './row-arrays.ts';
 import type { TargetTable } from './target-table.ts';
 
 type Put = Extract<SourceChange, { kind: 'put' }>;
@@ -126,7 +126,7 @@ async function deleteKeys(client: pg.ClientBase, table: TargetTable, keys: reado
   await runStatement(
     client,
     `DELETE FROM ${table.only} AS t USING ${unnest(table.identity.length)} WHERE ${matchKeys(table)}`,
-    table.identity.map((name) => valuesOf(keys, name)),
+    arraysOf(keys, table.identity),
   );
 }
 
@@ -151,7 +151,7 @@ async function upsert(client: pg.ClientBase, table: TargetTable, puts: readonly 
     `INSERT INTO ${table.sql} (${names.map(quoteIdentifier).join(', ')}) OVERRIDING SYSTEM VALUE
      SELECT ${values} FROM ${unnest(names.length)}
      ON CONFLICT (${table.identity.map(quoteIdentifier).join(', ')}) DO ${set.length === 0 ? 'NOTHING' : `UPDATE SET ${set.join(', ')}`}`,
-    names.map((name) => valuesOf(images, name)),
+    arraysOf(images, names),
   );
 }
 
@@ -166,12 +166,10 @@ async function updateKeys(client: pg.ClientBase, table: TargetTable, puts: reado
     (name, index) => `${quoteIdentifier(name)} = ${castText(columnOf(table, name), `s.c${identity.length + index}`)}`,
   );
   const parameters = [
-    ...identity.map((name) => valuesOf(keys, name)),
-    ...names.map((name) =>
-      valuesOf(
-        puts.map(({ after }) => after),
-        name,
-      ),
+    ...arraysOf(keys, identity),
+    ...arraysOf(
+      puts.map(({ after }) => after),
+      names,
     ),
   ];
   const numbers = unnest(parameters.length, true);
@@ -193,7 +191,7 @@ async function moveRow(client: pg.ClientBase, table: TargetTable, change: Move, 
   const there = await runStatement(
     client,
     `SELECT FROM ${table.only} AS t, ${unnest(table.identity.length)} WHERE ${matchKeys(table)}`,
-    table.identity.map((name) => valuesOf([key], name)),
+    arraysOf([key], table.identity),
   );
   if ((there.rowCount ?? 0) === 0) {
     try {

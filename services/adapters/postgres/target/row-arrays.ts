@@ -55,15 +55,11 @@ export function unnest(columns: number, isNumbered = false): string {
   return `unnest(${parameters}) ${isNumbered ? 'WITH ORDINALITY ' : ''}AS s(${names})`;
 }
 
-/** One column's values, for a parameter of `unnest`. */
-export function valuesOf(images: readonly Image[], name: string): Text {
-  return arrayLiteral(columnTexts(images, name));
-}
-
 /** Several columns' values, each a parameter of `unnest`: of values that still stand in their batch no texts are made. */
 export function arraysOf(images: readonly Image[], names: readonly string[]): Parameter[] {
   // Of a large row only pieces are there twice (invariant 6).
-  if (images.some((image) => isLarge(image, names))) return names.map((name) => valuesOf(images, name));
+  if (images.some((image) => isLarge(image, names)))
+    return names.map((name) => arrayLiteral(columnTexts(images, name)));
   const arrays = names.map(() => new ArrayBytes(images.length));
   let columns: ColumnList | null = null;
   let places: readonly number[] = [];
@@ -74,8 +70,9 @@ export function arraysOf(images: readonly Image[], names: readonly string[]): Pa
       continue;
     }
     if (columns !== image.columns) {
-      ({ columns } = image);
-      places = placesOf(image.columns, names);
+      const list: ColumnList = image.columns;
+      places = names.map((name) => list.indexOf(name));
+      columns = list;
     }
     for (const [index, array] of arrays.entries()) {
       const place = places[index] ?? -1;
@@ -84,10 +81,6 @@ export function arraysOf(images: readonly Image[], names: readonly string[]): Pa
     }
   }
   return arrays.map((array) => array.end());
-}
-
-function placesOf(columns: ColumnList, names: readonly string[]): readonly number[] {
-  return names.map((name) => columns.indexOf(name));
 }
 
 function isLarge(image: Image, names: readonly string[]): boolean {

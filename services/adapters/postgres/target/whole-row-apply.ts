@@ -6,7 +6,7 @@ import { castText } from '../value-type.ts';
 import { runStatement } from './long-query.ts';
 import { mismatchError } from './bulk-apply.ts';
 import { applyRow } from './row-apply.ts';
-import { arrayLiteral, unnest, valuesOf } from './row-arrays.ts';
+import { arrayLiteral, arraysOf, unnest } from './row-arrays.ts';
 import type { TargetTable } from './target-table.ts';
 
 type Removal = Extract<RowChange, { kind: 'delete' }>;
@@ -88,11 +88,9 @@ async function applyWholeRows(
       ? `${found} DELETE FROM ${table.only} AS t USING pairs WHERE (${row}) = (${place})`
       : `${found} UPDATE ${table.only} AS t SET ${assigned.join(', ')} FROM pairs WHERE (${row}) = (${place})`;
   const values = [
-    ...names.map((name) =>
-      valuesOf(
-        run.map(({ before }) => before),
-        name,
-      ),
+    ...arraysOf(
+      run.map(({ before }) => before),
+      names,
     ),
     ...set.map((name) =>
       arrayLiteral(run.map((change) => (change.kind === 'update' ? (change.after.get(name) ?? null) : null))),
