@@ -1,11 +1,6 @@
 import type pg from 'pg';
-import {
-  groupImages,
-  insertStatement,
-  statementsOf,
-  type BulkStatement,
-} from '#adapters/postgres/target/bulk-statements.ts';
-import { runChain } from '#adapters/postgres/target/statement-chain.ts';
+import { insertStatements, statementsOf, type BulkStatement } from '#adapters/postgres/target/bulk-statements.ts';
+import { runChain, type ChainedStatement } from '#adapters/postgres/target/statement-chain.ts';
 import type { TargetState } from '#adapters/postgres/target/target-state.ts';
 import { foldChanges } from '#core/fold.ts';
 import { isRefusal } from './refusal.ts';
@@ -26,18 +21,19 @@ export async function applyAtOnce(
   tables: readonly TableChanges[],
   position: StreamPosition,
 ): Promise<boolean> {
-  const statements = bulkOf(tables);
-  if (statements === null) return false;
+  if (!tables.every(isBulk)) return false;
+  const sent: BulkStatement[] = [];
+  const statements = function* (): Generator<ChainedStatement, void, undefined> {
+    yield* [BEGIN, PUT_OFF, state.guardStatement('UPDATE')];
+    for (const one of bulkOf(tables)) {
+      sent.push(one);
+      yield one;
+    }
+    yield* [SETTLE, state.moveStatement(position)];
+  };
   try {
-    const [, , guard, ...answers] = await runChain(client, [
-      BEGIN,
-      PUT_OFF,
-      state.guardStatement('UPDATE'),
-      ...statements,
-      SETTLE,
-      state.moveStatement(position),
-    ]);
-    const isWhole = statements.every(({ keys }, index) => keys === null || answers[index]?.rowCount === keys.length);
+    const [, , guard, ...answers] = await runChain(client, statements());
+    const isWhole = sent.every(({ keys }, index) => keys === null || answers[index]?.rowCount === keys.length);
     if (guard?.rows[0]?.['ours'] === true && isWhole) return true;
   } catch (error) {
     await client.query('ROLLBACK').catch(() => undefined);
@@ -48,16 +44,19 @@ export async function applyAtOnce(
   return false;
 }
 
-/** null where one statement's outcome decides about the next. */
-function bulkOf(tables: readonly TableChanges[]): BulkStatement[] | null {
-  const isBulk = tables.every(({ table, changes }) => {
-    if (table.hasAlwaysIdentity || table.isWatched) return false;
-    return table.isFoldable || changes.every(({ kind }) => kind === 'insert');
-  });
-  if (!isBulk) return null;
-  return tables.flatMap(({ table, changes }) => {
-    if (table.isFoldable) return statementsOf(table, foldChanges(changes, table.identity));
-    const inserts = changes.flatMap((change) => (change.kind === 'insert' ? [change.after] : []));
-    return groupImages(inserts).map((rows) => insertStatement(table, rows));
-  });
+/** No statement's outcome decides about the next. */
+function isBulk({ table, changes }: TableChanges): boolean {
+  if (table.hasAlwaysIdentity || table.isWatched) return false;
+  return table.isFoldable || changes.every(({ kind }) => kind === 'insert');
+}
+
+/** One after the other, so that the target works on the first while the next is made. */
+function* bulkOf(tables: readonly TableChanges[]): Generator<BulkStatement, void, undefined> {
+  for (const { table, changes } of tables)
+    if (table.isFoldable) yield* statementsOf(table, foldChanges(changes, table.identity));
+    else
+      yield* insertStatements(
+        table,
+        changes.flatMap((change) => (change.kind === 'insert' ? [change.after] : [])),
+      );
 }

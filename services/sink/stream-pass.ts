@@ -15,8 +15,8 @@ import type { StreamPassOptions } from './stream-pass-options.ts';
 import type { StreamPosition } from './target.ts';
 
 const EMPTY_INTERVAL_MS = 10_000;
-/** An epoch that is not larger goes to the target in one message. */
-const AT_ONCE_BYTES = 128 * 1024;
+/** Epochs that are not larger together go to the target without a wait for an answer: statements made of them are in memory (invariant 6). */
+const AT_ONCE_BYTES = 8 * 1024 * 1024;
 
 /** The second pass: stream epochs in order, each in one target transaction with the position (invariants 2 and 4), until aborted. */
 export class StreamPass {

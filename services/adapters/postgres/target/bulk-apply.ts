@@ -5,11 +5,11 @@ import type { FoldedTable, RowUpdate } from '#core/fold.ts';
 import { valuesIn } from '#core/row-image.ts';
 import { formatTable } from '#core/table-name.ts';
 import {
+  copiedColumns,
   deleteStatement,
   groupImages,
   groupUpdates,
   insertStatement,
-  namedColumns,
   settableColumns,
   updateStatement,
   type BulkStatement,
@@ -20,8 +20,6 @@ import { runStatement } from './long-query.ts';
 import { castText } from '../value-type.ts';
 import { arraysOf, columnOf, matchKeys, unnest } from './row-arrays.ts';
 import type { TargetTable } from './target-table.ts';
-
-const COPY_FROM_ROWS = 100;
 
 /**
  * One table's folded changes, a statement per kind and set of columns: first this, then changeRows. Every affected count must be the
@@ -72,8 +70,8 @@ async function bulkUpdate(
 }
 
 async function bulkInsert(client: pg.ClientBase, table: TargetTable, rows: readonly Image[]): Promise<void> {
-  const names = rows.length < COPY_FROM_ROWS ? [] : namedColumns(table, rows);
-  if (names.length === 0) {
+  const names = copiedColumns(table, rows);
+  if (names === null) {
     const { text, values } = insertStatement(table, rows);
     await runStatement(client, text, values);
     return;
