@@ -110,6 +110,8 @@ it.each([
   ],
   ['a constraint refuses it', 'checked', () => [insert({ id: '1', n: '1' }), insert({ id: '2', n: '0' })]],
   ['a value does not fit', 'checked', () => [insert({ id: '1', n: 'many' })]],
+  ['a constraint refuses the last of many', 'checked', () => [...numbered(20_000), insert({ id: '0', n: '0' })]],
+  ['a value among many does not fit', 'checked', () => [...numbered(20_000), insert({ id: '0', n: 'many' })]],
   ['only INSERT may give a value', 'numbered', () => [insert({ id: '1', name: 'a' })]],
   ['a row is known by all it has', 'log', () => [updateWhole({ what: 'a', at: null }, { what: 'b', at: null })]],
 ] satisfies [string, string, () => RowChange[]][])(
@@ -128,6 +130,23 @@ it.each([
     expect(await through()).toBe('0/A');
   },
 );
+
+it.each([1, 5_000])('fails as what of %i rows cannot be made, and the session goes on', async (count) => {
+  const fault = new Error('no such value');
+  const broken = new Map([
+    ['id', '0'],
+    ['n', '1'],
+  ]);
+  broken.get = (name) => {
+    if (name === 'id') return '0';
+    throw fault;
+  };
+  const all = [...numbered(count - 1), { ...insert({}), after: broken }];
+  await expect(applyAtOnce([['checked', all]])).rejects.toBe(fault);
+  expect(await applyAtOnce([['checked', numbered(3)]])).toBe(true);
+  await session.transaction.commit();
+  expect(await rows('SELECT count(*)::int AS n FROM public.checked')).toEqual([{ n: 3 }]);
+});
 
 it('is for the one who has the target: whoever lost it is told so step by step', async () => {
   const other = await openTarget().open();
@@ -165,6 +184,10 @@ it('fails with its connection, and nothing is committed', async () => {
 async function endWaiting(client: pg.Client): Promise<void> {
   const sql = `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'public.item'::regclass AND NOT granted`;
   await until(async () => (await client.query(sql)).rowCount === 1, { what: 'the other session to wait' });
+}
+
+function numbered(count: number): RowChange[] {
+  return Array.from({ length: count }, (_, index) => insert({ id: String(index + 1), n: '1' }));
 }
 
 type Named = readonly (readonly [table: string, changes: readonly RowChange[]])[];
