@@ -211,7 +211,7 @@ function draft(epoch: number): ManifestDraft {
   };
 }
 
-async function readBack(until: bigint): Promise<{ epochs: number[]; values: string[] }> {
+async function readBack(last: bigint): Promise<{ epochs: number[]; values: string[] }> {
   const reader = createKafkaEpochReader({ pool, prefix, logger });
   const stop = new AbortController();
   const epochs: number[] = [];
@@ -223,7 +223,7 @@ async function readBack(until: bigint): Promise<{ epochs: number[]; values: stri
         for await (const chunk of reader.read(range, stop.signal))
           values.push(...chunk.map((record) => record.value?.toString() ?? ''));
       }
-      if (offset === until) stop.abort();
+      if (offset === last) stop.abort();
     }
   }
   return { epochs, values };
