@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { appendRecord, follow, readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { endOffset } from '#adapters/kafka/offsets.ts';

@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RestageError } from '#core/errors.ts';
 import { dataFolder } from '#infra/data-folder.ts';
 import { Infrastructure } from '#infra/infrastructure.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { HOLD_SILENCE_MS, type HoldGate, type HoldRequest } from '#core/control.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';
 

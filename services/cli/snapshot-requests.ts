@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { SNAPSHOT_PREFIX, type SnapshotGate, type SnapshotRequest } from '#core/control.ts';
 
 const schema = z.object({ tables: z.array(z.object({ schema: z.string(), table: z.string() })).min(1) });

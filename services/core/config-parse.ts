@@ -12,7 +12,7 @@ import {
   type ParsedNode,
   type YAMLMap,
 } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { expandVariables, type Environment } from '#core/config-expand.ts';
 import { nearest } from '#core/nearest.ts';
 import { REQUIRED_LISTS, type Option } from '#core/option-table.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Failpoints } from '#core/failpoints.ts';
 import type { LetterGate } from '#core/letter-command.ts';
 import type { Logger } from '#core/log.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Option } from '#core/option-table.ts';
 
 /** What becomes of statements that alter tables in the middle of the stream. */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What `restage dlq` asks of the transformer that alone writes to its output. It stays on `<name>.control` until it is done. */
 export interface LetterCommand {

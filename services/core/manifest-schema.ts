@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { manifestSchema } from '#core/manifest.ts';
 
 /** The JSON Schema of a manifest, as schemas/manifest.schema.json holds it. */

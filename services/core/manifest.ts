@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { RestageError } from '#core/errors.ts';
 import { columnChangeSchema, columnsOfSchema } from '#core/structure-change.ts';
 

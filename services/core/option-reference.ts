@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { OPTIONS, type Option } from '#core/option-table.ts';
 
 const HEAD = `# Configuration

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { buildOptionTree, type OptionNode } from '#core/option-tree.ts';
 
 type Json = { readonly [key: string]: unknown };

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { isBroker, isPostgresUrl } from '#core/address.ts';
 import { DDL_OPTIONS } from '#core/ddl-options.ts';
 import { DEBEZIUM_SOURCE_OPTIONS } from '#core/debezium-source/option-rows.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';
 import { quoteIdentifier } from '#core/table-name.ts';
 

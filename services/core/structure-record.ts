@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { RestageError } from '#core/errors.ts';
 import type { SourceShape } from '#core/structure-change.ts';
 import { structureVersion, type TableStructure } from '#core/structure.ts';

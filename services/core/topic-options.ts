@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Option } from '#core/option-table.ts';
 
 /** How topics are made. */

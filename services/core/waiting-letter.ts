@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { DeadLetter } from '#core/dead-letter.ts';
 import { RestageError } from '#core/errors.ts';
 import { formatLsn, parseLsn } from '#core/lsn.ts';

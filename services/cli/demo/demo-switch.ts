@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import pg from 'pg';
-import { z } from 'zod';
+import * as z from 'zod';
 import { readJournal } from '#adapters/postgres/migration/migration-journal.ts';
 import { pause } from '#core/backoff.ts';
 import { RestageError } from '#core/errors.ts';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Side } from '#core/migration/journal.ts';
 
 const messageSchema = z.object({ live: z.enum(['source', 'target']).nullable() });

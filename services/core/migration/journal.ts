@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RestageError } from '#core/errors.ts';
 import { STEP_NAMES } from './steps.ts';
 

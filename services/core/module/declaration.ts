@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { RestageError } from '#core/errors.ts';
 import { parseValueType, type ValueType } from '#core/rules/values/value-types.ts';
 import type { ColumnStructure, TableStructure } from '#core/structure.ts';

@@ -1,5 +1,5 @@
 import { RE2JS } from 're2js';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Option } from '#core/option-table.ts';
 import { parsePlacements, ROUTED_BY, ROUTED_GROUP } from '#core/outbox/outbox-config.ts';
 

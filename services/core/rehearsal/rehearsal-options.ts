@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { isPostgresUrl } from '#core/address.ts';
 import type { Option } from '#core/option-table.ts';
 import { DRIVERS } from '#core/rehearsal/rehearsal-config.ts';

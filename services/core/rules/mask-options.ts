@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Option } from '#core/option-table.ts';
 import { MASK_METHODS, MASK_OUTPUTS } from '#core/rules/values/mask-types.ts';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Option } from '#core/option-table.ts';
 import { maskOptions, type MaskPath } from '#core/rules/mask-options.ts';
 import { OUTBOX_OPTIONS } from '#core/outbox/outbox-options.ts';
