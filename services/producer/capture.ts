@@ -90,7 +90,7 @@ function decodeFrame(frames: (ReplicationFrame | null)[], index: number): Decode
   const frame = frames[index] ?? null;
   frames[index] = null;
   if (frame?.kind !== 'data') return frame;
-  return { kind: 'message', message: decodePgoutput(frame.payload), lsn: frame.lsn };
+  return { kind: 'message', message: decodePgoutput(frame.bytes, frame.from, frame.end), lsn: frame.lsn };
 }
 
 /** Returns a promise only where there is something to wait for. */

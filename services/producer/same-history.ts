@@ -67,7 +67,7 @@ async function isSent(stream: ReplicationStream, commit: Lsn, signal: AbortSigna
   for await (const frames of stream.frames(signal)) {
     for (const frame of frames) {
       if (frame.kind === 'keepalive' && frame.walEnd > commit) return false;
-      const message = frame.kind === 'data' ? decodePgoutput(frame.payload) : null;
+      const message = frame.kind === 'data' ? decodePgoutput(frame.bytes, frame.from, frame.end) : null;
       if (message?.tag === 'begin') return message.commit === commit;
     }
   }

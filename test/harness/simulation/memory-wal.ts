@@ -100,7 +100,7 @@ function makeTransaction(
     end,
     events,
     effects,
-    frames: frames.map((payload) => ({ kind: 'data', lsn: commit, payload })),
+    frames: frames.map((bytes) => ({ kind: 'data', lsn: commit, bytes, from: 0, end: bytes.length })),
     rows: new Map([...rows].map(([relation, table]) => [relation, new Map(table)])),
   };
 }

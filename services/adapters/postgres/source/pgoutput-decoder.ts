@@ -16,12 +16,13 @@ const POSTGRES_EPOCH_US = 946_684_800_000_000n;
 const IDENTITIES = ['d', 'n', 'f', 'i'] as const;
 
 /**
- * One message of the pgoutput plug-in, protocol 2 with streaming off: transactions arrive whole, in commit order.
+ * One message of the pgoutput plug-in, `bytes` from `from` to before `end`, protocol 2 with streaming off: transactions arrive whole, in commit
+ * order.
  * Source: PostgreSQL, "Logical Replication Message Formats".
  * @throws RestageError record_invalid on bytes that are no such message.
  */
-export function decodePgoutput(frame: Buffer): PgoutputMessage {
-  const reader = new FrameReader(frame);
+export function decodePgoutput(bytes: Buffer, from = 0, end = bytes.length): PgoutputMessage {
+  const reader = new FrameReader(bytes, from, end);
   try {
     return decodeBy(String.fromCharCode(reader.uint8()), reader);
   } catch (cause) {
@@ -109,23 +110,32 @@ function decodeLogicalMessage(reader: FrameReader): PgoutputMessage {
 }
 
 class FrameReader {
-  readonly #frame: Buffer;
-  #at = 0;
+  readonly #bytes: Buffer;
+  readonly #from: number;
+  readonly #end: number;
+  #at: number;
 
-  constructor(frame: Buffer) {
-    this.#frame = frame;
+  constructor(bytes: Buffer, from: number, end: number) {
+    this.#bytes = bytes;
+    this.#from = from;
+    this.#end = end;
+    this.#at = from;
   }
 
-  skip(bytes: number): void {
+  /** Where so many bytes stand, which are behind it now. @throws RangeError: what follows in `bytes` is another message's. */
+  skip(bytes: number): number {
+    const at = this.#at;
     this.#at += bytes;
+    if (this.#at > this.#end) throw new RangeError('value past the end');
+    return at;
   }
 
   uint8(): number {
-    return this.#frame.readUInt8(this.#at++);
+    return this.#bytes.readUInt8(this.skip(1));
   }
 
   peekChar(): string {
-    return String.fromCharCode(this.#frame.readUInt8(this.#at));
+    return String.fromCharCode(this.#bytes.readUInt8(this.#at));
   }
 
   char(): string {
@@ -133,38 +143,32 @@ class FrameReader {
   }
 
   uint16(): number {
-    this.#at += 2;
-    return this.#frame.readUInt16BE(this.#at - 2);
+    return this.#bytes.readUInt16BE(this.skip(2));
   }
 
   uint32(): number {
-    this.#at += 4;
-    return this.#frame.readUInt32BE(this.#at - 4);
+    return this.#bytes.readUInt32BE(this.skip(4));
   }
 
   lsn(): Lsn {
-    this.#at += 8;
-    return lsnOf(this.#frame.readBigUInt64BE(this.#at - 8));
+    return lsnOf(this.#bytes.readBigUInt64BE(this.skip(8)));
   }
 
   time(): bigint {
-    this.#at += 8;
-    return this.#frame.readBigInt64BE(this.#at - 8) + POSTGRES_EPOCH_US;
+    return this.#bytes.readBigInt64BE(this.skip(8)) + POSTGRES_EPOCH_US;
   }
 
   text(): string {
-    const end = this.#frame.indexOf(0, this.#at);
+    const end = this.#bytes.indexOf(0, this.#at);
     if (end < 0) throw new RangeError('unterminated string');
-    const text = this.#frame.toString('utf8', this.#at, end);
-    this.#at = end + 1;
-    return text;
+    const from = this.skip(end + 1 - this.#at);
+    return this.#bytes.toString('utf8', from, end);
   }
 
   sized(): string {
     const length = this.uint32();
-    if (this.#at + length > this.#frame.length) throw new RangeError('value past the end');
-    this.#at += length;
-    return this.#frame.toString('utf8', this.#at - length, this.#at);
+    const from = this.skip(length);
+    return this.#bytes.toString('utf8', from, from + length);
   }
 
   oldTuple(kind: string): OldTuple {
@@ -175,11 +179,10 @@ class FrameReader {
   /** Of a large frame as text: nothing points at its bytes afterwards, so that a large row is not there twice while it is written (invariant 6). */
   tuple(): SentTuple {
     const tuple = this.#wireTuple();
-    return this.#frame.length > LARGE_TUPLE_BYTES ? textsOf(tuple) : tuple;
+    return this.#end - this.#from > LARGE_TUPLE_BYTES ? textsOf(tuple) : tuple;
   }
 
   #wireTuple(): WireTuple {
-    const frame = this.#frame;
     const count = this.uint16();
     const start = this.#at;
     for (let left = count; left > 0; left -= 1) {
@@ -187,7 +190,6 @@ class FrameReader {
       if (kind === TEXT_KIND) this.skip(this.uint32());
       else if (kind !== NULL_KIND && kind !== UNCHANGED_KIND) throw new RangeError(`tuple value of kind ${kind}`);
     }
-    if (this.#at > frame.length) throw new RangeError('value past the end');
-    return new WireTuple(frame, start, this.#at, count);
+    return new WireTuple(this.#bytes, start, this.#at, count);
   }
 }

@@ -6,7 +6,8 @@ import { CopyBoth, type TakeMessage } from './copy-both.ts';
 
 /** A frame of the streaming replication protocol (PostgreSQL: "Streaming Replication Protocol"). */
 export type ReplicationFrame =
-  | { readonly kind: 'data'; readonly lsn: Lsn; readonly payload: Buffer }
+  /** A message of the plug-in: `bytes` from `from` to before `end`. */
+  | { readonly kind: 'data'; readonly lsn: Lsn; readonly bytes: Buffer; readonly from: number; readonly end: number }
   /** Everything before `walEnd` has been decoded and sent, when no transaction is being sent. */
   | { readonly kind: 'keepalive'; readonly walEnd: Lsn };
 
@@ -99,8 +100,7 @@ export class ReplicationStream {
 
   #decode(bytes: Buffer, at: number, end: number): ReplicationFrame | null {
     const kind = bytes[at];
-    if (kind === 0x77)
-      return { kind: 'data', lsn: lsnOf(bytes.readBigUInt64BE(at + 1)), payload: bytes.subarray(at + 25, end) };
+    if (kind === 0x77) return { kind: 'data', lsn: lsnOf(bytes.readBigUInt64BE(at + 1)), bytes, from: at + 25, end };
     if (kind !== 0x6b) return null;
     if (bytes[at + 17] === 1) this.#sendStatus();
     return { kind: 'keepalive', walEnd: lsnOf(bytes.readBigUInt64BE(at + 1)) };
