@@ -11,12 +11,15 @@ export interface Latency extends SeenProbes {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly maxMs: number;
+  /** Of those that were committed after the first seconds, in which programs and caches warm up beside a load that begins at once. */
+  readonly steady: { readonly p50Ms: number; readonly p99Ms: number };
   readonly probes: number;
 }
 
 export const PROBE_TABLE = 'public.bench_probe';
 const PROBES_PER_SECOND = 50;
 const ARRIVAL_MS = 60_000;
+const WARMING_SECONDS = 5;
 
 /** Before the pipeline begins: the probes' table, at the source. */
 export async function makeProbeTable(source: string): Promise<void> {
@@ -60,7 +63,17 @@ export async function probeLatency(pair: DatabasePair, seconds: number): Promise
   } finally {
     await Promise.all([source.end(), target.end()]);
   }
-  const sorted = waits.toSorted((a, b) => a - b);
-  const at = (share: number): number => sorted[Math.min(count - 1, Math.floor(count * share))] ?? NaN;
-  return { p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1), probes: count, seenAt };
+  const steady = waits.slice(WARMING_SECONDS * PROBES_PER_SECOND);
+  return {
+    p50Ms: quantile(waits, 0.5),
+    p99Ms: quantile(waits, 0.99),
+    maxMs: quantile(waits, 1),
+    steady: { p50Ms: quantile(steady, 0.5), p99Ms: quantile(steady, 0.99) },
+    probes: count,
+    seenAt,
+  };
+}
+
+function quantile(list: readonly number[], share: number): number {
+  return list.toSorted((a, b) => a - b)[Math.min(list.length - 1, Math.floor(list.length * share))] ?? NaN;
 }

@@ -1,23 +1,19 @@
-import { describeTransactionsV0 } from '@platformatic/kafka';
 import { Kafka, logLevel } from 'kafkajs';
 import pino from 'pino';
 import { afterAll, describe, expect, it } from 'vitest';
-import { createConnectionPool, TRANSACTION_COORDINATOR } from '#adapters/kafka/connection-pool.ts';
+import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
 import { KafkaCodeError } from '#adapters/kafka/kafka-error.ts';
 import { readDecidedManifest } from '#adapters/kafka/last-manifest.ts';
-import { endOffset } from '#adapters/kafka/offsets.ts';
 import { ensureTopics } from '#adapters/kafka/topics.ts';
-import { pause } from '#core/backoff.ts';
-import type { EpochWriter, ManifestDraft, PartitionRecords } from '#core/epoch-writer.ts';
+import type { EpochWriter, ManifestDraft } from '#core/epoch-writer.ts';
 import { NO_FAILPOINTS, type Failpoints } from '#core/failpoints.ts';
 import { lsnOf } from '#core/lsn.ts';
 import { streamHeaders } from '#core/record.ts';
 import { NO_HEADERS } from '#core/fixed-headers.ts';
 import { TopicBatches } from '#core/topic-batches.ts';
 import { testKafka } from '../harness/servers.ts';
-import { until } from '../harness/until.ts';
 
 const logger = pino({ level: 'silent' });
 const prefix = `epochs-${process.pid}`;
@@ -26,9 +22,6 @@ const pool = createConnectionPool(
   { brokers, ssl: false, sasl: null, replicationFactor: 1 },
   { clientId: 'test', logger },
 );
-
-/** Later than a transaction is begun ahead, sooner than it is ended again. */
-const AHEAD_MS = 20;
 
 afterAll(() => pool.close());
 
@@ -70,7 +63,11 @@ it('a manifest goes with its records once their places are known, and names them
   await ensureTopics(pool, [`${own}.epochs`, topic], { replicationFactor: 1 });
   const writer = await openWriter(NO_FAILPOINTS, own);
   await writer.last();
-  const row = (value: string): PartitionRecords[] => rowsOf(topic, value);
+  const row = (value: string): ReturnType<TopicBatches['finish']> => {
+    const batches = new TopicBatches();
+    batches.append(topic, null, value, NO_HEADERS);
+    return batches.finish();
+  };
   const first = await writer.write(draft(1), row('1'));
   const second = await writer.write(draft(2), row('2'));
   const third = await writer.write(draft(3), []);
@@ -92,39 +89,6 @@ it('a manifest goes with its records once their places are known, and names them
   expect(sixth.manifest.total).toEqual({ rows: 0, events: 4 });
 });
 
-it('a transaction that was begun before there was something to write is written to, or ended, and its marker is counted', async () => {
-  const own = `${prefix}-ahead`;
-  const topic = `${own}.s.a`;
-  await ensureTopics(pool, [`${own}.epochs`, topic], { replicationFactor: 1 });
-  const writer = await openWriter(NO_FAILPOINTS, own);
-  await writer.last();
-  let written = 0;
-  const write = async (): Promise<string | undefined> => {
-    written += 1;
-    return (await writer.write(draft(written), rowsOf(topic, `${written}`))).manifest.ranges[0]?.first;
-  };
-  const toBeBegun = async (): Promise<boolean> => {
-    for (const _ of [1, 2]) await write();
-    await pause(AHEAD_MS);
-    return isTransactionOpen(own);
-  };
-  await until(toBeBegun, { what: 'a transaction to be begun ahead' });
-  await write();
-
-  await until(toBeBegun, { what: 'another one to be begun ahead' });
-  await until(async () => !(await isTransactionOpen(own)), { what: 'it to be ended, for nobody came' });
-  const end = await endOffset(pool, topic, 'read_committed');
-  // Each that was written to has a record and a marker.
-  expect(end).toBeGreaterThan(BigInt(2 * written));
-  expect(await write()).toBe(String(end));
-  expect(await write()).toBe(String(end + 2n));
-
-  await until(toBeBegun, { what: 'one more to be begun ahead' });
-  await writer.close();
-  expect(await isTransactionOpen(own)).toBe(false);
-  expect(await readAll(own, topic)).toEqual(Array.from({ length: written }, (_, index) => `${index + 1}`));
-});
-
 it('after a sign that leaders moved asks anew where topics live', async () => {
   const topic = `${prefix}.moved`;
   await ensureTopics(pool, [topic], { replicationFactor: 1 });
@@ -138,20 +102,6 @@ it('after a sign that leaders moved asks anew where topics live', async () => {
   await expect(moved).rejects.toMatchObject({ code: 'kafka_fault' });
   expect((await pool.locate([topic])).size).toBe(0);
 });
-
-async function isTransactionOpen(transactionalId: string): Promise<boolean> {
-  const coordinator = await pool.coordinator(TRANSACTION_COORDINATOR, transactionalId);
-  const { transactionStates } = await pool.request(coordinator, 'read', (connection) =>
-    describeTransactionsV0.api.async(connection, [transactionalId]),
-  );
-  return transactionStates.some(({ transactionState }) => transactionState === 'Ongoing');
-}
-
-function rowsOf(topic: string, value: string): PartitionRecords[] {
-  const batches = new TopicBatches();
-  batches.append(topic, null, value, NO_HEADERS);
-  return batches.finish();
-}
 
 /** Data and manifest are there, and nobody said whether they count. */
 async function leaveUndecided(): Promise<void> {
@@ -211,7 +161,7 @@ function draft(epoch: number): ManifestDraft {
   };
 }
 
-async function readBack(last: bigint): Promise<{ epochs: number[]; values: string[] }> {
+async function readBack(until: bigint): Promise<{ epochs: number[]; values: string[] }> {
   const reader = createKafkaEpochReader({ pool, prefix, logger });
   const stop = new AbortController();
   const epochs: number[] = [];
@@ -223,7 +173,7 @@ async function readBack(last: bigint): Promise<{ epochs: number[]; values: strin
         for await (const chunk of reader.read(range, stop.signal))
           values.push(...chunk.map((record) => record.value?.toString() ?? ''));
       }
-      if (offset === last) stop.abort();
+      if (offset === until) stop.abort();
     }
   }
   return { epochs, values };

@@ -22,7 +22,6 @@ import { TRANSACTION_COORDINATOR, type ConnectionPool, type TopicPlace } from '.
 import { isRetriable, protocolCode } from './kafka-error.ts';
 import { lastManifest } from './last-manifest.ts';
 import { endOffset, type Place } from './offsets.ts';
-import { PartitionsAhead } from './partitions-ahead.ts';
 import { produceBatches, type SealedBatch } from './produce.ts';
 
 export interface EpochWriterOptions {
@@ -62,13 +61,6 @@ class KafkaEpochWriter implements EpochWriter {
   #producerId = -1n;
   #producerEpoch = -1;
   #isSpent = false;
-  readonly #ahead = new PartitionsAhead({
-    add: (places) => this.#addPartitions(places),
-    end: async (places) => {
-      await this.#end();
-      this.#noteMarkers(places);
-    },
-  });
 
   constructor(options: EpochWriterOptions) {
     this.#options = options;
@@ -131,10 +123,7 @@ class KafkaEpochWriter implements EpochWriter {
     try {
       const all = [...data, ...side];
       const places = await this.#options.pool.locate([...all.map(({ topic }) => topic), this.#manifests.topic]);
-      const written = [...all, this.#manifests];
-      const added = await this.#ahead.take();
-      const missing = written.filter((place) => !added.has(placeKey(place)));
-      if (missing.length > 0) await this.#addPartitions(missing);
+      await this.#addPartitions([...all, { ...this.#manifests, batches: [] }]);
       const expected = this.#foresee(data);
       const early = expected === null ? null : this.#manifestsOf(entries, expected);
       const sent = await this.#send(early === null ? all : [...all, this.#recordsOf(early)], places);
@@ -146,9 +135,7 @@ class KafkaEpochWriter implements EpochWriter {
       await this.#end();
       const { manifests, total } = made;
       this.#total = total;
-      for (const [place, { last }] of sent) this.#ends.set(place, BigInt(last) + 1n);
-      this.#noteMarkers(new Set([...written.map(placeKey), ...added]));
-      this.#ahead.committed(written);
+      for (const [place, { last }] of sent) this.#ends.set(place, BigInt(last) + 2n);
       hit('after');
       const first = BigInt(told.get(placeKey(this.#manifests))?.first ?? '-1');
       return manifests.map((manifest, index) => ({ offset: first + BigInt(index), manifest }));
@@ -202,20 +189,12 @@ class KafkaEpochWriter implements EpochWriter {
     return expected;
   }
 
-  async close(): Promise<void> {
-    if (!this.#isSpent) await this.#ahead.close();
+  close(): Promise<void> {
     this.#isSpent = true;
+    return Promise.resolve();
   }
 
-  /** A transaction ends with one in each of its partitions. */
-  #noteMarkers(places: ReadonlySet<string>): void {
-    for (const place of places) {
-      const end = this.#ends.get(place);
-      if (end !== undefined) this.#ends.set(place, end + 1n);
-    }
-  }
-
-  async #addPartitions(data: readonly Place[]): Promise<void> {
+  async #addPartitions(data: readonly PartitionRecords[]): Promise<void> {
     const { transactionalId } = this.#options;
     const transaction = { transactionalId, producerId: this.#producerId, producerEpoch: this.#producerEpoch };
     await this.#untilReady(PAUSE_MS, (connection) => addPartitions(connection, transaction, data));
