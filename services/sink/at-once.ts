@@ -12,8 +12,9 @@ const PUT_OFF = { text: 'SET CONSTRAINTS ALL DEFERRED' };
 const SETTLE = { text: 'SET CONSTRAINTS ALL IMMEDIATE' };
 
 /**
- * A whole epoch but for its COMMIT, in one message: what takes a small one's time is to wait for one answer after another. False where it
- * is to be done step by step, which tells what is wrong with it; then nothing of it is left, as where it throws.
+ * Whole epochs but for their COMMIT, without a wait for any answer: that is what takes a small one's time, and of a large one the target has all it
+ * needs while the next is read. False where it is to be done step by step, which tells what is wrong with it; then nothing of it is
+ * left, as where it throws.
  */
 export async function applyAtOnce(
   client: pg.ClientBase,

@@ -222,7 +222,7 @@ export class StreamPass {
     await this.#commit(announced.manifest, this.#tally, null);
   }
 
-  /** Of a sink that keeps up epochs are small. False where it is for `#apply`. */
+  /** False where it is for `#apply`. */
   async #applyAtOnce({ offset, manifest }: StoredManifest, part: ReadPart): Promise<boolean> {
     const { session, structures, clock } = this.#options;
     if (part.bytes > AT_ONCE_BYTES || !isUncutEpoch(manifest) || this.#ranks !== null) return false;

@@ -35,9 +35,9 @@ export interface TargetSessions {
 export interface TargetSession {
   readonly transaction: TargetTransaction;
   /**
-   * The whole of a small epoch: begins with the position locked, applies changes between which nothing stands, settles what was put off and
-   * moves the position; the commit is left to the caller. False where it is to be done step by step instead. Then, and where it
-   * throws, nothing is begun.
+   * The whole of an epoch, or of several together, without a wait in between: begins with the position locked, applies changes between
+   * which nothing stands, settles what was put off and moves the position; the commit is left to the caller. False where it is to be
+   * done step by step instead. Then, and where it throws, nothing is begun.
    */
   readonly applyAtOnce: (tables: readonly TableChanges[], position: StreamPosition) => Promise<boolean>;
   readonly takeover: TakeoverTools;
