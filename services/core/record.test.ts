@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { lsnOf } from '#core/lsn.ts';
 import { encodeHeaders } from '#core/fixed-headers.ts';
 import { ChunkHeaders, chunkHeaders, StreamHeaders, streamHeaders } from '#core/record.ts';
+import { int32, int64 } from '../../test/harness/wire-numbers.ts';
 
 describe('headers written into a template', () => {
   it('are what encodeHeaders makes of the same values', () => {
@@ -10,9 +11,9 @@ describe('headers written into a template', () => {
     pos.writeBigUInt64BE(7n, 8);
     const expected = encodeHeaders([
       ['pos', pos],
-      ['xid', uint64(5n)],
-      ['epoch', uint64(9n)],
-      ['structure', uint32(0xdeadbeef)],
+      ['xid', int64(5n)],
+      ['epoch', int64(9n)],
+      ['structure', int32(0xdeadbeef)],
     ]);
     const position = { commit: lsnOf(0x1_2345_6789n), ordinal: 7 };
     expect(streamHeaders({ position, xid: 5n, epoch: 9, structure: 0xdeadbeef })).toEqual(expected);
@@ -20,10 +21,10 @@ describe('headers written into a template', () => {
 
   it('hold for snapshot rows too', () => {
     const expected = encodeHeaders([
-      ['chunk', uint32(3)],
-      ['row', uint64(4n)],
-      ['epoch', uint64(0n)],
-      ['structure', uint32(1)],
+      ['chunk', int32(3)],
+      ['row', int64(4n)],
+      ['epoch', int64(0n)],
+      ['structure', int32(1)],
     ]);
     expect(chunkHeaders(3, 4, 0, 1)).toEqual(expected);
   });
@@ -37,18 +38,14 @@ describe('headers as they stand in a batch', () => {
   it('are read as the map that they are', () => {
     expect(new Map(StreamHeaders.find(stream, 2, stream.length))).toEqual(
       new Map([
-        ['pos', Buffer.concat([uint64(0x77n), uint64(3n)])],
-        ['xid', uint64(5n)],
-        ['epoch', uint64(9n)],
-        ['structure', uint32(4)],
+        ['pos', Buffer.concat([int64(0x77n), int64(3n)])],
+        ['xid', int64(5n)],
+        ['epoch', int64(9n)],
+        ['structure', int32(4)],
       ]),
     );
     const found = ChunkHeaders.find(chunk, 2, chunk.length);
-    expect([found?.get('chunk'), found?.get('row'), found?.get('structure')]).toEqual([
-      uint32(3),
-      uint64(4n),
-      uint32(1),
-    ]);
+    expect([found?.get('chunk'), found?.get('row'), found?.get('structure')]).toEqual([int32(3), int64(4n), int32(1)]);
     expect([found?.size, found?.has('pos'), found?.get('pos'), found?.has('row')]).toEqual([4, false, undefined, true]);
   });
 
@@ -68,15 +65,3 @@ describe('headers as they stand in a batch', () => {
     expect(ChunkHeaders.find(named, 2, named.length)).toBeNull();
   });
 });
-
-function uint32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
-}
-
-function uint64(value: bigint): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64BE(value);
-  return bytes;
-}

@@ -1,5 +1,6 @@
 import type { ReplicationFrame } from '#adapters/postgres/source/replication-stream.ts';
 import { lsnOf, type Lsn } from '#core/lsn.ts';
+import { int32, int64 } from '../wire-numbers.ts';
 
 /** One statement of a made-up transaction; `row` chooses among the rows that are there. */
 export interface Statement {
@@ -183,16 +184,4 @@ function tuple(id: number, value: string | null): Buffer {
 
 function text(value: string): Buffer {
   return Buffer.from(value);
-}
-
-function int32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
-}
-
-function int64(value: bigint): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigInt64BE(value);
-  return bytes;
 }

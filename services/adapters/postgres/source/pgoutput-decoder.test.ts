@@ -2,23 +2,24 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { lsnOf } from '#core/lsn.ts';
 import { textsOf, UNCHANGED, type SentTuple } from '#core/tuple.ts';
+import { int16, int32, int64 } from '../../../../test/harness/wire-numbers.ts';
 import { decodePgoutput } from './pgoutput-decoder.ts';
 import type { PgoutputMessage } from './pgoutput-message.ts';
 
-const RELATION = word(16_401);
+const RELATION = int32(16_401);
 const NEW_ROW = tuple('1', null, UNCHANGED, 'zwei');
 const OLD_KEY = tuple('1', null, null, null);
 
 /** By tag: its bytes (PostgreSQL: "Logical Replication Message Formats"), none of them left unread. */
 const MESSAGES = {
-  begin: bytes('B', long(0x10n), long(0n), word(700)),
-  commit: bytes('C', 0, long(0x10n), long(0x18n)),
-  relation: bytes('R', RELATION, 'public\0', 'item\0', 'd', short(1), 1, 'id\0', word(23), word(-1)),
+  begin: bytes('B', int64(0x10n), int64(0n), int32(700)),
+  commit: bytes('C', 0, int64(0x10n), int64(0x18n)),
+  relation: bytes('R', RELATION, 'public\0', 'item\0', 'd', int16(1), 1, 'id\0', int32(23), int32(-1)),
   insert: bytes('I', RELATION, 'N', NEW_ROW),
   update: bytes('U', RELATION, 'K', OLD_KEY, 'N', NEW_ROW),
   delete: bytes('D', RELATION, 'O', NEW_ROW),
-  truncate: bytes('T', word(2), 1, RELATION, word(16_402)),
-  message: bytes('M', 1, long(0x10n), 'restage\0', word(4), 'here'),
+  truncate: bytes('T', int32(2), 1, RELATION, int32(16_402)),
+  message: bytes('M', 1, int64(0x10n), 'restage\0', int32(4), 'here'),
 };
 
 const anyBytes = fc.uint8Array({ maxLength: 40 }).map((given) => Buffer.from(given));
@@ -78,9 +79,9 @@ function plain(message: PgoutputMessage): unknown {
 function tuple(...values: readonly (string | null | typeof UNCHANGED)[]): Buffer {
   const cells = values.map((value) => {
     if (value === UNCHANGED) return bytes('u');
-    return value === null ? bytes('n') : bytes('t', word(value.length), value);
+    return value === null ? bytes('n') : bytes('t', int32(value.length), value);
   });
-  return bytes(short(values.length), ...cells);
+  return bytes(int16(values.length), ...cells);
 }
 
 function bytes(...parts: readonly (string | number | Buffer)[]): Buffer {
@@ -89,22 +90,4 @@ function bytes(...parts: readonly (string | number | Buffer)[]): Buffer {
       typeof part === 'number' ? Buffer.of(part) : typeof part === 'string' ? Buffer.from(part) : part,
     ),
   );
-}
-
-function short(value: number): Buffer {
-  const made = Buffer.alloc(2);
-  made.writeInt16BE(value);
-  return made;
-}
-
-function word(value: number): Buffer {
-  const made = Buffer.alloc(4);
-  made.writeInt32BE(value);
-  return made;
-}
-
-function long(value: bigint): Buffer {
-  const made = Buffer.alloc(8);
-  made.writeBigInt64BE(value);
-  return made;
 }
