@@ -74,6 +74,6 @@ export async function probeLatency(pair: DatabasePair, seconds: number): Promise
   };
 }
 
-function quantile(list: readonly number[], share: number): number {
+export function quantile(list: readonly number[], share: number): number {
   return list.toSorted((a, b) => a - b)[Math.min(list.length - 1, Math.floor(list.length * share))] ?? NaN;
 }

@@ -1,5 +1,5 @@
 import { readTopics, type ReadRecord } from '../harness/topic-records.ts';
-import { PROBE_TABLE, type SeenProbes } from './latency-probe.ts';
+import { PROBE_TABLE, quantile, type SeenProbes } from './latency-probe.ts';
 
 /** What the names of topics begin with. */
 export interface Prefixes {
@@ -35,11 +35,12 @@ export async function readStageLatencies(
   const records = await readTopics(topics, (all) => all.length === topics.length * seenAt.length, READ_LIMIT_MS);
   const [first, second] = topics.map((topic) => momentsById(records.filter((record) => record.topic === topic)));
   const all = seenAt.map((seen, id) => ({ seen, raw: momentsOf(first, id), shaped: momentsOf(second, id) }));
+  const p50 = (msOf: (one: (typeof all)[number]) => number): number => quantile(all.map(msOf), 0.5);
   return {
-    'p50 ms to be captured': medianOf(all.map((one) => one.raw.made - one.raw.committed)),
-    'p50 ms to be sent by the producer': medianOf(all.map((one) => one.raw.sent - one.raw.made)),
-    'p50 ms to be sent by the transformer': medianOf(all.map((one) => one.shaped.sent - one.raw.sent)),
-    'p50 ms to be seen at the target': medianOf(all.map((one) => one.seen - one.shaped.sent)),
+    'p50 ms to be captured': p50((one) => one.raw.made - one.raw.committed),
+    'p50 ms to be sent by the producer': p50((one) => one.raw.sent - one.raw.made),
+    'p50 ms to be sent by the transformer': p50((one) => one.shaped.sent - one.raw.sent),
+    'p50 ms to be seen at the target': p50((one) => one.seen - one.shaped.sent),
   };
 }
 
@@ -58,8 +59,4 @@ function momentsOf(found: ReadonlyMap<number, Moments> | undefined, id: number):
   const moments = found?.get(id);
   if (moments === undefined) throw new Error(`probe ${id} is not in the topics`);
   return moments;
-}
-
-function medianOf(list: readonly number[]): number {
-  return list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)] ?? NaN;
 }

@@ -87,8 +87,8 @@ export function* statementsOf(
   { deletes, renames, updates, inserts }: FoldedTable,
 ): Generator<BulkStatement, void, undefined> {
   if (deletes.length > 0) yield deleteStatement(table, deletes);
-  for (const group of groupUpdates(renames)) yield* given(updateStatement(table, group, true));
-  for (const group of groupUpdates(updates)) yield* given(updateStatement(table, group, false));
+  yield* groupUpdates(renames).flatMap((group) => updateStatement(table, group, true) ?? []);
+  yield* groupUpdates(updates).flatMap((group) => updateStatement(table, group, false) ?? []);
   yield* insertStatements(table, inserts);
 }
 
@@ -114,10 +114,6 @@ function* copied(rows: readonly Image[], names: readonly string[]): Generator<st
     pending,
   );
   if (!pending.isEmpty) yield pending.take();
-}
-
-function given<T>(one: T | null): T[] {
-  return one === null ? [] : [one];
 }
 
 export function settableColumns(table: TargetTable, updates: readonly RowUpdate[], isRename: boolean): string[] {

@@ -11,12 +11,6 @@ export interface ChainedStatement {
 
 /** What waits beyond this goes out, and the server begins with it while the rest is being made. */
 const FLUSH_BYTES = 64 * 1024;
-const COPY_DATA = 'd';
-const COPY_DONE = Buffer.from([0x63, 0, 0, 0, 4]);
-/** With an empty reason. */
-const COPY_FAIL = Buffer.from([0x66, 0, 0, 0, 5, 0]);
-/** Type and length, which counts itself. */
-const HEAD_BYTES = 5;
 
 /**
  * Statements that go out one behind the other, each as it is taken, and their answers, one each, in order: where one fails those behind it
@@ -70,23 +64,20 @@ class Chain extends pg.Query {
 }
 
 function send(connection: WireConnection, { text, values = [], copied }: ChainedStatement): void {
-  const { stream } = connection;
   connection.parse({ text, name: '', types: [] });
-  for (const piece of bindMessage(values)) stream.write(piece);
+  for (const piece of bindMessage(values)) connection.stream.write(piece);
   connection.describe({ type: 'P', name: '' });
   connection.execute({ portal: '', rows: 0 });
-  if (copied === undefined) return;
-  let end = COPY_FAIL;
+  if (copied !== undefined) sendCopy(connection, copied);
+}
+
+/** @throws what making a piece threw, once the server is told that no more of them comes. */
+function sendCopy(connection: WireConnection, copied: Iterable<string | Buffer>): void {
   try {
-    for (const piece of copied) {
-      const head = Buffer.allocUnsafe(HEAD_BYTES);
-      head.write(COPY_DATA, 0, 'latin1');
-      head.writeInt32BE(Buffer.byteLength(piece) + HEAD_BYTES - 1, 1);
-      stream.write(head);
-      stream.write(piece);
-    }
-    end = COPY_DONE;
-  } finally {
-    stream.write(end);
+    for (const piece of copied) connection.sendCopyFromChunk(typeof piece === 'string' ? Buffer.from(piece) : piece);
+  } catch (error) {
+    connection.sendCopyFail('a row could not be made');
+    throw error;
   }
+  connection.endCopyFrom();
 }
