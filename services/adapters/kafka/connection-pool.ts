@@ -54,6 +54,15 @@ export class ConnectionPool {
 
   /** Runs a request on a broker's connection (`null`: any). @throws RestageError kafka_unreachable, kafka_auth, fenced, kafka_fault. */
   async request<T>(broker: number | null, channel: Channel, send: (connection: Connection) => Promise<T>): Promise<T> {
+    try {
+      return await this.#send(broker, channel, send);
+    } catch (error) {
+      if (saysLeaderMoved(error)) this.#topics.clear();
+      throw error;
+    }
+  }
+
+  async #send<T>(broker: number | null, channel: Channel, send: (connection: Connection) => Promise<T>): Promise<T> {
     const key = `${broker ?? 'any'}/${channel}`;
     let opening = this.#connections.get(key);
     if (opening === undefined) {
@@ -64,21 +73,17 @@ export class ConnectionPool {
       return await send(await opening);
     } catch (error) {
       if (protocolCode(error) === null) this.#forget(key, opening);
-      if (saysLeaderMoved(error)) this.#topics.clear();
       throw kafkaError(error, this.#config.brokers);
     }
   }
 
-  /** Where topics live; those that are not there are left out. */
+  /** Where topics live; those that are not there are left out. What others forget meanwhile is in the answer all the same. */
   async locate(topics: readonly string[]): Promise<Map<string, TopicPlace>> {
-    const unknown = topics.filter((topic) => !this.#topics.has(topic));
-    for (let from = 0; from < unknown.length; from += 500) await this.#refresh(unknown.slice(from, from + 500));
-    return new Map(
-      topics.flatMap((topic) => {
-        const place = this.#topics.get(topic);
-        return place === undefined ? [] : [[topic, place] as const];
-      }),
-    );
+    const known = new Map(topics.map((topic) => [topic, this.#topics.get(topic)]));
+    const unknown = [...known].flatMap(([topic, place]) => (place === undefined ? [topic] : []));
+    for (let from = 0; from < unknown.length; from += 500)
+      for (const place of await this.#refresh(unknown.slice(from, from + 500))) known.set(place.topic, place);
+    return new Map([...known].flatMap(([topic, place]) => (place === undefined ? [] : [[topic, place]])));
   }
 
   /**
@@ -86,9 +91,14 @@ export class ConnectionPool {
    * @throws RestageError kafka_fault when it has none for long.
    */
   async isThere(topic: string): Promise<boolean> {
+    return (await this.#find(topic)) !== null;
+  }
+
+  async #find(topic: string): Promise<TopicPlace | null> {
     for (const deadline = Date.now() + ELECTION_LIMIT_MS; ; await pause(ELECTION_PAUSE_MS)) {
-      if ((await this.locate([topic])).has(topic)) return true;
-      if (!this.#leaderless.has(topic)) return false;
+      const place = (await this.locate([topic])).get(topic);
+      if (place !== undefined) return place;
+      if (!this.#leaderless.has(topic)) return null;
       if (Date.now() > deadline)
         throw new RestageError('kafka_fault', 'a topic of this pipeline has no leader', {
           where: `topic ${topic}`,
@@ -99,12 +109,12 @@ export class ConnectionPool {
 
   /** @throws RestageError history_lost when the topic is not there, kafka_fault when it has no leader for long. */
   async leaderOf(topic: string, partition = 0): Promise<number> {
-    const place = (await this.isThere(topic)) ? this.#topics.get(topic) : undefined;
+    const place = await this.#find(topic);
     const leader = place?.leaders[partition];
     if (leader !== undefined) return leader;
-    const what = place === undefined ? 'a topic of this pipeline is not there' : 'a topic lacks a partition';
+    const what = place === null ? 'a topic of this pipeline is not there' : 'a topic lacks a partition';
     throw new RestageError('history_lost', what, {
-      where: place === undefined ? `topic ${topic}` : `topic ${topic}, partition ${partition}`,
+      where: place === null ? `topic ${topic}` : `topic ${topic}, partition ${partition}`,
       fix: 'if it was deleted, start the pipeline anew under another name',
     });
   }
@@ -143,8 +153,9 @@ export class ConnectionPool {
     await Promise.allSettled(all.map(async (opening) => (await opening).close()));
   }
 
-  async #refresh(topics: readonly string[]): Promise<void> {
-    const metadata = await this.request(null, 'control', (connection) =>
+  /** What is not there says nothing of where others are. */
+  async #refresh(topics: readonly string[]): Promise<TopicPlace[]> {
+    const metadata = await this.#send(null, 'control', (connection) =>
       metadataV12.api.async(connection, [...topics], false),
     ).catch((error: unknown) => {
       // The library rejects the whole answer for one missing topic, and keeps it beside the error.
@@ -156,35 +167,36 @@ export class ConnectionPool {
       this.#leaderless.add(topic);
       return undefined;
     });
-    if (metadata === null) {
-      for (const topic of topics) await this.#refresh([topic]);
-      return;
-    }
-    if (metadata === undefined) return;
-    for (const { nodeId, host, port } of metadata.brokers) this.#brokers.set(nodeId, { host, port });
-    for (const topic of metadata.topics) await this.#noteTopic(topic, topics.length > 1);
+    const places: TopicPlace[] = [];
+    if (metadata === null) for (const topic of topics) places.push(...(await this.#refresh([topic])));
+    for (const { nodeId, host, port } of metadata?.brokers ?? []) this.#brokers.set(nodeId, { host, port });
+    for (const topic of metadata?.topics ?? []) places.push(...(await this.#noteTopic(topic, topics.length > 1)));
+    return places;
   }
 
   /** `mayAsk`: of one that something is wrong with an answer of its own says more. */
-  async #noteTopic({ name, errorCode, partitions }: TopicMetadata, mayAsk: boolean): Promise<void> {
-    if (typeof name !== 'string') return;
+  async #noteTopic({ name, errorCode, partitions }: TopicMetadata, mayAsk: boolean): Promise<TopicPlace[]> {
+    if (typeof name !== 'string') return [];
     if (errorCode === UNKNOWN_TOPIC) {
       this.#leaderless.delete(name);
-      return;
+      return [];
     }
     if (errorCode === NO_LEADER || partitions.some((partition) => partition.errorCode === NO_LEADER)) {
       this.#leaderless.add(name);
-      return;
+      return [];
     }
     if (mayAsk && (errorCode !== 0 || partitions.some((partition) => partition.errorCode !== 0)))
       return this.#refresh([name]);
     const leaders = Array.from({ length: Math.max(1, partitions.length) }, () => -1);
     for (const { partitionIndex, leaderId } of partitions) leaders[partitionIndex] = leaderId;
-    if (leaders.some((leader) => leader < 0)) this.#leaderless.add(name);
-    else {
-      this.#leaderless.delete(name);
-      this.#topics.set(name, { topic: name, leaders });
+    if (leaders.some((leader) => leader < 0)) {
+      this.#leaderless.add(name);
+      return [];
     }
+    this.#leaderless.delete(name);
+    const place = { topic: name, leaders };
+    this.#topics.set(name, place);
+    return [place];
   }
 
   async #connect(broker: number | null): Promise<Connection> {
