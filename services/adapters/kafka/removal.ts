@@ -3,6 +3,7 @@ import { pause } from '#core/backoff.ts';
 import { GROUP_COORDINATOR, type ConnectionPool } from './connection-pool.ts';
 import { protocolCode } from './kafka-error.ts';
 
+const BATCH = 500;
 const TIMEOUT_MS = 30_000;
 const GONE_POLL_MS = 50;
 
@@ -12,18 +13,40 @@ export async function listTopics(pool: ConnectionPool): Promise<string[]> {
   return answer.topics.flatMap(({ name }) => (typeof name === 'string' ? [name] : [])).toSorted();
 }
 
-/** Deletes a topic and waits until brokers say that it is gone; one that is gone already is no fault. */
-export async function deleteTopic(pool: ConnectionPool, topic: string): Promise<void> {
+/**
+ * Deletes topics and waits until brokers say that they are gone; one that is gone already is no fault. The function that is returned deletes the
+ * one that it is given, and with it those of the same batch: of thousands, each alone would take a minute of every eight hundred.
+ */
+export function topicRemover(pool: ConnectionPool, topics: readonly string[]): (topic: string) => Promise<void> {
+  const begun = new Map<number, Promise<void>>();
+  const places = new Map(topics.map((topic, index) => [topic, index]));
+  return async (topic) => {
+    const number = Math.floor((places.get(topic) ?? 0) / BATCH);
+    const batch = begun.get(number) ?? deleteTopics(pool, topics.slice(number * BATCH, (number + 1) * BATCH));
+    begun.set(number, batch);
+    // What keeps one from going need not keep the others.
+    await batch.catch(() => deleteTopics(pool, [topic]));
+  };
+}
+
+async function deleteTopics(pool: ConnectionPool, topics: readonly string[]): Promise<void> {
   try {
     await pool.request(null, 'control', (connection) =>
-      deleteTopicsV6.api.async(connection, [{ name: topic }], TIMEOUT_MS),
+      deleteTopicsV6.api.async(
+        connection,
+        topics.map((name) => ({ name })),
+        TIMEOUT_MS,
+      ),
     );
   } catch (error) {
     if (protocolCode(error) !== 'UNKNOWN_TOPIC_OR_PARTITION') throw error;
   }
-  for (const deadline = Date.now() + TIMEOUT_MS; Date.now() < deadline; await pause(GONE_POLL_MS)) {
-    pool.forgetTopic(topic);
-    if (!(await pool.isThere(topic))) return;
+  for (let left = topics.length, deadline = Date.now() + TIMEOUT_MS; left > 0 && Date.now() < deadline;) {
+    for (const topic of topics) pool.forgetTopic(topic);
+    const { size } = await pool.locate(topics);
+    if (size < left) deadline = Date.now() + TIMEOUT_MS;
+    left = size;
+    if (left > 0) await pause(GONE_POLL_MS + left);
   }
 }
 

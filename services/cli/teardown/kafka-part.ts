@@ -1,6 +1,6 @@
 import type { ConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
-import { deleteGroup, deleteTopic, listGroups, listTopics } from '#adapters/kafka/removal.ts';
+import { deleteGroup, listGroups, listTopics, topicRemover } from '#adapters/kafka/removal.ts';
 import type { Config } from '#core/config.ts';
 import { heartbeatTopic, transactionTopic } from '#core/debezium/pipeline-records.ts';
 import { findGround } from '#core/ground.ts';
@@ -31,16 +31,18 @@ export async function openKafkaPart(config: Config, tableTopics: readonly string
       .flatMap((prefix) => [epochsTopic(prefix), schemasTopic(prefix)])
       .concat(controlTopic(name))
       .filter((topic) => there.includes(topic));
-    const own = [...first.filter((topic) => !last.includes(topic)), ...last];
+    const tablesAndState = first.filter((topic) => !last.includes(topic));
+    const removers = [tablesAndState, ...last.map((topic) => [topic])].map((topics) => ({
+      topics,
+      remove: topicRemover(pool, topics),
+    }));
+    const own = new Set(removers.flatMap(({ topics }) => topics));
     const groups = (await listGroups(pool)).filter((group) => isOwnGroup(name, group.name));
     return {
       pieces: [
-        ...own.map((topic): Piece => ({
-          kind: 'topic',
-          name: topic,
-          place: PLACE,
-          remove: () => deleteTopic(pool, topic),
-        })),
+        ...removers.flatMap(({ topics, remove }) =>
+          topics.map((topic): Piece => ({ kind: 'topic', name: topic, place: PLACE, remove: () => remove(topic) })),
+        ),
         ...groups.map((group): Piece => ({
           kind: 'group',
           name: group.name,
@@ -49,7 +51,7 @@ export async function openKafkaPart(config: Config, tableTopics: readonly string
         })),
       ],
       kept: there
-        .filter((topic) => topic.startsWith(`${name}.`) && !own.includes(topic))
+        .filter((topic) => topic.startsWith(`${name}.`) && !own.has(topic))
         .map((topic): Kept => ({ kind: 'topic', name: topic, place: PLACE, why: 'nothing says that it is ours' })),
       active: groups.filter(({ hasMembers }) => hasMembers).map((group) => group.name.slice(name.length + 1)),
       close: () => pool.close(),
