@@ -31,6 +31,7 @@ const TRANSFORMER_KINDS = ['plan', 'chunk', 'tableEnd', 'end', 'stream', 'part',
  */
 const STEPS = [
   'producer.topics',
+  'producer.tableTopics',
   'producer.open',
   'producer.publication',
   'producer.ddlTrigger',

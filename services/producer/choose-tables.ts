@@ -16,9 +16,20 @@ export async function chooseTables(
   client: pg.Client,
   isWanted: (table: TableStructure) => boolean = () => true,
 ): Promise<TableStructure[]> {
+  const found = await findTables(config, client, isWanted);
+  await ensureTopics(found);
+  return found;
+}
+
+/** The same without their topics. */
+export async function findTables(
+  config: Config,
+  client: pg.Client,
+  isWanted: (table: TableStructure) => boolean = () => true,
+): Promise<TableStructure[]> {
   const found = (await readChosenTables(client, config)).filter(isWanted);
   await requireCapturable(client, config, found);
-  return takeTables({ config, ensureTopics }, client, found);
+  return withFacts(config, client, found);
 }
 
 /** @throws RestageError identity_missing, source_not_ready, source_denied. */
@@ -38,5 +49,9 @@ export async function takeTables(
   tables: TableStructure[],
 ): Promise<TableStructure[]> {
   await ensureTopics(tables);
-  return hasDebezium(config) ? addColumnFacts(client, tables) : tables;
+  return withFacts(config, client, tables);
+}
+
+function withFacts(config: Config, client: pg.Client, tables: TableStructure[]): Promise<TableStructure[]> {
+  return hasDebezium(config) ? addColumnFacts(client, tables) : Promise.resolve(tables);
 }

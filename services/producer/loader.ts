@@ -27,6 +27,7 @@ import type { CapturedTable } from './captured-table.ts';
 import type { LoadedTables } from '#core/debezium/loaded-tables.ts';
 import type { RelationBook } from './relation-book.ts';
 import { SnapshotMarkers } from './snapshot-markers.ts';
+import type { TableTopics } from './table-topics.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
 export interface LoaderOptions {
@@ -52,6 +53,7 @@ export interface LoaderOptions {
   readonly clock: () => number;
   readonly signal: AbortSignal;
   readonly loaded: LoadedTables;
+  readonly tableTopics: Pick<TableTopics, 'notePlan' | 'whenMade' | 'whenAllMade'>;
   /** Whoever reads has the rows already: tables are planned and ended, and no row is read. */
   readonly isBaseline: boolean;
 }
@@ -196,6 +198,7 @@ async function readUnder(
   try {
     await run.endReadTables();
     await Promise.all(clients.map((client) => run.work(client)));
+    await options.tableTopics.whenAllMade();
   } finally {
     await Promise.all(clients.map((client) => client.end().catch(() => undefined)));
   }
@@ -241,7 +244,10 @@ function makePlan(
     kept,
     tables: tables.map(({ structure, cut }) => ({ structure, cut, rows: 0, version: structureVersion(structure) })),
     data: structures.finish(),
-    onWritten: () => options.snapshots.endOthers(kept),
+    onWritten: () => {
+      options.tableTopics.notePlan();
+      return options.snapshots.endOthers(kept);
+    },
   };
 }
 
@@ -291,6 +297,7 @@ class LoadRun {
     for (let task = this.#tasks[this.#next++]; task !== undefined; task = this.#tasks[this.#next++]) {
       const table = task.captured.structure;
       const key = tableKey(table);
+      await this.#options.tableTopics.whenMade(table.topic);
       if (this.#options.signal.aborted) return;
       if (this.rewritten.has(key)) continue;
       try {

@@ -5,7 +5,7 @@ import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { createKafkaEpochReader } from '#adapters/kafka/epoch-reader.ts';
 import { createKafkaEpochWriter } from '#adapters/kafka/epoch-writer.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
-import { ensureTopics } from '#adapters/kafka/topics.ts';
+import { ensureTopics, makeTopics } from '#adapters/kafka/topics.ts';
 import type { Config } from '#core/config.ts';
 import type { ServiceContext } from '#core/control.ts';
 import { describeError, RestageError } from '#core/errors.ts';
@@ -99,6 +99,10 @@ export async function main(config: Config, context: ServiceContext, startKeeper:
               await ensureTopics(pool, topics, { replicationFactor, partitions });
               await ensureTopics(pool, [schemasTopic(prefix)], { replicationFactor, compacted: true });
               failpoints.hit('producer.topics.after');
+            },
+            makeTopics: (topics) => {
+              const { replicationFactor, partitions = 1 } = config.kafka;
+              return makeTopics(pool, topics, { replicationFactor, partitions });
             },
             readStructures: async () => (await readCompacted(pool, schemasTopic(prefix))).values(),
           },

@@ -14,7 +14,7 @@ import type { TableStructure } from '#core/structure.ts';
 import { formatTable, tableKey, type TableName } from '#core/table-name.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import type { BornSlot } from './birth.ts';
-import { chooseTables, takeTables } from './choose-tables.ts';
+import { chooseTables, findTables, takeTables } from './choose-tables.ts';
 import type { LateLoads } from './late-loads.ts';
 import type { LoadItem } from './load-item.ts';
 import type { LoadSnapshot, LoadSnapshots } from './load-snapshots.ts';
@@ -26,6 +26,7 @@ import type { ProducerParts } from './producer-parts.ts';
 import { LOAD_PARTS } from './publisher.ts';
 import type { RelationBook } from './relation-book.ts';
 import { serveLateLoads } from './serve-late-loads.ts';
+import type { TableTopics } from './table-topics.ts';
 import type { UnfinishedLoad } from './unfinished-load.ts';
 import type { WrittenStructures } from './written-structures.ts';
 
@@ -43,6 +44,8 @@ export interface LoadTools {
   readonly newTables: NewTables;
   /** Where partitioned tables are captured as one; else null. */
   readonly partitions: PartitionBook | null;
+  /** Those that are still being made when the first load begins. */
+  readonly tableTopics: TableTopics;
 }
 
 /** The loads of one attempt: the first one, then those that come while the stream goes on. */
@@ -96,7 +99,9 @@ export class ProducerLoads {
   /** As the source's catalog has them now; those that are gone are left out. */
   async #refresh(client: pg.Client, tables: readonly TableName[]): Promise<TableStructure[]> {
     const wanted = new Set(tables.map(tableKey));
-    return chooseTables(this.#parts, client, (table) => wanted.has(tableKey(table)));
+    const found = await findTables(this.#parts.config, client, (table) => wanted.has(tableKey(table)));
+    await this.#parts.ensureTopics(found.filter(({ topic }) => !this.#tools.tableTopics.has(topic)));
+    return found;
   }
 
   /** Loads while the stream goes on, until aborted; first what an earlier life announced and did not end. */

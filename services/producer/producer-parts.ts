@@ -30,6 +30,8 @@ export interface ProducerParts {
   readonly leaseBackend: () => number;
   /** `beside`: topics that are no table's, of one partition. */
   readonly ensureTopics: (tables: readonly { readonly topic: string }[], beside?: readonly string[]) => Promise<void>;
+  /** Of tables, in this order; hands over those that can be written to. */
+  readonly makeTopics: (topics: readonly string[]) => AsyncIterable<readonly string[]>;
   /** How keys and values of profile `debezium` are written. */
   readonly converters: ConverterFactory;
   /** Values of the topic of structures, each key's latest. */

@@ -21,7 +21,7 @@ import { keyPartitioner } from '#core/partitioner.ts';
 import { schemasTopic } from '#core/topic-names.ts';
 import { ensureSlot, requireOwnSlot, type BornSlot } from './birth.ts';
 import { requireSameCapture } from './capture-guard.ts';
-import { chooseTables } from './choose-tables.ts';
+import { findTables } from './choose-tables.ts';
 import { capture } from './capture.ts';
 import { openDebezium } from './debezium-parts.ts';
 import { DebeziumStream } from './debezium-stream.ts';
@@ -45,6 +45,7 @@ import { requireLogicalWal, requireSameSource, requireSameTimeline } from './sou
 import { repairSlot } from './slot-repair.ts';
 import { StreamEpochs, type StreamPart } from './stream-epochs.ts';
 import { openTableNames } from './table-names.ts';
+import { TableTopics } from './table-topics.ts';
 import { findUnfinished } from './unfinished-load.ts';
 import { WrittenStructures } from './written-structures.ts';
 
@@ -80,7 +81,8 @@ class ProducerRun {
     const client = await this.#open(this.#parts.connectShared());
     await requireLogicalWal(client);
     await this.#parts.ground.open();
-    const wanted = await chooseTables(this.#parts, client);
+    const wanted = await findTables(config, client);
+    await this.#parts.ensureTopics([]);
     await writer.open();
     const last = await writer.last();
     const replication = await this.#open(this.#parts.connectReplication());
@@ -95,6 +97,12 @@ class ProducerRun {
     let announced = await findAnnounced(this.#parts.reader, manifests);
     // Tables that came after the first plan are loaded late: until then nothing of them is captured.
     const isPlanned = (manifests.last?.plan ?? null) !== null && written.topics.size > 0;
+    const ended = new AbortController();
+    const either = AbortSignal.any([signal, ended.signal]);
+    this.#closers.push(() => Promise.resolve(ended.abort()));
+    const tableTopics = this.#openTopics(either);
+    if (isPlanned) await this.#parts.ensureTopics(wanted);
+    else tableTopics.begin(wanted);
     const isCaptured = (table: TableStructure): boolean =>
       !isPlanned || written.hasTopic(table.topic) || announced?.tables.has(tableKey(table)) === true;
     failpoints.hit('producer.publication.before');
@@ -115,7 +123,7 @@ class ProducerRun {
     const isDdlTold = trigger === 'there' || (trigger === 'made' && born !== null);
     if (born !== null) announced = await findAnnounced(this.#parts.reader, manifests);
     // A slot waits for running transactions: what they altered meanwhile is in its snapshot.
-    const there = (born === null ? wanted : await chooseTables(this.#parts, client)).filter(isCaptured);
+    const there = (born === null ? wanted : await findTables(config, client)).filter(isCaptured);
     // A table that came meanwhile is in the snapshot, and none of its changes in the stream: it is left to come as a new one.
     const chosen = isPlanned ? there : await keepPublished(client, publication, there, published);
     const debezium = await openDebezium(this.#parts, manifests);
@@ -130,9 +138,9 @@ class ProducerRun {
     const isByRoot = config.source.partitions === 'roots';
     const { onRewrite } = config.source;
     const partitions = isByRoot ? await PartitionBook.open(client, chosen, written, onRewrite) : null;
-    await this.#parts.ground.remember(client, chosen);
-    const ended = new AbortController();
-    const either = AbortSignal.any([signal, ended.signal]);
+    if (isPlanned) await this.#parts.ensureTopics(chosen);
+    else tableTopics.begin(chosen);
+    await this.#parts.ground.remember(client, chosen, isPlanned ? chosen.map(({ topic }) => topic) : []);
     const notifier = new Notifier();
     const late = new LateLoads(
       () => notifier.notify(),
@@ -222,6 +230,7 @@ class ProducerRun {
       captured: topics,
       newTables,
       partitions,
+      tableTopics,
     });
     const isFirst = !status.load.isDone && announced === null;
     const load = isFirst ? loads.first(born, unfinished, either) : Promise.resolve();
@@ -246,7 +255,7 @@ class ProducerRun {
       );
     const tasks = [
       // Only then every table's snapshot is known, and so what of the stream other readers have in it already.
-      debezium === null ? follow() : load.then(follow),
+      (debezium === null ? tableTopics.whenAllMade() : load).then(follow),
       load.then(serve),
       this.#watch(stream, manifests, epochs, partitions, either).catch((error: unknown) => {
         if (reactTo(error).do === 'stop') stream.freeze();
@@ -289,6 +298,22 @@ class ProducerRun {
     const born = isRepaired ? await repairSlot(options, captured) : await ensureSlot(options);
     if (born !== null) this.#closers.push(() => born.session.end());
     return born;
+  }
+
+  /** Of the first load; they are made, or not, when this attempt ends. */
+  #openTopics(signal: AbortSignal): TableTopics {
+    const { ground, makeTopics, failpoints } = this.#parts;
+    const topics = new TableTopics({
+      make: makeTopics,
+      signal,
+      remember: async (made) => {
+        failpoints.hit('producer.tableTopics.before');
+        await ground.rememberTopics(made);
+        failpoints.hit('producer.tableTopics.after');
+      },
+    });
+    this.#closers.push(() => topics.close());
+    return topics;
   }
 
   #openSnapshots(client: pg.Client): LoadSnapshots {

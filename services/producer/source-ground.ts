@@ -12,8 +12,10 @@ export interface SourceGround {
   open(): Promise<void>;
   /** The source's side, once it is known to be the same server. @throws RestageError publication_altered. */
   take(client: pg.ClientBase, tables: readonly TableStructure[]): Promise<void>;
-  /** Writes down what is new of the captured tables, while no transaction is open. */
-  remember(client: pg.ClientBase, tables: readonly TableStructure[]): Promise<void>;
+  /** Writes down what is new of the captured tables, while no transaction is open; `topics`: of those that have theirs. */
+  remember(client: pg.ClientBase, tables: readonly TableStructure[], topics: readonly string[]): Promise<void>;
+  /** Topics that came since. */
+  rememberTopics(topics: readonly string[]): Promise<void>;
   /** Both, while it runs: every few seconds. @throws as `open` and `take`. */
   require(client: pg.ClientBase): Promise<void>;
 }
@@ -48,13 +50,13 @@ export function createSourceGround(options: SourceGroundOptions): SourceGround {
       compared = '';
       await compare(client);
     },
-    async remember(client, tables) {
+    async remember(client, tables, made) {
       captured = tables;
       compared = '';
-      await topics?.remember(
-        tables.map(({ topic }) => topic),
-        await read(client, tables),
-      );
+      await topics?.remember(made, await read(client, tables));
+    },
+    async rememberTopics(made) {
+      await topics?.remember(made, topics.known?.publication ?? null);
     },
     async require(client) {
       const mark = await readPublicationMark(client, options.publication);

@@ -23,12 +23,15 @@ const ELSEWHERE = [
   'replay',
 ];
 
-/** In the order of a pipeline's life, so that each is reached by the life that the one before left. `:n` is the hit. */
+/**
+ * In the order of a pipeline's life, so that each is reached by the life that the one before left. `:n` is the hit. Topics are made beside the
+ * load only until a life has written the plan: `plan.after` is among the late ones.
+ */
 const PRODUCER = {
   short:
-    'intent.data slot.after origin.manifest keeper.after plan.after chunk.manifest:2 tableEnd.after end.manifest stream.data stream.after:2 part.manifest part.after confirm.before',
+    'intent.data slot.after origin.manifest keeper.after tableTopics.after chunk.manifest:2 tableEnd.after end.manifest stream.data stream.after:2 part.manifest part.after confirm.before',
   long: `topics.before topics.after open.before open.after publication.before publication.after intent.* slot.before slot.after
-    slotDrop.before slotDrop.after origin.* keeper.* plan.* chunk.before chunk.data:2 chunk.manifest:2 chunk.after:2 tableEnd.before tableEnd.data
+    slotDrop.before slotDrop.after origin.* keeper.* plan.before plan.data plan.manifest tableTopics.after chunk.before chunk.data:2 chunk.manifest:2 chunk.after:2 tableEnd.before tableEnd.data
     tableEnd.manifest tableEnd.after:2 tableEnd.after end.* stream.*:2 part.* part.manifest:2 part.after:2 confirm.before confirm.after`,
 };
 const TRANSFORMER = {

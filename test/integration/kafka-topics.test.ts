@@ -5,7 +5,7 @@ import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { appendRecord, readCompacted } from '#adapters/kafka/keyed-topic.ts';
 import { TopicGround } from '#adapters/kafka/topic-ground.ts';
 import { areLed } from '#adapters/kafka/offsets.ts';
-import { ensureTopics } from '#adapters/kafka/topics.ts';
+import { ensureTopics, makeTopics } from '#adapters/kafka/topics.ts';
 import { produceBatches } from '#adapters/kafka/produce.ts';
 import { RecordBatchBuilder } from '#core/record-batch.ts';
 import { encodeHeaders } from '#core/fixed-headers.ts';
@@ -134,3 +134,38 @@ async function configsOf(topic: string): Promise<Record<string, string>> {
     await admin.disconnect();
   }
 }
+
+test('topics that are not there do not take those out of an answer that are', async () => {
+  const logger = pino({ level: 'silent' });
+  const kafka = { brokers, ssl: false, sasl: null, replicationFactor: 1 };
+  const pool = createConnectionPool(kafka, { clientId: 'test', logger });
+  const there = `${prefix}.there`;
+  try {
+    await ensureTopics(pool, [there], { replicationFactor: 1 });
+    pool.forgetTopic(there);
+    // More than one question: what is missing fails the answer to the second.
+    const missing = Array.from({ length: 500 }, (_, index) => `${prefix}.missing${index}`);
+    expect([...(await pool.locate([there, ...missing])).keys()]).toEqual([there]);
+    expect(await pool.leaderOf(there)).toBeTypeOf('number');
+  } finally {
+    await pool.close();
+  }
+});
+
+test('topics are handed over in the order of their names, each once, also where some are there', async () => {
+  const logger = pino({ level: 'silent' });
+  const kafka = { brokers, ssl: false, sasl: null, replicationFactor: 1 };
+  const pool = createConnectionPool(kafka, { clientId: 'test', logger });
+  const names = Array.from({ length: 520 }, (_, index) => `${prefix}.many${index}`);
+  try {
+    await ensureTopics(pool, [names[7] ?? ''], { replicationFactor: 1 });
+    const handed: string[] = [];
+    for await (const made of makeTopics(pool, names, { replicationFactor: 1 })) {
+      handed.push(...made);
+      expect(await areLed(pool, made)).toBe(true);
+    }
+    expect(handed).toEqual([names[7], ...names.filter((_, index) => index !== 7)]);
+  } finally {
+    await pool.close();
+  }
+});

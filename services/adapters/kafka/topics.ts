@@ -16,6 +16,7 @@ export interface TopicOptions {
   readonly segmentBytes?: number;
 }
 
+/** A broker takes two to five seconds to make so many. */
 const BATCH = 500;
 const ASKED_BY_NAME = 100;
 const TIMEOUT_MS = 30_000;
@@ -42,11 +43,28 @@ export async function ensureTopics(
   names: readonly string[],
   options: TopicOptions,
 ): Promise<void> {
+  const made = makeTopics(pool, names, options);
+  while ((await made.next()).done !== true);
+}
+
+/** The same, in the order of the names; hands over those that can be written to. All are asked for before the first is waited for. */
+export async function* makeTopics(
+  pool: ConnectionPool,
+  names: readonly string[],
+  options: TopicOptions,
+): AsyncGenerator<readonly string[]> {
   const known = (names.length > ASKED_BY_NAME ? await namesOf(pool) : null) ?? (await pool.locate(names));
+  const there = names.filter((name) => known.has(name));
+  if (there.length > 0) yield there;
   const missing = names.filter((name) => !known.has(name));
-  for (let from = 0; from < missing.length; from += BATCH)
-    await createTopics(pool, missing.slice(from, from + BATCH), options);
-  await waitForLeaders(pool, missing);
+  const batches = Array.from({ length: Math.ceil(missing.length / BATCH) }, (_, index) =>
+    missing.slice(index * BATCH, (index + 1) * BATCH),
+  );
+  for (const batch of batches) await createTopics(pool, batch, options);
+  for (const batch of batches) {
+    await waitForLeaders(pool, batch);
+    yield batch;
+  }
 }
 
 /**
@@ -91,20 +109,18 @@ async function createTopics(pool: ConnectionPool, names: readonly string[], opti
   }
 }
 
-/** A leader in the metadata may not lead yet: only an answered request shows that it does. */
+/** A leader in the metadata may not lead yet: only an answered request shows that it does. Thousands take a while: too late is what has stopped. */
 async function waitForLeaders(pool: ConnectionPool, names: readonly string[]): Promise<void> {
   let deadline = Date.now() + LEADER_LIMIT_MS;
-  for (let known = await pool.locate(names); known.size < names.length; known = await pool.locate(names)) {
-    if (Date.now() > deadline) throw leaderless(names.filter((name) => !known.has(name)));
+  for (let count = 0, known = await pool.locate(names); known.size < names.length; known = await pool.locate(names)) {
+    if (known.size > count) deadline = Date.now() + LEADER_LIMIT_MS;
+    else if (Date.now() > deadline) throw leaderless(names.filter((name) => !known.has(name)));
+    count = known.size;
     // What is not known yet is an error each in the broker's answer: it is asked for less often, the more there is of it.
     await pause(LEADER_POLL_MS + names.length - known.size);
   }
-  // Thousands take a while: only one that does not come at all is too late.
-  for (let from = 0; from < names.length; from += BATCH) {
-    const some = names.slice(from, from + BATCH);
-    deadline = Date.now() + LEADER_LIMIT_MS;
-    if (!(await areLed(pool, some))) for (const name of some) await waitForLeader(pool, name, deadline);
-  }
+  deadline = Date.now() + LEADER_LIMIT_MS;
+  if (!(await areLed(pool, names))) for (const name of names) await waitForLeader(pool, name, deadline);
 }
 
 async function waitForLeader(pool: ConnectionPool, name: string, deadline: number): Promise<void> {

@@ -137,10 +137,7 @@ const tables: BenchCase = {
       );
     await using pipeline = await BenchPipeline.open(servers, pair, { rule: null, profiles: options.profiles });
     const loading = await measure(servers, () => pipeline.pids);
-    pipeline.start('producer');
-    await pipeline.reachEnd('producer');
-    options.say('the load is in Kafka');
-    pipeline.start('sink');
+    pipeline.start(...pipeline.stages);
     await pipeline.reach('sink', await currentLsn(pair.source));
     const figures = await loading();
     report({ case: 'tables', variant: 'start and load', unit: 'tables', count, figures });

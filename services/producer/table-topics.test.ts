@@ -1,0 +1,131 @@
+import { expect, test } from 'vitest';
+import { TableTopics } from './table-topics.ts';
+
+const TABLES = ['a', 'b', 'c'].map((topic) => ({ topic }));
+
+test('a topic is made when it is remembered, and remembered only once Kafka has the plan', async () => {
+  const { topics, remembered, hand } = open();
+  topics.begin(TABLES);
+  hand('a', 'b');
+  await settled();
+  expect(remembered).toEqual([]);
+  const [first, all] = [settles(topics.whenMade('a')), settles(topics.whenAllMade())];
+  topics.notePlan();
+  await settled();
+  expect([remembered, first(), all()]).toEqual([[['a', 'b']], 'done', 'waits']);
+  hand('c');
+  await settled();
+  expect([remembered, all()]).toEqual([[['a', 'b'], ['c']], 'done']);
+});
+
+test('those that come later are made after the first, each once; one that nobody named is not waited for', async () => {
+  const { topics, asked, hand } = open();
+  topics.notePlan();
+  await topics.whenAllMade();
+  await topics.whenMade('another');
+  topics.begin(TABLES.slice(0, 2));
+  topics.begin(TABLES);
+  expect([topics.has('c'), topics.has('another')]).toEqual([true, false]);
+  const all = settles(topics.whenAllMade());
+  hand('a', 'b');
+  await settled();
+  expect([asked, all()]).toEqual([[['a', 'b'], ['c']], 'waits']);
+  hand('c');
+  await settled();
+  expect(all()).toBe('done');
+});
+
+test('what keeps topics from being made is told to all who wait and who come', async () => {
+  const { topics, fail } = open();
+  topics.begin(TABLES);
+  topics.notePlan();
+  const waiting = topics.whenMade('b');
+  fail(new Error('no broker'));
+  await expect(waiting).rejects.toThrow('no broker');
+  await expect(topics.whenAllMade()).rejects.toThrow('no broker');
+});
+
+test.each([true, false])(
+  'aborted, nobody waits and nothing more is remembered (plan in Kafka: %s)',
+  async (isPlanned) => {
+    const { topics, remembered, hand, stop } = open();
+    topics.begin(TABLES);
+    if (isPlanned) topics.notePlan();
+    else hand('a');
+    const waiting = topics.whenMade('c');
+    await settled();
+    stop.abort();
+    await waiting;
+    await topics.close();
+    hand('b');
+    await settled();
+    expect(remembered).toEqual([]);
+  },
+);
+
+interface Opened {
+  readonly topics: TableTopics;
+  readonly asked: (readonly string[])[];
+  readonly remembered: (readonly string[])[];
+  readonly stop: AbortController;
+  readonly hand: (...made: string[]) => void;
+  readonly fail: (error: Error) => void;
+}
+
+/** Topics are made when the test hands them over. */
+function open(): Opened {
+  const asked: (readonly string[])[] = [];
+  const remembered: (readonly string[])[] = [];
+  const handed: string[][] = [];
+  let failure: Error | null = null;
+  let wake = (): void => undefined;
+  const stop = new AbortController();
+  const topics = new TableTopics({
+    async *make(names) {
+      asked.push(names);
+      for (let left = names.length; left > 0;) {
+        if (failure !== null) throw failure;
+        const made = handed.shift();
+        if (made === undefined) await new Promise<void>((resolve) => (wake = resolve));
+        else {
+          left -= made.length;
+          yield made;
+        }
+      }
+    },
+    remember: (made) => {
+      remembered.push(made);
+      return Promise.resolve();
+    },
+    signal: stop.signal,
+  });
+  return {
+    topics,
+    asked,
+    remembered,
+    stop,
+    hand: (...made) => {
+      handed.push(made);
+      wake();
+    },
+    fail: (error) => {
+      failure = error;
+      wake();
+    },
+  };
+}
+
+/** How a promise stands. */
+function settles(promise: Promise<unknown>): () => 'waits' | 'done' | 'failed' {
+  let state: 'waits' | 'done' | 'failed' = 'waits';
+  promise.then(
+    () => (state = 'done'),
+    () => (state = 'failed'),
+  );
+  return () => state;
+}
+
+/** Everything that waits for no event but microtasks has run. */
+async function settled(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,92 @@
+import type { TableStructure } from '#core/structure.ts';
+
+export interface TableTopicsOptions {
+  /** Makes topics, in this order; hands over those that can be written to. */
+  readonly make: (topics: readonly string[]) => AsyncIterable<readonly string[]>;
+  /** Writes down that these are the pipeline's, before anything is written to them. */
+  readonly remember: (topics: readonly string[]) => Promise<void>;
+  /** Aborted: nobody waits any longer, and no further topic is remembered; making them may go on for a while. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * The topics of a pipeline's first tables, made while its first load goes on: a broker makes one after the other, and of thousands a minute
+ * long. Meanwhile targets make their tables, and those tables are read whose topics are there. Topics are remembered from the first plan on, whose
+ * transaction is then over (`TopicGround.remember`), and none is written to before.
+ */
+export class TableTopics {
+  readonly #options: TableTopicsOptions;
+  readonly #named = new Set<string>();
+  readonly #made = new Set<string>();
+  #making: Promise<void> = Promise.resolve();
+  #failure: { readonly error: unknown } | null = null;
+  #isPlanned = false;
+  #remembering: Promise<void> = Promise.resolve();
+  #waiting: (() => void)[] = [];
+
+  constructor(options: TableTopicsOptions) {
+    this.#options = options;
+    options.signal.addEventListener('abort', () => this.#wake(), { once: true });
+  }
+
+  /** Those that were not named before; returns at once. */
+  begin(tables: readonly Pick<TableStructure, 'topic'>[]): void {
+    const fresh = tables.map(({ topic }) => topic).filter((topic) => !this.#named.has(topic));
+    for (const topic of fresh) this.#named.add(topic);
+    if (fresh.length > 0)
+      this.#making = this.#making.then(() => this.#make(fresh)).catch((error: unknown) => this.#fail(error));
+  }
+
+  /** Kafka has the first plan. */
+  notePlan(): void {
+    this.#isPlanned = true;
+    this.#wake();
+  }
+
+  /** Once aborted: resolves when nothing is being written down any more. */
+  async close(): Promise<void> {
+    await this.#remembering.catch(() => undefined);
+  }
+
+  has(topic: string): boolean {
+    return this.#named.has(topic);
+  }
+
+  /** Until a table's topic may be written to, or for nothing once aborted. At once where it was never named here. Rejects where topics cannot be made. */
+  async whenMade(topic: string): Promise<void> {
+    await this.#until(() => this.#made.has(topic) || !this.#named.has(topic));
+  }
+
+  /** The same for all that were named. */
+  async whenAllMade(): Promise<void> {
+    await this.#until(() => this.#made.size === this.#named.size);
+  }
+
+  async #make(topics: readonly string[]): Promise<void> {
+    for await (const made of this.#options.make(topics)) {
+      await this.#until(() => this.#isPlanned);
+      if (this.#options.signal.aborted) return;
+      this.#remembering = this.#options.remember(made);
+      await this.#remembering;
+      for (const topic of made) this.#made.add(topic);
+      this.#wake();
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#wake();
+  }
+
+  async #until(isReached: () => boolean): Promise<void> {
+    while (!isReached() && !this.#options.signal.aborted && this.#failure === null)
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#failure !== null) throw this.#failure.error;
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resume of waiting) resume();
+  }
+}
