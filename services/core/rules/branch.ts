@@ -74,47 +74,16 @@ export interface BranchParts {
 }
 
 export function makeBranch(parts: BranchParts): Branch {
-  const { shaped, isUnchanged, source, where, outputs, masks, rule, name } = parts;
-  const keys = shaped.identity.columns;
+  const { shaped, isUnchanged, source, outputs, masks, rule, name } = parts;
   const stored = outputs.filter(({ structure }) => !structure.generated);
-  const isKey = ({ structure }: OutputColumn): boolean => keys.includes(structure.name);
-  const lookUps = usedLookUps(parts.lookUps ?? [], where, stored);
-  const byOf = (names: ReadonlyMap<string, unknown>): string[] =>
-    lookUps.filter(({ as }) => names.has(as)).flatMap(({ by }) => by);
-  const own = source.ownColumns([
-    ...(where?.columns ?? []),
-    ...byOf(where?.reads ?? new Map()),
-    ...source.deciding,
-    ...stored.filter(isKey).flatMap(({ reads }) => reads),
-  ]);
-  const isDecidedElsewhere =
-    (where?.reads.size ?? 0) > 0 || stored.some((output) => isKey(output) && output.lookedUp.size > 0);
-  const remembersAll = parts.remembersAll === true || isDecidedElsewhere;
-  const remembered = stored.filter(({ lookedUp }) => remembersAll || lookedUp.size > 0).flatMap(({ reads }) => reads);
-  const remembers =
-    lookUps.length === 0 && !remembersAll
-      ? null
-      : source.ownColumns([...parts.identity, ...own, ...lookUps.flatMap(({ by }) => by), ...remembered]);
+  const lookUps = usedLookUps(parts.lookUps ?? [], parts.where, stored);
+  const { own, remembers } = readColumns(parts, stored, lookUps);
   const joint = stored.filter(({ reads }) => reads.length > 1).flatMap(({ reads }) => reads);
   const copies = new Map(
     outputs.flatMap(({ structure, reads: [from], isCopy }) =>
       isCopy && from !== undefined ? [[from, structure.name] as const] : [],
     ),
   );
-  const names = stored.map(({ structure }) => structure.name);
-  const fixed = stored.map((output) => (output.isConstant ? output.cell({}, { place: 'no row' }) : undefined));
-  const found = (row: Row, event: EventPlace): EventPlace =>
-    lookUps.length === 0
-      ? event
-      : { ...event, rows: new Map(lookUps.map((one) => [one.as, findRow(one, row, event)])) };
-  const shape = (row: Row, event: EventPlace): ShapedRow => {
-    const made: Record<string, Cell> = {};
-    for (const [index, output] of stored.entries()) {
-      const cell = fixed[index] ?? output.cell(row, event);
-      if (cell !== undefined) setCell(made, names[index] ?? '', cell);
-    }
-    return { key: keys.length === 0 ? null : requireKey(made, shaped, event.place, name), row: made };
-  };
   return {
     shaped,
     version: structureVersion(shaped),
@@ -140,14 +109,61 @@ export function makeBranch(parts: BranchParts): Branch {
       const keysFor = ({ keyOf }: UsedLookUp): string[] => [...new Set(rows.map(keyOf).filter((key) => key !== null))];
       return new Map(lookUps.map((lookUp) => [lookUp, keysFor(lookUp)]));
     },
-    rows(row, event) {
-      const shapedRows: ShapedRow[] = [];
-      for (const one of source.rows(row, event)) {
-        const at = found(one, event);
-        if (where === null || where.passes(imageOfColumns(one, where.columns), at)) shapedRows.push(shape(one, at));
-      }
-      return shapedRows;
-    },
+    rows: rowShaper(parts, stored, lookUps),
+  };
+}
+
+/** Columns of the source: on which rows and their keys depend, and those that are kept in the rules' state. */
+function readColumns(
+  { shaped, source, where, identity, remembersAll = false }: BranchParts,
+  stored: readonly OutputColumn[],
+  lookUps: readonly UsedLookUp[],
+): { readonly own: string[]; readonly remembers: string[] | null } {
+  const isKey = ({ structure }: OutputColumn): boolean => shaped.identity.columns.includes(structure.name);
+  const byOf = (names: ReadonlyMap<string, unknown>): string[] =>
+    lookUps.filter(({ as }) => names.has(as)).flatMap(({ by }) => by);
+  const own = source.ownColumns([
+    ...(where?.columns ?? []),
+    ...byOf(where?.reads ?? new Map()),
+    ...source.deciding,
+    ...stored.filter(isKey).flatMap(({ reads }) => reads),
+  ]);
+  const isDecidedElsewhere =
+    (where?.reads.size ?? 0) > 0 || stored.some((output) => isKey(output) && output.lookedUp.size > 0);
+  const isAll = remembersAll || isDecidedElsewhere;
+  if (lookUps.length === 0 && !isAll) return { own, remembers: null };
+  const remembered = stored.filter(({ lookedUp }) => isAll || lookedUp.size > 0).flatMap(({ reads }) => reads);
+  const asked = lookUps.flatMap(({ by }) => by);
+  return { own, remembers: source.ownColumns([...identity, ...own, ...asked, ...remembered]) };
+}
+
+function rowShaper(
+  { shaped, source, where, name }: BranchParts,
+  stored: readonly OutputColumn[],
+  lookUps: readonly UsedLookUp[],
+): Branch['rows'] {
+  const keys = shaped.identity.columns;
+  const names = stored.map(({ structure }) => structure.name);
+  const fixed = stored.map((output) => (output.isConstant ? output.cell({}, { place: 'no row' }) : undefined));
+  const found = (row: Row, event: EventPlace): EventPlace =>
+    lookUps.length === 0
+      ? event
+      : { ...event, rows: new Map(lookUps.map((one) => [one.as, findRow(one, row, event)])) };
+  const shape = (row: Row, event: EventPlace): ShapedRow => {
+    const made: Record<string, Cell> = {};
+    for (const [index, output] of stored.entries()) {
+      const cell = fixed[index] ?? output.cell(row, event);
+      if (cell !== undefined) setCell(made, names[index] ?? '', cell);
+    }
+    return { key: keys.length === 0 ? null : requireKey(made, shaped, event.place, name), row: made };
+  };
+  return (row, event) => {
+    const shapedRows: ShapedRow[] = [];
+    for (const one of source.rows(row, event)) {
+      const at = found(one, event);
+      if (where === null || where.passes(imageOfColumns(one, where.columns), at)) shapedRows.push(shape(one, at));
+    }
+    return shapedRows;
   };
 }
 

@@ -107,17 +107,23 @@ export function compileLookUp(
     columns: other.columns,
     key,
     by,
-    keyOf(row) {
-      let text = '{';
-      for (const [index, from] of by.entries()) {
-        const cell = Object.hasOwn(row, from) ? (row[from] ?? null) : null;
-        if (cell === null) return null;
-        const theirs = cellOf(cellText(cell), forms[index] ?? 'text');
-        text += `${index === 0 ? '' : ','}${JSON.stringify(key[index])}:${JSON.stringify(theirs)}`;
-      }
-      return `${text}}`;
-    },
+    keyOf: (row) => keyIn(row, { by, key, forms }),
   };
+}
+
+/** Of the other table's row that this one asks for, as its topic has it; null where a column is NULL. */
+function keyIn(
+  row: Row,
+  { by, key, forms }: Pick<CompiledLookUp, 'by' | 'key'> & { readonly forms: readonly ColumnStructure['json'][] },
+): string | null {
+  let text = '{';
+  for (const [index, from] of by.entries()) {
+    const cell = Object.hasOwn(row, from) ? (row[from] ?? null) : null;
+    if (cell === null) return null;
+    const theirs = cellOf(cellText(cell), forms[index] ?? 'text');
+    text += `${index === 0 ? '' : ','}${JSON.stringify(key[index])}:${JSON.stringify(theirs)}`;
+  }
+  return `${text}}`;
 }
 
 /** The row that a look-up finds; null for none. @throws RestageError rule_failed where nothing is remembered. */

@@ -17,6 +17,21 @@ export function maskOptions<const P extends string>(path: P) {
       about:
         'What becomes of the values: `hmac` and `hash` (SHA-256), `partial` (some characters stay), `format` (digits to digits, letters to letters), `nullify`, `fixed`. See docs/masks.md.',
     },
+    ...hashOptions(path),
+    ...partialOptions(path),
+    {
+      path: `${path}.value`,
+      type: z.string(),
+      default: null,
+      env: null,
+      example: 'unknown',
+      about: '`fixed`: the value, as text.',
+    },
+  ] as const satisfies readonly Option[];
+}
+
+function hashOptions<const P extends string>(path: P) {
+  return [
     {
       path: `${path}.key`,
       type: text,
@@ -42,6 +57,11 @@ export function maskOptions<const P extends string>(path: P) {
       example: 'base64url',
       about: '`hmac` and `hash`: how the result is written.',
     },
+  ] as const satisfies readonly Option[];
+}
+
+function partialOptions<const P extends string>(path: P) {
+  return [
     {
       path: `${path}.keepFirst`,
       type: count,
@@ -73,14 +93,6 @@ export function maskOptions<const P extends string>(path: P) {
       env: null,
       example: 'x',
       about: '`partial`: the character that takes the place of the others.',
-    },
-    {
-      path: `${path}.value`,
-      type: z.string(),
-      default: null,
-      env: null,
-      example: 'unknown',
-      about: '`fixed`: the value, as text.',
     },
   ] as const satisfies readonly Option[];
 }

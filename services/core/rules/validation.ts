@@ -118,18 +118,7 @@ function compileCheck(
   const fail = (what: string, fix?: string): never => {
     throw new RestageError('rule_invalid', what, { where, ...(fix === undefined ? {} : { fix }) });
   };
-  const column = (name: string): ColumnStructure => {
-    const found = stored.find((one) => one.name === name);
-    if (found !== undefined) return found;
-    const near = nearest(
-      name,
-      stored.map((one) => one.name),
-    );
-    return fail(
-      `column ${name} is not in ${formatTable(structure)}`,
-      near === null ? undefined : `did you mean ${near}?`,
-    );
-  };
+  const column = (name: string): ColumnStructure => columnOf(structure, stored, name, fail);
   const ofColumn = (name: string, fault: (text: string) => string): RowCheck => {
     column(name);
     return {
@@ -170,6 +159,21 @@ function compileCheck(
 }
 
 type Fail = (what: string, fix?: string) => never;
+
+function columnOf(
+  table: TableStructure,
+  stored: readonly ColumnStructure[],
+  name: string,
+  fail: Fail,
+): ColumnStructure {
+  const found = stored.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  const near = nearest(
+    name,
+    stored.map((one) => one.name),
+  );
+  return fail(`column ${name} is not in ${formatTable(table)}`, near === null ? undefined : `did you mean ${near}?`);
+}
 
 function nullsIn(row: Row, names: readonly string[]): string {
   const empty = names.filter((name) => (row[name] ?? null) === null);

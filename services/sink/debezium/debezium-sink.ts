@@ -107,18 +107,7 @@ async function openLoop(parts: DebeziumSinkParts, tools: AttemptTools, signal: A
   const letters = new DeadLetterStore(client, config.name);
   const states = (await readTopicStates(client, config.name)) ?? new Map<string, TopicState>();
   const records = new RecordReader(source, config.kafka);
-  const set = new TopicSet({
-    pool,
-    config: source,
-    states,
-    unread: await topics.readUnread(client),
-    reader: (topic) => eventReader(topic, records.open(), records.open()),
-    // Whose transaction such a record is of nobody can tell: only `row` goes on.
-    keyReader: parts.target.quarantine === 'row' ? () => keyReader(records.open()) : null,
-    learn: (read) => records.learn(read),
-    logger,
-  });
-  await set.refresh();
+  const set = await openTopics(parts, records, states, await topics.readUnread(client));
   const rows = new RowWriter(client, topics, (await countMissing(client, config.name)) > 0);
   const book = new TableBook(client, source);
   const intake = new EventIntake({
@@ -161,6 +150,27 @@ async function openLoop(parts: DebeziumSinkParts, tools: AttemptTools, signal: A
     loop.follow({ merge, feed: boundaries.feed, topicId: () => topicIdOf(pool, boundaries.feed.topic) });
   }
   return loop;
+}
+
+async function openTopics(
+  { source, target, pool, context }: DebeziumSinkParts,
+  records: RecordReader,
+  states: ReadonlyMap<string, TopicState>,
+  unread: Awaited<ReturnType<DebeziumState['readUnread']>>,
+): Promise<TopicSet> {
+  const set = new TopicSet({
+    pool,
+    config: source,
+    states,
+    unread,
+    reader: (topic) => eventReader(topic, records.open(), records.open()),
+    // Whose transaction such a record is of nobody can tell: only `row` goes on.
+    keyReader: target.quarantine === 'row' ? () => keyReader(records.open()) : null,
+    learn: (read) => records.learn(read),
+    logger: context.logger,
+  });
+  await set.refresh();
+  return set;
 }
 
 /** Of these topics those whose tables have rows at the target, by their names there. */
