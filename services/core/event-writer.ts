@@ -12,7 +12,6 @@ export interface WireImage {
 
 /** JSON makes up to six bytes of one: a control character. */
 const MOST_PER_BYTE = 6;
-const FIRST_BYTES = 4_096;
 const TRUE = 0x74;
 const NULL = bytesOf('null');
 const [QUOTE, COMMA, OPEN, CLOSE] = [0x22, 0x2c, 0x7b, 0x7d];
@@ -41,8 +40,9 @@ export class EventWriter {
   readonly #tail: EventTail;
   /** What stands around values in an image, at most. */
   readonly #around: number;
-  readonly #event = new ByteWriter(FIRST_BYTES);
-  readonly #key = new ByteWriter(FIRST_BYTES);
+  // Nothing before a first event: there may be ten thousand tables.
+  readonly #event = new ByteWriter(0);
+  readonly #key = new ByteWriter(0);
 
   /** `columns`: those that values come for, in their order; `keyIndexes`: the identity's among them. */
   constructor(columns: readonly ColumnStructure[], keyIndexes: readonly number[], tail: EventTail) {

@@ -18,6 +18,23 @@ test('a topic is made when it is remembered, and remembered only once Kafka has 
   expect([remembered, all()]).toEqual([[['a', 'b'], ['c']], 'done']);
 });
 
+test('the first are remembered at once, those after them by the thousands or when all are there', async () => {
+  const { topics, remembered, hand } = open();
+  const many = Array.from({ length: 2_000 }, (_, index) => `many${index}`);
+  topics.begin([...TABLES, ...many.map((topic) => ({ topic })), { topic: 'last' }]);
+  topics.notePlan();
+  hand('a');
+  hand('b', 'c');
+  await settled();
+  expect(remembered).toEqual([['a']]);
+  hand(...many);
+  await settled();
+  expect(remembered).toEqual([['a'], ['b', 'c', ...many]]);
+  hand('last');
+  await topics.whenAllMade();
+  expect(remembered.at(-1)).toEqual(['last']);
+});
+
 test('those that come later are made after the first, each once; one that nobody named is not waited for', async () => {
   const { topics, asked, hand } = open();
   topics.notePlan();

@@ -9,6 +9,9 @@ export interface TableTopicsOptions {
   readonly signal: AbortSignal;
 }
 
+/** But for the first: each time all that are remembered so far are written once more. */
+const REMEMBERED_AT_ONCE = 2_000;
+
 /**
  * The topics of a pipeline's first tables, made while its first load goes on: a broker makes one after the other, and of thousands a minute
  * long. Meanwhile targets make their tables, and those tables are read whose topics are there. Topics are remembered from the first plan on, whose
@@ -63,14 +66,24 @@ export class TableTopics {
   }
 
   async #make(topics: readonly string[]): Promise<void> {
+    let waiting: string[] = [];
     for await (const made of this.#options.make(topics)) {
-      await this.#until(() => this.#isPlanned);
       if (this.#options.signal.aborted) return;
-      this.#remembering = this.#options.remember(made);
-      await this.#remembering;
-      for (const topic of made) this.#made.add(topic);
-      this.#wake();
+      waiting.push(...made);
+      if (this.#made.size > 0 && waiting.length < REMEMBERED_AT_ONCE) continue;
+      await this.#remember(waiting);
+      waiting = [];
     }
+    if (waiting.length > 0) await this.#remember(waiting);
+  }
+
+  async #remember(topics: readonly string[]): Promise<void> {
+    await this.#until(() => this.#isPlanned);
+    if (this.#options.signal.aborted) return;
+    this.#remembering = this.#options.remember(topics);
+    await this.#remembering;
+    for (const topic of topics) this.#made.add(topic);
+    this.#wake();
   }
 
   #fail(error: unknown): void {

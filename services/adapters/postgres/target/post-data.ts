@@ -35,6 +35,7 @@ interface Captured {
   readonly drop: string;
 }
 
+const DROPPED_AT_ONCE = 100;
 const HELD_BY_OTHERS = '2BP01';
 const ENABLE = { O: null, D: 'DISABLE', R: 'ENABLE REPLICA', A: 'ENABLE ALWAYS' } as const;
 
@@ -102,11 +103,19 @@ export async function takePostData(client: pg.ClientBase, tables: readonly Table
   }));
   const hooks = (await client.query<HookRow>(HOOKS_SQL, names)).rows.map(captureHook);
   const indexes = (await client.query<IndexRow>(INDEXES_SQL, names)).rows.map(captureIndex);
-  const steps: BuildStep[] = [];
   const checks = (await client.query<CheckRow>(CHECKS_SQL, names)).rows.map(captureCheck);
-  for (const captured of [...hooks, ...foreignKeys, ...indexes, ...checks]) {
-    if (await dropIfFree(client, captured.drop)) steps.push(...captured.steps);
-  }
+  const all = [...hooks, ...foreignKeys, ...indexes, ...checks];
+  const steps: BuildStep[] = [];
+  for (let from = 0; from < all.length; from += DROPPED_AT_ONCE)
+    steps.push(...(await dropFree(client, all.slice(from, from + DROPPED_AT_ONCE))));
+  return steps;
+}
+
+/** One by one where something holds on to one of them: each savepoint is a transaction of its own to the server, and a wait for it. */
+async function dropFree(client: pg.ClientBase, all: readonly Captured[]): Promise<BuildStep[]> {
+  if (await dropIfFree(client, all.map(({ drop }) => drop).join(';\n'))) return all.flatMap(({ steps }) => steps);
+  const steps: BuildStep[] = [];
+  if (all.length > 1) for (const one of all) steps.push(...(await dropFree(client, [one])));
   return steps;
 }
 
