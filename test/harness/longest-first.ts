@@ -26,6 +26,7 @@ const LONGEST = [
   'integration/kept-snapshot',
   'integration/module-outbox',
   'e2e/large-rows',
+  'integration/table-topics',
   'e2e/partitions',
 ];
 

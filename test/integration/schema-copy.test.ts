@@ -4,6 +4,7 @@ import { readTables, selectTables } from '#adapters/postgres/catalog.ts';
 import { connectPg } from '#adapters/postgres/session.ts';
 import { dumpStructure } from '#adapters/postgres/target/pg-dump.ts';
 import { alterTable } from '#adapters/postgres/target/alter-table.ts';
+import { takePostData } from '#adapters/postgres/target/post-data.ts';
 import { openTargetSchema } from '#adapters/postgres/target/open-target-schema.ts';
 import { createTable } from '#adapters/postgres/target/schema-create.ts';
 import { storeArchive } from '#adapters/postgres/target/structure-archive.ts';
@@ -194,6 +195,24 @@ targets: [{ name: new, postgres: { url: "${urlOf(TARGET)}" } }]`,
   const { differences } = await readSchemaDiff(config, to);
   return differences.map(({ is, kind, name }) => `${is} ${kind} ${name}`);
 }
+
+test.skipIf(server === undefined)('a key that a view holds on to stays, and all others go', async () => {
+  await target.query(`
+    CREATE TABLE public.free (id int PRIMARY KEY); CREATE TABLE public.held (id int PRIMARY KEY, n int UNIQUE);
+    CREATE VIEW public.grouped AS SELECT id, n FROM public.held GROUP BY id`);
+  await target.query('BEGIN');
+  const steps = await takePostData(
+    target,
+    ['free', 'held'].map((table) => ({ schema: 'public', table })),
+  );
+  await target.query('COMMIT');
+  expect(steps.filter(({ phase }) => phase === 'key').map(({ name }) => name)).toEqual(['free_pkey', 'held_n_key']);
+  expect(
+    await names(
+      `SELECT conname AS name FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype IN ('p', 'u')`,
+    ),
+  ).toEqual(['held_pkey']);
+});
 
 test.skipIf(server === undefined)('renames tables and columns, and every definition follows', async () => {
   await store();
