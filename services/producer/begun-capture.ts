@@ -41,7 +41,10 @@ export interface BegunCapture {
   readonly loaded: LoadedTables;
 }
 
-/** Publication, event triggers, slot and topics, in this order: whatever a slot has was published, and told of where it was altered. */
+/**
+ * Topics are asked for first, for a slot keeps WAL until they are there; then publication, event triggers and slot, in this order: whatever a slot has
+ * was published, and told of where it was altered.
+ */
 export async function beginCapture(
   parts: ProducerParts,
   history: FoundHistory,

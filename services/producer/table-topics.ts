@@ -1,7 +1,7 @@
 import type { TableStructure } from '#core/structure.ts';
 
 export interface TableTopicsOptions {
-  /** Makes topics, in this order; hands over those that can be written to. */
+  /** Makes topics, in this order; all are asked for before it hands over the first that can be written to. */
   readonly make: (topics: readonly string[]) => AsyncIterable<readonly string[]>;
   /** Writes down that these are the pipeline's, before anything is written to them. */
   readonly remember: (topics: readonly string[]) => Promise<void>;
@@ -20,8 +20,8 @@ const REMEMBERED_AT_ONCE = 2_000;
 export class TableTopics {
   readonly #options: TableTopicsOptions;
   readonly #named = new Set<string>();
+  readonly #asked = new Set<string>();
   readonly #made = new Set<string>();
-  #making: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | null = null;
   #isPlanned = false;
   #remembering: Promise<void> = Promise.resolve();
@@ -32,12 +32,13 @@ export class TableTopics {
     options.signal.addEventListener('abort', () => this.#wake(), { once: true });
   }
 
-  /** Those that were not named before; returns at once. */
-  begin(tables: readonly Pick<TableStructure, 'topic'>[]): void {
+  /** Those that were not named before. Resolves when all are asked for: what a broker refuses is known before anything else is made. */
+  async begin(tables: readonly Pick<TableStructure, 'topic'>[]): Promise<void> {
     const fresh = tables.map(({ topic }) => topic).filter((topic) => !this.#named.has(topic));
     for (const topic of fresh) this.#named.add(topic);
-    if (fresh.length > 0)
-      this.#making = this.#making.then(() => this.#make(fresh)).catch((error: unknown) => this.#fail(error));
+    if (fresh.length === 0) return;
+    void this.#make(fresh).catch((error: unknown) => this.#fail(error));
+    await this.#until(() => fresh.every((topic) => this.#asked.has(topic)));
   }
 
   /** Kafka has the first plan. */
@@ -69,6 +70,7 @@ export class TableTopics {
     let waiting: string[] = [];
     for await (const made of this.#options.make(topics)) {
       if (this.#options.signal.aborted) return;
+      this.#noteAsked(topics);
       waiting.push(...made);
       if (this.#made.size > 0 && waiting.length < REMEMBERED_AT_ONCE) continue;
       await this.#remember(waiting);
@@ -80,9 +82,15 @@ export class TableTopics {
   async #remember(topics: readonly string[]): Promise<void> {
     await this.#until(() => this.#isPlanned);
     if (this.#options.signal.aborted) return;
-    this.#remembering = this.#options.remember(topics);
+    this.#remembering = this.#remembering.then(() => this.#options.remember(topics));
     await this.#remembering;
     for (const topic of topics) this.#made.add(topic);
+    this.#wake();
+  }
+
+  #noteAsked(topics: readonly string[]): void {
+    if (topics.every((topic) => this.#asked.has(topic))) return;
+    for (const topic of topics) this.#asked.add(topic);
     this.#wake();
   }
 

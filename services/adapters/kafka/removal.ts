@@ -41,13 +41,16 @@ async function deleteTopics(pool: ConnectionPool, topics: readonly string[]): Pr
   } catch (error) {
     if (protocolCode(error) !== 'UNKNOWN_TOPIC_OR_PARTITION') throw error;
   }
-  for (let left = topics.length, deadline = Date.now() + TIMEOUT_MS; left > 0 && Date.now() < deadline;) {
-    for (const topic of topics) pool.forgetTopic(topic);
-    const { size } = await pool.locate(topics);
-    if (size < left) deadline = Date.now() + TIMEOUT_MS;
-    left = size;
-    if (left > 0) await pause(GONE_POLL_MS + left);
+  let left = topics;
+  for (let deadline = Date.now() + TIMEOUT_MS; left.length > 0 && Date.now() < deadline;) {
+    for (const topic of left) pool.forgetTopic(topic);
+    const there = await pool.locate(left);
+    if (there.size < left.length) deadline = Date.now() + TIMEOUT_MS;
+    left = [...there.keys()];
+    if (left.length > 0) await pause(GONE_POLL_MS + left.length);
   }
+  // What an answer for many said of one may have been said of another first.
+  if (topics.length > 1) for (const topic of left) await deleteTopics(pool, [topic]);
 }
 
 export interface Group {

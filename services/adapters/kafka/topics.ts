@@ -47,20 +47,20 @@ export async function ensureTopics(
   while ((await made.next()).done !== true);
 }
 
-/** The same, in the order of the names; hands over those that can be written to. All are asked for before the first is waited for. */
+/** The same; all are asked for, then it hands over those that are there, and the others in the order of their names as they can be written to. */
 export async function* makeTopics(
   pool: ConnectionPool,
   names: readonly string[],
   options: TopicOptions,
 ): AsyncGenerator<readonly string[]> {
   const known = (names.length > ASKED_BY_NAME ? await namesOf(pool) : null) ?? (await pool.locate(names));
-  const there = names.filter((name) => known.has(name));
-  if (there.length > 0) yield there;
   const missing = names.filter((name) => !known.has(name));
   const batches = Array.from({ length: Math.ceil(missing.length / BATCH) }, (_, index) =>
     missing.slice(index * BATCH, (index + 1) * BATCH),
   );
   for (const batch of batches) await createTopics(pool, batch, options);
+  const there = names.filter((name) => known.has(name));
+  if (there.length > 0) yield there;
   for (const batch of batches) {
     await waitForLeaders(pool, batch);
     yield batch;
