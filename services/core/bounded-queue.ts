@@ -1,3 +1,5 @@
+import { Condition } from '#core/condition.ts';
+
 /**
  * First in, first out, with room for items that weigh `capacity` together, one each unless said otherwise: `put` waits while they weigh as
  * much, which is how a slow stage slows the one before it (invariant 6). One that weighs as much alone has its putter wait until it is
@@ -9,8 +11,7 @@ export class BoundedQueue<T> {
   readonly #onItem: () => void;
   readonly #weigh: (item: T) => number;
   #weight = 0;
-  #waiting: (() => void)[] = [];
-  #failure: unknown = null;
+  readonly #taken = new Condition();
 
   /** `onItem` is called after each put. */
   constructor(capacity: number, onItem: () => void, weigh: (item: T) => number = () => 1) {
@@ -27,12 +28,12 @@ export class BoundedQueue<T> {
   async put(item: T): Promise<void> {
     await this.room();
     this.add(item);
-    if (this.#weigh(item) >= this.#capacity) await this.#until(() => !this.#items.includes(item));
+    if (this.#weigh(item) >= this.#capacity) await this.#taken.until(() => !this.#items.includes(item));
   }
 
   /** Waits until there is some. Rejects as `put`. */
   room(): Promise<void> {
-    return this.#until(() => this.#weight < this.#capacity);
+    return this.#taken.until(() => this.#weight < this.#capacity);
   }
 
   /** At once, for its only putter, when there is room. */
@@ -40,11 +41,6 @@ export class BoundedQueue<T> {
     this.#items.push(item);
     this.#weight += this.#weigh(item);
     this.#onItem();
-  }
-
-  async #until(isReached: () => boolean): Promise<void> {
-    while (!isReached() && this.#failure === null) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    if (this.#failure !== null) throw this.#failure;
   }
 
   /** The next to be taken. */
@@ -56,19 +52,12 @@ export class BoundedQueue<T> {
     const item = this.#items.shift();
     // Sums of fractions may leave a rest.
     if (item !== undefined) this.#weight = this.#items.length === 0 ? 0 : this.#weight - this.#weigh(item);
-    this.#release();
+    this.#taken.changed();
     return item;
   }
 
   /** Makes every put, waiting or to come, reject. */
   close(failure: unknown): void {
-    this.#failure = failure;
-    this.#release();
-  }
-
-  #release(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const resume of waiting) resume();
+    this.#taken.fail(failure);
   }
 }

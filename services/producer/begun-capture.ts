@@ -80,7 +80,7 @@ export async function beginCapture(
   const newTables = watchNewTables(parts, client, captured, written);
   const isByRoot = config.source.partitions === 'roots';
   const partitions = isByRoot ? await PartitionBook.open(client, chosen, written, config.source.onRewrite) : null;
-  await haveTopics(chosen);
+  if (born !== null) await haveTopics(chosen);
   await ground.remember(client, chosen, isPlanned ? [...captured] : []);
   const isDdlTold = trigger === 'there' || (trigger === 'made' && born !== null);
   const loading = { born, announced, unfinished, tableTopics, newTables, loaded };

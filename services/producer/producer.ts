@@ -31,7 +31,7 @@ export async function produce(parts: ProducerParts, signal: AbortSignal): Promis
     const history = await findHistory(parts, closers);
     const begun = await beginCapture(parts, history, closers, either);
     const stream = await openStream(parts, history, begun, closers, either);
-    await new ProducerRun(parts, history, begun, stream, closers).run(signal, ended);
+    await new ProducerRun(parts, history, begun, stream, closers).run(signal, either, ended);
   } finally {
     ended.abort();
     await closers.closeAll(parts.logger);
@@ -53,13 +53,12 @@ class ProducerRun {
     this.#closers = closers;
   }
 
-  /** `ended`: aborted when one of the loops fails. */
-  async run(signal: AbortSignal, ended: AbortController): Promise<void> {
+  /** `ended`: aborted when one of the loops fails; `either`: then, or with `signal`. */
+  async run(signal: AbortSignal, either: AbortSignal, ended: AbortController): Promise<void> {
     const { config, status } = this.#parts;
     const { client, manifests, written } = this.#history;
     const { born, announced, unfinished, debezium, ...loading } = this.#begun;
     const { publisher, parts, load: queue, stream, book, late } = this.#open;
-    const either = AbortSignal.any([signal, ended.signal]);
     status.load.isDone = manifests.last?.loaded === true;
     status.state = status.load.isDone ? 'streaming' : 'loading';
     const snapshots = this.#openSnapshots(client);

@@ -1,3 +1,4 @@
+import { Condition } from '#core/condition.ts';
 import type { TableStructure } from '#core/structure.ts';
 
 export interface TableTopicsOptions {
@@ -20,16 +21,14 @@ const REMEMBERED_AT_ONCE = 2_000;
 export class TableTopics {
   readonly #options: TableTopicsOptions;
   readonly #named = new Set<string>();
-  readonly #asked = new Set<string>();
   readonly #made = new Set<string>();
-  #failure: { readonly error: unknown } | null = null;
+  readonly #state = new Condition();
   #isPlanned = false;
   #remembering: Promise<void> = Promise.resolve();
-  #waiting: (() => void)[] = [];
 
   constructor(options: TableTopicsOptions) {
     this.#options = options;
-    options.signal.addEventListener('abort', () => this.#wake(), { once: true });
+    options.signal.addEventListener('abort', () => this.#state.changed(), { once: true });
   }
 
   /** Those that were not named before. Resolves when all are asked for: what a broker refuses is known before anything else is made. */
@@ -37,14 +36,19 @@ export class TableTopics {
     const fresh = tables.map(({ topic }) => topic).filter((topic) => !this.#named.has(topic));
     for (const topic of fresh) this.#named.add(topic);
     if (fresh.length === 0) return;
-    void this.#make(fresh).catch((error: unknown) => this.#fail(error));
-    await this.#until(() => fresh.every((topic) => this.#asked.has(topic)));
+    let areAsked = false;
+    const noteAsked = (): void => {
+      areAsked = true;
+      this.#state.changed();
+    };
+    void this.#make(fresh, noteAsked).catch((error: unknown) => this.#state.fail(error));
+    await this.#until(() => areAsked);
   }
 
   /** Kafka has the first plan. */
   notePlan(): void {
     this.#isPlanned = true;
-    this.#wake();
+    this.#state.changed();
   }
 
   /** Once aborted: resolves when nothing is being written down any more. */
@@ -66,11 +70,11 @@ export class TableTopics {
     await this.#until(() => this.#made.size === this.#named.size);
   }
 
-  async #make(topics: readonly string[]): Promise<void> {
+  async #make(topics: readonly string[], noteAsked: () => void): Promise<void> {
     let waiting: string[] = [];
     for await (const made of this.#options.make(topics)) {
       if (this.#options.signal.aborted) return;
-      this.#noteAsked(topics);
+      noteAsked();
       waiting.push(...made);
       if (this.#made.size > 0 && waiting.length < REMEMBERED_AT_ONCE) continue;
       await this.#remember(waiting);
@@ -85,29 +89,10 @@ export class TableTopics {
     this.#remembering = this.#remembering.then(() => this.#options.remember(topics));
     await this.#remembering;
     for (const topic of topics) this.#made.add(topic);
-    this.#wake();
+    this.#state.changed();
   }
 
-  #noteAsked(topics: readonly string[]): void {
-    if (topics.every((topic) => this.#asked.has(topic))) return;
-    for (const topic of topics) this.#asked.add(topic);
-    this.#wake();
-  }
-
-  #fail(error: unknown): void {
-    this.#failure ??= { error };
-    this.#wake();
-  }
-
-  async #until(isReached: () => boolean): Promise<void> {
-    while (!isReached() && !this.#options.signal.aborted && this.#failure === null)
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    if (this.#failure !== null) throw this.#failure.error;
-  }
-
-  #wake(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const resume of waiting) resume();
+  #until(isReached: () => boolean): Promise<void> {
+    return this.#state.until(() => isReached() || this.#options.signal.aborted);
   }
 }

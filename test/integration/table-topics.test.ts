@@ -1,17 +1,16 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import pino from 'pino';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { createConnectionPool } from '#adapters/kafka/connection-pool.ts';
 import { readCompacted } from '#adapters/kafka/keyed-topic.ts';
-import { listTopics } from '#adapters/kafka/removal.ts';
 import { findGround } from '#core/ground.ts';
 import { runCli, startCli } from '../harness/cli.ts';
 import { findDifferences } from '../harness/compare-tables.ts';
 import { createDatabase } from '../harness/database.ts';
 import { stopRun, waitForTarget } from '../harness/pipeline-run.ts';
 import { testKafka } from '../harness/servers.ts';
+import { openTestPool } from '../harness/test-pool.ts';
+import { findTraces } from '../harness/traces.ts';
 
 /** More than are asked for at once, so that some are there and others are not. */
 const TABLES = 520;
@@ -56,7 +55,7 @@ test.each([
     await stopRun(producer);
     await stopRun(sink);
     expect(await runCli(['teardown', '-c', config, '--yes'])).toMatchObject({ code: 0 });
-    expect(await topicsOf(name)).toEqual([]);
+    expect((await findTraces(source.url, target.url, name)).topics).toEqual([]);
   },
 );
 
@@ -75,22 +74,7 @@ targets: [{ name: new, postgres: { url: "${target}" }, schema: create }]
 
 /** Topics that the pipeline knows as its own. */
 async function rememberedTopics(name: string): Promise<ReadonlySet<string>> {
-  return withPool(async (pool) => {
-    const ground = findGround(await readCompacted(pool, `${name}.schemas`));
-    return new Set(Object.keys(ground?.topics ?? {}));
-  });
-}
-
-async function topicsOf(name: string): Promise<string[]> {
-  return withPool(async (pool) => (await listTopics(pool)).filter((topic) => topic.startsWith(`${name}.`)));
-}
-
-async function withPool<T>(ask: (pool: ReturnType<typeof createConnectionPool>) => Promise<T>): Promise<T> {
-  const kafka = { brokers: [testKafka()], ssl: false, sasl: null, replicationFactor: 1 };
-  const pool = createConnectionPool(kafka, { clientId: 'test', logger: pino({ level: 'silent' }) });
-  try {
-    return await ask(pool);
-  } finally {
-    await pool.close();
-  }
+  await using pool = openTestPool();
+  const ground = findGround(await readCompacted(pool, `${name}.schemas`));
+  return new Set(Object.keys(ground?.topics ?? {}));
 }

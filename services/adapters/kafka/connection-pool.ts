@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { Connection, findCoordinatorV6, metadataV12 } from '@platformatic/kafka';
 import type { KafkaConfig } from '#core/config.ts';
 import { RestageError } from '#core/errors.ts';
+import { inGroups } from '#core/in-groups.ts';
 import type { Logger } from '#core/log.ts';
 import { isRetriable, kafkaError, protocolCode, saysLeaderMoved } from './kafka-error.ts';
 import { pause } from '#core/backoff.ts';
@@ -29,6 +30,7 @@ const COORDINATOR_ATTEMPTS = 100;
 const COORDINATOR_PAUSE_MS = 100;
 const ELECTION_LIMIT_MS = 10_000;
 const ELECTION_PAUSE_MS = 100;
+const ASKED_AT_ONCE = 500;
 export const TRANSACTION_COORDINATOR = 1;
 export const GROUP_COORDINATOR = 0;
 
@@ -81,8 +83,8 @@ export class ConnectionPool {
   async locate(topics: readonly string[]): Promise<Map<string, TopicPlace>> {
     const known = new Map(topics.map((topic) => [topic, this.#topics.get(topic)]));
     const unknown = [...known].flatMap(([topic, place]) => (place === undefined ? [topic] : []));
-    for (let from = 0; from < unknown.length; from += 500)
-      for (const place of await this.#refresh(unknown.slice(from, from + 500))) known.set(place.topic, place);
+    for (const some of inGroups(unknown, ASKED_AT_ONCE))
+      for (const place of await this.#refresh(some)) known.set(place.topic, place);
     return new Map([...known].flatMap(([topic, place]) => (place === undefined ? [] : [[topic, place]])));
   }
 

@@ -3,7 +3,6 @@ import { pause } from '#core/backoff.ts';
 import { GROUP_COORDINATOR, type ConnectionPool } from './connection-pool.ts';
 import { protocolCode } from './kafka-error.ts';
 
-const BATCH = 500;
 const TIMEOUT_MS = 30_000;
 const GONE_POLL_MS = 50;
 
@@ -14,21 +13,18 @@ export async function listTopics(pool: ConnectionPool): Promise<string[]> {
 }
 
 /**
- * Deletes topics and waits until brokers say that they are gone; one that is gone already is no fault. The function that is returned deletes the
- * one that it is given, and with it those of the same batch: of thousands, each alone would take a minute of every eight hundred.
+ * The function that is returned deletes the topic that it is given, and with it the others: one after the other, eight hundred take a minute.
  */
 export function topicRemover(pool: ConnectionPool, topics: readonly string[]): (topic: string) => Promise<void> {
-  const begun = new Map<number, Promise<void>>();
-  const places = new Map(topics.map((topic, index) => [topic, index]));
+  let all: Promise<void> | null = null;
   return async (topic) => {
-    const number = Math.floor((places.get(topic) ?? 0) / BATCH);
-    const batch = begun.get(number) ?? deleteTopics(pool, topics.slice(number * BATCH, (number + 1) * BATCH));
-    begun.set(number, batch);
+    all ??= deleteTopics(pool, topics);
     // What keeps one from going need not keep the others.
-    await batch.catch(() => deleteTopics(pool, [topic]));
+    await all.catch(() => deleteTopics(pool, [topic]));
   };
 }
 
+/** Waits until brokers say that they are gone; one that is gone already is no fault. */
 async function deleteTopics(pool: ConnectionPool, topics: readonly string[]): Promise<void> {
   try {
     await pool.request(null, 'control', (connection) =>

@@ -1,6 +1,7 @@
 import { createTopicsV7 } from '@platformatic/kafka';
 import { pause } from '#core/backoff.ts';
 import { RestageError } from '#core/errors.ts';
+import { inGroups } from '#core/in-groups.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import { isRetriable, protocolCode } from './kafka-error.ts';
 import { areLed, endOffset } from './offsets.ts';
@@ -55,9 +56,7 @@ export async function* makeTopics(
 ): AsyncGenerator<readonly string[]> {
   const known = (names.length > ASKED_BY_NAME ? await namesOf(pool) : null) ?? (await pool.locate(names));
   const missing = names.filter((name) => !known.has(name));
-  const batches = Array.from({ length: Math.ceil(missing.length / BATCH) }, (_, index) =>
-    missing.slice(index * BATCH, (index + 1) * BATCH),
-  );
+  const batches = inGroups(missing, BATCH);
   for (const batch of batches) await createTopics(pool, batch, options);
   const there = names.filter((name) => known.has(name));
   if (there.length > 0) yield there;

@@ -4,6 +4,7 @@ import { deleteGroup, listGroups, listTopics, topicRemover } from '#adapters/kaf
 import type { Config } from '#core/config.ts';
 import { heartbeatTopic, transactionTopic } from '#core/debezium/pipeline-records.ts';
 import { findGround } from '#core/ground.ts';
+import { inGroups } from '#core/in-groups.ts';
 import type { Logger } from '#core/log.ts';
 import { parseStructureRecord } from '#core/structure-record.ts';
 import { controlTopic, epochsTopic, journalTopic, schemasTopic } from '#core/topic-names.ts';
@@ -11,6 +12,7 @@ import { openControlPool } from '../control-topic.ts';
 import type { Kept, Part, Piece } from './piece.ts';
 
 const PLACE = 'kafka';
+const DELETED_AT_ONCE = 500;
 
 /**
  * Topics and groups. A topic is ours by its reserved name, or because structures, what the pipeline remembers or the source's tables
@@ -32,17 +34,20 @@ export async function openKafkaPart(config: Config, tableTopics: readonly string
       .concat(controlTopic(name))
       .filter((topic) => there.includes(topic));
     const tablesAndState = first.filter((topic) => !last.includes(topic));
-    const removers = [tablesAndState, ...last.map((topic) => [topic])].map((topics) => ({
-      topics,
-      remove: topicRemover(pool, topics),
-    }));
-    const own = new Set(removers.flatMap(({ topics }) => topics));
+    const together = [...inGroups(tablesAndState, DELETED_AT_ONCE), ...last.map((topic) => [topic])];
+    const own = new Set(together.flat());
     const groups = (await listGroups(pool)).filter((group) => isOwnGroup(name, group.name));
     return {
       pieces: [
-        ...removers.flatMap(({ topics, remove }) =>
-          topics.map((topic): Piece => ({ kind: 'topic', name: topic, place: PLACE, remove: () => remove(topic) })),
-        ),
+        ...together.flatMap((topics) => {
+          const remove = topicRemover(pool, topics);
+          return topics.map((topic): Piece => ({
+            kind: 'topic',
+            name: topic,
+            place: PLACE,
+            remove: () => remove(topic),
+          }));
+        }),
         ...groups.map((group): Piece => ({
           kind: 'group',
           name: group.name,

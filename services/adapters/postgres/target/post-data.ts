@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { inGroups } from '#core/in-groups.ts';
 import { quoteIdentifier, quoteTable, type TableName } from '#core/table-name.ts';
 import { dropForeignKeySql, findUnmeetable, foreignKeySteps, readForeignKeys } from './foreign-keys.ts';
 import type { BuildStep } from './schema-journal.ts';
@@ -106,8 +107,7 @@ export async function takePostData(client: pg.ClientBase, tables: readonly Table
   const checks = (await client.query<CheckRow>(CHECKS_SQL, names)).rows.map(captureCheck);
   const all = [...hooks, ...foreignKeys, ...indexes, ...checks];
   const steps: BuildStep[] = [];
-  for (let from = 0; from < all.length; from += DROPPED_AT_ONCE)
-    steps.push(...(await dropFree(client, all.slice(from, from + DROPPED_AT_ONCE))));
+  for (const some of inGroups(all, DROPPED_AT_ONCE)) steps.push(...(await dropFree(client, some)));
   return steps;
 }
 
